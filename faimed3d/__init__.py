@@ -1,0 +1,1 @@
+"""fastai for medical volumes."""

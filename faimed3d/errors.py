@@ -1,0 +1,64 @@
+"""What can be wrong with a file or folder of images: one exception for each fault, all of them ``ReadError``."""
+
+__all__ = [
+    "DamagedFile",
+    "DuplicateSlices",
+    "GantryTilt",
+    "MissingGeometry",
+    "MissingSlices",
+    "MixedSeries",
+    "NoImages",
+    "ReadError",
+    "SeveralVolumes",
+    "TruncatedFile",
+    "UnevenSlices",
+    "UnsupportedImage",
+]
+
+
+class ReadError(ValueError):
+    """A file or folder was refused; the message names it, the fault and the way out."""
+
+
+class NoImages(ReadError):
+    """A folder holds no image that belongs to a volume."""
+
+
+class SeveralVolumes(ReadError):
+    """A folder holds several volumes and the caller has not said which one is meant."""
+
+
+class MixedSeries(ReadError):
+    """Slices of one series differ in what must be equal: matrix, pixel spacing, orientation, kind of image."""
+
+
+class UnevenSlices(ReadError):
+    """The gaps between slices differ."""
+
+
+class MissingSlices(UnevenSlices):
+    """The gaps between slices differ as if slices were missing."""
+
+
+class DuplicateSlices(ReadError):
+    """Two slices lie at one position."""
+
+
+class GantryTilt(ReadError):
+    """The slices drift in their own plane: the stack is sheared."""
+
+
+class MissingGeometry(ReadError):
+    """A header lacks spacing, position or orientation, or holds a value that cannot be one."""
+
+
+class TruncatedFile(ReadError):
+    """A file is shorter than its header says."""
+
+
+class DamagedFile(ReadError):
+    """A file's header or content contradicts itself or its checksum."""
+
+
+class UnsupportedImage(ReadError):
+    """The image is intact but of a kind that is no scalar volume (RGB, complex, 2D, ...)."""
