@@ -98,6 +98,11 @@ class Geometry:
         return cls(shape, spacing, affine[:3, 3], affine[:3, :3] / spacing)
 
     @property
+    def spacing_text(self):
+        """The spacing as it is shown to people, with unit and axis order."""
+        return f"{_row(self.spacing, 'x')} mm (x, y, z)"
+
+    @property
     def affine(self):
         """4x4 float64 array that takes the index (w, h, d, 1) to the world (x, y, z, 1), LPS mm."""
         affine = np.eye(4)
@@ -192,7 +197,13 @@ class Geometry:
     def replace(self, **changes):
         """Return a validated copy with some of shape, spacing, origin, direction changed."""
         return Geometry(
-            **{"shape": self.shape, "spacing": self.spacing, "origin": self.origin, "direction": self.direction, **changes}
+            **{
+                "shape": self.shape,
+                "spacing": self.spacing,
+                "origin": self.origin,
+                "direction": self.direction,
+                **changes,
+            }
         )
 
     def agrees(self, other, tolerance=1e-3):
@@ -206,7 +217,9 @@ class Geometry:
 
     def distance(self, other):
         """Largest distance in mm between equal indices of two grids of the same shape (an upper bound, exact to 4x)."""
-        steps = (np.abs(self.affine - other.affine)[:3] * [self.shape[2] - 1, self.shape[1] - 1, self.shape[0] - 1, 1]).sum(1)
+        steps = (
+            np.abs(self.affine - other.affine)[:3] * [self.shape[2] - 1, self.shape[1] - 1, self.shape[0] - 1, 1]
+        ).sum(1)
         return float(np.linalg.norm(steps))
 
     def reorientation(self, code):
@@ -231,15 +244,19 @@ class Geometry:
         flips = tuple(axis for axis in range(3) if current[source[2 - axis]] != code[2 - axis])
         return order, flips
 
-    def __repr__(self):
-        def row(values, separator):
-            return separator.join(f"{value + 0.0:.6g}" for value in values)
+    def __reduce__(self):
+        return Geometry, (self.shape, self.spacing, self.origin, self.direction)
 
+    def __repr__(self):
         shear = ", sheared" if self.is_sheared else ""
         return (
-            f"Geometry({'x'.join(map(str, self.shape))} voxels (D, H, W), spacing {row(self.spacing, 'x')} mm (x, y, z), "
-            f"origin ({row(self.origin, ', ')}) mm, {self.orientation}{shear})"
+            f"Geometry({'x'.join(map(str, self.shape))} voxels (D, H, W), spacing {self.spacing_text}, "
+            f"origin ({_row(self.origin, ', ')}) mm, {self.orientation}{shear})"
         )
+
+
+def _row(values, separator):
+    return separator.join(f"{value + 0.0:.6g}" for value in values)
 
 
 def _fill(geometry, shape, spacing, origin, direction):

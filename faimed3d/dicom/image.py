@@ -1,0 +1,92 @@
+"""Which planes an image file holds."""
+
+from __future__ import annotations
+
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, UnsupportedImage
+
+from .mosaic import mosaic_planes
+from .multiframe import detector_planes, functional_planes
+from .plane import COSINE_TOLERANCE, Plane, normal_of, single_plane
+from .tags import T, name_tag
+
+__all__ = ["planes_of"]
+
+_SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_LARGEST_SIDE = 65535
+
+
+def planes_of(header):
+    """List the planes of one image file.
+
+    Returns:
+        At least one Plane; a single one with its ``error`` set where the file cannot be used.
+    """
+    try:
+        return _planes(header)
+    except ReadError as error:
+        return [Plane(header, error=error)]
+
+
+def _planes(header):
+    rows, columns = _matrix(header)
+    frames = header.number(T.NumberOfFrames)
+    frames = 1 if frames is None else int(frames)
+    if not 1 <= frames < 1 << 24:
+        raise DamagedFile(f"{header.path}: {name_tag(T.NumberOfFrames)} must be at least 1, got {frames}")
+    if header.text(T.SOPClassUID) in _SEGMENTATION:
+        raise UnsupportedImage(
+            f"{header.path}: a DICOM segmentation, whose frames belong to segments: convert it to a label volume first "
+            "(with highdicom or dcmqi) and read that"
+        )
+    if header.values.get(T.ModalityLUTSequence, b"") is None:
+        raise UnsupportedImage(
+            f"{header.path}: its values need a table, {name_tag(T.ModalityLUTSequence)}, which is not supported"
+        )
+    if T.PerFrameFunctionalGroupsSequence in header.values or T.SharedFunctionalGroupsSequence in header.values:
+        return functional_planes(header, frames, rows, columns)
+    if header.text(T.SOPClassUID) == _DOSE:
+        return _dose_planes(header, frames, rows, columns)
+    if frames > 1:
+        return detector_planes(header, frames, rows, columns)
+    if "MOSAIC" in header.text(T.ImageType).split("\\"):
+        return mosaic_planes(header, rows, columns)
+    return [single_plane(header, rows, columns)]
+
+
+def _matrix(header):
+    rows, columns = header.integer(T.Rows, 0), header.integer(T.Columns, 0)
+    for tag, value in ((T.Rows, rows), (T.Columns, columns)):
+        if not 1 <= value <= _LARGEST_SIDE:
+            raise DamagedFile(f"{header.path}: {name_tag(tag)} must be 1 to {_LARGEST_SIDE}, got {value}")
+    return rows, columns
+
+
+def _dose_planes(header, frames, rows, columns):
+    """Planes of an RT Dose grid (PS3.3 C.8.8.3): offsets along the normal, values in the unit of the dose."""
+    scale = header.number(T.DoseGridScaling)
+    if scale is None or scale <= 0:
+        raise DamagedFile(f"{header.path}: {name_tag(T.DoseGridScaling)} must be a positive number, got {scale}")
+    first = single_plane(header, rows, columns)
+    first.slope, first.intercept, first.rescaled = scale, 0.0, True
+    if frames == 1:
+        return [first]
+    offsets = header.vector(T.GridFrameOffsetVector, frames)
+    if offsets is None:
+        raise MissingGeometry(f"{header.path}: {name_tag(T.GridFrameOffsetVector)} is absent, {frames} frames need it")
+    normal = normal_of(first.orientation)
+    if offsets[0] != 0:
+        # C.8.8.3.2 b: the vector holds z coordinates of the patient, allowed for transverse planes only
+        if abs(abs(normal[2]) - 1) > COSINE_TOLERANCE or abs(offsets[0] - first.position[2]) > 1e-2:
+            raise MissingGeometry(
+                f"{header.path}: {name_tag(T.GridFrameOffsetVector)} must begin with 0 or, for transverse planes, with "
+                f"the z of {name_tag(T.ImagePositionPatient)} ({first.position[2]:g}), got {offsets[0]:g}"
+            )
+        offsets = [(z - first.position[2]) * normal[2] for z in offsets]
+    return [
+        Plane(
+            header, k, rows, columns, tuple(p + offset * n for p, n in zip(first.position, normal, strict=True)),
+            first.orientation, first.spacing, first.depth, scale, 0.0, True,
+        )  # fmt: skip
+        for k, offset in enumerate(offsets)
+    ]

@@ -1,0 +1,186 @@
+"""Planes of multi-frame files: Enhanced objects by their functional groups (PS3.3 C.7.6.16), NM by its detector."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pydicom
+
+from faimed3d.errors import DamagedFile, MissingGeometry, UnsupportedImage
+
+from .plane import Plane, normal_of, placed, scaling
+from .tags import T, name_tag
+
+__all__ = ["detector_planes", "functional_planes", "read_dataset"]
+
+# label (see stack.py): macro sequence, element in it. The first macro that has the element gives the value.
+_FRAME_LABELS = {
+    "image type": (("MRImageFrameTypeSequence", "FrameType"), ("CTImageFrameTypeSequence", "FrameType"),
+                   ("PETFrameTypeSequence", "FrameType")),
+    "component": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
+    "echo time": (("MREchoSequence", "EffectiveEchoTime"),),
+    "b-value": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "inversion time": (("MRModifierSequence", "InversionTimes"),),
+    "flip angle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
+    "stack": (("FrameContentSequence", "StackID"),),
+    "time point": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "time offset": (("TemporalPositionSequence", "TemporalPositionTimeOffset"),),
+    "trigger time": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+    "acquisition": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "kernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
+    "acquisition time": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
+}  # fmt: skip
+
+
+def read_dataset(path, tags=None, pixels=False):
+    """Read a file with pydicom, warnings and foreign exceptions kept inside.
+
+    Raises:
+        DamagedFile: pydicom cannot make sense of the file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=True)
+            dataset.decode()
+            return dataset
+    except OSError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on damaged input
+        raise DamagedFile(f"{path}: pydicom cannot read the header: {type(error).__name__}: {error}") from error
+
+
+def functional_planes(header, frames, rows, columns):
+    """Planes of an Enhanced CT, MR, PET or similar image, in the order of its frames."""
+    tags = [T.SharedFunctionalGroupsSequence, T.PerFrameFunctionalGroupsSequence]
+    dataset = read_dataset(header.path, tags)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _functional_planes(header, frames, rows, columns, dataset)
+    except (AttributeError, IndexError, KeyError, TypeError, OverflowError, NotImplementedError) as error:
+        raise DamagedFile(
+            f"{header.path}: {name_tag(tags[1])} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    except ValueError as error:
+        if isinstance(error, (DamagedFile, MissingGeometry, UnsupportedImage)):
+            raise
+        raise DamagedFile(f"{header.path}: {name_tag(tags[1])} cannot be read: {error}") from error
+
+
+def _functional_planes(header, frames, rows, columns, dataset):
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(per_frame) != frames:
+        raise DamagedFile(
+            f"{header.path}: {name_tag(T.PerFrameFunctionalGroupsSequence)} has {len(per_frame)} items, "
+            f"{name_tag(T.NumberOfFrames)} is {frames}"
+        )
+    top_scaling = scaling(header)
+    planes = []
+    for k, frame in enumerate(per_frame):
+        groups = (frame, shared[0])
+        slope = _number(header, groups, "PixelValueTransformationSequence", "RescaleSlope")
+        intercept = _number(header, groups, "PixelValueTransformationSequence", "RescaleIntercept")
+        if slope == 0:
+            raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} of frame {k + 1} is 0")
+        rescaled = slope is not None or intercept is not None
+        depth = _number(header, groups, "PixelMeasuresSequence", "SpacingBetweenSlices") or _number(
+            header, groups, "PixelMeasuresSequence", "SliceThickness"
+        )
+        plane = Plane(
+            header, k, rows, columns,
+            _vector(header, groups, "PlanePositionSequence", "ImagePositionPatient", 3),
+            _vector(header, groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6),
+            _vector(header, groups, "PixelMeasuresSequence", "PixelSpacing", 2),
+            abs(depth) if depth else None,
+        )  # fmt: skip
+        if rescaled:
+            plane.slope = 1.0 if slope is None else slope
+            plane.intercept = 0.0 if intercept is None else intercept
+            plane.rescaled = True
+        else:
+            plane.slope, plane.intercept, plane.rescaled = top_scaling
+        plane.labels = _labels(groups)
+        planes.append(placed(plane))
+    return planes
+
+
+def detector_planes(header, frames, rows, columns):
+    """Planes of a reconstructed NM volume (PS3.3 C.8.4.15); other multi-frame images have no position per frame."""
+    if "RECON TOMO" not in header.text(T.ImageType) or T.DetectorInformationSequence not in header.values:
+        raise UnsupportedImage(
+            f"{header.path}: {frames} frames without a position for each "
+            f"({name_tag(T.PerFrameFunctionalGroupsSequence)} is absent): a film, not a volume"
+        )
+    dataset = read_dataset(header.path, [T.DetectorInformationSequence])
+    items = dataset.get("DetectorInformationSequence") or []
+    if len(items) != 1:
+        raise UnsupportedImage(f"{header.path}: {len(items)} items in {name_tag(T.DetectorInformationSequence)}, not 1")
+    position = _finite(header, items[0].get("ImagePositionPatient"), "ImagePositionPatient", 3)
+    orientation = _finite(header, items[0].get("ImageOrientationPatient"), "ImageOrientationPatient", 6)
+    gap = header.number(T.SpacingBetweenSlices)
+    if not gap:
+        raise MissingGeometry(f"{header.path}: {name_tag(T.SpacingBetweenSlices)} is absent, {frames} frames need it")
+    slope, intercept, rescaled = scaling(header)
+    spacing = header.vector(T.PixelSpacing, 2)
+    first = placed(Plane(header, 0, rows, columns, position, orientation, spacing, abs(gap)))
+    normal = normal_of(orientation)
+    return [
+        Plane(
+            header, k, rows, columns, tuple(p + k * gap * n for p, n in zip(first.position, normal, strict=True)),
+            orientation, spacing, abs(gap), slope, intercept, rescaled,
+        )  # fmt: skip
+        for k in range(frames)
+    ]
+
+
+def _find(groups, macro, keyword):
+    for group in groups:
+        items = group.get(macro)
+        if items:
+            value = items[0].get(keyword)
+            if value not in (None, ""):
+                return value
+    return None
+
+
+def _number(header, groups, macro, keyword):
+    value = _find(groups, macro, keyword)
+    if value is None:
+        return None
+    value = float(value)
+    if not math.isfinite(value):
+        raise DamagedFile(f"{header.path}: {keyword} must be a finite number, got {value}")
+    return value
+
+
+def _vector(header, groups, macro, keyword, count):
+    return _finite(header, _find(groups, macro, keyword), keyword, count)
+
+
+def _finite(header, value, keyword, count):
+    if value is None:
+        return None
+    values = tuple(float(v) for v in value) if hasattr(value, "__iter__") else (float(value),)
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise MissingGeometry(f"{header.path}: {keyword} must be {count} finite numbers, got {values}")
+    return values
+
+
+def _labels(groups):
+    labels = {}
+    for name, places in _FRAME_LABELS.items():
+        for macro, keyword in places:
+            value = _find(groups, macro, keyword)
+            if value is not None:
+                many = not isinstance(value, str) and hasattr(value, "__iter__")
+                labels[name] = "\\".join(map(str, value)) if many else str(value)
+                break
+    direction = _find(groups, "MRDiffusionSequence", "DiffusionGradientDirectionSequence")
+    if direction:
+        vector = direction[0].get("DiffusionGradientOrientation")
+        if vector is not None:
+            labels["gradient"] = "\\".join(f"{float(v):.4f}" for v in vector)
+    return labels

@@ -1,0 +1,127 @@
+"""One image plane in the patient: a single-frame file, one frame of a multi-frame file, or one tile of a mosaic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError
+
+from .header import Header
+from .tags import T, name_tag
+
+__all__ = ["COSINE_TOLERANCE", "Plane", "between_planes", "normal_of", "placed", "scaling", "single_plane"]
+
+# Direction cosines are written with as few as three decimals; highdicom takes 1e-3 for the angle between the two.
+COSINE_TOLERANCE = 2e-3
+
+
+@dataclass(slots=True, eq=False)
+class Plane:
+    """Where one plane lies, how its stored values become real ones, and where its pixels are.
+
+    Attributes:
+        header: the file's Header.
+        frame: number of the frame in the file, from 0.
+        rows, columns: its size in pixels.
+        position: (x, y, z) mm, LPS, of the centre of its first pixel; None where the header has none.
+        orientation: six direction cosines, along a row and along a column (PS3.3 C.7.6.2.1.1); None where absent.
+        spacing: (between rows, between columns) mm.
+        depth: mm between planes, else their thickness, for a volume of one plane; None where neither is written.
+        slope, intercept: real value = slope * stored + intercept.
+        rescaled: whether the header has slope or intercept.
+        corner: (row, column) of a mosaic tile in its file; None for a whole image.
+        labels: what tells a frame of a multi-frame file from others at its position (see stack.py).
+        error: the ReadError that makes the plane unusable, or None.
+    """
+
+    header: Header
+    frame: int = 0
+    rows: int = 0
+    columns: int = 0
+    position: tuple | None = None
+    orientation: tuple | None = None
+    spacing: tuple | None = None
+    depth: float | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+    rescaled: bool = False
+    corner: tuple | None = None
+    labels: dict = field(default_factory=dict)
+    error: ReadError | None = None
+
+    @property
+    def name(self):
+        """File name without folder, with the frame where the file holds several: for messages."""
+        base = self.header.path.replace("\\", "/").rpartition("/")[2]
+        return f"{base} frame {self.frame + 1}" if self.frame else base
+
+
+def placed(plane):
+    """Check the geometry of a plane and return it.
+
+    Raises:
+        MissingGeometry: spacing, position or orientation is absent or cannot be one.
+    """
+    path = plane.header.path
+    for tag, value in (
+        (T.PixelSpacing, plane.spacing),
+        (T.ImagePositionPatient, plane.position),
+        (T.ImageOrientationPatient, plane.orientation),
+    ):
+        if value is None:
+            raise MissingGeometry(
+                f"{path}: {name_tag(tag)} is absent or empty, so the image has no known place and size in the patient; "
+                "it is not guessed. Read the pixels alone with pydicom if that is what you need"
+            )
+    if min(plane.spacing) <= 0:
+        raise MissingGeometry(f"{path}: {name_tag(T.PixelSpacing)} must be positive, got {plane.spacing} mm")
+    row, column = plane.orientation[:3], plane.orientation[3:]
+    dot = sum(a * b for a, b in zip(row, column, strict=True))
+    if max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(dot)) > COSINE_TOLERANCE:
+        raise MissingGeometry(
+            f"{path}: {name_tag(T.ImageOrientationPatient)} must be two unit vectors at right angles, "
+            f"got {plane.orientation}"
+        )
+    return plane
+
+
+def scaling(header):
+    """Return (slope, intercept, rescaled) of a file; the identity where it has neither.
+
+    Raises:
+        DamagedFile: a slope of 0, or a value that is no finite number.
+    """
+    slope, intercept = header.number(T.RescaleSlope), header.number(T.RescaleIntercept)
+    if slope == 0:
+        raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} is 0, which would erase the image")
+    rescaled = slope is not None or intercept is not None
+    return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept), rescaled
+
+
+def between_planes(header):
+    """mm between the centres of neighbouring planes, else the thickness of one; None where neither is written."""
+    for tag in (T.SpacingBetweenSlices, T.SliceThickness):
+        value = header.number(tag)
+        # some vendors write the spacing with the sign of the table's movement
+        if value:
+            return abs(value)
+    return None
+
+
+def normal_of(orientation):
+    """Cross product of the row and the column direction (six cosines) as a tuple of three."""
+    a, b, c, d, e, f = orientation
+    return b * f - c * e, c * d - a * f, a * e - b * d
+
+
+def single_plane(header, rows, columns):
+    """The plane of a single-frame file, its geometry checked."""
+    slope, intercept, rescaled = scaling(header)
+    return placed(
+        Plane(
+            header, 0, rows, columns,
+            header.vector(T.ImagePositionPatient, 3), header.vector(T.ImageOrientationPatient, 6),
+            header.vector(T.PixelSpacing, 2), between_planes(header), slope, intercept, rescaled,
+        )  # fmt: skip
+    )

@@ -1,0 +1,447 @@
+"""One file or folder to (array, geometry, header), and an array with its geometry to a file.
+
+The one door to volumes on disk and the only module that calls SimpleITK's readers and writers. Each format with its own
+room (:mod:`~faimed3d.nifti`, :mod:`~faimed3d.nrrd`, :mod:`~faimed3d.metaimage`, :mod:`~faimed3d.npy`,
+:mod:`faimed3d.dicom`) is read there; the content of a file decides which, not its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from .geometry import Geometry
+from .voxels import convert, is_gzip, named_errors, open_bytes
+
+__all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
+
+_OWN = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".hdr": "nifti",
+    ".hdr.gz": "nifti",
+    ".img": "nifti",
+    ".img.gz": "nifti",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
+    ".npy": "npy",
+}
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# SimpleITK's other formats that can hold a volume; those marked False keep no orientation, or not even a spacing
+_SITK = {
+    ".gipl": False,
+    ".gipl.gz": False,
+    ".h5": True,
+    ".hdf5": True,
+    ".lsm": False,
+    ".mnc": True,
+    ".mrc": False,
+    ".rec": False,
+    ".tif": False,
+    ".tiff": False,
+    ".vtk": False,
+}
+_UNPACKED = (".gipl", ".mrc", ".rec")  # of these, those that are never compressed
+READ_SUFFIXES = (*_OWN, *_DICOM_SUFFIXES, *_SITK)
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+_SITK_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+_FOREIGN = (
+    (
+        (b"<!doctype", b"<html", b"<?xml", b"<head"),
+        "a web page or XML text, as after a failed download; download it again",
+    ),
+    ((b"version https://git-lfs",), "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
+    ((b"/annex/objects", b"../.git/annex"), "a git-annex pointer, not the file itself; run 'git annex get'"),
+    ((b"pk\x03\x04",), "a zip archive; unpack it first"),
+    ((b"\x89png", b"\xff\xd8\xff", b"bm6", b"gif8"), "a photograph format, which holds no volume"),
+    ((b'{"', b"{\n"), "JSON text, not an image"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Header:
+    """Where the header of a volume can be read; it holds file names and no header value.
+
+    Args:
+        files: the files that the volume came from; of DICOM one a slice, in slice order.
+        format: 'dicom', 'nifti', 'nrrd', 'metaimage', 'npy' or 'sitk'.
+    """
+
+    files: tuple[str, ...] = ()
+    format: str = "sitk"
+
+    def table(self, deidentify=False):
+        """Read the header from the files, anew at each call: they are data about a patient.
+
+        Args:
+            deidentify: leave out identifying tags; of formats other than DICOM every text field. No substitute for a
+                reviewed de-identification.
+
+        Returns:
+            DataFrame: column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for each
+            slice file (of other formats for the header file), named by its path.
+        """
+        import pandas as pd
+
+        if self.format == "dicom":
+            return _dicom().header_table(list(self.files), deidentify=deidentify)
+        if not self.files:
+            return pd.DataFrame({"tags": []})
+        path = self.files[0]
+        fields = _sitk_fields(path) if self.format == "sitk" else _module(self.format).header_fields(path)
+        if deidentify:
+            fields = {name: value for name, value in fields.items() if _is_number(value)}
+        return pd.DataFrame({"tags": list(fields), path: list(fields.values())}, dtype=object)
+
+    def __repr__(self):
+        return f"Header({len(self.files)} file{'' if len(self.files) == 1 else 's'})"
+
+
+def read(path, series=None, strict=True, dtype=np.float32):
+    """Read a volume from a file of any supported format or from a DICOM folder.
+
+    Args:
+        path: the file or folder. The content decides the format; a wrong or missing extension does no harm.
+        series: which series of a DICOM folder, see :func:`faimed3d.dicom.read_dicom`.
+        strict: refuse what contradicts itself. False warns, or takes the trustworthy half: bytes that follow the voxels are
+            ignored, the datatype wins over bitpix, a usable sform over unusable voxel sizes or the other way round, missing
+            spacing of MetaImage is 1 mm. It never accepts a cut file, a wrong checksum or sizes below 1.
+        dtype: dtype of the array, float32 by default; None keeps the stored one (for labels). DICOM gives float32.
+
+    Returns:
+        (array, geometry, header). The array is C-contiguous and native: (D,H,W), or (C,D,H,W), channels first, where the
+        file has a fourth axis (time, vector components) longer than 1, several channels, or colours (RGB: 3, RGBA: 4). The
+        geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or the other half of a pair is missing.
+        TruncatedFile: fewer bytes than the header says; found before memory is taken.
+        DamagedFile: the header contradicts itself, the checksum is wrong, or the file is of another kind altogether.
+        MissingGeometry: spacing, position or orientation is missing, 0 or not finite.
+        UnsupportedImage: two dimensions, five with two beyond space longer than 1, complex numbers, ...
+        ReadError: base of all these; also for integers that ``dtype`` cannot hold exactly (labels above 2**24 in float32:
+            pass ``dtype=None``), and for volumes that do not fit into memory.
+    """
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if os.path.isdir(path):
+        return _read_dicom(path, series, strict, dtype)
+    kind = _sniff(path)
+    if kind == "dicom":
+        return _read_dicom(path, series, strict, dtype)
+    if kind == "sitk":
+        return _read_sitk(path, dtype)
+    module = _module(kind)
+    array, geometry, files = getattr(module, f"read_{kind}")(path, strict, dtype)
+    return array, geometry, Header(tuple(files), kind)
+
+
+def volume_suffix(path):
+    """The extension of a volume file in lower case, '.nii.gz' and the like as one; '' for none.
+
+    >>> volume_suffix("Case.1/T1.NII.GZ")
+    '.nii.gz'
+    """
+    name = os.path.basename(os.fspath(path)).lower()
+    base, ext = os.path.splitext(name)
+    if ext == ".gz" and os.path.splitext(base)[1] + ext in READ_SUFFIXES:
+        return os.path.splitext(base)[1] + ext
+    return ext
+
+
+def _module(name):
+    return importlib.import_module(f".{name}", __package__)
+
+
+def _dicom():
+    return _module("dicom")
+
+
+def _read_dicom(path, series, strict, dtype):
+    array, geometry, files = _dicom().read_dicom(path, series=series, strict=strict)
+    if dtype is not None and np.dtype(dtype) != array.dtype:
+        array = convert(array, dtype, path)
+    return array, geometry, Header(tuple(os.fspath(file) for file in files), "dicom")
+
+
+def _sniff(path):
+    """Name the module that reads the file, by its content; by its name where the content does not tell."""
+    if os.path.getsize(path) == 0:
+        raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
+    with named_errors(path), open_bytes(path) as stream:
+        start = b""
+        while len(start) < 4096 and (more := stream.read(4096 - len(start))):
+            start += more
+    suffix = volume_suffix(path)
+    if _module("nifti").is_nifti(start):
+        return "nifti"
+    if start.startswith(b"NRRD0"):
+        return "nrrd"
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start[128:132] == b"DICM":
+        if is_gzip(path):
+            raise UnsupportedImage(f"{path}: a DICOM file packed with gzip; unpack it first (gunzip)")
+        return "dicom"
+    words = start.lower()
+    for marks, what in _FOREIGN:
+        if words.lstrip().startswith(marks):
+            raise DamagedFile(f"{path}: the content is {what}")
+    if b"ElementDataFile" in start or (b"NDims" in start[:512] and b"=" in start[:512]):
+        return "metaimage"
+    if suffix in _OWN:
+        return _OWN[suffix]
+    if suffix in _SITK:
+        return "sitk"
+    if suffix in _DICOM_SUFFIXES or _dicom().is_dicom(path):
+        return "dicom"
+    raise UnsupportedImage(
+        f"{path}: neither the extension {suffix!r} nor the content is that of a volume format. Supported: "
+        f"{', '.join(READ_SUFFIXES)} and DICOM folders"
+    )
+
+
+@contextlib.contextmanager
+def _itk_errors(path):
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DamagedFile(f"{path}: SimpleITK cannot read it ({reason})") from error
+
+
+def _open_sitk(path):
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    with _itk_errors(path):
+        reader.ReadImageInformation()
+    return reader
+
+
+def _sitk_fields(path):
+    reader = _open_sitk(path)
+    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+
+
+def _read_sitk(path, dtype):
+    import SimpleITK as sitk
+
+    reader = _open_sitk(path)
+    sizes, parts = reader.GetSize(), reader.GetNumberOfComponents()
+    if len(sizes) < 3:
+        raise UnsupportedImage(
+            f"{path}: an image of {len(sizes)} dimensions {sizes}; a volume has 3. Stack its slices first"
+        )
+    suffix = volume_suffix(path)
+    there = os.path.getsize(path) * (1 if suffix in _UNPACKED else 1032)
+    pixel = sitk.Image([1] * len(sizes), reader.GetPixelID(), parts).GetSizeOfPixelComponent()
+    if math.prod(sizes) * parts * pixel > there:
+        raise TruncatedFile(
+            f"{path}: the header describes {sizes} voxels, which {os.path.getsize(path)} bytes cannot hold"
+        )
+    with _itk_errors(path):
+        image = reader.Execute()
+    array, geometry = from_sitk(image)
+    if not _SITK[suffix]:
+        warnings.warn(f"{path}: {suffix} files do not say how the patient lies; axes L, P, S are assumed", stacklevel=3)
+    if dtype is not None:
+        array = convert(array, dtype, path)
+    return array, geometry, Header((path,), "sitk")
+
+
+def from_sitk(image):
+    """Turn a SimpleITK image into (array, geometry).
+
+    Args:
+        image: a ``SimpleITK.Image`` of 3 dimensions, scalar or vector, or of 4 whose fourth axis is not spatial.
+
+    Returns:
+        A copy of the voxels in their own dtype, (D,H,W) or channels first (C,D,H,W), and the :class:`Geometry`.
+
+    Raises:
+        TypeError: no SimpleITK image.
+        UnsupportedImage: two dimensions, complex numbers, a label map object.
+    """
+    import SimpleITK as sitk
+
+    if not isinstance(image, sitk.Image):
+        raise TypeError(f"expected a SimpleITK.Image, got {type(image).__name__}")
+    rank, parts = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    name = image.GetPixelIDTypeAsString()
+    if rank not in (3, 4) or (rank == 4 and parts > 1):
+        raise UnsupportedImage(
+            f"a SimpleITK image of {rank} dimensions {image.GetSize()} with {parts} components is no volume"
+        )
+    if "complex" in name or "label" in name:
+        raise UnsupportedImage(f"a SimpleITK image of {name} voxels is not supported; convert it to real numbers first")
+    matrix = np.reshape(image.GetDirection(), (rank, rank))
+    if rank == 4 and (matrix[3, :3].any() or matrix[:3, 3].any()):
+        raise UnsupportedImage(
+            f"a SimpleITK image of 4 spatial dimensions (direction {image.GetDirection()}) is no volume"
+        )
+    array = sitk.GetArrayFromImage(image)
+    if parts > 1 or (rank == 3 and array.ndim == 4):
+        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    geometry = Geometry(array.shape[-3:], image.GetSpacing()[:3], image.GetOrigin()[:3], matrix[:3, :3].ravel())
+    return array, geometry
+
+
+def to_sitk(array, geometry):
+    """Turn an array and its geometry into a SimpleITK image.
+
+    Args:
+        array: (D,H,W), or channels first (C,D,H,W), which becomes a vector image (C = 1: a scalar one). bool becomes uint8.
+        geometry: the :class:`Geometry` of the same (D,H,W).
+
+    Raises:
+        TypeError: a dtype that SimpleITK has not (float16, bfloat16, complex, ...), or no Geometry.
+        ValueError: the shape is no volume's, or not the geometry's.
+    """
+    import SimpleITK as sitk
+
+    array = _writable(array)
+    if not isinstance(geometry, Geometry):
+        raise TypeError(
+            f"expected a Geometry, got {type(geometry).__name__}; an image without one has no place in space"
+        )
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise ValueError(f"expected an array (D,H,W) or channels first (C,D,H,W), got shape {array.shape}")
+    if array.shape[-3:] != geometry.shape:
+        raise ValueError(f"the array has (D,H,W) {array.shape[-3:]}, but its geometry is for {geometry.shape}")
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    vector = array.ndim == 4
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(np.moveaxis(array, 0, -1)) if vector else array, isVector=vector
+    )
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def _writable(array):
+    kind = str(getattr(array, "dtype", type(array).__name__)).replace("torch.", "")
+    if kind == "bfloat16":
+        raise TypeError("voxels of type bfloat16 cannot be written; convert them to float32 first")
+    array = np.asarray(array)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    if array.dtype.name not in _SITK_TYPES:
+        raise TypeError(
+            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(_SITK_TYPES)}"
+        )
+    return array
+
+
+def write(path, array, geometry):
+    """Write a volume with its geometry, whole or not at all.
+
+    The file is written under a temporary folder beside it and renamed. Pairs (.nhdr + .raw, .mhd + .raw, .hdr + .img, NIfTI
+    too) are renamed data file first. .nii.gz, .nrrd and .mha are compressed.
+
+    Args:
+        path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
+        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume.
+        geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI to float32: spacing and
+            origin to 1e-7 of their size, directions to 1e-6.
+
+    Raises:
+        TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
+        ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels along
+            one axis in NIfTI).
+        OSError: the disk is full or read-only; nothing is left behind.
+    """
+    import SimpleITK as sitk
+
+    path = os.fspath(path)
+    suffix = volume_suffix(path)
+    folder, name = os.path.split(path)
+    if suffix in _DICOM_SUFFIXES:
+        raise ValueError(f"{path}: writing DICOM is not supported; choose one of {', '.join(WRITE_SUFFIXES)}")
+    if suffix == ".npy":
+        raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
+    if suffix not in WRITE_SUFFIXES:
+        raise ValueError(
+            f"{path}: cannot write {suffix or 'a file without extension'}; choose one of {', '.join(WRITE_SUFFIXES)}"
+        )
+    if not os.path.isdir(folder or "."):
+        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: is a folder, not a file")
+    image = to_sitk(array, geometry)
+    if _OWN[suffix] == "nifti":
+        _check_nifti(path, geometry, image.GetNumberOfComponentsPerPixel())
+    with _temporary_folder(folder or ".") as scratch:
+        target = os.path.join(scratch, name[: len(name) - len(suffix)] + suffix)
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(target)
+        writer.SetUseCompression(suffix in (".nii.gz", ".nrrd", ".mha"))
+        writer.SetCompressionLevel(2)
+        try:
+            writer.Execute(image)
+        except RuntimeError as error:
+            raise OSError(f"{path}: could not be written ({str(error).strip().splitlines()[-1]})") from error
+        _check_written(target, path, array, geometry)
+        for file in sorted(os.listdir(scratch), key=lambda file: file.endswith(("hdr", ".mhd"))):  # headers last
+            final = name if file == os.path.basename(target) else file
+            os.replace(os.path.join(scratch, file), os.path.join(folder, final))
+
+
+def _check_nifti(path, geometry, parts):
+    matrix = np.reshape(geometry.direction, (3, 3))
+    if np.abs(matrix.T @ matrix - np.eye(3)).max() > 1e-6:
+        raise ValueError(f"{path}: SimpleITK's NIfTI cannot hold a sheared direction; write .nrrd or .mha instead")
+    if max(*geometry.shape, parts) > 32767:
+        raise ValueError(
+            f"{path}: NIfTI holds at most 32767 voxels along an axis, got {geometry.shape}; write .nrrd instead"
+        )
+
+
+@contextlib.contextmanager
+def _temporary_folder(parent):
+    folder = tempfile.mkdtemp(prefix=".writing-", dir=parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_written(target, path, array, geometry):
+    """Read back what lies on the disk: ITK does not notice every failed write, and no header holds every grid."""
+    try:
+        written, found, _ = read(target, dtype=None)
+    except ReadError as error:
+        raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
+    if not found.agrees(geometry):
+        raise ValueError(f"{path}: this format cannot hold the geometry {geometry!r}; it would become {found!r}")
+
+
+def _is_number(value):
+    if isinstance(value, (list, int, float)):
+        return True
+    try:
+        [float(word) for word in str(value).replace(",", " ").replace("(", " ").replace(")", " ").split()]
+    except ValueError:
+        return False
+    return True

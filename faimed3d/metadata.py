@@ -1,0 +1,75 @@
+"""``t.metadata``: a read-only mapping over a volume's geometry and the headers of the files it was read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+__all__ = ["Metadata"]
+
+_GEOMETRY = ("spacing", "origin", "direction")
+
+
+class Metadata(Mapping):
+    """``spacing``, ``origin``, ``direction`` where the geometry is known; ``table`` where there are files to read.
+
+    Header values are read from the files at the moment they are asked for and are not kept. Tags that the user has set
+    on the tensor come after these keys, and stand in for the header's own.
+
+    Args:
+        geometry: Geometry or None.
+        header: object with ``files`` and ``table()``, or None.
+        tags: mapping of the tags set by the user; a value of None hides the tag of the file.
+    """
+
+    def __init__(self, geometry=None, header=None, tags=None):
+        self._geometry, self._header, self._tags = geometry, header, dict(tags or {})
+
+    def __getitem__(self, key):
+        if key in self._tags and self._tags[key] is not None:
+            return self._tags[key]
+        if key in _GEOMETRY:
+            if self._geometry is None:
+                raise KeyError(f"{key}: this tensor has no geometry (or one per item: index the batch first)")
+            return getattr(self._geometry, key)
+        if key == "table":
+            if self._header is None:
+                raise KeyError("table: this tensor was not read from files, or was sent here without its headers")
+            return self._header.table()
+        if self._header is None or key in self._tags:
+            raise KeyError(key)
+        rows = self._header.table().set_index("tags")
+        if key not in rows.index:
+            raise KeyError(key)
+        values = rows.loc[key].tolist()
+        return values[0] if len(set(values)) == 1 else values
+
+    def __iter__(self):
+        if self._geometry is not None:
+            yield from _GEOMETRY
+        if self._header is not None:
+            yield "table"
+        yield from (key for key, value in self._tags.items() if value is not None)
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+    def __contains__(self, key):
+        return key in list(self)
+
+    def __setitem__(self, key, value):
+        raise TypeError(f"metadata is read-only; use t.set_spacing, t.set_origin, t.set_direction or t.set_metadata({key!r})")
+
+    def __repr__(self):
+        return f"Metadata({self._geometry!r}, keys: {', '.join(self) or 'none'})"
+
+    def to_json(self):
+        """JSON text of the geometry, the tags set by the user, and the header (one value, or one per slice, by tag)."""
+        content = {key: self[key] for key in self if key != "table"}
+        if self._header is not None:
+            rows = self._header.table().set_index("tags")
+            content["header"] = {
+                tag: values[0] if len(set(values)) == 1 else values
+                for tag, values in zip(rows.index, rows.to_numpy().tolist(), strict=True)
+            }
+        return json.dumps(content, indent=2, default=str)

@@ -1,0 +1,178 @@
+"""MetaImage (.mha, and .mhd with its .raw or .zraw), read strictly: every byte counted.
+
+Reference: MetaIO documentation (https://docs.itk.org/en/latest/learn/metaio.html).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from .errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
+from .geometry import Geometry
+from .voxels import Voxels, is_gzip, read_voxels
+
+__all__ = ["header_fields", "read_metaimage"]
+
+_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",  # 4 bytes on every system in MetaIO
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+_LONGEST_HEADER = 1 << 20
+
+
+def read_metaimage(path, strict=True, dtype=np.float32):
+    """Read a MetaImage file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
+
+    Returns:
+        (array, geometry, files). ``ElementNumberOfChannels`` or a fourth dimension longer than 1 become channels, first.
+        Offset and TransformMatrix default to 0 and identity, as the format says; spacing must be there.
+    """
+    path = os.fspath(path)
+    fields, end = _read_header(path)
+    code = fields.get("ElementType", "")
+    parts = _whole(path, fields, "ElementNumberOfChannels", 1)
+    if code.removesuffix("_ARRAY") not in _TYPES:
+        raise DamagedFile(f"{path}: ElementType {code!r} in the header is none of MetaImage's number types")
+    stored = np.dtype(_TYPES[code.removesuffix("_ARRAY")])
+    msb = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
+    stored = stored.newbyteorder(">" if msb else "<")
+    rank = _whole(path, fields, "NDims", 0)
+    sizes = _numbers(path, fields, "DimSize", int)
+    if len(sizes) != rank or min(sizes, default=0) < 1 or parts < 1:
+        raise DamagedFile(f"{path}: NDims {rank}, DimSize {sizes} and {parts} channels do not go together")
+    if rank < 3:
+        raise UnsupportedImage(f"{path}: an image of {rank} dimensions {sizes}; a volume has 3. Stack its slices first")
+    times = math.prod(sizes[3:])
+    if rank > 4 or (times > 1 and parts > 1):
+        raise UnsupportedImage(
+            f"{path}: {rank} dimensions {sizes} with {parts} channels; channels first (C,D,H,W) holds one dimension beyond "
+            "the third. Save the parts as separate files"
+        )
+    if float(fields.get("ElementToIntensityFunctionSlope", 1)) != 1 or float(
+        fields.get("ElementToIntensityFunctionOffset", 0)
+    ):
+        raise UnsupportedImage(
+            f"{path}: ElementToIntensityFunction (a scaling) is not supported; save the scaled values"
+        )
+    geometry = _geometry(path, fields, rank, tuple(sizes[2::-1]), strict)
+    shape = (*((times,) if times > 1 else ()), *sizes[2::-1], *((parts,) if parts > 1 else ()))
+    voxels = _data(path, fields, end, stored, shape)
+    array = read_voxels(voxels, dtype, strict)
+    if parts > 1:
+        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    return array, geometry, (path,) if voxels.path == path else (path, voxels.path)
+
+
+def header_fields(path):
+    """All header fields of a file, name to text, in file order."""
+    return _read_header(os.fspath(path))[0]
+
+
+def _read_header(path):
+    """(fields, byte at which local data begin)."""
+    if is_gzip(path):
+        raise UnsupportedImage(f"{path}: a MetaImage file packed as a whole; unpack it first (gunzip)")
+    with open(path, "rb") as file:
+        start = file.read(_LONGEST_HEADER)
+    fields, position = {}, 0
+    while "ElementDataFile" not in fields:
+        stop = start.find(b"\n", position)
+        line = start[position : stop if stop >= 0 else len(start)].decode("utf-8", "replace")
+        position = stop + 1 if stop >= 0 else len(start)
+        key, mark, value = line.partition("=")
+        if mark:
+            if key.strip() in fields:
+                raise DamagedFile(f"{path}: the header gives {key.strip()} twice")
+            fields[key.strip()] = value.strip()
+        elif line.strip():
+            raise DamagedFile(f"{path}: a header line without '=' after {len(fields)} fields; the header is damaged")
+        if stop < 0 and "ElementDataFile" not in fields:
+            raise TruncatedFile(
+                f"{path}: the header does not end with ElementDataFile; the file was cut. Copy it again"
+            )
+    return fields, position
+
+
+def _true(fields, name):
+    return fields.get(name, "").lower() in ("true", "t", "1")
+
+
+def _numbers(path, fields, name, kind=float):
+    if name not in fields:
+        raise DamagedFile(f"{path}: the header has no {name}")
+    try:
+        return [kind(word) for word in fields[name].split()]
+    except ValueError:
+        raise DamagedFile(f"{path}: {name} in the header should be numbers, got {fields[name]!r}") from None
+
+
+def _whole(path, fields, name, default):
+    values = _numbers(path, fields, name, int) if name in fields else [default]
+    if len(values) != 1:
+        raise DamagedFile(f"{path}: {name} in the header should be one number, got {fields[name]!r}")
+    return values[0]
+
+
+def _geometry(path, fields, rank, shape, strict):
+    def field(names, default):
+        name = next((n for n in names if n in fields), None)
+        values = default if name is None else _numbers(path, fields, name)
+        if values is not None and len(values) != len(default or [0] * rank):
+            raise MissingGeometry(
+                f"{path}: {name} in the header should be {len(default or [0] * rank)} numbers, got {values}"
+            )
+        return values
+
+    spacing = field(("ElementSpacing", "ElementSize"), None)
+    if spacing is None:
+        if strict:
+            raise MissingGeometry(
+                f"{path}: the header has no ElementSpacing. Correct it, or pass strict=False to take 1 mm"
+            )
+        spacing = [1.0] * rank
+    origin = field(("Offset", "Position", "Origin"), [0.0] * rank)
+    matrix = np.reshape(
+        field(("TransformMatrix", "Rotation", "Orientation"), np.eye(rank).ravel().tolist()), (rank, rank)
+    )
+    if rank == 4 and (np.any(matrix[3, :3]) or np.any(matrix[:3, 3])):
+        raise UnsupportedImage(f"{path}: the fourth axis is turned into space; no volume of 3 spatial axes")
+    try:
+        return Geometry(shape, spacing[:3], origin[:3], matrix[:3, :3].T.ravel())  # row k of the file is axis k
+    except ValueError as error:
+        raise MissingGeometry(f"{path}: the header places no grid in space: {error}") from error
+
+
+def _data(path, fields, end, stored, shape):
+    name = fields["ElementDataFile"]
+    if name.split()[0:1] == ["LIST"] or "%" in name:
+        raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
+    if "BinaryData" in fields and not _true(fields, "BinaryData"):
+        raise UnsupportedImage(f"{path}: the voxels are written as text; save them as binary data")
+    data_path, offset = path, end
+    if name.upper() != "LOCAL":
+        data_path, offset = os.path.join(os.path.dirname(path), name), 0
+        if not name or not os.path.isfile(data_path):
+            raise FileNotFoundError(f"{path}: its voxels should lie in {data_path}, which does not exist")
+    packed = _true(fields, "CompressedData")
+    skip = _whole(path, fields, "HeaderSize", 0)
+    voxels = Voxels(data_path, offset, stored, shape, "zlib" if packed else "raw")
+    if skip == -1 and not packed:
+        voxels.offset = max(os.path.getsize(data_path) - voxels.nbytes, offset)
+    elif skip > 0 and name.upper() != "LOCAL":
+        voxels.offset = skip
+    elif skip:
+        raise DamagedFile(f"{path}: HeaderSize {skip} in the header cannot be")
+    return voxels

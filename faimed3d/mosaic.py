@@ -1,0 +1,223 @@
+"""Where the slices of volumes lie in a picture: which way they are turned, in which row and column. No drawing here.
+
+How a volume is turned for the picture (the tensor itself is never changed):
+
+- ``axis`` 0, 1, 2 is the storage axis (D, H, W) that is cut into slices: axial, coronal and sagittal for a standard
+  scan. ``'axial'``, ``'coronal'``, ``'sagittal'`` name the plane in the patient instead, however the scan is stored.
+- With a geometry every slice is drawn in the radiological convention: head up in coronal and sagittal slices, the
+  front of the body up in axial ones, the patient's left at the right of the picture (in sagittal slices: the front at
+  the left). Slices run from feet to head, front to back, right to left. An oblique scan is drawn in its own planes,
+  each taken for the plane of the patient nearest to it.
+- Without one (plain tensors and arrays) the volume is taken to be stored as a standard scan is, that is as
+  ``TensorDicom3D.create(array)`` takes it: z up, y back, x left, voxels of 1 mm.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from faimed3d.geometry import Geometry
+
+__all__ = ["Layout", "Mosaic", "best_columns", "lay_out", "lay_over"]
+
+PLANES = ("sagittal", "coronal", "axial")  # cut across the world's x, y, z
+ENDS = ("RL", "AP", "IS")  # where the world's x, y, z come from and where they go
+_STANDARD = "LPS"
+_GAP = 2  # pixels between slices, as in torchvision.utils.make_grid
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one volume is cut and turned: all that an overlay needs to lie on the same pixels.
+
+    Args:
+        shape: voxels of the volume along (D, H, W).
+        geometry: its geometry or None.
+        order: the storage axes that become slices, rows and columns.
+        flips: which of these three (0, 1, 2) run against the storage order.
+        spacing: mm from row to row and from column to column.
+        slices: the slices shown, counted after turning.
+        plane: the patient's axis that is cut across: 0, 1, 2 for x, y, z.
+    """
+
+    shape: tuple[int, int, int]
+    geometry: Geometry | None
+    order: tuple[int, int, int]
+    flips: tuple[int, ...]
+    spacing: tuple[float, float]
+    slices: tuple[int, ...]
+    plane: int
+
+    @property
+    def extent(self):
+        """Number of slices, rows and columns of the turned volume."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    @property
+    def numbers(self):
+        """The index in the tensor of every slice shown."""
+        last = self.extent[0] - 1
+        return tuple(last - i for i in self.slices) if 0 in self.flips else self.slices
+
+    @property
+    def edges(self):
+        """The letters (left, right, top, bottom) of where in the patient the sides of a slice lie."""
+        column, row = (world for world in range(3) if world != self.plane)
+        return *ENDS[column], *(ENDS[row][::-1] if row == 2 else ENDS[row])
+
+    def fits(self, other):
+        """Whether slices of both can stand in one mosaic: of equal size and, to a thousandth, of equal proportions."""
+        return self.extent[1:] == other.extent[1:] and np.allclose(self.spacing, other.spacing, rtol=1e-3, atol=0)
+
+    def corners(self):
+        """World positions (8, 3) in mm of the corner voxels, in the order in which the turned volume has them."""
+        turned = np.array(list(np.ndindex(2, 2, 2)))
+        turned[:, self.flips] = 1 - turned[:, self.flips]
+        index = np.empty((8, 3))
+        index[:, self.order] = turned * (np.array(self.extent) - 1)
+        return self.geometry.index_to_world(index)
+
+    def cut(self, array):
+        """The slices shown of ``array`` (D, H, W), one by one, each (rows, columns)."""
+        turned = array.transpose(self.order)[tuple(slice(None, None, -1 if k in self.flips else 1) for k in range(3))]
+        return (turned[i] for i in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """Where the slices of one or more volumes lie in one picture, ``columns`` in a row."""
+
+    layouts: tuple[Layout, ...]
+    columns: int
+
+    @property
+    def count(self):
+        """Number of slices."""
+        return sum(len(layout.slices) for layout in self.layouts)
+
+    @property
+    def cell(self):
+        """Pixels (rows, columns) of one slice."""
+        return self.layouts[0].extent[1:]
+
+    @property
+    def spacing(self):
+        """Millimetres from row to row and from column to column."""
+        return self.layouts[0].spacing
+
+    @property
+    def gaps(self):
+        """Pixels between rows and between columns, about equal in mm; none around a single slice, as in make_grid."""
+        if self.count == 1:
+            return 0, 0
+        return tuple(max(1, round(_GAP * min(self.spacing) / mm)) for mm in self.spacing)
+
+    @property
+    def shape(self):
+        """Pixels (rows, columns) of the picture."""
+        many = (-(-self.count // self.columns), self.columns)
+        return tuple(n * (size + gap) + gap for n, size, gap in zip(many, self.cell, self.gaps, strict=True))
+
+    @property
+    def size(self):
+        """Millimetres (width, height) of the picture."""
+        return self.shape[1] * self.spacing[1], self.shape[0] * self.spacing[0]
+
+    def corners(self):
+        """The (row, column) of the first pixel of every slice."""
+        steps = [size + gap for size, gap in zip(self.cell, self.gaps, strict=True)]
+        for k in range(self.count):
+            row, column = divmod(k, self.columns)
+            yield self.gaps[0] + row * steps[0], self.gaps[1] + column * steps[1]
+
+    def compose(self, arrays, fill):
+        """One 2D array with the slices of ``arrays``, one for each layout, on a ground of ``fill``."""
+        grid = np.full(self.shape, fill, np.result_type(*arrays))
+        height, width = self.cell
+        cells = (cell for array, layout in zip(arrays, self.layouts, strict=True) for cell in layout.cut(array))
+        for (row, column), cell in zip(self.corners(), cells, strict=True):
+            grid[row : row + height, column : column + width] = cell
+        return grid
+
+
+def lay_out(shape, geometry, axis, max_slices=None):
+    """The layout of a volume of ``shape`` (D, H, W) cut along ``axis``; arguments as in ``show_image_3d``."""
+    orientation = (geometry.orientation if geometry else _STANDARD)[::-1]
+    world = [next(w for w in range(3) if end in ENDS[w]) for end in orientation]  # of D, H, W
+    cut = _storage_axis(axis, world if geometry else None)
+    if max_slices is not None and max_slices < 1:
+        raise ValueError(f"max_slices must be at least 1, got {max_slices}")
+    column, row = sorted((k for k in range(3) if k != cut), key=world.__getitem__)
+    flips = []
+    for k, storage in enumerate((cut, row, column)):
+        against = orientation[storage] not in _STANDARD
+        upward = k == 1 and world[storage] == 2  # rows go down, z goes up
+        if against != upward:
+            flips.append(k)
+    spacing = geometry.spacing[::-1] if geometry else (1.0, 1.0, 1.0)
+    count = shape[cut]
+    shown = min(count, max_slices or count)
+    slices = tuple((2 * i + 1) * count // (2 * shown) for i in range(shown))
+    order = (cut, row, column)
+    return Layout(tuple(shape), geometry, order, tuple(flips), (spacing[row], spacing[column]), slices, world[cut])
+
+
+def lay_over(under, shapes, geometries):
+    """The mosaic on which volumes lie slice on slice over those of the mosaic ``under``.
+
+    Two volumes with a geometry must lie on one grid in the patient (to half a voxel), however each is stored. Where
+    one has none, voxels correspond by index.
+    """
+    if len(shapes) != len(under.layouts):
+        raise ValueError(f"there are {len(under.layouts)} volumes below and {len(shapes)} to lay over them")
+    layouts = map(_follow, under.layouts, shapes, geometries)
+    return replace(under, layouts=tuple(layouts))
+
+
+def best_columns(layouts, nrow, space):
+    """Slices in a row: ``nrow``, or if None as many as let slices be largest in a ``space`` of (width, height)."""
+    count = sum(len(layout.slices) for layout in layouts)
+    if nrow is not None:
+        if nrow < 1:
+            raise ValueError(f"nrow must be at least 1, got {nrow}")
+        return min(nrow, count)
+
+    def scale(columns):
+        width, height = Mosaic(layouts, columns).size
+        return min(space[0] / width, space[1] / height)
+
+    return max(range(1, count + 1), key=scale)
+
+
+def _storage_axis(axis, world):
+    if isinstance(axis, str) and axis in PLANES:
+        if world is None:
+            raise ValueError(f"axis={axis!r} needs a volume with a geometry; this one has none, so pass 0, 1 or 2")
+        return world.index(PLANES.index(axis))
+    try:
+        return range(3)[operator.index(axis)]
+    except (TypeError, IndexError):
+        raise ValueError(f"axis must be 0, 1, 2, 'axial', 'coronal' or 'sagittal', got {axis!r}") from None
+
+
+def _follow(layout, shape, geometry):
+    if geometry is None or layout.geometry is None or geometry == layout.geometry:
+        if tuple(shape) != layout.shape:
+            raise ValueError(
+                f"the overlay has shape {tuple(shape)}, the volume below {layout.shape}: they must be equal"
+            )
+        return layout
+    over = replace(lay_out(shape, geometry, PLANES[layout.plane]), slices=layout.slices, spacing=layout.spacing)
+    fault = "is of another size than"
+    if over.extent == layout.extent:
+        distance = np.linalg.norm(over.corners() - layout.corners(), axis=1).max()
+        if distance <= min(geometry.spacing) / 2:
+            return over
+        fault = f"lies up to {distance:.3g} mm away from"
+    raise ValueError(
+        f"the overlay {fault} the volume below: {geometry!r} over {layout.geometry!r}; bring it to the same grid "
+        "first, such as with mask.resample_like(image)"
+    )

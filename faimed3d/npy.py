@@ -1,0 +1,55 @@
+""".npy files, never unpickled: numbers alone, counted before allocating."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .errors import DamagedFile, UnsupportedImage
+from .geometry import Geometry
+from .voxels import Voxels, read_voxels
+
+__all__ = ["header_fields", "read_npy"]
+
+
+def read_npy(path, strict=True, dtype=np.float32):
+    """Read a .npy file of shape (D,H,W) or (C,D,H,W); see :func:`faimed3d.io.read` for arguments and errors.
+
+    Returns:
+        (array, geometry, files). The format holds no geometry: 1 mm, origin 0, identity, as for a bare array.
+    """
+    path = os.fspath(path)
+    shape, fortran, stored, offset = _read_header(path)
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise UnsupportedImage(f"{path}: an array of shape {shape}; a volume is (D,H,W) or (C,D,H,W), no side 0")
+    array = read_voxels(Voxels(path, offset, stored, shape[::-1] if fortran else shape, "raw"), dtype, strict)
+    if fortran:
+        array = np.ascontiguousarray(array.T)
+    return array, Geometry(shape[-3:]), (path,)
+
+
+def header_fields(path):
+    """The header of a file: shape, order, dtype."""
+    shape, fortran, stored, _ = _read_header(os.fspath(path))
+    return {"shape": str(shape), "fortran_order": str(fortran), "descr": stored.str}
+
+
+def _read_header(path):
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version > (2, 0):
+                raise UnsupportedImage(
+                    f"{path}: .npy version {version}, which only named fields need; save a plain array"
+                )
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, stored = read(file)
+        except UnsupportedImage:
+            raise
+        except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:
+            raise DamagedFile(f"{path}: the .npy header is damaged or cut. Copy the file again") from error
+        offset = file.tell()
+    if stored.hasobject:
+        raise UnsupportedImage(f"{path}: an array of Python objects, which only pickle can read; pickle is never used")
+    return shape, fortran, stored, offset

@@ -1,0 +1,288 @@
+"""NRRD (.nrrd, and .nhdr with its data file), read strictly: every byte counted, the grid from its space directions.
+
+Reference: Definition of the NRRD file format (https://teem.sourceforge.net/nrrd/format.html).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+
+import numpy as np
+
+from .errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
+from .geometry import Geometry
+from .voxels import Voxels, is_gzip, read_voxels
+
+__all__ = ["header_fields", "read_nrrd"]
+
+_TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+_TO_LPS = {
+    "left-posterior-superior": (1, 1, 1),
+    "lps": (1, 1, 1),
+    "right-anterior-superior": (-1, -1, 1),
+    "ras": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "las": (1, -1, 1),
+}
+_SPATIAL_KINDS = ("domain", "space")
+_MILLIMETRES = {
+    "": 1.0,
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimetre": 1.0,
+    "cm": 10.0,
+    "m": 1000.0,
+    "um": 0.001,
+    "µm": 0.001,
+}
+_LONGEST_HEADER = 1 << 20
+
+
+def read_nrrd(path, strict=True, dtype=np.float32):
+    """Read a NRRD file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
+
+    Returns:
+        (array, geometry, files). One axis without a space direction (a vector, a list of time points) becomes channels, first.
+        A file that names no space (LPS, RAS or LAS) is taken as LPS with a warning, as SimpleITK does it silently.
+    """
+    path = os.fspath(path)
+    fields, end = _read_header(path)
+    stored = _stored_type(path, fields)
+    sizes = _numbers(path, fields, "sizes", int)
+    rank = _numbers(path, fields, "dimension", int)[0]
+    if len(sizes) != rank or min(sizes) < 1:
+        raise DamagedFile(
+            f"{path}: dimension {rank} and sizes {sizes} do not go together; each size should be at least 1"
+        )
+    channel = _channel_axis(path, fields, sizes)
+    shape = tuple(n for axis, n in enumerate(sizes) if axis != channel)[::-1]
+    geometry = _geometry(path, fields, shape, channel, strict)
+    data_path, offset, encoding = _data(path, fields, end, math.prod(sizes) * stored.itemsize)
+    array = read_voxels(Voxels(data_path, offset, stored, sizes[::-1], encoding), dtype, strict)
+    if channel is not None:
+        array = np.ascontiguousarray(np.moveaxis(array, rank - 1 - channel, 0))
+        array = array[0] if len(array) == 1 else array
+    return array, geometry, (path,) if data_path == path else (path, data_path)
+
+
+def header_fields(path):
+    """All header fields and key/value pairs of a file, name to text, in file order."""
+    return _read_header(os.fspath(path))[0]
+
+
+def _read_header(path):
+    """(fields, byte at which attached data begin)."""
+    if is_gzip(path):
+        raise UnsupportedImage(f"{path}: a NRRD file packed as a whole; unpack it first (gunzip)")
+    with open(path, "rb") as file:
+        start = file.read(_LONGEST_HEADER)
+    lines, position, fields = [], 0, {}
+    detached = False
+    while True:
+        stop = start.find(b"\n", position)
+        if stop < 0:
+            if (detached or b"data file:" in start or b"datafile:" in start) and len(start) < _LONGEST_HEADER:
+                lines.append(start[position:])
+                position = len(start)
+                break
+            raise TruncatedFile(f"{path}: the NRRD header has no end (an empty line); the file was cut. Copy it again")
+        line = start[position:stop].rstrip(b"\r")
+        position = stop + 1
+        if not line:
+            break
+        lines.append(line)
+    if not lines or not lines[0].startswith(b"NRRD"):
+        raise DamagedFile(f"{path}: no NRRD file: it should begin with 'NRRD'")
+    for raw in lines[1:]:
+        line = raw.decode("utf-8", "replace")
+        if line.startswith("#") or not line.strip():
+            continue
+        key, mark, value = (
+            line.partition(":=") if ":=" in line and ": " not in line.split(":=")[0] else line.partition(":")
+        )
+        if not mark:
+            raise DamagedFile(f"{path}: a header line without ':' after {len(fields)} fields; the header is damaged")
+        key = key.strip() if mark == ":=" else key.strip().lower()
+        if mark == ":" and key in fields:
+            raise DamagedFile(f"{path}: the header gives {key!r} twice")
+        fields[key] = value.strip()
+    return fields, position
+
+
+def _numbers(path, fields, name, kind=float):
+    try:
+        values = [kind(word) for word in fields[name].split()]
+    except KeyError:
+        raise DamagedFile(f"{path}: the header has no field {name!r}") from None
+    except ValueError:
+        values = []
+    if not values:
+        raise DamagedFile(f"{path}: the header field {name!r} should be numbers, got {fields[name]!r}")
+    return values
+
+
+def _stored_type(path, fields):
+    name = fields.get("type", "")
+    code = next((code for code, names in _TYPES.items() if name.lower() in names), None)
+    if code is None:
+        if name == "block":
+            raise UnsupportedImage(f"{path}: voxels of type 'block' are no numbers")
+        raise DamagedFile(f"{path}: type {name!r} in the header is none of NRRD's")
+    stored = np.dtype(code)
+    if stored.itemsize == 1:
+        return stored
+    endian = fields.get("endian", "").lower()
+    if endian not in ("little", "big") and fields.get("encoding", "").lower() not in ("ascii", "text", "txt"):
+        raise DamagedFile(f"{path}: endian should be 'little' or 'big', got {endian!r}")
+    return stored.newbyteorder("<" if endian == "little" else ">")
+
+
+def _vectors(path, fields, name):
+    """The vectors of a field such as '(1,0,0) none (0,1,0)', None for none."""
+    text, vectors = fields[name].replace(" ", ""), []
+    while text:
+        if text.startswith("none"):
+            vectors.append(None)
+            text = text[4:]
+            continue
+        inside, close, rest = text[1:].partition(")")
+        try:
+            if text[0] != "(" or not close:
+                raise ValueError
+            vectors.append([float(word) for word in inside.split(",")])
+        except ValueError:
+            raise DamagedFile(f"{path}: {name!r} should be vectors such as (1,0,0), got {fields[name]!r}") from None
+        text = rest
+    return vectors
+
+
+def _channel_axis(path, fields, sizes):
+    """Which axis holds channels, fastest axis 0; None for a plain volume."""
+    rank = len(sizes)
+    kinds = fields.get("kinds", "").lower().split()
+    if any(kind in ("complex", "3d-complex") for kind in kinds):
+        raise UnsupportedImage(f"{path}: the voxels are complex. Save magnitude and phase, each as a volume")
+    if rank < 3 or (rank == 3 and kinds and any(k not in (*_SPATIAL_KINDS, "???", "none") for k in kinds)):
+        raise UnsupportedImage(
+            f"{path}: sizes {sizes} with kinds {kinds}: no volume of 3 spatial axes. Stack its slices first"
+        )
+    if rank == 3:
+        return None
+    if rank > 4:
+        raise UnsupportedImage(
+            f"{path}: {rank} axes {sizes}; a volume has 3 and one for channels. Save the parts as files"
+        )
+    others = []
+    if "space directions" in fields:
+        others = [axis for axis, vector in enumerate(_vectors(path, fields, "space directions")) if vector is None]
+    elif len(kinds) == rank:
+        others = [axis for axis, kind in enumerate(kinds) if kind not in _SPATIAL_KINDS]
+    if len(others) != 1:
+        raise UnsupportedImage(
+            f"{path}: 4 axes {sizes}, but the header does not say which one is not spatial ('none' in space directions, or "
+            "kinds). Save it with such a field, or the parts as separate files"
+        )
+    return others[0]
+
+
+def _geometry(path, fields, shape, channel, strict):
+    scale = _unit(path, fields)
+    space = fields.get("space", "").lower()
+    if "space directions" in fields:
+        vectors = [v for v in _vectors(path, fields, "space directions") if v is not None]
+        origin = _vectors(path, fields, "space origin")[0] if fields.get("space origin") else [0.0, 0.0, 0.0]
+        if "space origin" not in fields and strict:
+            raise MissingGeometry(f"{path}: the header has no 'space origin'. Pass strict=False to put voxel 0 at 0")
+        if len(vectors) != 3 or origin is None or any(len(v) != 3 for v in [*vectors, origin]):
+            raise MissingGeometry(
+                f"{path}: space directions {vectors} and space origin {origin} should be 3 vectors and 1 of 3"
+            )
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = np.transpose(vectors), origin
+        affine[:3] *= scale
+        if space in _TO_LPS:
+            affine[:3] *= np.array(_TO_LPS[space])[:, None]
+        else:
+            _warn_no_space(path, space)
+        try:
+            return Geometry.from_affine(affine, shape)
+        except ValueError as error:
+            raise MissingGeometry(
+                f"{path}: space directions and space origin place no grid in space: {error}"
+            ) from error
+    if "spacings" not in fields:
+        raise MissingGeometry(f"{path}: the header has neither 'space directions' nor 'spacings'. Correct the header")
+    spacing = _numbers(path, fields, "spacings")
+    origin = _numbers(path, fields, "axis mins") if "axis mins" in fields else None
+    if channel is not None:
+        spacing = spacing[:channel] + spacing[channel + 1 :]
+        origin = origin[:channel] + origin[channel + 1 :] if origin else None
+    _warn_no_space(path, space)
+    try:
+        return Geometry(shape, np.multiply(spacing, scale), np.multiply(origin or [0.0] * 3, scale))
+    except ValueError as error:
+        raise MissingGeometry(f"{path}: spacings and axis mins place no grid in space: {error}") from error
+
+
+def _unit(path, fields):
+    units = {word.lower() for word in fields.get("space units", "").replace('"', " ").split()} - {"none", "???"}
+    if not units:
+        return 1.0
+    if len(units) > 1 or not units <= set(_MILLIMETRES):
+        raise MissingGeometry(
+            f"{path}: space units {fields['space units']!r} should be one of mm, cm, m, um for all axes"
+        )
+    return _MILLIMETRES[units.pop()]
+
+
+def _warn_no_space(path, space):
+    warnings.warn(
+        f"{path}: the header {'gives space ' + repr(space) if space else 'names no space'}, so it does not say where left, "
+        "posterior and superior are; LPS is assumed",
+        stacklevel=5,
+    )
+
+
+def _data(path, fields, end, needed):
+    """(file, offset, encoding) of the voxels."""
+    encoding = fields.get("encoding", "").lower()
+    packed = {"raw": "raw", "gz": "gzip", "gzip": "gzip"}.get(encoding)
+    if packed is None:
+        raise UnsupportedImage(f"{path}: encoding {encoding!r} is not supported; save it as raw or gzip")
+    name = fields.get("data file", fields.get("datafile"))
+    data_path, offset = path, end
+    if name is not None:
+        if name.split()[0:1] == ["LIST"] or "%" in name:
+            raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
+        data_path, offset = os.path.join(os.path.dirname(path), name), 0
+        if not os.path.isfile(data_path):
+            raise FileNotFoundError(f"{path}: its voxels should lie in {data_path}, which does not exist")
+    skips = [int(_numbers(path, fields, key, int)[0]) for key in ("line skip", "lineskip") if key in fields] or [0]
+    byte_skip = [int(_numbers(path, fields, key, int)[0]) for key in ("byte skip", "byteskip") if key in fields] or [0]
+    if skips[0] < 0 or byte_skip[0] < -1 or (byte_skip[0] == -1 and packed != "raw"):
+        raise DamagedFile(f"{path}: line skip {skips[0]} or byte skip {byte_skip[0]} in the header cannot be")
+    if byte_skip[0] == -1:
+        return data_path, max(os.path.getsize(data_path) - needed, offset), packed
+    if packed == "gzip" and byte_skip[0]:
+        raise UnsupportedImage(f"{path}: byte skip inside packed data is not supported; save it without")
+    if skips[0]:
+        with open(data_path, "rb") as file:
+            file.seek(offset)
+            for _ in range(skips[0]):
+                if not file.readline():
+                    break
+            offset = file.tell()
+    return data_path, offset + byte_skip[0], packed

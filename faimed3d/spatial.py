@@ -1,0 +1,265 @@
+"""Crop, pad, resize, resample, reorient: functions of a volume that keep every voxel's place in the patient.
+
+All of them take ``(..., D, H, W)`` tensors and go through operations that ``faimed3d.tracking`` follows, so the geometry
+of a ``TensorDicom3D`` comes out exact. How a type is interpolated is said by the type: its attribute ``interpolation``,
+``'linear'`` for images and ``'nearest'`` for masks, so that labels are never blended.
+"""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from faimed3d.geometry import Geometry
+from faimed3d.resize import resize_linear, resize_nearest
+
+__all__ = ["crop_3d", "pad_or_crop", "reorient", "resample", "resample_like", "resize_3d_tensor", "strip"]
+
+_AXES = "DHW"
+
+
+def crop_3d(t, margins, perc_margins=False):
+    """Cut margins off both ends of each axis; the geometry follows.
+
+    Args:
+        t: tensor (..., D, H, W).
+        margins: one number for all sides, three numbers (one per axis, both sides), three pairs, or six numbers in the
+            order (D, D, H, H, W, W). Voxels, or fractions of the axis where ``perc_margins``.
+        perc_margins: margins are fractions in [0, 1); each becomes ``int(fraction * size)`` voxels (truncated).
+
+    Raises:
+        ValueError: wrong count, negative, or nothing left.
+
+    >>> crop_3d(torch.zeros(31, 736, 736), ((0.0, 0.0), (0.1, 0.1), (0.1, 0.1)), perc_margins=True).shape
+    torch.Size([31, 590, 590])
+    """
+    size = _spatial_size(t)
+    slices = []
+    for name, n, pair in zip(_AXES, size, _margin_pairs(margins), strict=True):
+        if perc_margins:
+            if not all(0 <= margin < 1 for margin in pair):
+                raise ValueError(f"margins of axis {name} must be fractions in [0, 1) with perc_margins=True, got {pair}")
+            pair = tuple(int(margin * n) for margin in pair)
+        if any(isinstance(margin, float) and not margin.is_integer() for margin in pair):
+            raise ValueError(f"margins of axis {name} must be whole voxels, got {pair}; fractions need perc_margins=True")
+        before, after = (int(margin) for margin in pair)
+        if before < 0 or after < 0:
+            raise ValueError(f"margins of axis {name} must not be negative, got {pair}; to enlarge, use pad_or_crop")
+        if before + after >= n:
+            raise ValueError(f"margins {before} + {after} leave nothing of the {n} voxels of axis {name}")
+        slices.append(slice(before, n - after))
+    return t[(..., *slices)]
+
+
+def _margin_pairs(margins):
+    if isinstance(margins, numbers.Real):
+        return ((margins, margins),) * 3
+    margins = tuple(margins)
+    if len(margins) == 6 and all(isinstance(margin, numbers.Real) for margin in margins):
+        return tuple(zip(margins[::2], margins[1::2], strict=True))
+    if len(margins) == 3:
+        pairs = tuple((m, m) if isinstance(m, numbers.Real) else tuple(m) for m in margins)
+        if all(len(pair) in (1, 2) for pair in pairs):
+            return tuple(pair * 2 if len(pair) == 1 else pair for pair in pairs)
+    raise ValueError(f"margins must be one number, three numbers, three pairs or six numbers, got {margins!r}")
+
+
+def pad_or_crop(t, size, value=None):
+    """Bring the last three axes to ``size`` by padding and cropping equally at both ends; no voxel moves in the world.
+
+    Where the difference is odd, the extra voxel is added or cut at the end of the axis.
+
+    Args:
+        t: tensor (..., D, H, W).
+        size: voxels (D, H, W), or one number for all three.
+        value: what fills new voxels. Default: 0 for masks, the smallest value of an image (air in CT; not 0, which is
+            water).
+    """
+    old, new = _spatial_size(t), _sizes(size)
+    if tuple(old) == new:
+        return t
+    pad = []
+    for n, m in zip(reversed(old), reversed(new), strict=True):
+        before = (m - n) // 2 if m >= n else -((n - m) // 2)
+        pad += [before, m - n - before]
+    return F.pad(t, pad, value=_fill_value(t, value))
+
+
+def resize_3d_tensor(t, new_shape):
+    """Resize to ``new_shape``: images trilinear with ``align_corners=True`` (as the first version did), masks nearest.
+
+    The centres of the first and last voxels stay where they are, so the origin is kept and the spacing becomes
+    ``spacing * (old - 1) / (new - 1)``. An axis brought to size 1 keeps its first voxel.
+
+    Args:
+        t: tensor (..., D, H, W). Images of an integer type become float32.
+        new_shape: voxels (D, H, W).
+    """
+    if not (isinstance(new_shape, tuple | list | torch.Size) and len(new_shape) == 3):
+        raise ValueError(f"new_shape must be three sizes (D, H, W), got {new_shape!r}")
+    old, new = _spatial_size(t), _sizes(new_shape)
+    plain = t.as_subclass(Tensor)
+    result = resize_nearest(plain, new) if _is_mask(t) else resize_linear(plain, new)
+    if not hasattr(t, "with_voxels"):
+        return result
+
+    def regridded(geometry):
+        scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
+        return geometry.regrid(new, scale)
+
+    return t.with_voxels(result, regridded)
+
+
+def strip(t):
+    """Cut away the outer slices, rows and columns that hold only zeros; zeros inside stay.
+
+    Args:
+        t: tensor (..., D, H, W); what counts is non-zero anywhere along the leading axes.
+
+    Raises:
+        ValueError: all voxels are zero.
+    """
+    filled = (t.as_subclass(Tensor) != 0).reshape(-1, *_spatial_size(t)).any(0)
+    slices = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        places = filled.any(others[1]).any(others[0]).nonzero()
+        if not len(places):
+            raise ValueError("all voxels are zero: there is nothing to strip to")
+        slices.append(slice(int(places[0]), int(places[-1]) + 1))
+    return t[(..., *slices)]
+
+
+def reorient(t, code):
+    """Reorder and flip the storage axes so that x (W), y (H), z (D) point to the letters of ``code``.
+
+    No voxel moves in the world and none is interpolated: an oblique volume is brought to the nearest orientation.
+
+    Args:
+        t: volume with a geometry.
+        code: such as 'LPS' (DICOM, ITK) or 'RAS' (nibabel): the direction in which each of x, y, z grows.
+    """
+    order, flips = _geometry(t, "reorient").reorientation(code)
+    lead = t.ndim - 3
+    t = t.permute(*range(lead), *(lead + axis for axis in order))
+    return t.flip([lead + axis for axis in flips]) if flips else t
+
+
+def resample(t, spacing, value=None):
+    """Resample to a new spacing over the same field of view.
+
+    The new grid has ``round(size * old / new)`` voxels (at least 1) along each axis and is centred on the old one. Images
+    are interpolated linearly, masks by the nearest voxel; there is no smoothing before a coarser spacing.
+
+    Args:
+        t: volume (..., D, H, W) with a geometry.
+        spacing: new (x, y, z) mm, or one number for all three.
+        value: fills what lies outside the old volume; see :func:`resample_like`.
+    """
+    geometry = _geometry(t, "resample")
+    spacing = (spacing,) * 3 if isinstance(spacing, numbers.Real) else tuple(spacing)
+    target = geometry.replace(spacing=spacing)  # checks the numbers
+    ratio = [new / old for new, old in zip(reversed(target.spacing), reversed(geometry.spacing), strict=True)]
+    shape = [max(1, round(n / r)) for n, r in zip(geometry.shape, ratio, strict=True)]
+    offset = [((n - 1) - (m - 1) * r) / 2 for n, m, r in zip(geometry.shape, shape, ratio, strict=True)]
+    return _resampled(t, geometry, geometry.regrid(shape, ratio, offset), value)
+
+
+def resample_like(t, other, value=None):
+    """Resample onto the grid of another volume, whatever its spacing, place and orientation.
+
+    Images are interpolated linearly, masks by the nearest voxel, as SimpleITK's Resample does: up to half a voxel beyond
+    the outer voxel centres the edge value holds, farther out ``value``.
+
+    Args:
+        t: volume (..., D, H, W) with a geometry.
+        other: a volume with a geometry, or a ``Geometry``.
+        value: fills what lies outside ``t``. Default: 0 for masks, the smallest value of an image.
+    """
+    target = other if isinstance(other, Geometry) else _geometry(other, "resample_like (the other volume)")
+    return _resampled(t, _geometry(t, "resample_like"), target, value)
+
+
+def _resampled(t, source, target, value):
+    if source.agrees(target):
+        return t.with_voxels(t.as_subclass(Tensor), lambda geometry: target)
+    plain = t.as_subclass(Tensor)
+    if not _is_mask(t) and not plain.is_floating_point():
+        plain = plain.float()
+    fill = _fill_value(t, value)
+    rows = plain.reshape(-1, *source.shape)
+    # index of a target voxel (d, h, w) in the source: matrix @ index + offset
+    corner = source.world_to_index(target.index_to_world(np.eye(4, 3, k=-1)))
+    offset, matrix = corner[0], (corner[1:] - corner[0]).T
+    sample = _sample_nearest if _is_mask(t) else _sample_linear
+    result = plain.new_empty((len(rows), *target.shape))
+    for d in range(target.shape[0]):  # slice by slice: memory for the positions of one slice only
+        places, inside = _positions(matrix, offset, d, target.shape, source.shape, plain.device)
+        for row, out in zip(rows, result, strict=True):
+            out[d] = torch.where(inside, sample(row, places), fill)
+    return t.with_voxels(result.reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
+
+
+def _positions(matrix, offset, d, size, source, device):
+    """Source positions (3, H, W) of target slice ``d`` in float64, clamped to the source, and which lie in it."""
+    h = torch.arange(size[1], dtype=torch.float64, device=device)[:, None]
+    w = torch.arange(size[2], dtype=torch.float64, device=device)[None, :]
+    places, inside = [], True
+    for axis in range(3):
+        place = matrix[axis, 0] * d + offset[axis] + matrix[axis, 1] * h + matrix[axis, 2] * w
+        inside = inside & (place >= -0.5 - 1e-6) & (place <= source[axis] - 0.5 + 1e-6)
+        places.append(place.clamp(0, source[axis] - 1))
+    return torch.stack(places), inside
+
+
+def _sample_nearest(row, places):
+    d, h, w = (places + (0.5 - 1e-9)).floor().long()
+    return row[d, h, w]
+
+
+def _sample_linear(row, places):
+    low = places.floor()
+    weight = (places - low).to(row.dtype)
+    low = low.long()
+    high = [torch.clamp(low[axis] + 1, max=row.shape[axis] - 1) for axis in range(3)]
+    ends = list(zip(low, high, strict=True))
+
+    def along(axis, index):
+        if axis == 3:
+            return row[tuple(index)]
+        return torch.lerp(along(axis + 1, [*index, ends[axis][0]]), along(axis + 1, [*index, ends[axis][1]]), weight[axis])
+
+    return along(0, [])
+
+
+def _is_mask(t):
+    return getattr(t, "interpolation", "linear") == "nearest"
+
+
+def _fill_value(t, value):
+    if value is not None:
+        return value
+    return 0 if _is_mask(t) else t.as_subclass(Tensor).min().item()
+
+
+def _spatial_size(t):
+    if not isinstance(t, Tensor) or t.ndim < 3:
+        raise ValueError(f"expected a tensor (..., D, H, W), got {getattr(t, 'shape', type(t).__name__)}")
+    return tuple(t.shape[-3:])
+
+
+def _sizes(size):
+    sizes = (size,) * 3 if isinstance(size, numbers.Integral) else tuple(size)
+    if len(sizes) != 3 or not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
+        raise ValueError(f"size must be three positive whole numbers (D, H, W), got {size!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _geometry(t, what):
+    if not hasattr(t, "require_geometry"):
+        raise TypeError(f"{what} needs a TensorDicom3D, which knows its place in the patient; got {type(t).__name__}")
+    return t.require_geometry(what)

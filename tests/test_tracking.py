@@ -1,0 +1,555 @@
+"""The tracking table: after any operation the geometry is exact or absent."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from coordinates import LOPSIDED, OTHER, check, entries, world
+from fastai.data.load import fa_collate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import default_collate
+
+from faimed3d import tracking
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.geometry import Geometry
+
+BIG = Geometry((4, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
+
+
+def volume(axis):
+    return world(BIG, axis)
+
+
+def channels(axis):
+    return world(BIG, axis)[None].expand(3, -1, -1, -1).clone()
+
+
+def batch(axis):
+    """(2, 1, D, H, W), two items of different places."""
+    return torch.stack([world(LOPSIDED, axis), world(OTHER, axis)])[:, None]
+
+
+def labels(axis):
+    """(2, D, H, W), two items of different places."""
+    return torch.stack([world(LOPSIDED, axis, TensorMask3D), world(OTHER, axis, TensorMask3D)])
+
+
+INPUTS = {
+    "volume": (volume, [BIG]),
+    "channels": (channels, [BIG]),
+    "batch": (batch, [LOPSIDED, OTHER]),
+    "labels": (labels, [LOPSIDED, OTHER]),
+}
+
+# name: (operation, does the geometry stay for volume, channels, batch, labels)
+OPERATIONS = {
+    "slice": (lambda t: t[..., 1:, :2, 1:3], "1111"),
+    "step": (lambda t: t[..., ::2, 1::2, ::3], "1111"),
+    "negative slice": (lambda t: t[..., -2:, :-1, -3:-1], "1111"),
+    "empty slice": (lambda t: t[..., 2:2, :, :], "0000"),
+    "ellipsis": (lambda t: t[...], "1111"),
+    "int on the last axis": (lambda t: t[..., 1], "0000"),
+    "int on the first axis": (lambda t: t[1], "0111"),
+    "negative int": (lambda t: t[-1], "0111"),
+    "numpy int": (lambda t: t[np.int64(1)], "0111"),
+    "tensor int": (lambda t: t[torch.tensor(1)], "0111"),
+    "None first": (lambda t: t[None], "1111"),
+    "None last": (lambda t: t[..., None], "0000"),
+    "None before D": (lambda t: t[..., None, :, :, :], "1111"),
+    "None inside": (lambda t: t[..., None, :], "0000"),
+    "list": (lambda t: t[[1, 0]], "1111"),
+    "list with gaps": (lambda t: t[..., [0, 1, 3]], "0000"),
+    "even list": (lambda t: t[..., [3, 1]], "1111"),
+    "integer tensor": (lambda t: t[..., torch.tensor([1, 2, 3])], "1111"),
+    "negative integer tensor": (lambda t: t[..., torch.tensor([-1, -2])], "1111"),
+    "repeated index": (lambda t: t[..., [1, 1]], "0000"),
+    "numpy index": (lambda t: t[..., np.array([0, 2]), :], "1111"),
+    "two index arrays": (lambda t: t[..., [0, 1], [0, 1]], "0000"),
+    "index array and None": (lambda t: t[None, ..., [0, 2]], "1111"),
+    "boolean on an axis": (lambda t: t[..., torch.arange(t.shape[-1]) % 2 == 0], "1111"),
+    "uneven boolean": (lambda t: t[..., torch.tensor([k in (0, 1, 3) for k in range(t.shape[-1])])], "0000"),
+    "boolean on the first axis": (lambda t: t[torch.arange(t.shape[0]) > 0], "1111"),
+    "full boolean": (lambda t: t[torch.ones(t.shape, dtype=torch.bool)], "0000"),
+    "boolean scalar": (lambda t: t[True], "0000"),
+    "select": (lambda t: t.select(0, 1), "0111"),
+    "narrow": (lambda t: t.narrow(-1, 1, 2), "1111"),
+    "narrow first": (lambda t: torch.narrow(t, 0, 0, 1), "1111"),
+    "index_select": (lambda t: t.index_select(t.ndim - 2, torch.tensor([2, 0])), "1111"),
+    "gather": (lambda t: t.gather(0, torch.zeros_like(t, dtype=torch.long).as_subclass(torch.Tensor)), "0000"),
+    "take_along_dim": (lambda t: t.take_along_dim(torch.zeros(t.shape, dtype=torch.long), 0), "0000"),
+    "flip D": (lambda t: t.flip(-3), "1111"),
+    "flip all": (lambda t: torch.flip(t, (-1, -2, -3)), "1111"),
+    "flip first": (lambda t: t.flip(0), "1111"),
+    "flip keyword": (lambda t: t.flip(dims=(-1,)), "1111"),
+    "fliplr": (lambda t: t.fliplr(), "1111"),
+    "flipud": (lambda t: torch.flipud(t), "1111"),
+    "reversed": (lambda t: reversed(t), "1111"),
+    "transpose": (lambda t: t.transpose(-1, -3), "1111"),
+    "transpose first": (lambda t: t.transpose(0, -1), "1000"),
+    "swapaxes": (lambda t: torch.swapaxes(t, -1, -2), "1111"),
+    "mT": (lambda t: t.mT, "1111"),
+    "permute": (lambda t: t.permute(*range(t.ndim - 3), t.ndim - 1, t.ndim - 3, t.ndim - 2), "1111"),
+    "permute list": (lambda t: torch.permute(t, [*range(t.ndim - 3), -1, -2, -3]), "1111"),
+    "permute channels last": (lambda t: t.permute(*range(1, t.ndim), 0), "1000"),
+    "movedim": (lambda t: t.movedim(-1, -3), "1111"),
+    "movedim several": (lambda t: torch.movedim(t, (-1, -2), (-3, -1)), "1111"),
+    "moveaxis out": (lambda t: t.moveaxis(0, -1), "1000"),
+    "rot90": (lambda t: t.rot90(1, (-1, -2)), "1111"),
+    "rot90 back": (lambda t: torch.rot90(t, -1, (-3, -1)), "1111"),
+    "rot90 twice": (lambda t: t.rot90(2, (-3, -2)), "1111"),
+    "rot90 none": (lambda t: t.rot90(4, (-3, -2)), "1111"),
+    "roll": (lambda t: t.roll(1, -1), "0000"),
+    "roll flat": (lambda t: t.roll(1), "0000"),
+    "roll first": (lambda t: t.roll(1, 0), "0111"),
+    "roll by the size": (lambda t: t.roll((t.shape[-1], 1), (-1, -1)).roll(-1, -1), None),
+    "roll whole": (lambda t: t.roll(t.shape[-1], -1), "1111"),
+    "unsqueeze": (lambda t: t.unsqueeze(0), "1111"),
+    "unsqueeze before D": (lambda t: t.unsqueeze(-4), "1111"),
+    "unsqueeze last": (lambda t: t.unsqueeze(-1), "0000"),
+    "squeeze": (lambda t: t[None].squeeze(), "1111"),
+    "squeeze first": (lambda t: t[None].squeeze(0), "1111"),
+    "squeeze a spatial axis": (lambda t: t[..., :1].squeeze(), "0000"),
+    "squeeze channel": (lambda t: t.unsqueeze(-4).squeeze(-4), "1111"),
+    "reshape leading": (lambda t: t.reshape(-1, *t.shape[-3:]), "1111"),
+    "view leading": (lambda t: t.contiguous().view(1, -1, *t.shape[-3:]), "1111"),
+    "flatten": (lambda t: t.flatten(), "0000"),
+    "flatten leading": (lambda t: t[None, None].flatten(0, 2 if t.ndim > 3 else 1), "1111"),
+    "flatten spatial": (lambda t: t.flatten(-2), "0000"),
+    "unflatten": (lambda t: t[None].unflatten(0, (1, 1)), "1111"),
+    "reshape spatial": (lambda t: t.reshape(*t.shape[:-3], *reversed(t.shape[-3:])), "0000"),
+    "view_as": (lambda t: t.view_as(t), "1111"),
+    "expand": (lambda t: t[None].expand(5, *[-1] * t.ndim), "1111"),
+    "expand a spatial axis": (lambda t: t[..., :1].expand(*[-1] * (t.ndim - 1), 5), "0000"),
+    "repeat": (lambda t: t.repeat(*[2] * (t.ndim - 3), 1, 1, 1), "1111"),
+    "repeat spatial": (lambda t: t.repeat(*[1] * (t.ndim - 1), 2), "0000"),
+    "repeat_interleave": (lambda t: t.repeat_interleave(2, 0), "0000"),
+    "stack": (lambda t: torch.stack([t, t]), "1111"),
+    "stack before D": (lambda t: torch.stack([t, t], dim=t.ndim - 3), "1111"),
+    "stack last": (lambda t: torch.stack([t, t], -1), "0000"),
+    "stack turned": (lambda t: torch.stack([t, t.flip(-1)]), "1111"),
+    "cat first": (lambda t: torch.cat([t[:1], t[1:]]), "1111"),
+    "cat back along W": (lambda t: torch.cat([t[..., :1], t[..., 1:]], -1), "1100"),
+    "cat the wrong way": (lambda t: torch.cat([t[..., 1:], t[..., :1]], -1), "0000"),
+    "cat with a gap": (lambda t: torch.cat([t[..., :1], t[..., 2:]], dim=-1), "0000"),
+    "cat twice": (lambda t: torch.cat([t, t], -1), "0000"),
+    "unbind": (lambda t: t.unbind(0), "0111"),
+    "iterate": (lambda t: list(t), "0111"),
+    "unbind last": (lambda t: t.unbind(-1), "0000"),
+    "split": (lambda t: t.split(1, -1), "1111"),
+    "split sizes": (lambda t: torch.split(t, [1, t.shape[-2] - 1], dim=-2), "1111"),
+    "split first": (lambda t: t.split(1), "1111"),
+    "chunk": (lambda t: t.chunk(2, dim=-3), "1111"),
+    "tensor_split": (lambda t: t.tensor_split(2, -1), "1111"),
+    "unfold": (lambda t: t.unfold(-1, 2, 1), "0000"),
+    "diagonal": (lambda t: t.diagonal(dim1=-1, dim2=-2), "0000"),
+    "pad": (lambda t: F.pad(t, (1, 2, 0, 3, 2, 1), value=9.0), "1111"),
+    "pad one axis": (lambda t: F.pad(t, (1, 2)), "1111"),
+    "pad negative": (lambda t: F.pad(t, (-1, -1, 1, -2)), "1111"),
+    "pad reflect": (lambda t: F.pad(t.reshape(-1, 1, *t.shape[-3:]), (1, 1, 1, 1, 1, 1), mode="reflect"), "1111"),
+    "pad leading": (lambda t: F.pad(t, (0, 0) * (t.ndim - 1) + (0, 1))[: len(t)], "1100"),
+    "clone": (lambda t: t.clone(), "1111"),
+    "detach": (lambda t: t.detach(), "1111"),
+    "contiguous": (lambda t: t.flip(-1).contiguous(), "1111"),
+    "to": (lambda t: t.to(torch.float64, copy=True), "1111"),
+    "cpu": (lambda t: t.cpu(), "1111"),
+    "data": (lambda t: t.data, "1111"),
+    "deepcopy": (copy.deepcopy, "1111"),
+    "pickle": (lambda t: pickle.loads(pickle.dumps(t)), "1111"),
+    "times one": (lambda t: t * 1, "1111"),
+    "add a plain tensor": (lambda t: torch.zeros(t.shape) + t, "1111"),
+    "where": (lambda t: torch.where(t > 0, t, t), "1111"),
+    "clamp": (lambda t: t.clamp(-1e9, 1e9), "1111"),
+    "broadcast up": (lambda t: t + torch.zeros(5, *t.shape), "1111"),
+    "broadcast a channel value": (lambda t: t * torch.ones(t.shape[0], *[1] * (t.ndim - 1)), "1111"),
+    "mean over the first axis": (lambda t: t.mean(0), "0100"),
+    "max over the first axis": (lambda t: t.max(0).values, "0100"),
+    "amax keepdim": (lambda t: t.amax(0, keepdim=True), "0100"),
+    "mean over the channel": (lambda t: t.unsqueeze(-4).mean(-4), "1111"),
+    "mean of all": (lambda t: t.mean(), "0000"),
+    "sort": (lambda t: t.sort(0).values, "0000"),
+    "cumulated": (lambda t: t.cumsum(0)[..., :1, :1, :1] * 0 + t[..., :1, :1, :1], "1111"),
+    "sum with the rolled": (lambda t: t * 0 + t.roll(1, -1), "0000"),
+    "sum with the turned": (lambda t: t * 0 + t.flip(-1), "0000"),
+    "where of the turned": (lambda t: torch.where(torch.ones(t.shape, dtype=torch.bool), t.flip(-2), t), "0000"),
+    "fold": (lambda t: torch.fft.fftshift(t), "0000"),
+    "triu": (lambda t: t.triu(), "0000"),
+}
+
+
+# Resampling: the values are compared where the result lies inside its source
+RESAMPLING = {
+    "trilinear": (lambda t: F.interpolate(five(t), (5, 4, 9), mode="trilinear"), True),
+    "trilinear aligned": (lambda t: F.interpolate(five(t), (5, 4, 9), mode="trilinear", align_corners=True), True),
+    "aligned to one voxel": (lambda t: F.interpolate(five(t), (1, 4, 9), mode="trilinear", align_corners=True), True),
+    "aligned from one voxel": (
+        lambda t: F.interpolate(five(t)[..., :1], (5, 4, 9), mode="trilinear", align_corners=True),
+        False,
+    ),
+    "scale factor": (lambda t: F.interpolate(five(t), scale_factor=1.3, mode="trilinear"), True),
+    "scale factors": (lambda t: F.interpolate(five(t), scale_factor=(1.3, 0.7, 1), mode="trilinear"), True),
+    "scale factor recomputed": (
+        lambda t: F.interpolate(five(t), scale_factor=1.3, mode="trilinear", recompute_scale_factor=True),
+        True,
+    ),
+    "bilinear of a channel volume": (lambda t: F.interpolate(five(t)[0], (5, 9), mode="bilinear"), True),
+    "linear of a volume": (lambda t: F.interpolate(five(t)[0, 0], 5, mode="linear", align_corners=True), True),
+    "upsample module": (lambda t: torch.nn.Upsample(scale_factor=2, mode="trilinear")(five(t)), True),
+    "nearest by uneven steps": (lambda t: F.interpolate(five(t), (3, 4, 5)), False),
+    "nearest down by whole steps": (lambda t: F.interpolate(five(t), (2, 3, 4)), True),
+    "area by whole windows": (lambda t: F.interpolate(five(t), (2, 3, 4), mode="area"), True),
+    "area by uneven windows": (lambda t: F.interpolate(five(t), (3, 4, 5), mode="area"), False),
+    "avg_pool3d": (lambda t: F.avg_pool3d(five(t), 2), True),
+    "avg_pool3d with strides": (lambda t: F.avg_pool3d(five(t), (2, 3, 2), stride=(1, 2, 1)), True),
+    "avg_pool3d padded": (
+        lambda t: F.avg_pool3d(five(t), 3, 1, 1, count_include_pad=False)[..., 1:-1, 1:-1, 1:-1],
+        True,
+    ),
+    "avg_pool2d of a volume": (lambda t: F.avg_pool2d(five(t)[0, 0], 2), True),
+    "avg_pool1d of a volume": (lambda t: F.avg_pool1d(five(t)[0, 0], 2), True),
+    "adaptive_avg_pool3d": (lambda t: F.adaptive_avg_pool3d(five(t), (2, 3, 4)), True),
+    "adaptive_avg_pool3d uneven": (lambda t: F.adaptive_avg_pool3d(five(t), (3, 4, 5)), False),
+    "grid_sample": (
+        lambda t: F.grid_sample(five(t), torch.rand(1, 2, 3, 4, 3, dtype=t.dtype) * 2 - 1, align_corners=True),
+        False,
+    ),
+    "conv3d": (lambda t: F.conv3d(five(t), torch.ones(1, 1, 2, 2, 2, dtype=t.dtype)), False),
+}
+
+
+def five(t):
+    return t.reshape(1, 1, *t.shape)
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_geometry_is_exact_or_absent(name, kind):
+    operate, stays = OPERATIONS[name]
+    make, sources = INPUTS[kind]
+    kept = None if stays is None else stays[list(INPUTS).index(kind)] == "1"
+    compared = check(make, operate, sources, kept)
+    assert compared > 0 or not kept
+
+
+@pytest.mark.parametrize("name", RESAMPLING)
+def test_resampled_geometry_is_exact_or_absent(name):
+    operate, kept = RESAMPLING[name]
+    compared = check(volume, operate, [BIG], kept)
+    assert compared > 0 or not kept
+
+
+@pytest.mark.parametrize(("size", "mode"), [((8, 12, 16), "nearest"), ((5, 7, 3), "nearest-exact")])
+def test_nearest_is_within_half_a_source_voxel(size, mode):
+    index = np.stack(np.meshgrid(*map(np.arange, BIG.shape), indexing="ij"), -1)
+    for axis in range(3):
+        places = TensorDicom3D(torch.from_numpy(index[..., axis].astype(float)), BIG)
+        result = F.interpolate(five(places), size, mode=mode)[0, 0]
+        at = BIG.world_to_index(
+            result.geometry.index_to_world(np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1))
+        )
+        assert np.abs(at[..., axis] - result.numpy()).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("pool", [F.max_pool3d, F.adaptive_max_pool3d, F.lp_pool3d])
+def test_maxima_and_powers_are_placed_as_averages(pool):
+    t = five(volume(0))
+    args = {F.max_pool3d: (2,), F.adaptive_max_pool3d: ((2, 3, 4),), F.lp_pool3d: (2, 2)}[pool]
+    assert pool(t, *args).geometry == F.avg_pool3d(t, 2).geometry
+    assert F.avg_pool3d(t, 2).geometry.origin == pytest.approx(tuple(BIG.index_to_world((0.5, 0.5, 0.5))))
+
+
+def test_dilated_pooling_lies_at_the_centre_of_its_window():
+    values, indices = F.max_pool3d(five(volume(0)), (2, 2, 3), stride=1, dilation=(1, 2, 2), return_indices=True)
+    assert values.geometry.origin == pytest.approx(tuple(BIG.index_to_world((0.5, 1, 2))))
+    assert indices.geometry == values.geometry
+
+
+def test_padded_pooling_starts_before_the_volume():
+    t = F.max_pool3d(five(volume(0)), 2, padding=1)
+    assert t.geometry.origin == pytest.approx(tuple(BIG.index_to_world((-0.5, -0.5, -0.5))))
+
+
+class TestInPlace:
+    def test_numbers_written_into_a_volume_leave_its_place(self):
+        t = volume(0)
+        t[1] = 0
+        t[t > 3] *= 2
+        t += 1
+        t.clamp_(0).mul_(2)
+        assert t.geometry == BIG
+
+    def test_its_own_part_written_back_leaves_its_place(self):
+        t = volume(0)
+        t[:, 1:3] = t[:, 1:3] * 2
+        assert t.geometry == BIG
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda t: t.__setitem__(slice(None), t.flip(0)),
+            lambda t: t.__setitem__(slice(None), t.roll(1, 0)),
+            lambda t: t.__setitem__(slice(0, 1), t[1:2].clone()),
+            lambda t: t.__setitem__(0, t[1].clone()),
+            lambda t: t.copy_(t.flip(1)),
+            lambda t: t.copy_(t.roll(1, 0)),
+            lambda t: t.mul_(0).add_(t.flip(2)),
+            lambda t: setattr(t, "data", t.data.flip(0).roll(1, 0)),
+            lambda t: t.index_copy_(0, torch.tensor([0, 1]), t[2:4].clone()),
+            lambda t: torch.add(t * 0, t.flip(0), out=t),
+            lambda t: t.resize_(4, 8, 6),
+        ],
+    )
+    def test_a_volume_of_another_place_written_into_it_drops_its_place(self, write):
+        t = volume(0)
+        write(t)
+        assert t.geometry is None
+
+    @pytest.mark.parametrize(
+        "move",
+        [
+            lambda t: t.transpose_(0, 2),
+            lambda t: t.swapaxes_(1, 2),
+            lambda t: t.unsqueeze_(0),
+            lambda t: t.unsqueeze_(0).squeeze_(0),
+            lambda t: t.unsqueeze_(0).squeeze_(),
+        ],
+    )
+    def test_axes_moved_in_place_are_followed(self, move):
+        check(volume, lambda t: (move(t), t)[1], [BIG], kept=True)
+
+    def test_setting_the_data_takes_over_its_place(self):
+        t = volume(0)
+        t.data = volume(0).flip(0)
+        assert t.geometry == volume(0).flip(0).geometry
+
+    def test_an_operation_that_returns_its_input_does_not_touch_it(self):
+        t = volume(0)
+        assert torch.atleast_3d(t) is t
+        assert t.geometry == BIG
+
+
+class TestSharedNowhere:
+    """A change to one tensor's geometry reaches no other."""
+
+    @pytest.mark.parametrize(
+        "derive",
+        [
+            lambda t: t + 1,
+            lambda t: t[:],
+            copy.copy,
+            copy.deepcopy,
+            lambda t: t.clone(),
+            TensorDicom3D,
+            lambda t: t.detach(),
+        ],
+    )
+    def test_set_spacing(self, derive):
+        t = volume(0)
+        other = derive(t)
+        other.set_spacing((9, 9, 9))
+        assert t.get_spacing() == (1, 2, 3)
+        assert other.get_spacing() == (9, 9, 9)
+
+    def test_wrapping_does_not_reset_the_source(self):
+        t = volume(0)
+        assert TensorDicom3D.create(t).geometry == BIG
+        assert t.geometry == BIG
+
+
+class TestBatches:
+    @pytest.mark.parametrize("collate", [default_collate, fa_collate])
+    def test_each_item_keeps_its_own_place(self, collate):
+        images, masks = collate([(world(g, 0), world(g, 1, TensorMask3D)) for g in (LOPSIDED, OTHER)])
+        assert type(images) is TensorDicom3D
+        assert type(masks) is TensorMask3D
+        assert images.geometry is None
+        for items in (images, masks):
+            assert [item.geometry for item in items] == [LOPSIDED, OTHER]
+        assert images.flip(0)[0].geometry == OTHER
+        assert images[torch.tensor([1, 0, 1])][2].geometry == OTHER
+        assert images[:1].geometry == LOPSIDED
+
+    def test_one_place_for_all_is_the_place_of_the_batch(self):
+        assert torch.stack([volume(0), volume(1)]).geometry == BIG
+
+    def test_items_without_a_place_do_not_take_their_neighbours(self):
+        t = torch.stack([volume(0), volume(0).roll(1, 0)])
+        assert t.geometry is None
+        assert t[0].geometry == BIG
+        assert t[1].geometry is None
+
+    def test_an_average_over_different_places_has_none(self):
+        assert batch(0).mean(0).geometry is None
+        assert batch(0).mean(1)[1].geometry == OTHER
+
+    def test_prediction_by_argmax_keeps_the_items_places(self):
+        scores = torch.cat([batch(0), batch(0) + 1], 1)
+        assert [item.geometry for item in scores.argmax(1)] == [LOPSIDED, OTHER]
+        assert [item.geometry for item in scores.softmax(1)] == [LOPSIDED, OTHER]
+
+    @pytest.mark.parametrize("context", ["fork", "spawn"])
+    def test_workers_send_the_places(self, context):
+        items = [(world(g, 0), world(g, 1, TensorMask3D)) for g in (LOPSIDED, OTHER)] * 2
+        loader = torch.utils.data.DataLoader(items, batch_size=2, num_workers=1, multiprocessing_context=context)
+        for images, masks in loader:
+            assert [item.geometry for item in images] == [LOPSIDED, OTHER]
+            assert type(masks) is TensorMask3D
+            torch.testing.assert_close(images[1], world(OTHER, 0))
+
+
+class TestSaved:
+    @pytest.mark.parametrize(
+        "make", [lambda: volume(0), lambda: batch(0), lambda: labels(0), lambda: volume(0).roll(1, 0)]
+    )
+    @pytest.mark.parametrize("weights_only", [True, False])
+    def test_torch_save_and_load(self, make, weights_only, tmp_path):
+        t = make()
+        torch.save({"x": t}, tmp_path / "t.pt")
+        back = torch.load(tmp_path / "t.pt", weights_only=weights_only)["x"]
+        assert type(back) is type(t)
+        assert list(entries(back)) == list(entries(t))
+        assert torch.equal(back, t)
+
+    def test_a_view_is_pickled_without_the_storage_behind_it(self):
+        t = TensorDicom3D(torch.zeros(100, 100, 100))
+        assert len(pickle.dumps(t[:1])) < 50_000
+        assert len(pickle.dumps(t)) > 4_000_000
+
+    def test_gradients_are_kept_wanted(self):
+        t = volume(0).requires_grad_()
+        assert pickle.loads(pickle.dumps(t)).requires_grad
+        copied = copy.deepcopy(t)
+        assert copied.requires_grad
+        assert copied.geometry == BIG
+        (t * 2).sum().backward()
+        assert t.grad.shape == t.shape
+
+    def test_attributes_travel(self):
+        t = volume(0)
+        t.side = "left"
+        assert pickle.loads(pickle.dumps(t)).side == "left"
+        assert (t + 1).side == "left"
+        assert copy.deepcopy(t).side == "left"
+
+
+class TestPlacesOfTwo:
+    def test_grids_that_differ_by_rounding_agree(self):
+        near = BIG.replace(origin=[x + 1e-6 for x in BIG.origin])
+        assert (volume(0) + TensorDicom3D(torch.zeros(BIG.shape), near)).geometry == BIG
+
+    def test_grids_that_differ_do_not(self):
+        far = BIG.replace(origin=[x + 0.1 for x in BIG.origin])
+        assert (volume(0) + TensorDicom3D(torch.zeros(BIG.shape), far)).geometry is None
+
+    def test_batches_agree_item_by_item(self):
+        mixed = torch.stack([world(LOPSIDED, 0), world(LOPSIDED, 0)])[:, None]
+        result = batch(0) + mixed
+        assert result[0].geometry == LOPSIDED
+        assert result[1].geometry is None
+
+
+# Any chain of operations ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def index_expressions(draw, shape):
+    items = []
+    for n in shape:
+        kind = draw(st.sampled_from(["slice", "slice", "slice", "int", "list", "mask", "none"]))
+        if kind == "none":
+            items.append(None)
+            kind = "slice"
+        if kind == "slice":
+            bounds = st.none() | st.integers(-n - 1, n + 1)
+            items.append(slice(draw(bounds), draw(bounds), draw(st.none() | st.integers(1, 3))))
+        elif kind == "int":
+            items.append(draw(st.integers(-n, n - 1)))
+        elif kind == "list":
+            items.append(torch.tensor(draw(st.lists(st.integers(-n, n - 1), min_size=1, max_size=4))))
+        else:
+            items.append(torch.tensor(draw(st.lists(st.booleans(), min_size=n, max_size=n))))
+    items = items[: draw(st.integers(1, len(items)))]
+    if draw(st.booleans()):
+        items.insert(draw(st.integers(0, len(items))), Ellipsis)
+    return tuple(items)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(sorted(INPUTS)))
+def test_any_index(data, kind):
+    make, sources = INPUTS[kind]
+    index = data.draw(index_expressions(make(0).shape))
+    try:
+        make(0).as_subclass(torch.Tensor)[index]
+    except IndexError:
+        with pytest.raises(IndexError):
+            make(0)[index]
+        return
+    check(make, lambda t: t[index], sources)
+
+
+STEPS = {
+    "flip": lambda t, a, b, n: t.flip(a),
+    "swap": lambda t, a, b, n: t.transpose(a, b),
+    "rotate": lambda t, a, b, n: t.rot90(n, (a, b)) if a != b else t,
+    "step": lambda t, a, b, n: t.index_select(a, torch.arange(0, t.shape[a], n + 1)),
+    "cut": lambda t, a, b, n: t.narrow(a, min(n, t.shape[a] - 1), t.shape[a] - min(n, t.shape[a] - 1)),
+    "pad": lambda t, a, b, n: F.pad(t, [n if k == a % 3 else 0 for k in range(3) for _ in "xx"], value=torch.nan),
+    "unsqueeze": lambda t, a, b, n: t.unsqueeze(0) if t.ndim < 6 else t,
+    "squeeze": lambda t, a, b, n: t.squeeze(a),
+    "stack": lambda t, a, b, n: torch.stack([t, t.flip(-1)]) if t.ndim < 6 and 2 not in t.shape[-3:] else t,
+    "pick": lambda t, a, b, n: t[n % len(t)],
+    "roll": lambda t, a, b, n: t.roll(n, a),
+    "cat": lambda t, a, b, n: torch.cat([t, t], a),
+    "split": lambda t, a, b, n: t.split(n + 1, a)[-1],
+    "flatten": lambda t, a, b, n: t.flatten(0, 1) if t.ndim > 4 else t,
+    "reshape": lambda t, a, b, n: t.reshape(-1, *t.shape[-3:]) if t.ndim > 3 else t,
+    "resize": lambda t, a, b, n: F.interpolate(
+        t.reshape(-1, 1, *t.shape[-3:]), [size + n for size in t.shape[-3:]], mode="trilinear", align_corners=True
+    ),
+}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(sorted(STEPS)), st.integers(-3, 2), st.integers(-3, 2), st.integers(0, 3)), max_size=6
+    )
+)
+def test_any_chain_of_operations(steps):
+    def chain(t):
+        for name, a, b, n in steps:
+            if t.numel() > 50_000:
+                break
+            try:
+                t = STEPS[name](t, a, b, n)
+            except (IndexError, RuntimeError):
+                continue
+        return t
+
+    check(volume, chain, [BIG], atol=1e-6)
+
+
+# Guards --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_geometry_for_another_shape_is_not_shown():
+    t = volume(0)
+    t._grid = LOPSIDED
+    assert t.geometry is None
+
+
+def test_the_table_names_operations_that_exist():
+    assert len(tracking.RULES) > 150
+    assert all(callable(func) for func in tracking.RULES)
+
+
+@pytest.mark.parametrize("name", ["sort", "gather", "cumsum", "unfold", "matmul", "einsum"])
+def test_operations_outside_the_table_are_found_to_have_no_rule(name):
+    rule = tracking.RULES.get(getattr(torch, name, None)) or tracking._find_rule(
+        getattr(torch.Tensor, name, None) or getattr(torch, name)
+    )
+    assert rule is (tracking._same_place if name == "cumsum" else tracking._drop)
