@@ -1,6 +1,6 @@
 """Time and memory of reading a volume to a float32 tensor, against SimpleITK and nibabel in one process.
 
-Run ``python benchmarks/bench_io.py``; it writes synthetic files to a temporary folder (about 250 MB) and prints a table of
+Run ``python benchmarks/bench_io.py``; it writes synthetic files to a temporary folder (500 MB) and prints a table of
 medians, ratios and peak memory (the latter of one fresh process a cell, above the imports). nibabel maps a float32 .nii
 into memory and reads nothing: that cell is no reading time.
 """
@@ -100,7 +100,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         files, small = make_files(Path(folder), tuple(options.sides))
         print(f"{'x'.join(map(str, options.sides))} voxels; seconds: median of {options.repeats}, read in turns\n")
-        print("| file | MB | faimed3d s | SimpleITK s | nibabel s | vs SimpleITK | vs nibabel | peak MB: ours, SimpleITK |")
+        print(
+            "| file | MB | faimed3d s | SimpleITK s | nibabel s | vs SimpleITK | vs nibabel | peak MB: ours, "
+            "SimpleITK |"
+        )
         print("|---|---|---|---|---|---|---|---|")
         for name, path in files.items():
             readers = [r for r in READERS if r != "nibabel" or ".nii" in path]

@@ -98,13 +98,14 @@ def _even_steps(array, size):
     """(start, step, count) of an index array along one axis, or None where it is not an arithmetic progression."""
     if array.ndim != 1:
         return None
-    places = np.flatnonzero(array) if array.dtype == bool else np.where(array < 0, array.astype(np.int64) + size, array)
-    if places.size == 0:
+    places = (np.flatnonzero(array) if array.dtype == bool else array).tolist()  # quicker than numpy where few
+    if not places:
         return None
-    step = int(places[1]) - int(places[0]) if places.size > 1 else 1
-    if step == 0 or (np.diff(places) != step).any():
+    places = [place + size if place < 0 else place for place in places]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step == 0 or places != list(range(places[0], places[0] + step * len(places), step)):
         return None
-    return int(places[0]), step, int(places.size)
+    return places[0], step, len(places)
 
 
 def _indexed(array, items):

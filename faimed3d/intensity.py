@@ -53,7 +53,7 @@ The numbers are those of Radiopaedia, "Windowing (CT)" (https://radiopaedia.org/
 (subdural, soft tissue), the number is fastai's.
 """
 
-_CHUNK = 1 << 17  # voxels worked on at once on a CPU: the temporaries stay in its cache
+_CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in its cache
 _DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
 _MOST_VALUES = 1 << 17  # widest range of whole numbers that is counted value by value
 _CELLS = 1 << 16  # cells between the first and last break, each looked up in one step
@@ -315,9 +315,8 @@ def _uses_cpu(t):
     return t.is_cpu
 
 
-def _slices(flat):
-    step = _CHUNK if flat.is_cpu else _DEVICE_CHUNK
-    return (slice(start, start + step) for start in range(0, flat.numel(), step))
+def _slices(length, step=_CHUNK):
+    return (slice(start, start + step) for start in range(0, length, step))
 
 
 def _finite(flat):
@@ -348,16 +347,16 @@ def _above_minimum(flat):
 
 
 def _mean_and_sd(flat):
-    """Mean and unbiased sd as Python floats, the mean to more digits than float32 holds; (0, 0) for no voxel."""
-    if not flat.numel():
-        return 0.0, 0.0
-    if flat.numel() == 1:
-        return flat.item(), 0.0
-    variance, mean = (value.item() for value in torch.var_mean(flat))
-    sd = math.sqrt(variance)
-    if sd and abs(mean) > sd and flat.dtype == torch.float32:
-        # the mean came rounded to float32; differences from it are small numbers and keep their digits
-        mean += sum((flat[part] - mean).sum().item() for part in _slices(flat)) / flat.numel()
+    """Mean and unbiased sd as Python floats; (0, 0) for no voxel."""
+    if flat.numel() < 2:
+        return (flat.item() if flat.numel() else 0.0), 0.0
+    sd = flat.std().item()
+    if sd == 0:
+        return flat[0].item(), 0.0
+    mean = flat.mean().item()
+    if abs(mean) > 4 * sd:
+        # the mean came rounded to the type of the voxels; differences from it are small and keep their digits
+        mean += (flat - mean).mean().item()
     return mean, sd
 
 
@@ -376,16 +375,13 @@ def _shift_and_divide(x, shift, divisor, shape):
 
     ``shift`` is a Python float: what of it does not fit into float32 is taken off in a second, small step.
     """
-    out = torch.empty_like(x)
-    first = torch.tensor(shift, dtype=x.dtype, device=x.device)
-    rest = shift - first.item()
     divisor = torch.tensor(divisor or 1.0, dtype=x.dtype, device=x.device)
-    for part in _slices(x):
-        torch.sub(x[part], first, out=out[part])
-        if rest:
-            out[part].sub_(rest)
-        out[part].div_(divisor)
-    return out.view(shape)
+    first = torch.tensor(shift, dtype=x.dtype)
+    out = torch.sub(x, first.to(x.device))
+    rest = shift - first.item()
+    if abs(rest) > 1e-8 * abs(divisor.item()):
+        out.sub_(rest)
+    return out.div_(divisor).view(shape)
 
 
 def _ordered(flat):
@@ -402,23 +398,27 @@ def _whole_range(flat):
     if not flat.numel() or not _uses_cpu(flat):
         return None
     low, high = _extremes(flat)
-    if not (high - low < min(flat.numel(), _MOST_VALUES) and max(-low, high) < 2**53):
+    if not (high - low < min(flat.numel(), _MOST_VALUES) and max(-low, high) < 2**31):
         return None
     if flat.is_floating_point():
-        rounded = torch.empty(min(flat.numel(), _CHUNK), dtype=flat.dtype)
-        for part in _slices(flat):
-            chunk = flat[part]
-            if not torch.equal(torch.trunc(chunk, out=rounded[: len(chunk)]), chunk):
+        values = flat.numpy()
+        rounded = np.empty(min(len(values), _CHUNK), values.dtype)
+        for part in _slices(len(values)):
+            chunk = values[part]
+            if (np.rint(chunk, out=rounded[: len(chunk)]) != chunk).any():
                 return None
     return int(low), int(high)
 
 
 def _whole_offsets(flat, low):
-    """Yield (slice, int64 offsets from ``low``) of a flat tensor of whole numbers; the offsets' memory is reused."""
-    offsets = torch.empty(min(flat.numel(), _CHUNK), dtype=torch.int64)
-    for part in _slices(flat):
-        chunk = flat[part]
-        yield part, offsets[: len(chunk)].copy_(chunk).sub_(low)
+    """Yield (slice, offsets from ``low``) of a flat CPU tensor of whole numbers; the offsets' memory is reused."""
+    values = flat.numpy()
+    narrow = np.empty(min(len(values), _CHUNK), np.int32)  # float to int32 to int64 is twice as fast as straight
+    offsets = np.empty(len(narrow), np.intp)
+    for part in _slices(len(values)):
+        count = len(values[part])
+        np.copyto(narrow[:count], values[part], casting="unsafe")
+        yield part, np.subtract(narrow[:count], low, out=offsets[:count], dtype=np.intp)
 
 
 def _bins(flat, whole, n_bins):
@@ -439,73 +439,75 @@ def _bins(flat, whole, n_bins):
     if not whole:
         return _ordered(flat)[ranks.to(flat.device)].unique()
     low, high = whole
-    counts = torch.zeros(high - low + 1, dtype=torch.int64)
+    counts = np.zeros(high - low + 1, np.int64)
     for _, offsets in _whole_offsets(flat, low):
-        counts += torch.bincount(offsets, minlength=len(counts))
-    offsets = torch.searchsorted(counts.cumsum(0), ranks, right=True).unique()
-    return (offsets + low).to(flat.dtype)
+        counts += np.bincount(offsets, minlength=len(counts))
+    found = np.unique(np.searchsorted(counts.cumsum(), ranks.numpy(), side="right"))
+    return torch.from_numpy(found + low).to(flat.dtype)
 
 
 def _map_whole(flat, whole, brks, out):
     """Write into ``out`` the place of each whole number of ``flat`` between ``brks``, from a table of all of them."""
     low, high = whole
-    table = np.interp(np.arange(low, high + 1), brks, np.linspace(0, 1, len(brks)))
-    table = torch.from_numpy(table.astype(np.float32))
+    table = np.interp(np.arange(low, high + 1), brks, np.linspace(0, 1, len(brks))).astype(np.float32)
+    places = out.numpy()
     for part, offsets in _whole_offsets(flat, low):
-        torch.index_select(table, 0, offsets, out=out[part])
+        np.take(table, offsets, out=places[part], mode="clip")
 
 
 def _map(flat, brks, out):
     """Write into ``out`` the place of each value of ``flat`` between ``brks``."""
-    places = np.linspace(0, 1, len(brks)).astype(np.float32).astype(np.float64)
-    slopes = np.diff(places, append=1.0) / np.diff(brks, append=np.inf)
-    dtype = torch.float32 if _fits_float32(flat, brks, slopes[:-1]) else torch.float64
-    # a little flatter than exact (a quarter of the error allowed): rounding then never lifts a value over the next break
-    slopes = torch.tensor(slopes * (1 - 2**-22), dtype=dtype, device=flat.device)
-    places = torch.tensor(places, dtype=dtype, device=flat.device)
-    breaks = torch.tensor(brks, dtype=dtype, device=flat.device)
-    find = _finder(breaks) if _uses_cpu(flat) and flat.numel() > _CELLS else _find
-    for part in _slices(flat):
-        values = flat[part].to(dtype).clamp(breaks[0], breaks[-1])
-        below = find(values, breaks)
-        values -= breaks.index_select(0, below)
-        values *= slopes.index_select(0, below)
-        torch.add(values, places.index_select(0, below), out=out[part])
+    places = np.linspace(0, 1, len(brks)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        slopes = np.diff(places.astype(np.float64), append=1) / np.diff(brks, append=np.inf)
+    # a little flatter than exact: then rounding never lifts a value above the next break's
+    slopes *= 1 - 2**-22
+    dtype = np.float32 if _fits_float32(flat, brks, slopes[:-1]) else np.float64
+    lines = brks.astype(dtype), slopes.astype(dtype), places.astype(dtype)
+    if _uses_cpu(flat):
+        _map_on_cpu(flat.numpy(), *lines, out.numpy())
+        return
+    breaks, slopes, places = (torch.from_numpy(line).to(flat.device) for line in lines)
+    for part in _slices(len(flat), _DEVICE_CHUNK):
+        values = flat[part].to(breaks.dtype).clamp(breaks[0], breaks[-1])
+        below = torch.bucketize(values, breaks, right=True).sub_(1).clamp_(0, len(breaks) - 1)
+        out[part] = (values - breaks[below]) * slopes[below] + places[below]
+
+
+def _map_on_cpu(flat, breaks, slopes, places, out):
+    """Do the work of :func:`_map` on numpy arrays.
+
+    The last break below a value comes from a table of cells, then one comparison for each break that a cell can hold.
+    A value's cell is one subtraction and one multiplication, both monotone after rounding too, and the breaks' cells
+    come from the same two: a later cell holds no value below a break, an earlier one none above. So it is exact.
+    """
+    scale = (_CELLS - 1) / (breaks[-1] - breaks[0]) if len(breaks) > 1 else breaks.dtype.type(0)
+    counts = np.bincount(((breaks - breaks[0]) * scale).astype(np.int32), minlength=_CELLS)
+    counts[0] -= 1  # no value lies below the first break, so nothing is to be compared with it
+    first_below = counts.cumsum() - counts
+    following = np.append(breaks[1:], np.inf).astype(breaks.dtype)
+    length = min(len(flat), _CHUNK)
+    values_, terms_ = np.empty((2, length), breaks.dtype)
+    cells_, below_, is_above_ = np.empty(length, np.int32), np.empty(length, np.intp), np.empty(length, bool)
+    for part in _slices(len(flat)):
+        count = len(flat[part])
+        values, terms, cells = values_[:count], terms_[:count], cells_[:count]
+        below, is_above = below_[:count], is_above_[:count]
+        np.clip(flat[part], breaks[0], breaks[-1], out=values)
+        np.subtract(values, breaks[0], out=terms)
+        np.multiply(terms, scale, out=terms)
+        np.copyto(cells, terms, casting="unsafe")
+        np.take(first_below, cells, out=below, mode="clip")
+        for _ in range(counts.max()):
+            np.greater_equal(values, np.take(following, below, out=terms, mode="clip"), out=is_above)
+            np.add(below, is_above, out=below)
+        np.subtract(values, np.take(breaks, below, out=terms, mode="clip"), out=values)
+        np.multiply(values, np.take(slopes, below, out=terms, mode="clip"), out=values)
+        np.add(values, np.take(places, below, out=terms, mode="clip"), out=out[part], casting="same_kind")
 
 
 def _fits_float32(flat, brks, slopes):
+    """Whether float32 holds the values and breaks exactly and the slopes without overflow."""
     exact = (brks.astype(np.float32) == brks).all()
     moderate = not len(slopes) or (slopes.min() > 1e-30 and slopes.max() < 1e30)
     return bool(exact and moderate) and flat.dtype in (torch.float32, torch.uint8, torch.int8, torch.int16)
-
-
-def _find(values, breaks):
-    """Index of the last break that is not above each value (some valid index for NaN)."""
-    return torch.bucketize(values, breaks, right=True).sub_(1)
-
-
-def _finder(breaks):
-    """Return a faster :func:`_find`: a table of cells between the first and last break; only where a break lies in a
-    cell are its values searched for.
-
-    A value's cell comes from one subtraction and one multiplication, both monotone after rounding too, and the breaks'
-    cells from the same two: so a cell after a break's holds no value below that break, and the result is exact.
-    """
-    scale = (_CELLS - 1) / (breaks[-1] - breaks[0]) if len(breaks) > 1 else torch.zeros_like(breaks[0])
-    first = breaks[0]
-
-    def cell(values):
-        return values.sub(first).mul_(scale).to(torch.int32).clamp_(0, _CELLS - 1)
-
-    own = cell(breaks)
-    table = torch.bucketize(torch.arange(_CELLS, dtype=torch.int32), own, right=True, out_int32=True).sub_(1)
-    table[own[1:].long()] = -1
-
-    def find(values, breaks):
-        below = table.index_select(0, cell(values))
-        unsure = (below < 0).nonzero().view(-1)
-        if len(unsure):
-            below[unsure] = _find(values[unsure], breaks).to(torch.int32)
-        return below
-
-    return find

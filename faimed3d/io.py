@@ -19,55 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, UNPACKED, WRITE_SUFFIXES, file_format, volume_suffix
 from .geometry import Geometry
-from .voxels import convert, is_gzip, named_errors, open_bytes
+from .voxels import convert
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
 
-_OWN = {
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".hdr": "nifti",
-    ".hdr.gz": "nifti",
-    ".img": "nifti",
-    ".img.gz": "nifti",
-    ".nrrd": "nrrd",
-    ".nhdr": "nrrd",
-    ".mha": "metaimage",
-    ".mhd": "metaimage",
-    ".npy": "npy",
-}
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# SimpleITK's other formats that can hold a volume; those marked False keep no orientation, or not even a spacing
-_SITK = {
-    ".gipl": False,
-    ".gipl.gz": False,
-    ".h5": True,
-    ".hdf5": True,
-    ".lsm": False,
-    ".mnc": True,
-    ".mrc": False,
-    ".rec": False,
-    ".tif": False,
-    ".tiff": False,
-    ".vtk": False,
-}
-_UNPACKED = (".gipl", ".mrc", ".rec")  # of these, those that are never compressed
-READ_SUFFIXES = (*_OWN, *_DICOM_SUFFIXES, *_SITK)
-WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
-
 _SITK_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
-_FOREIGN = (
-    (
-        (b"<!doctype", b"<html", b"<?xml", b"<head"),
-        "a web page or XML text, as after a failed download; download it again",
-    ),
-    ((b"version https://git-lfs",), "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
-    ((b"/annex/objects", b"../.git/annex"), "a git-annex pointer, not the file itself; run 'git annex get'"),
-    ((b"pk\x03\x04",), "a zip archive; unpack it first"),
-    ((b"\x89png", b"\xff\xd8\xff", b"bm6", b"gif8"), "a photograph format, which holds no volume"),
-    ((b'{"', b"{\n"), "JSON text, not an image"),
-)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,8 +48,8 @@ class Header:
                 reviewed de-identification.
 
         Returns:
-            DataFrame: column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for each
-            slice file (of other formats for the header file), named by its path.
+            DataFrame: column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for
+            each slice file (of other formats for the header file), named by its path.
         """
         import pandas as pd
 
@@ -115,15 +73,16 @@ def read(path, series=None, strict=True, dtype=np.float32):
     Args:
         path: the file or folder. The content decides the format; a wrong or missing extension does no harm.
         series: which series of a DICOM folder, see :func:`faimed3d.dicom.read_dicom`.
-        strict: refuse what contradicts itself. False warns, or takes the trustworthy half: bytes that follow the voxels are
-            ignored, the datatype wins over bitpix, a usable sform over unusable voxel sizes or the other way round, missing
-            spacing of MetaImage is 1 mm. It never accepts a cut file, a wrong checksum or sizes below 1.
+        strict: refuse what contradicts itself. False warns, or takes the trustworthy half: bytes that follow the voxels
+            are ignored, the datatype wins over bitpix, a usable sform over unusable voxel sizes or the other way round,
+            missing spacing of MetaImage is 1 mm. It never accepts a cut file, a wrong checksum or sizes below 1. Where
+            the format lets position or orientation be absent, they are assumed (0; L, P, S) with a warning.
         dtype: dtype of the array, float32 by default; None keeps the stored one (for labels). DICOM gives float32.
 
     Returns:
-        (array, geometry, header). The array is C-contiguous and native: (D,H,W), or (C,D,H,W), channels first, where the
-        file has a fourth axis (time, vector components) longer than 1, several channels, or colours (RGB: 3, RGBA: 4). The
-        geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
+        (array, geometry, header). The array is C-contiguous and native: (D,H,W), or (C,D,H,W), channels first, where
+        the file has a fourth axis (time, vector components) longer than 1, several channels, or colours (RGB: 3, RGBA:
+        4). The geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
 
     Raises:
         FileNotFoundError: no such file or folder, or the other half of a pair is missing.
@@ -131,17 +90,18 @@ def read(path, series=None, strict=True, dtype=np.float32):
         DamagedFile: the header contradicts itself, the checksum is wrong, or the file is of another kind altogether.
         MissingGeometry: spacing, position or orientation is missing, 0 or not finite.
         UnsupportedImage: two dimensions, five with two beyond space longer than 1, complex numbers, ...
-        ReadError: base of all these; also for integers that ``dtype`` cannot hold exactly (labels above 2**24 in float32:
-            pass ``dtype=None``), and for volumes that do not fit into memory.
+        ReadError: base of all these; also for integers that ``dtype`` cannot hold exactly (labels above 2**24 in
+            float32: pass ``dtype=None``), and for volumes that do not fit into memory.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        what = "a link to a file that is not there" if os.path.islink(path) else "no such file or folder"
+        raise FileNotFoundError(f"{path}: {what}")
     if os.path.isdir(path):
         return _read_dicom(path, series, strict, dtype)
-    kind = _sniff(path)
+    kind = file_format(path)
     if kind == "dicom":
         return _read_dicom(path, series, strict, dtype)
     if kind == "sitk":
@@ -149,19 +109,6 @@ def read(path, series=None, strict=True, dtype=np.float32):
     module = _module(kind)
     array, geometry, files = getattr(module, f"read_{kind}")(path, strict, dtype)
     return array, geometry, Header(tuple(files), kind)
-
-
-def volume_suffix(path):
-    """The extension of a volume file in lower case, '.nii.gz' and the like as one; '' for none.
-
-    >>> volume_suffix("Case.1/T1.NII.GZ")
-    '.nii.gz'
-    """
-    name = os.path.basename(os.fspath(path)).lower()
-    base, ext = os.path.splitext(name)
-    if ext == ".gz" and os.path.splitext(base)[1] + ext in READ_SUFFIXES:
-        return os.path.splitext(base)[1] + ext
-    return ext
 
 
 def _module(name):
@@ -179,50 +126,16 @@ def _read_dicom(path, series, strict, dtype):
     return array, geometry, Header(tuple(os.fspath(file) for file in files), "dicom")
 
 
-def _sniff(path):
-    """Name the module that reads the file, by its content; by its name where the content does not tell."""
-    if os.path.getsize(path) == 0:
-        raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
-    with named_errors(path), open_bytes(path) as stream:
-        start = b""
-        while len(start) < 4096 and (more := stream.read(4096 - len(start))):
-            start += more
-    suffix = volume_suffix(path)
-    if _module("nifti").is_nifti(start):
-        return "nifti"
-    if start.startswith(b"NRRD0"):
-        return "nrrd"
-    if start.startswith(b"\x93NUMPY"):
-        return "npy"
-    if start[128:132] == b"DICM":
-        if is_gzip(path):
-            raise UnsupportedImage(f"{path}: a DICOM file packed with gzip; unpack it first (gunzip)")
-        return "dicom"
-    words = start.lower()
-    for marks, what in _FOREIGN:
-        if words.lstrip().startswith(marks):
-            raise DamagedFile(f"{path}: the content is {what}")
-    if b"ElementDataFile" in start or (b"NDims" in start[:512] and b"=" in start[:512]):
-        return "metaimage"
-    if suffix in _OWN:
-        return _OWN[suffix]
-    if suffix in _SITK:
-        return "sitk"
-    if suffix in _DICOM_SUFFIXES or _dicom().is_dicom(path):
-        return "dicom"
-    raise UnsupportedImage(
-        f"{path}: neither the extension {suffix!r} nor the content is that of a volume format. Supported: "
-        f"{', '.join(READ_SUFFIXES)} and DICOM folders"
-    )
-
-
 @contextlib.contextmanager
 def _itk_errors(path):
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise DamagedFile(f"{path}: SimpleITK cannot read it ({reason})") from error
+        raise DamagedFile(f"{path}: SimpleITK cannot read it ({_reason(error)})") from error
+
+
+def _reason(error):
+    return str(error).strip().splitlines()[-1]
 
 
 def _open_sitk(path):
@@ -250,7 +163,7 @@ def _read_sitk(path, dtype):
             f"{path}: an image of {len(sizes)} dimensions {sizes}; a volume has 3. Stack its slices first"
         )
     suffix = volume_suffix(path)
-    there = os.path.getsize(path) * (1 if suffix in _UNPACKED else 1032)
+    there = os.path.getsize(path) * (1 if suffix in UNPACKED else 1032)
     pixel = sitk.Image([1] * len(sizes), reader.GetPixelID(), parts).GetSizeOfPixelComponent()
     if math.prod(sizes) * parts * pixel > there:
         raise TruncatedFile(
@@ -259,7 +172,7 @@ def _read_sitk(path, dtype):
     with _itk_errors(path):
         image = reader.Execute()
     array, geometry = from_sitk(image)
-    if not _SITK[suffix]:
+    if not SITK[suffix]:
         warnings.warn(f"{path}: {suffix} files do not say how the patient lies; axes L, P, S are assumed", stacklevel=3)
     if dtype is not None:
         array = convert(array, dtype, path)
@@ -309,7 +222,8 @@ def to_sitk(array, geometry):
     """Turn an array and its geometry into a SimpleITK image.
 
     Args:
-        array: (D,H,W), or channels first (C,D,H,W), which becomes a vector image (C = 1: a scalar one). bool becomes uint8.
+        array: (D,H,W), or channels first (C,D,H,W), which becomes a vector image (C = 1: a scalar one). bool becomes
+            uint8.
         geometry: the :class:`Geometry` of the same (D,H,W).
 
     Raises:
@@ -357,19 +271,19 @@ def _writable(array):
 def write(path, array, geometry):
     """Write a volume with its geometry, whole or not at all.
 
-    The file is written under a temporary folder beside it and renamed. Pairs (.nhdr + .raw, .mhd + .raw, .hdr + .img, NIfTI
-    too) are renamed data file first. .nii.gz, .nrrd and .mha are compressed.
+    The file is written in a temporary folder beside it, read back, compared and renamed. Of pairs (.nhdr + .raw,
+    .mhd + .raw, .hdr + .img, which are NIfTI) the header is renamed last. .nii.gz, .nrrd and .mha are compressed.
 
     Args:
         path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
         array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume.
-        geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI to float32: spacing and
-            origin to 1e-7 of their size, directions to 1e-6.
+        geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI to float32: spacing
+            and origin to 1e-6 of their size, directions to 1e-6.
 
     Raises:
         TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
-        ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels along
-            one axis in NIfTI).
+        ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels
+            along one axis in NIfTI).
         OSError: the disk is full or read-only; nothing is left behind.
     """
     import SimpleITK as sitk
@@ -377,7 +291,7 @@ def write(path, array, geometry):
     path = os.fspath(path)
     suffix = volume_suffix(path)
     folder, name = os.path.split(path)
-    if suffix in _DICOM_SUFFIXES:
+    if suffix in DICOM_SUFFIXES:
         raise ValueError(f"{path}: writing DICOM is not supported; choose one of {', '.join(WRITE_SUFFIXES)}")
     if suffix == ".npy":
         raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
@@ -389,8 +303,9 @@ def write(path, array, geometry):
         raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path}: is a folder, not a file")
+    array = _writable(array)
     image = to_sitk(array, geometry)
-    if _OWN[suffix] == "nifti":
+    if OWN[suffix] == "nifti":
         _check_nifti(path, geometry, image.GetNumberOfComponentsPerPixel())
     with _temporary_folder(folder or ".") as scratch:
         target = os.path.join(scratch, name[: len(name) - len(suffix)] + suffix)
@@ -401,7 +316,8 @@ def write(path, array, geometry):
         try:
             writer.Execute(image)
         except RuntimeError as error:
-            raise OSError(f"{path}: could not be written ({str(error).strip().splitlines()[-1]})") from error
+            raise OSError(f"{path}: could not be written ({_reason(error)})") from error
+        del image
         _check_written(target, path, array, geometry)
         for file in sorted(os.listdir(scratch), key=lambda file: file.endswith(("hdr", ".mhd"))):  # headers last
             final = name if file == os.path.basename(target) else file
@@ -430,11 +346,15 @@ def _temporary_folder(parent):
 def _check_written(target, path, array, geometry):
     """Read back what lies on the disk: ITK does not notice every failed write, and no header holds every grid."""
     try:
-        written, found, _ = read(target, dtype=None)
+        found, grid, _ = read(target, dtype=None)
     except ReadError as error:
         raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
-    if not found.agrees(geometry):
-        raise ValueError(f"{path}: this format cannot hold the geometry {geometry!r}; it would become {found!r}")
+    if not grid.agrees(geometry):
+        raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
+    if found.dtype != array.dtype or not np.array_equal(
+        found.view(np.uint8), array.reshape(found.shape).view(np.uint8)
+    ):
+        raise OSError(f"{path}: could not be written right; what was read back differs")
 
 
 def _is_number(value):

@@ -58,7 +58,9 @@ class Metadata(Mapping):
         return key in list(self)
 
     def __setitem__(self, key, value):
-        raise TypeError(f"metadata is read-only; use t.set_spacing, t.set_origin, t.set_direction or t.set_metadata({key!r})")
+        raise TypeError(
+            f"metadata is read-only; use t.set_spacing, t.set_origin, t.set_direction or t.set_metadata({key!r})"
+        )
 
     def __repr__(self):
         return f"Metadata({self._geometry!r}, keys: {', '.join(self) or 'none'})"

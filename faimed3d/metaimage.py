@@ -5,8 +5,10 @@ Reference: MetaIO documentation (https://docs.itk.org/en/latest/learn/metaio.htm
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
+import warnings
 
 import numpy as np
 
@@ -30,6 +32,7 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+_OPTIONAL = ("TransformMatrix", "Offset", "CompressedData", "BinaryDataByteOrderMSB", "ElementNumberOfChannels")
 _LONGEST_HEADER = 1 << 20
 
 
@@ -37,17 +40,21 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     """Read a MetaImage file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
 
     Returns:
-        (array, geometry, files). ``ElementNumberOfChannels`` or a fourth dimension longer than 1 become channels, first.
-        Offset and TransformMatrix default to 0 and identity, as the format says; spacing must be there.
+        (array, geometry, files). ``ElementNumberOfChannels`` or a fourth dimension longer than 1 become channels,
+        first. Without Offset or TransformMatrix 0 and identity are taken, the format's defaults, with a warning.
     """
     path = os.fspath(path)
     fields, end = _read_header(path)
+    if strict:
+        _check_names(path, fields)
+    if fields.get("ObjectType", "Image") != "Image":
+        raise UnsupportedImage(f"{path}: ObjectType {fields['ObjectType']!r} in the header is no image")
     code = fields.get("ElementType", "")
     parts = _whole(path, fields, "ElementNumberOfChannels", 1)
     if code.removesuffix("_ARRAY") not in _TYPES:
         raise DamagedFile(f"{path}: ElementType {code!r} in the header is none of MetaImage's number types")
     stored = np.dtype(_TYPES[code.removesuffix("_ARRAY")])
-    msb = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
+    msb = _true(path, fields, "BinaryDataByteOrderMSB") or _true(path, fields, "ElementByteOrderMSB")
     stored = stored.newbyteorder(">" if msb else "<")
     rank = _whole(path, fields, "NDims", 0)
     sizes = _numbers(path, fields, "DimSize", int)
@@ -58,12 +65,12 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     times = math.prod(sizes[3:])
     if rank > 4 or (times > 1 and parts > 1):
         raise UnsupportedImage(
-            f"{path}: {rank} dimensions {sizes} with {parts} channels; channels first (C,D,H,W) holds one dimension beyond "
+            f"{path}: {rank} dimensions {sizes} with {parts} channels; channels first (C,D,H,W) holds one dimension "
+            "beyond "
             "the third. Save the parts as separate files"
         )
-    if float(fields.get("ElementToIntensityFunctionSlope", 1)) != 1 or float(
-        fields.get("ElementToIntensityFunctionOffset", 0)
-    ):
+    scaling = {"ElementToIntensityFunctionSlope": [1.0], "ElementToIntensityFunctionOffset": [0.0]}
+    if any(name in fields and _numbers(path, fields, name) != neutral for name, neutral in scaling.items()):
         raise UnsupportedImage(
             f"{path}: ElementToIntensityFunction (a scaling) is not supported; save the scaled values"
         )
@@ -106,15 +113,28 @@ def _read_header(path):
     return fields, position
 
 
-def _true(fields, name):
-    return fields.get(name, "").lower() in ("true", "t", "1")
+def _check_names(path, fields):
+    """Refuse a name that is nearly one of those whose absence would go unseen; other names are free in this format."""
+    for known in _OPTIONAL:
+        if known not in fields and (close := difflib.get_close_matches(known, fields, 1, 0.8)):
+            raise DamagedFile(
+                f"{path}: the header has {close[0]!r} but no {known!r}; it may be damaged. Correct it, or pass "
+                "strict=False"
+            )
+
+
+def _true(path, fields, name):
+    value = fields.get(name, "False").lower()
+    if value not in ("true", "t", "1", "false", "f", "0"):
+        raise DamagedFile(f"{path}: {name} in the header should be True or False, got {fields[name]!r}")
+    return value in ("true", "t", "1")
 
 
 def _numbers(path, fields, name, kind=float):
     if name not in fields:
         raise DamagedFile(f"{path}: the header has no {name}")
     try:
-        return [kind(word) for word in fields[name].split()]
+        return [kind(word.replace("_", "?")) for word in fields[name].split()]  # Python alone reads 1_0 as 10
     except ValueError:
         raise DamagedFile(f"{path}: {name} in the header should be numbers, got {fields[name]!r}") from None
 
@@ -127,26 +147,27 @@ def _whole(path, fields, name, default):
 
 
 def _geometry(path, fields, rank, shape, strict):
-    def field(names, default):
+    def field(names, default, count):
         name = next((n for n in names if n in fields), None)
-        values = default if name is None else _numbers(path, fields, name)
-        if values is not None and len(values) != len(default or [0] * rank):
-            raise MissingGeometry(
-                f"{path}: {name} in the header should be {len(default or [0] * rank)} numbers, got {values}"
-            )
+        if name is None:
+            if default is not None:
+                warnings.warn(f"{path}: the header has no {names[0]}; {default} is taken", stacklevel=5)
+            return default
+        values = _numbers(path, fields, name)
+        if len(values) != count:
+            raise MissingGeometry(f"{path}: {name} in the header should be {count} numbers, got {values}")
         return values
 
-    spacing = field(("ElementSpacing", "ElementSize"), None)
+    spacing = field(("ElementSpacing", "ElementSize"), None, rank)
     if spacing is None:
         if strict:
             raise MissingGeometry(
                 f"{path}: the header has no ElementSpacing. Correct it, or pass strict=False to take 1 mm"
             )
         spacing = [1.0] * rank
-    origin = field(("Offset", "Position", "Origin"), [0.0] * rank)
-    matrix = np.reshape(
-        field(("TransformMatrix", "Rotation", "Orientation"), np.eye(rank).ravel().tolist()), (rank, rank)
-    )
+    origin = field(("Offset", "Position", "Origin"), [0.0] * rank, rank)
+    identity = np.eye(rank).ravel().tolist()
+    matrix = np.reshape(field(("TransformMatrix", "Rotation", "Orientation"), identity, rank * rank), (rank, rank))
     if rank == 4 and (np.any(matrix[3, :3]) or np.any(matrix[:3, 3])):
         raise UnsupportedImage(f"{path}: the fourth axis is turned into space; no volume of 3 spatial axes")
     try:
@@ -159,14 +180,16 @@ def _data(path, fields, end, stored, shape):
     name = fields["ElementDataFile"]
     if name.split()[0:1] == ["LIST"] or "%" in name:
         raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
-    if "BinaryData" in fields and not _true(fields, "BinaryData"):
+    if "BinaryData" in fields and not _true(path, fields, "BinaryData"):
         raise UnsupportedImage(f"{path}: the voxels are written as text; save them as binary data")
     data_path, offset = path, end
     if name.upper() != "LOCAL":
         data_path, offset = os.path.join(os.path.dirname(path), name), 0
         if not name or not os.path.isfile(data_path):
             raise FileNotFoundError(f"{path}: its voxels should lie in {data_path}, which does not exist")
-    packed = _true(fields, "CompressedData")
+    packed = _true(path, fields, "CompressedData")
+    if "CompressedDataSize" in fields and not packed:
+        raise DamagedFile(f"{path}: the header gives CompressedDataSize, but not CompressedData = True")
     skip = _whole(path, fields, "HeaderSize", 0)
     voxels = Voxels(data_path, offset, stored, shape, "zlib" if packed else "raw")
     if skip == -1 and not packed:

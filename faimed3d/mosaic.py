@@ -171,9 +171,7 @@ def lay_over(under, shapes, geometries):
     Two volumes with a geometry must lie on one grid in the patient (to half a voxel), however each is stored. Where
     one has none, voxels correspond by index.
     """
-    if len(shapes) != len(under.layouts):
-        raise ValueError(f"there are {len(under.layouts)} volumes below and {len(shapes)} to lay over them")
-    layouts = map(_follow, under.layouts, shapes, geometries)
+    layouts = [_follow(*one) for one in zip(under.layouts, shapes, geometries, strict=True)]
     return replace(under, layouts=tuple(layouts))
 
 

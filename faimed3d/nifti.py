@@ -41,10 +41,10 @@ _NIFTI2 = _layout("""
 """)
 _ANALYZE = _layout("""
     sizeof_hdr i4 data_type S10 db_name S18 extents i4 session_error i2 regular S1 hkey_un0 S1 dim 8i2 vox_units S4
-    cal_units S8 unused1 i2 datatype i2 bitpix i2 dim_un0 i2 pixdim 8f4 vox_offset f4 funused1 f4 funused2 f4 funused3 f4
-    cal_max f4 cal_min f4 compressed i4 verified i4 glmax i4 glmin i4 descrip S80 aux_file S24 orient u1 originator S10
-    generated S10 scannum S10 patient_id S10 exp_date S10 exp_time S10 hist_un0 S3 views i4 vols_added i4 start_field i4
-    field_skip i4 omax i4 omin i4 smax i4 smin i4
+    cal_units S8 unused1 i2 datatype i2 bitpix i2 dim_un0 i2 pixdim 8f4 vox_offset f4 funused1 f4 funused2 f4
+    funused3 f4 cal_max f4 cal_min f4 compressed i4 verified i4 glmax i4 glmin i4 descrip S80 aux_file S24 orient u1
+    originator S10 generated S10 scannum S10 patient_id S10 exp_date S10 exp_time S10 hist_un0 S3 views i4 vols_added i4
+    start_field i4 field_skip i4 omax i4 omin i4 smax i4 smin i4
 """)
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOURS = {128: 3, 2304: 4}  # RGB24, RGBA32: bytes that lie together
@@ -68,19 +68,25 @@ def read_nifti(path, strict=True, dtype=np.float32):
     Returns:
         (array, geometry, files): array (D,H,W), or (C,D,H,W) where the 4th or 5th dimension (time or vector) is longer
         than 1 and for RGB(A). The geometry is the sform's if ``sform_code`` > 0, else the qform's if ``qform_code`` > 0
-        (the order nibabel takes; ITK prefers the qform), with a warning where they differ by more than half a voxel. With
-        neither: voxel sizes alone, LPS axes and origin 0, as SimpleITK does it, and a warning that the file does not say
-        where the patient lies. ``xyzt_units`` metre and micrometre become mm.
+        (the order nibabel takes; ITK prefers the qform), with a warning where they differ by more than half a voxel.
+        With neither: voxel sizes alone, LPS axes and origin 0, as SimpleITK does it, and a warning that the file does
+        not say where the patient lies. ``xyzt_units`` metre and micrometre become mm.
 
     Raises:
         TruncatedFile, DamagedFile, MissingGeometry, UnsupportedImage, ReadError: see :func:`faimed3d.io.read`.
     """
     header_path, image_path = _files(os.fspath(path))
-    header, kind = _read_header(header_path)
+    header, kind = _read_header(header_path, strict)
     if kind != "analyze" and bytes(header["magic"])[:2] == b"n+":
         image_path = header_path
     stored, parts = _stored_type(header_path, header, strict)
     shape, channels = _shape(header_path, header)
+    if strict and kind != "analyze" and bytes(header["magic"])[:2] == b"ni" and image_path == header_path:
+        raise DamagedFile(
+            f"{header_path}: its magic 'ni' says that the voxels lie in a separate .img file, its name that they "
+            "follow. "
+            "Name it .hdr beside its .img, or pass strict=False to read what follows"
+        )
     geometry = _geometry(header_path, header, kind, shape, strict)
     slope, inter = _scaling(header_path, header, kind, strict)
     single = kind != "analyze" and image_path == header_path
@@ -97,7 +103,7 @@ def read_nifti(path, strict=True, dtype=np.float32):
 
 def header_fields(path):
     """All header fields of a file as a dict of name to value, in header order."""
-    header, _ = _read_header(_files(os.fspath(path))[0])
+    header, _ = _read_header(_files(os.fspath(path))[0], False)
     fields = {}
     for name in header.dtype.names:
         value = header[name]
@@ -127,7 +133,7 @@ def _files(path):
     return partner, path
 
 
-def _read_header(path):
+def _read_header(path, strict):
     with named_errors(path), open_bytes(path) as stream:
         start = b""
         while len(start) < 540 and (more := stream.read(540 - len(start))):
@@ -149,6 +155,12 @@ def _read_header(path):
         raise DamagedFile(
             f"{path}: no NIfTI file: bytes 345 to 348 should be 'n+1' or 'ni1', or bytes 5 to 7 'n+2' or 'ni2'"
         )
+    if strict and analyze and len(start) > 348:
+        raise DamagedFile(
+            f"{path}: an Analyze header has 348 bytes, a NIfTI header 352 and the magic 'n+1' or 'ni1' where this one "
+            "has "
+            f"{start[344:348]!r}. Copy the file again, or pass strict=False to read it as Analyze"
+        )
     for order in "<>":
         header = np.frombuffer(start, dtype.newbyteorder(order), 1)[0]
         if header["sizeof_hdr"] == dtype.itemsize:
@@ -163,7 +175,8 @@ def _stored_type(path, header, strict):
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code in _REFUSED:
         raise UnsupportedImage(
-            f"{path}: voxels of type {_REFUSED[code]} (datatype {code}) are not supported; save it as real numbers up to "
+            f"{path}: voxels of type {_REFUSED[code]} (datatype {code}) are not supported; save it as real numbers up "
+            "to "
             "64 bits (of a complex image magnitude and phase, each as a volume)"
         )
     if code not in _TYPES and code not in _COLOURS:
@@ -205,7 +218,8 @@ def _scaling(path, header, kind, strict):
     if kind == "analyze":
         if strict and np.isfinite(header["funused1"]) and header["funused1"] not in (0, 1):
             raise UnsupportedImage(
-                f"{path}: an Analyze file with {float(header['funused1'])} in funused1, which SPM reads as a scale factor "
+                f"{path}: an Analyze file with {float(header['funused1'])} in funused1, which SPM reads as a scale "
+                "factor "
                 "and others do not. Pass strict=False for the stored numbers, or save it as NIfTI"
             )
         return None, 0.0
@@ -251,6 +265,13 @@ def _geometry(path, header, kind, shape, strict):
             f"{path}: xyzt_units gives length unit {unit}; NIfTI has 0 unknown, 1 m, 2 mm, 3 micrometre"
         )
     scale = _MILLIMETRES[unit]
+    for name in ("sform_code", "qform_code"):
+        if strict and not 0 <= int(header[name]) <= 5:
+            raise MissingGeometry(
+                f"{path}: {name} should be 0 to 5, it is {int(header[name])}. Correct the header, or pass "
+                "strict=False to "
+                "take every positive code as set"
+            )
     usable = np.isfinite(spacing).all() and spacing.min() > 0
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     sform = _sform(header, shape, scale) if sform_code > 0 else None
@@ -264,7 +285,7 @@ def _geometry(path, header, kind, shape, strict):
         )
     qform = _qform(path, header, shape, scale, strict and sform is None) if qform_code > 0 and usable else None
     if sform is not None:
-        if qform is not None and qform.distance(sform) > min(sform.spacing) / 2:
+        if qform is not None and qform.distance(sform) > _noticeable(sform):
             warnings.warn(
                 f"{path}: sform and qform differ by up to {qform.distance(sform):.3g} mm; the sform is taken",
                 stacklevel=4,
@@ -279,11 +300,18 @@ def _geometry(path, header, kind, shape, strict):
     if qform is not None:
         return qform
     warnings.warn(
-        f"{path}: neither sform_code nor qform_code is set, so the file does not say where the patient lies or which side "
+        f"{path}: neither sform_code nor qform_code is set, so the file does not say where the patient lies or which "
+        "side "
         "is left; origin 0 and axes L, P, S are assumed",
         stacklevel=4,
     )
     return Geometry(shape, spacing * scale)
+
+
+def _noticeable(geometry):
+    """mm by which two forms of one grid may differ: half a voxel, or what the float32 of a quaternion costs."""
+    extent = max(n * s for n, s in zip(geometry.shape[::-1], geometry.spacing, strict=True))
+    return max(min(geometry.spacing) / 2, 1e-3 * extent)
 
 
 def _check_spacing(path, spacing, way_out):
@@ -312,7 +340,8 @@ def _qform(path, header, shape, scale, strict):
     if not (norm <= 1 + 1e-5 and np.isfinite(offset).all() and np.isfinite(header["pixdim"][0])):
         if strict:
             raise MissingGeometry(
-                f"{path}: qform_code is set, but quatern_b, c, d ({b}, {c}, {d}) and qoffset {offset.tolist()} place no grid "
+                f"{path}: qform_code is set, but quatern_b, c, d ({b}, {c}, {d}) and qoffset {offset.tolist()} place "
+                "no grid "
                 "in space. Correct the header, or pass strict=False to do without position and orientation"
             )
         return None

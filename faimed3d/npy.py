@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from tokenize import TokenError
 
 import numpy as np
 
 from .errors import DamagedFile, UnsupportedImage
 from .geometry import Geometry
-from .voxels import Voxels, read_voxels
+from .voxels import Voxels, convert, read_voxels
 
 __all__ = ["header_fields", "read_npy"]
 
@@ -23,10 +24,15 @@ def read_npy(path, strict=True, dtype=np.float32):
     shape, fortran, stored, offset = _read_header(path)
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise UnsupportedImage(f"{path}: an array of shape {shape}; a volume is (D,H,W) or (C,D,H,W), no side 0")
-    array = read_voxels(Voxels(path, offset, stored, shape[::-1] if fortran else shape, "raw"), dtype, strict)
+    shape = shape[::-1] if fortran else shape
+    if stored.kind == "b":  # a byte other than 0 and 1 is no bool
+        array = read_voxels(Voxels(path, offset, np.uint8, shape, "raw"), bool, strict)
+        array = convert(array, dtype, path)
+    else:
+        array = read_voxels(Voxels(path, offset, stored, shape, "raw"), dtype, strict)
     if fortran:
         array = np.ascontiguousarray(array.T)
-    return array, Geometry(shape[-3:]), (path,)
+    return array, Geometry(array.shape[-3:]), (path,)
 
 
 def header_fields(path):
@@ -47,7 +53,7 @@ def _read_header(path):
             shape, fortran, stored = read(file)
         except UnsupportedImage:
             raise
-        except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:
+        except (ValueError, TypeError, SyntaxError, EOFError, RecursionError, MemoryError, TokenError) as error:
             raise DamagedFile(f"{path}: the .npy header is damaged or cut. Copy the file again") from error
         offset = file.tell()
     if stored.hasobject:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 
 import numpy as np
@@ -37,16 +38,42 @@ _TO_LPS = {
     "left-anterior-superior": (1, -1, 1),
     "las": (1, -1, 1),
 }
+_NO_PATIENT = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
+_FIELDS = (
+    *(
+        "dimension",
+        "type",
+        "block size",
+        "blocksize",
+        "encoding",
+        "endian",
+        "content",
+        "min",
+        "max",
+        "old min",
+        "oldmin",
+    ),
+    *("old max", "oldmax", "data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip", "number"),
+    *(
+        "sample units",
+        "sampleunits",
+        "sizes",
+        "spacings",
+        "thicknesses",
+        "axis mins",
+        "axismins",
+        "axis maxs",
+        "axismaxs",
+    ),
+    *("centers", "centerings", "labels", "units", "space", "space dimension", "space units", "space origin"),
+    *("space directions", "measurement frame", "kinds"),
+)
 _SPATIAL_KINDS = ("domain", "space")
 _MILLIMETRES = {
-    "": 1.0,
-    "mm": 1.0,
-    "millimeter": 1.0,
-    "millimetre": 1.0,
+    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre"), 1.0),
+    **dict.fromkeys(("um", "µm", "micron", "microns", "micrometer"), 0.001),
     "cm": 10.0,
     "m": 1000.0,
-    "um": 0.001,
-    "µm": 0.001,
 }
 _LONGEST_HEADER = 1 << 20
 
@@ -55,11 +82,11 @@ def read_nrrd(path, strict=True, dtype=np.float32):
     """Read a NRRD file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
 
     Returns:
-        (array, geometry, files). One axis without a space direction (a vector, a list of time points) becomes channels, first.
-        A file that names no space (LPS, RAS or LAS) is taken as LPS with a warning, as SimpleITK does it silently.
+        (array, geometry, files). One axis without a space direction (a vector, a list of time points) becomes channels,
+        first. A file that names no space (LPS, RAS or LAS) is taken as LPS with a warning, as SimpleITK does silently.
     """
     path = os.fspath(path)
-    fields, end = _read_header(path)
+    fields, _, end = _read_header(path)
     stored = _stored_type(path, fields)
     sizes = _numbers(path, fields, "sizes", int)
     rank = _numbers(path, fields, "dimension", int)[0]
@@ -69,7 +96,7 @@ def read_nrrd(path, strict=True, dtype=np.float32):
         )
     channel = _channel_axis(path, fields, sizes)
     shape = tuple(n for axis, n in enumerate(sizes) if axis != channel)[::-1]
-    geometry = _geometry(path, fields, shape, channel, strict)
+    geometry = _geometry(path, fields, shape, channel)
     data_path, offset, encoding = _data(path, fields, end, math.prod(sizes) * stored.itemsize)
     array = read_voxels(Voxels(data_path, offset, stored, sizes[::-1], encoding), dtype, strict)
     if channel is not None:
@@ -80,16 +107,17 @@ def read_nrrd(path, strict=True, dtype=np.float32):
 
 def header_fields(path):
     """All header fields and key/value pairs of a file, name to text, in file order."""
-    return _read_header(os.fspath(path))[0]
+    fields, pairs, _ = _read_header(os.fspath(path))
+    return {**pairs, **fields}
 
 
 def _read_header(path):
-    """(fields, byte at which attached data begin)."""
+    """(fields, key/value pairs, byte at which attached data begin)."""
     if is_gzip(path):
         raise UnsupportedImage(f"{path}: a NRRD file packed as a whole; unpack it first (gunzip)")
     with open(path, "rb") as file:
         start = file.read(_LONGEST_HEADER)
-    lines, position, fields = [], 0, {}
+    lines, position, fields, pairs = [], 0, {}, {}
     detached = False
     while True:
         stop = start.find(b"\n", position)
@@ -104,27 +132,32 @@ def _read_header(path):
         if not line:
             break
         lines.append(line)
-    if not lines or not lines[0].startswith(b"NRRD"):
-        raise DamagedFile(f"{path}: no NRRD file: it should begin with 'NRRD'")
+    if not lines or not re.fullmatch(rb"NRRD000[1-6]", lines[0].strip()):
+        raise DamagedFile(f"{path}: no NRRD file: its first line should be 'NRRD0001' to 'NRRD0006'")
     for raw in lines[1:]:
         line = raw.decode("utf-8", "replace")
         if line.startswith("#") or not line.strip():
             continue
-        key, mark, value = (
-            line.partition(":=") if ":=" in line and ": " not in line.split(":=")[0] else line.partition(":")
-        )
+        key, mark, value = line.partition(": ")
+        if ":=" in key:  # a key/value pair, which may carry the name of a field
+            key, mark, value = line.partition(":=")
+            pairs[key.strip()] = value.strip()
+            continue
         if not mark:
-            raise DamagedFile(f"{path}: a header line without ':' after {len(fields)} fields; the header is damaged")
-        key = key.strip() if mark == ":=" else key.strip().lower()
-        if mark == ":" and key in fields:
-            raise DamagedFile(f"{path}: the header gives {key!r} twice")
+            key, mark, value = line.partition(":")
+        key = key.strip().lower()
+        if not mark or key in fields:
+            what = f"{key!r} stands there twice" if mark else f"a line without ':' follows {len(fields)} fields"
+            raise DamagedFile(f"{path}: the header is damaged: {what}")
+        if key not in _FIELDS:
+            raise DamagedFile(f"{path}: the header is damaged: {key!r} is no field of NRRD")
         fields[key] = value.strip()
-    return fields, position
+    return fields, pairs, position
 
 
 def _numbers(path, fields, name, kind=float):
     try:
-        values = [kind(word) for word in fields[name].split()]
+        values = [kind(word.replace("_", "?")) for word in fields[name].split()]  # Python alone reads 1_0 as 10
     except KeyError:
         raise DamagedFile(f"{path}: the header has no field {name!r}") from None
     except ValueError:
@@ -152,20 +185,15 @@ def _stored_type(path, fields):
 
 def _vectors(path, fields, name):
     """The vectors of a field such as '(1,0,0) none (0,1,0)', None for none."""
-    text, vectors = fields[name].replace(" ", ""), []
-    while text:
-        if text.startswith("none"):
-            vectors.append(None)
-            text = text[4:]
-            continue
-        inside, close, rest = text[1:].partition(")")
+    text = fields[name].strip()
+    if not re.fullmatch(r"((none|\([^()]*\))\s*)+", text):
+        raise DamagedFile(f"{path}: {name!r} in the header should be vectors such as (1,0,0), got {text!r}")
+    vectors = []
+    for inside in re.findall(r"none|\(([^()]*)\)", text):
         try:
-            if text[0] != "(" or not close:
-                raise ValueError
-            vectors.append([float(word) for word in inside.split(",")])
+            vectors.append([float(word.replace("_", "?")) for word in inside.split(",")] if inside else None)
         except ValueError:
-            raise DamagedFile(f"{path}: {name!r} should be vectors such as (1,0,0), got {fields[name]!r}") from None
-        text = rest
+            raise DamagedFile(f"{path}: {name!r} in the header should be vectors of numbers, got {text!r}") from None
     return vectors
 
 
@@ -192,23 +220,24 @@ def _channel_axis(path, fields, sizes):
         others = [axis for axis, kind in enumerate(kinds) if kind not in _SPATIAL_KINDS]
     if len(others) != 1:
         raise UnsupportedImage(
-            f"{path}: 4 axes {sizes}, but the header does not say which one is not spatial ('none' in space directions, or "
+            f"{path}: 4 axes {sizes}, but the header does not say which one is not spatial ('none' in space "
+            "directions, or "
             "kinds). Save it with such a field, or the parts as separate files"
         )
     return others[0]
 
 
-def _geometry(path, fields, shape, channel, strict):
+def _geometry(path, fields, shape, channel):
     scale = _unit(path, fields)
     space = fields.get("space", "").lower()
     if "space directions" in fields:
         vectors = [v for v in _vectors(path, fields, "space directions") if v is not None]
         origin = _vectors(path, fields, "space origin")[0] if fields.get("space origin") else [0.0, 0.0, 0.0]
-        if "space origin" not in fields and strict:
-            raise MissingGeometry(f"{path}: the header has no 'space origin'. Pass strict=False to put voxel 0 at 0")
+        if "space origin" not in fields:
+            warnings.warn(f"{path}: the header has no 'space origin'; voxel 0 is put at 0, 0, 0", stacklevel=4)
         if len(vectors) != 3 or origin is None or any(len(v) != 3 for v in [*vectors, origin]):
             raise MissingGeometry(
-                f"{path}: space directions {vectors} and space origin {origin} should be 3 vectors and 1 of 3"
+                f"{path}: space directions {vectors} and space origin {origin} should be 3 vectors and 1, of 3 numbers"
             )
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = np.transpose(vectors), origin
@@ -232,7 +261,11 @@ def _geometry(path, fields, shape, channel, strict):
         origin = origin[:channel] + origin[channel + 1 :] if origin else None
     _warn_no_space(path, space)
     try:
-        return Geometry(shape, np.multiply(spacing, scale), np.multiply(origin or [0.0] * 3, scale))
+        if origin is not None:  # an axis min is the border of the first voxel, unless the samples are nodes
+            centers = fields.get("centers", fields.get("centerings", "")).split()
+            spatial = [word for axis, word in enumerate(centers) if axis != channel] or ["cell"] * 3
+            origin = np.add(origin, [0 if c == "node" else s / 2 for c, s in zip(spatial, spacing, strict=True)])
+        return Geometry(shape, np.multiply(spacing, scale), np.multiply([0.0] * 3 if origin is None else origin, scale))
     except ValueError as error:
         raise MissingGeometry(f"{path}: spacings and axis mins place no grid in space: {error}") from error
 
@@ -249,8 +282,13 @@ def _unit(path, fields):
 
 
 def _warn_no_space(path, space):
+    if space not in _NO_PATIENT:
+        raise MissingGeometry(
+            f"{path}: space {space!r} in the header is none that can be placed in the patient; {', '.join(_TO_LPS)} can"
+        )
     warnings.warn(
-        f"{path}: the header {'gives space ' + repr(space) if space else 'names no space'}, so it does not say where left, "
+        f"{path}: the header {'gives space ' + repr(space) if space else 'names no space'}, so it does not say where "
+        "left, "
         "posterior and superior are; LPS is assumed",
         stacklevel=5,
     )

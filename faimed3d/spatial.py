@@ -1,8 +1,8 @@
 """Crop, pad, resize, resample, reorient: functions of a volume that keep every voxel's place in the patient.
 
-All of them take ``(..., D, H, W)`` tensors and go through operations that ``faimed3d.tracking`` follows, so the geometry
-of a ``TensorDicom3D`` comes out exact. How a type is interpolated is said by the type: its attribute ``interpolation``,
-``'linear'`` for images and ``'nearest'`` for masks, so that labels are never blended.
+All of them take ``(..., D, H, W)`` tensors, and the geometry of a ``TensorDicom3D`` comes out exact. How a type is
+interpolated is said by the type: its attribute ``interpolation``, ``'linear'`` for images and ``'nearest'`` for masks, so
+that labels are never blended.
 """
 
 from __future__ import annotations
@@ -42,10 +42,14 @@ def crop_3d(t, margins, perc_margins=False):
     for name, n, pair in zip(_AXES, size, _margin_pairs(margins), strict=True):
         if perc_margins:
             if not all(0 <= margin < 1 for margin in pair):
-                raise ValueError(f"margins of axis {name} must be fractions in [0, 1) with perc_margins=True, got {pair}")
+                raise ValueError(
+                    f"margins of axis {name} must be fractions in [0, 1) with perc_margins=True, got {pair}"
+                )
             pair = tuple(int(margin * n) for margin in pair)
         if any(isinstance(margin, float) and not margin.is_integer() for margin in pair):
-            raise ValueError(f"margins of axis {name} must be whole voxels, got {pair}; fractions need perc_margins=True")
+            raise ValueError(
+                f"margins of axis {name} must be whole voxels, got {pair}; fractions need perc_margins=True"
+            )
         before, after = (int(margin) for margin in pair)
         if before < 0 or after < 0:
             raise ValueError(f"margins of axis {name} must not be negative, got {pair}; to enlarge, use pad_or_crop")
@@ -152,8 +156,8 @@ def reorient(t, code):
 def resample(t, spacing, value=None):
     """Resample to a new spacing over the same field of view.
 
-    The new grid has ``round(size * old / new)`` voxels (at least 1) along each axis and is centred on the old one. Images
-    are interpolated linearly, masks by the nearest voxel; there is no smoothing before a coarser spacing.
+    The new grid has ``round(size * old / new)`` voxels (at least 1) along each axis and is centred on the old one.
+    Images are interpolated linearly, masks by the nearest voxel; there is no smoothing before a coarser spacing.
 
     Args:
         t: volume (..., D, H, W) with a geometry.
@@ -172,8 +176,8 @@ def resample(t, spacing, value=None):
 def resample_like(t, other, value=None):
     """Resample onto the grid of another volume, whatever its spacing, place and orientation.
 
-    Images are interpolated linearly, masks by the nearest voxel, as SimpleITK's Resample does: up to half a voxel beyond
-    the outer voxel centres the edge value holds, farther out ``value``.
+    Images are interpolated linearly, masks by the nearest voxel, as SimpleITK's Resample does: up to half a voxel
+    beyond the outer voxel centres the edge value holds, farther out ``value``.
 
     Args:
         t: volume (..., D, H, W) with a geometry.
@@ -195,45 +199,81 @@ def _resampled(t, source, target, value):
     # index of a target voxel (d, h, w) in the source: matrix @ index + offset
     corner = source.world_to_index(target.index_to_world(np.eye(4, 3, k=-1)))
     offset, matrix = corner[0], (corner[1:] - corner[0]).T
-    sample = _sample_nearest if _is_mask(t) else _sample_linear
-    result = plain.new_empty((len(rows), *target.shape))
-    for d in range(target.shape[0]):  # slice by slice: memory for the positions of one slice only
-        places, inside = _positions(matrix, offset, d, target.shape, source.shape, plain.device)
-        for row, out in zip(rows, result, strict=True):
-            out[d] = torch.where(inside, sample(row, places), fill)
+    askew = np.abs(matrix - np.diag(np.diag(matrix))) @ target.shape
+    if askew.max() < 1e-5:
+        result = _along_axes(rows, np.diag(matrix), offset, target.shape, _is_mask(t), fill)
+    else:
+        result = _across_axes(rows, matrix, offset, target.shape, _is_mask(t), fill)
     return t.with_voxels(result.reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
 
 
-def _positions(matrix, offset, d, size, source, device):
-    """Source positions (3, H, W) of target slice ``d`` in float64, clamped to the source, and which lie in it."""
-    h = torch.arange(size[1], dtype=torch.float64, device=device)[:, None]
-    w = torch.arange(size[2], dtype=torch.float64, device=device)[None, :]
-    places, inside = [], True
-    for axis in range(3):
-        place = matrix[axis, 0] * d + offset[axis] + matrix[axis, 1] * h + matrix[axis, 2] * w
-        inside = inside & (place >= -0.5 - 1e-6) & (place <= source[axis] - 0.5 + 1e-6)
-        places.append(place.clamp(0, source[axis] - 1))
-    return torch.stack(places), inside
+def _along_axes(rows, scale, offset, size, nearest, fill):
+    """Resample (N, D, H, W) where target and source axes are parallel: axis by axis, shrinking ones first."""
+    outside = []
+    for axis in sorted(range(3), key=lambda axis: size[axis] / rows.shape[1 + axis]):
+        places = torch.arange(size[axis], dtype=torch.float64, device=rows.device) * scale[axis] + offset[axis]
+        places, inside = _clamped(places, rows.shape[1 + axis])
+        if not inside.all():
+            outside.append((axis, ~inside))
+        low = _nearest(places) if nearest else places.floor().long()
+        weight = torch.zeros(()) if nearest else (places - low).to(rows.dtype)
+        near = rows.index_select(1 + axis, low)
+        if weight.any():
+            far = rows.index_select(1 + axis, (low + 1).clamp(max=rows.shape[1 + axis] - 1))
+            near = near.lerp_(far, weight.reshape([-1 if k == axis else 1 for k in range(3)]))
+        rows = near
+    for axis, where in outside:
+        rows.index_fill_(1 + axis, where.nonzero().flatten(), fill)
+    return rows
+
+
+def _across_axes(rows, matrix, offset, size, nearest, fill):
+    """Resample (N, D, H, W) onto a turned grid, slice by slice: memory for the positions of one slice only."""
+    sample = _sample_nearest if nearest else _sample_linear
+    result = rows.new_empty((len(rows), *size))
+    h = torch.arange(size[1], dtype=torch.float64, device=rows.device)[:, None]
+    w = torch.arange(size[2], dtype=torch.float64, device=rows.device)[None, :]
+    first = [matrix[axis, 1] * h + matrix[axis, 2] * w + offset[axis] for axis in range(3)]
+    for d in range(size[0]):
+        places, inside = [], True
+        for axis, n in enumerate(rows.shape[1:]):
+            place, within = _clamped(first[axis] + matrix[axis, 0] * d, n)
+            places.append(place)
+            inside = inside & within
+        for row, out in zip(rows, result, strict=True):
+            out[d] = torch.where(inside, sample(row, places), fill)
+    return result
+
+
+def _clamped(places, n):
+    """Positions held between the first and last centre of an axis of ``n`` voxels, and which were within its edges."""
+    inside = (places >= -0.5 - 1e-6) & (places <= n - 0.5 + 1e-6)
+    return places.clamp(0, n - 1), inside
+
+
+def _nearest(places):
+    return (places + (0.5 - 1e-9)).floor().long()
 
 
 def _sample_nearest(row, places):
-    d, h, w = (places + (0.5 - 1e-9)).floor().long()
-    return row[d, h, w]
+    return row[tuple(map(_nearest, places))]
 
 
 def _sample_linear(row, places):
-    low = places.floor()
-    weight = (places - low).to(row.dtype)
-    low = low.long()
-    high = [torch.clamp(low[axis] + 1, max=row.shape[axis] - 1) for axis in range(3)]
-    ends = list(zip(low, high, strict=True))
+    """Blend the eight neighbours, found by their number in the flat volume: faster than three index arrays."""
+    flat, here, weights, steps = row.reshape(-1), 0, [], []
+    for place, n, stride in zip(places, row.shape, (row[0].numel(), row.shape[2], 1), strict=True):
+        low = place.long()
+        weights.append((place - low).to(row.dtype))
+        steps.append((low < n - 1) * stride)
+        here = here + low * stride
 
     def along(axis, index):
         if axis == 3:
-            return row[tuple(index)]
-        return torch.lerp(along(axis + 1, [*index, ends[axis][0]]), along(axis + 1, [*index, ends[axis][1]]), weight[axis])
+            return flat.take(index)
+        return along(axis + 1, index).lerp_(along(axis + 1, index + steps[axis]), weights[axis])
 
-    return along(0, [])
+    return along(0, here)
 
 
 def _is_mask(t):

@@ -1,7 +1,7 @@
 """The table: what each torch operation does to the geometry of a volume.
 
-A *grid* (``faimed3d.grid``) says where a tensor's last three axes (D, H, W) lie: nowhere known, in one ``Geometry``, or in
-one per item of a batch.
+A *grid* (``faimed3d.grid``) says where a tensor's last three axes (D, H, W) lie: nowhere known, in one ``Geometry``,
+or in one per item of a batch.
 
 ``track`` looks the operation up in ``RULES`` and returns the grid of the result. A rule has the signature of its
 operation, after the input (``Placed``) and the result. **An operation without a rule has no grid**, so forgetting one
@@ -92,7 +92,8 @@ _rule(
     byte requires_grad_ pin_memory positive alias zeros_like ones_like empty_like full_like rand_like randn_like
     randint_like fill_ zero_ normal_ uniform_ random_ exponential_ bernoulli bernoulli_ softmax log_softmax dropout
     alpha_dropout feature_dropout batch_norm instance_norm group_norm relu6 hardswish softmin cumsum cumprod
-    masked_scatter masked_scatter_ index_fill index_fill_ conj resolve_conj resolve_neg __deepcopy__ abs_ absolute share_memory_ __pos__
+    masked_scatter masked_scatter_ index_fill index_fill_ conj resolve_conj resolve_neg __deepcopy__ abs_ absolute
+    share_memory_ __pos__
     """
 )(_same_place)
 for _attribute in ("data", "real", "imag"):

@@ -162,12 +162,14 @@ def _compare(voxels, there, strict):
     needed = voxels.nbytes
     if there < needed:
         raise TruncatedFile(
-            f"{voxels.path}: the header describes {_describe(voxels)}, {needed} bytes, but only {max(there, 0)} bytes of "
+            f"{voxels.path}: the header describes {_describe(voxels)}, {needed} bytes, but only {max(there, 0)} bytes "
+            "of "
             "voxels are there. The file was cut or its header is damaged; copy it again"
         )
     if there > needed and strict:
         raise DamagedFile(
-            f"{voxels.path}: the header describes {_describe(voxels)}, {needed} bytes, but {there} bytes follow it, so the "
+            f"{voxels.path}: the header describes {_describe(voxels)}, {needed} bytes, but {there} bytes follow it, "
+            "so the "
             "sizes or the type in the header may be wrong. Pass strict=False to read the first ones and ignore the rest"
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from faimed3d.basics import TensorDicom3D
+from faimed3d.volume import TensorDicom3D
 from faimed3d.geometry import Geometry
 
 # an oblique right-handed rotation, by hand: 30 degrees about x after 40 degrees about z

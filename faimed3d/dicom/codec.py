@@ -6,7 +6,6 @@ import os
 import struct
 import threading
 
-import numpy as np
 import SimpleITK as sitk
 
 from faimed3d.errors import DamagedFile, TruncatedFile
@@ -96,7 +95,7 @@ def _fragments(file, header):
         if tag == _SEQUENCE_END:
             break
         if tag != _ITEM or length == 0xFFFFFFFF:
-            raise DamagedFile(f"{path}: a fragment (FFFE,E000) was expected at byte {position - 8}, got {name_tag(tag)}")
+            raise DamagedFile(f"{path}: expected a fragment (FFFE,E000) at byte {position - 8}, got {name_tag(tag)}")
         if position + length > header.size:
             raise TruncatedFile(
                 f"{path}: a fragment claims {length} bytes of compressed pixels, the file has {header.size - position}"
@@ -128,8 +127,8 @@ def _by_offsets(file, path, table, pieces, frames):
         if len(groups) == frames + 1 and not groups[-1]:
             return groups[:-1]
     raise DamagedFile(
-        f"{path}: {len(pieces)} fragments of compressed pixels and {name_tag(T.NumberOfFrames)} {frames}, and no offset "
-        "table that assigns them"
+        f"{path}: {len(pieces)} fragments of compressed pixels and {name_tag(T.NumberOfFrames)} {frames}, and no "
+        "offset table that assigns them"
     )
 
 
@@ -177,7 +176,7 @@ def _jpeg_size(data):
 
 
 def _jpeg_2000_size(data):
-    """(rows, columns) in the SIZ segment of a JPEG 2000 code stream (inside a JP2 box, too); None where there is none."""
+    """(rows, columns) in the SIZ segment of a JPEG 2000 code stream, bare or in a box; None where there is none."""
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0 or start + 24 > len(data):
         return None
@@ -199,9 +198,13 @@ def _minimal_file(form, data):
     body = _element(8, 0x16, b"UI", _SECONDARY_CAPTURE) + _element(8, 0x18, b"UI", b"1.2")
     body += _element(0x28, 2, b"US", struct.pack("<H", 1)) + _element(0x28, 4, b"CS", b"MONOCHROME2")
     for element, value in (
-        (0x10, form.rows), (0x11, form.columns), (0x100, bits), (0x101, form.stored), (0x102, form.high),
+        (0x10, form.rows),
+        (0x11, form.columns),
+        (0x100, bits),
+        (0x101, form.stored),
+        (0x102, form.high),
         (0x103, int(form.dtype.kind == "i")),
-    ):  # fmt: skip
+    ):
         body += _element(0x28, element, b"US", struct.pack("<H", value))
     pad = b"\0" * (len(data) % 2)
     body += struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF)

@@ -23,11 +23,9 @@ _TRANSFER_SYNTAX, _MEDIA_CLASS = 0x00020010, 0x00020002
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 # PS3.5 section 7.1.2: these have two reserved bytes and a length of four bytes, all other VRs a length of two
-_LONG = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS")
-    + (b"ST", b"TM", b"UI", b"UL", b"US")
-)
+_LONG = frozenset(b"OB OW OF OD OL OV SQ SV UC UN UR UT UV".split())
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_BINARY = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ"))  # no text can be made of these
 _HEAD = 8192  # bytes read at first; most headers end before
 _LONGEST = 1 << 20  # bytes of one wanted value: none of them is larger in an honest file
 _DEEPEST = 64  # nested sequences
@@ -47,18 +45,32 @@ class Header:
         pixel_vr: VR of the pixel element, b"" in implicit files.
         offset, length: place of the pixel bytes; length is -1 where they are encapsulated.
         deflated: whether offset counts in the inflated data set; ``start`` is where that begins in the file.
+        vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
         error: the ReadError that ended the walk, or None.
     """
 
     __slots__ = (
-        "deflated", "error", "identity", "length", "offset", "order", "path", "pixel_tag", "pixel_vr", "size", "start",
-        "syntax", "values",
-    )  # fmt: skip
+        "deflated",
+        "error",
+        "identity",
+        "length",
+        "offset",
+        "order",
+        "path",
+        "pixel_tag",
+        "pixel_vr",
+        "size",
+        "start",
+        "syntax",
+        "values",
+        "vrs",
+    )
 
     def __init__(self, path):
         self.path = path
         self.size = self.offset = self.length = self.pixel_tag = self.start = 0
         self.syntax, self.order, self.values = "", "<", {}
+        self.vrs = None
         self.pixel_vr, self.deflated, self.error, self.identity = b"", False, None, None
 
     def text(self, tag):
@@ -135,17 +147,24 @@ class _Window:
         return 0
 
 
+class _Everything:
+    def __contains__(self, tag):
+        return True
+
+
 def read_header(path, wanted):
     """Walk the top level of one file.
 
     Args:
         path: file name.
-        wanted: tags to keep, as a set of numbers.
+        wanted: tags to keep, as a set of numbers; None for all.
 
     Returns:
         The Header, its ``error`` set where the file is damaged or cut, or None where the file is not DICOM.
     """
     header = Header(str(path))
+    if wanted is None:
+        wanted, header.vrs = _Everything(), {}
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
@@ -300,6 +319,10 @@ def _walk(header, window, position, explicit, wanted):
                 f"{header.path}: {name_tag(tag)} claims {length} bytes, the file has {size - start} left"
             )
         if tag in wanted:
+            if header.vrs is not None:
+                header.vrs[tag] = vr
+                if length > _LONGEST or vr in _BINARY:
+                    continue
             if vr == b"SQ" or (not vr and keyword_of(tag).endswith("Sequence")):
                 if length:
                     _keep(header, tag, None)

@@ -85,8 +85,17 @@ def _dose_planes(header, frames, rows, columns):
         offsets = [(z - first.position[2]) * normal[2] for z in offsets]
     return [
         Plane(
-            header, k, rows, columns, tuple(p + offset * n for p, n in zip(first.position, normal, strict=True)),
-            first.orientation, first.spacing, first.depth, scale, 0.0, True,
-        )  # fmt: skip
+            header,
+            k,
+            rows,
+            columns,
+            tuple(p + offset * n for p, n in zip(first.position, normal, strict=True)),
+            first.orientation,
+            first.spacing,
+            first.depth,
+            scale,
+            0.0,
+            True,
+        )
         for k, offset in enumerate(offsets)
     ]

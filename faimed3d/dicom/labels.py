@@ -9,7 +9,10 @@ from .tags import T
 __all__ = ["CONTENT", "TIMES", "distinct_label", "labels_of", "order_keys"]
 
 # In the order in which they are tried: what makes another kind of image first, then the course of time.
-CONTENT = ("image type", "component", "echo time", "echo", "b-value", "gradient", "inversion time", "flip angle", "kernel")
+CONTENT = (
+    *("image type", "component", "kernel", "echo time", "echo", "b-value", "gradient"),
+    *("inversion time", "flip angle"),
+)
 TIMES = ("time point", "time offset", "trigger time", "frame time", "acquisition", "acquisition time", "content time")
 _UNITS = {"echo time": " ms", "inversion time": " ms", "b-value": " s/mm2", "flip angle": " degrees"}
 

@@ -35,13 +35,13 @@ def mosaic_planes(header, rows, columns):
     normal = csa.get("SliceNormalVector")
     if not count or count < 1:
         raise UnsupportedImage(
-            f"{header.path}: a Siemens mosaic without its number of tiles, neither in (0029,1010) CSA image header nor in "
-            "(0019,100A): convert the original files with dcm2niix"
+            f"{header.path}: a Siemens mosaic without its number of tiles, neither in (0029,1010) CSA image header nor "
+            "in (0019,100A): convert the original files with dcm2niix"
         )
     if not normal:
         raise UnsupportedImage(
-            f"{header.path}: a Siemens mosaic of {count} tiles without (0029,1010) CSA image header, so the direction in "
-            "which they are stacked is unknown: convert the original files with dcm2niix"
+            f"{header.path}: a Siemens mosaic of {count} tiles without (0029,1010) CSA image header, so the direction "
+            "in which they are stacked is unknown: convert the original files with dcm2niix"
         )
     side = math.ceil(math.sqrt(count))
     if rows % side or columns % side:
@@ -53,9 +53,14 @@ def mosaic_planes(header, rows, columns):
     slope, intercept, rescaled = scaling(header)
     whole = placed(
         Plane(
-            header, 0, rows, columns, header.vector(T.ImagePositionPatient, 3),
-            header.vector(T.ImageOrientationPatient, 6), header.vector(T.PixelSpacing, 2),
-        )  # fmt: skip
+            header,
+            0,
+            rows,
+            columns,
+            header.vector(T.ImagePositionPatient, 3),
+            header.vector(T.ImageOrientationPatient, 6),
+            header.vector(T.PixelSpacing, 2),
+        )
     )
     cross = normal_of(whole.orientation)
     agreement = sum(a * b for a, b in zip(cross, normal, strict=True))
@@ -68,12 +73,21 @@ def mosaic_planes(header, rows, columns):
     depth = abs(gap) if gap else header.number(T.SliceThickness)
     return [
         Plane(
-            header, 0, tile_rows, tile_columns, tuple(first[k] + tile * step * cross[k] for k in range(3)),
-            whole.orientation, whole.spacing, depth, slope, intercept, rescaled,
+            header,
+            0,
+            tile_rows,
+            tile_columns,
+            tuple(first[k] + tile * step * cross[k] for k in range(3)),
+            whole.orientation,
+            whole.spacing,
+            depth,
+            slope,
+            intercept,
+            rescaled,
             ((tile // side) * tile_rows, (tile % side) * tile_columns),
-        )  # fmt: skip
+        )
         for tile in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def _csa_values(header):

@@ -16,8 +16,11 @@ __all__ = ["detector_planes", "functional_planes", "read_dataset"]
 
 # label (see stack.py): macro sequence, element in it. The first macro that has the element gives the value.
 _FRAME_LABELS = {
-    "image type": (("MRImageFrameTypeSequence", "FrameType"), ("CTImageFrameTypeSequence", "FrameType"),
-                   ("PETFrameTypeSequence", "FrameType")),
+    "image type": (
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+    ),
     "component": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
     "echo time": (("MREchoSequence", "EffectiveEchoTime"),),
     "b-value": (("MRDiffusionSequence", "DiffusionBValue"),),
@@ -30,7 +33,7 @@ _FRAME_LABELS = {
     "acquisition": (("FrameContentSequence", "FrameAcquisitionNumber"),),
     "kernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
     "acquisition time": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
-}  # fmt: skip
+}
 
 
 def read_dataset(path, tags=None, pixels=False):
@@ -90,12 +93,15 @@ def _functional_planes(header, frames, rows, columns, dataset):
             header, groups, "PixelMeasuresSequence", "SliceThickness"
         )
         plane = Plane(
-            header, k, rows, columns,
+            header,
+            k,
+            rows,
+            columns,
             _vector(header, groups, "PlanePositionSequence", "ImagePositionPatient", 3),
             _vector(header, groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6),
             _vector(header, groups, "PixelMeasuresSequence", "PixelSpacing", 2),
             abs(depth) if depth else None,
-        )  # fmt: skip
+        )
         if rescaled:
             plane.slope = 1.0 if slope is None else slope
             plane.intercept = 0.0 if intercept is None else intercept
@@ -129,9 +135,18 @@ def detector_planes(header, frames, rows, columns):
     normal = normal_of(orientation)
     return [
         Plane(
-            header, k, rows, columns, tuple(p + k * gap * n for p, n in zip(first.position, normal, strict=True)),
-            orientation, spacing, abs(gap), slope, intercept, rescaled,
-        )  # fmt: skip
+            header,
+            k,
+            rows,
+            columns,
+            tuple(p + k * gap * n for p, n in zip(first.position, normal, strict=True)),
+            orientation,
+            spacing,
+            abs(gap),
+            slope,
+            intercept,
+            rescaled,
+        )
         for k in range(frames)
     ]
 

@@ -109,8 +109,8 @@ def decode_planes(planes, workers=None):
         workers: threads; default: as many as there are processors, for large volumes.
 
     Returns:
-        float32 array (D, H, W) of real values: slope * stored + intercept, rounded once. MONOCHROME1 values stay as they
-        are stored, and so do padding values.
+        float32 array (D, H, W) of real values: slope * stored + intercept, rounded once. MONOCHROME1 values stay as
+        they are stored, and so do padding values.
     """
     files = defaultdict(list)
     for k, plane in enumerate(planes):

@@ -120,8 +120,16 @@ def single_plane(header, rows, columns):
     slope, intercept, rescaled = scaling(header)
     return placed(
         Plane(
-            header, 0, rows, columns,
-            header.vector(T.ImagePositionPatient, 3), header.vector(T.ImageOrientationPatient, 6),
-            header.vector(T.PixelSpacing, 2), between_planes(header), slope, intercept, rescaled,
-        )  # fmt: skip
+            header,
+            0,
+            rows,
+            columns,
+            header.vector(T.ImagePositionPatient, 3),
+            header.vector(T.ImageOrientationPatient, 6),
+            header.vector(T.PixelSpacing, 2),
+            between_planes(header),
+            slope,
+            intercept,
+            rescaled,
+        )
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from faimed3d.errors import DamagedFile, TruncatedFile
 
 from .header import Header, read_header
-from .tags import T, WANTED, name_tag
+from .tags import WANTED, T, name_tag
 
 __all__ = ["Scan", "list_folder", "scan_files", "scan_folder"]
 
@@ -18,13 +18,53 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 # PS3.4 annex B.5: waveforms, presentation states, raw data, registrations, fiducials, surface meshes, value maps,
 # spectroscopy, reports, documents, structure sets, plans and treatment records hold no pixels
 _NO_IMAGE = (
-    "4.2", "9.", "11.", "66", "66.1", "66.2", "66.3", "66.5", "66.6", "67", "68.", "77.1.5.3", "78.", "79.1", "80.1",
-    "88.", "104.", "200.", "201.", "481.3", "481.4", "481.5", "481.6", "481.7", "481.8", "481.9",
-)  # fmt: skip
+    "4.2",
+    "9.",
+    "11.",
+    "66",
+    "66.1",
+    "66.2",
+    "66.3",
+    "66.5",
+    "66.6",
+    "67",
+    "68.",
+    "77.1.5.3",
+    "78.",
+    "79.1",
+    "80.1",
+    "88.",
+    "104.",
+    "200.",
+    "201.",
+    "481.3",
+    "481.4",
+    "481.5",
+    "481.6",
+    "481.7",
+    "481.8",
+    "481.9",
+)
 # Classes that are nothing without pixels: a file of one of them that has none is damaged
 _PIXELS_EXPECTED = (
-    "1", "1.1", "2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "7", "20", "30", "66.4", "128", "128.1", "130", "481.2",
-)  # fmt: skip
+    "1",
+    "1.1",
+    "2",
+    "2.1",
+    "2.2",
+    "4",
+    "4.1",
+    "4.3",
+    "4.4",
+    "7",
+    "20",
+    "30",
+    "66.4",
+    "128",
+    "128.1",
+    "130",
+    "481.2",
+)
 _MEDIA_CLASS = 0x00020002
 _SLICE_SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))
 
@@ -69,10 +109,15 @@ def scan_folder(folder):
     suffixes = {os.path.splitext(h.path)[1].lower() for h in scan.images} | _SLICE_SUFFIXES
     for link in links:
         if scan.images and os.path.splitext(link)[1].lower() in suffixes:
-            scan.damaged.append(_unreadable(link, DamagedFile(
-                f"{link}: a link to a file that is not there, named as a slice: fetch the file (git annex get) or delete "
-                "the link"
-            )))  # fmt: skip
+            scan.damaged.append(
+                _unreadable(
+                    link,
+                    DamagedFile(
+                        f"{link}: a link to a file that is not there, named as a slice: fetch the file (git annex get) or "
+                        "delete the link"
+                    ),
+                )
+            )
         else:
             scan.skipped["links to nothing"] += 1
     return scan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .labels import CONTENT, TIMES, distinct_label, labels_of, order_keys
 from .tags import T
@@ -130,6 +131,6 @@ def _rank_split(members, places, labels, count):
 def _in_sequence(parts, ranked, keys):
     """Whether numbers run through volume after volume, or through place after place, and not at random."""
     return any(
-        all(max(keys[k] for k in a) < min(keys[k] for k in b) for a, b in zip(groups, groups[1:], strict=False))
+        all(max(keys[k] for k in a) < min(keys[k] for k in b) for a, b in pairwise(groups))
         for groups in (parts, sorted(ranked, key=lambda stack: keys[stack[0]]))
     )

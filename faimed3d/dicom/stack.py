@@ -26,7 +26,7 @@ from .plane import normal_of
 from .split import split_volumes
 from .tags import T, name_tag
 
-__all__ = ["Volume", "volumes_of"]
+__all__ = ["Volume", "frame_of", "orientation_name", "usual_gap", "volumes_of"]
 
 # Planes of one stack: direction cosines that differ by rounding (three decimals differ by up to 1e-3, which is 0.25 mm
 # at 250 mm), pixel spacings by less than half a pixel over 1000 pixels.
@@ -47,9 +47,15 @@ DRIFT_TOLERANCE_PIXELS = 0.25
 MULTIPLE_TOLERANCE = 0.1
 
 _EQUAL_TAGS = (
-    T.SOPClassUID, T.Modality, T.ImageType, T.EchoTime, T.ConvolutionKernel, T.Units, T.DiffusionBValue,
+    T.SOPClassUID,
+    T.Modality,
+    T.ImageType,
+    T.EchoTime,
+    T.ConvolutionKernel,
+    T.Units,
+    T.DiffusionBValue,
     T.PhotometricInterpretation,
-)  # fmt: skip
+)
 _EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
 
 
@@ -153,10 +159,12 @@ def _volumes_of_series(scan, headers):
         main.add(plane.error, fatal=True)
     for (plane,) in odd:
         reference = main.planes[0]
-        main.add(MixedSeries(
-            f"{main.name}: {plane.name} differs from the {len(main.planes)} other slices of its series in "
-            f"{_difference(plane, reference)}. Pass strict=False to leave it out."
-        ))  # fmt: skip
+        main.add(
+            MixedSeries(
+                f"{main.name}: {plane.name} differs from the {len(main.planes)} other slices of its series in "
+                f"{_difference(plane, reference)}. Pass strict=False to leave it out."
+            )
+        )
     for volume in volumes:
         _examine(volume)
     return volumes
@@ -170,11 +178,8 @@ def _clusters(planes):
         key = (plane.rows, plane.columns, frame, plane.orientation, plane.spacing)
         place = known.get(key)
         if place is None:
-            for place, cluster in enumerate(clusters):
-                if _belongs(key, cluster[0]):
-                    break
-            else:
-                place = len(clusters)
+            place = next((k for k, cluster in enumerate(clusters) if _belongs(key, cluster[0])), len(clusters))
+            if place == len(clusters):
                 clusters.append([])
             known[key] = place
         clusters[place].append(plane)
@@ -208,11 +213,12 @@ def _shape_label(plane):
 def orientation_name(plane):
     """``axial``, ``coronal``, ``sagittal``, or ``oblique`` where the normal is over 20 degrees off all three axes."""
     normal = [abs(n) for n in normal_of(plane.orientation)]
-    largest = max(normal)
-    return ("sagittal", "coronal", "axial")[normal.index(largest)] if largest > math.cos(math.radians(20)) else "oblique"
+    if max(normal) < math.cos(math.radians(20)):
+        return "oblique"
+    return ("sagittal", "coronal", "axial")[normal.index(max(normal))]
 
 
-def _frame(plane):
+def frame_of(plane):
     """Orthonormal rows: along x, along y and the normal of a plane, float64 (3, 3)."""
     row = np.array(plane.orientation[:3])
     row /= np.linalg.norm(row)
@@ -228,7 +234,7 @@ def _same_place(plane):
 
 def _place_ids(planes):
     """A number for each plane, equal for planes at the same place."""
-    offsets = np.array([plane.position for plane in planes]) @ _frame(planes[0]).T
+    offsets = np.array([plane.position for plane in planes]) @ frame_of(planes[0]).T
     limit = _same_place(planes[0])
     ids = np.zeros(len(planes), dtype=np.int64)
     for axis in (2, 0, 1):
@@ -243,7 +249,7 @@ def _place_ids(planes):
 def _examine(volume):
     """Order the planes of a volume, note its problems, set its geometry."""
     planes = volume.planes
-    frame = _frame(planes[0])
+    frame = frame_of(planes[0])
     positions = np.array([plane.position for plane in planes])
     order = np.argsort(positions @ frame[2], kind="stable")
     planes = [planes[k] for k in order]
@@ -263,10 +269,13 @@ def _examine(volume):
     if len(planes) == 1:
         gap = planes[0].depth
         if not gap:
-            volume.add(MissingGeometry(
-                f"{planes[0].header.path}: a single slice, and neither {name_tag(T.SliceThickness)} nor "
-                f"{name_tag(T.SpacingBetweenSlices)} says how thick it is"
-            ), fatal=True)  # fmt: skip
+            volume.add(
+                MissingGeometry(
+                    f"{planes[0].header.path}: a single slice, and neither {name_tag(T.SliceThickness)} nor "
+                    f"{name_tag(T.SpacingBetweenSlices)} says how thick it is"
+                ),
+                fatal=True,
+            )
             return
     else:
         gap = volume.along[-1] / (len(planes) - 1)
@@ -284,10 +293,12 @@ def _check_doubled(volume):
         return
     kept, other = volume.doubled[0]
     more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
-    volume.add(DuplicateSlices(
-        f"{volume.name}: {kept.name} and {other.name} lie at one position ({_where(kept)}){more}, and no time, echo or "
-        "acquisition tells them apart. Pass strict=False to drop copies that are equal in every pixel."
-    ))  # fmt: skip
+    volume.add(
+        DuplicateSlices(
+            f"{volume.name}: {kept.name} and {other.name} lie at one position ({_where(kept)}){more}, and no time, echo or "
+            "acquisition tells them apart. Pass strict=False to drop copies that are equal in every pixel."
+        )
+    )
 
 
 def _check_mixture(volume):
@@ -310,11 +321,14 @@ def _check_mixture(volume):
     if 0 < scaled < len(planes):
         rare = scaled * 2 <= len(planes)
         name = next(plane.name for plane in planes if plane.rescaled == rare)
-        volume.add(MixedSeries(
-            f"{volume.name}: {name_tag(T.RescaleSlope)} and {name_tag(T.RescaleIntercept)} are "
-            f"{'present' if rare else 'absent'} in {name} and not so in {max(scaled, len(planes) - scaled)} other slices: "
-            "their values have different units"
-        ), fatal=True)  # fmt: skip
+        volume.add(
+            MixedSeries(
+                f"{volume.name}: {name_tag(T.RescaleSlope)} and {name_tag(T.RescaleIntercept)} are "
+                f"{'present' if rare else 'absent'} in {name} and not so in {max(scaled, len(planes) - scaled)} other "
+                "slices: their values have different units"
+            ),
+            fatal=True,
+        )
 
 
 def _mixture(volume, what, texts):
@@ -339,7 +353,7 @@ def _check_gaps(volume):
     """Note missing slices and uneven gaps; return whether the planes lie on an even grid."""
     along = volume.along
     gaps = np.diff(along)
-    usual = _usual_gap(gaps)
+    usual = usual_gap(along)
     tolerance = max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
     mean = along[-1] / len(gaps)
     even_grid = np.abs(along - mean * np.arange(len(along))).max() <= tolerance
@@ -363,16 +377,18 @@ def _check_gaps(volume):
         more = f" ({int(off.sum())} gaps differ)" if off.sum() > 1 else ""
         volume.add(UnevenSlices(f"{text}: the gaps are uneven{more}. Pass strict=False to resample."))
     else:
-        volume.add(UnevenSlices(
-            f"{volume.name}: slice gaps grow from {_mm(gaps.min())} to {_mm(gaps.max())} mm: the slices lie on no even "
-            "grid. Pass strict=False to resample."
-        ))  # fmt: skip
+        volume.add(
+            UnevenSlices(
+                f"{volume.name}: slice gaps grow from {_mm(gaps.min())} to {_mm(gaps.max())} mm: the slices lie on no even "
+                "grid. Pass strict=False to resample."
+            )
+        )
     return False
 
 
-def _usual_gap(gaps):
-    """The gap most slices have (to 1 %), the smaller of two equally frequent ones."""
-    ordered = np.sort(gaps)
+def usual_gap(along):
+    """The gap in mm most slices have (to 1 %), the smaller of two equally frequent ones."""
+    ordered = np.sort(np.diff(along))
     counts = np.searchsorted(ordered, ordered * 1.01, side="right") - np.arange(len(ordered))
     start = int(np.argmax(counts))
     return float(np.median(ordered[start : start + counts[start]]))
@@ -389,17 +405,21 @@ def _check_drift(volume, frame):
     residual = np.abs(across - along[:, None] * slope).max(1)
     if residual.max() <= tolerance:
         angle = math.degrees(math.atan(np.linalg.norm(slope)))
-        volume.add(GantryTilt(
-            f"{volume.name}: the slices drift {_mm(np.linalg.norm(across[-1]))} mm in their plane over "
-            f"{_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to undo it by resampling."
-        ))  # fmt: skip
+        volume.add(
+            GantryTilt(
+                f"{volume.name}: the slices drift {_mm(np.linalg.norm(across[-1]))} mm in their plane over "
+                f"{_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to undo it by resampling."
+            )
+        )
     else:
         worst = int(np.argmax(np.abs(across - np.median(across, axis=0)).max(1)))
         shift = np.linalg.norm(across[worst] - np.median(across, axis=0))
-        volume.add(UnevenSlices(
-            f"{volume.name}: {planes[worst].name} ({_where(planes[worst])}) lies {_mm(shift)} mm off the line of the other "
-            "slices, in its own plane. Pass strict=False to resample."
-        ))  # fmt: skip
+        volume.add(
+            UnevenSlices(
+                f"{volume.name}: {planes[worst].name} ({_where(planes[worst])}) lies {_mm(shift)} mm off the line of the "
+                "other slices, in its own plane. Pass strict=False to resample."
+            )
+        )
     return False
 
 

@@ -9,19 +9,15 @@ __all__ = ["PIXELS", "T", "WANTED", "keyword_of", "name_tag"]
 PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _KEYWORDS = """
-SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID AcquisitionDate AcquisitionTime AcquisitionDateTime ContentDate
-ContentTime Modality SeriesDescription ConversionType
-ScanOptions SequenceVariant SliceThickness RepetitionTime EchoTime InversionTime EchoNumbers FlipAngle TriggerTime
-SpacingBetweenSlices FrameReferenceTime ActualFrameDuration DiffusionBValue DiffusionGradientOrientation
-ConvolutionKernel NominalCardiacTriggerDelayTime
-StudyInstanceUID SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPatient
-ImageOrientationPatient TemporalPositionIdentifier TemporalPositionIndex StackID
-FrameOfReferenceUID
-SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit
-PixelRepresentation RescaleIntercept RescaleSlope ModalityLUTSequence Units
-DetectorInformationSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence
-GridFrameOffsetVector DoseGridScaling EnergyWindowInformationSequence
-""".split()
+SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID AcquisitionDate AcquisitionTime AcquisitionDateTime
+ContentDate ContentTime Modality SeriesDescription SliceThickness EchoTime InversionTime EchoNumbers FlipAngle
+TriggerTime SpacingBetweenSlices FrameReferenceTime DiffusionBValue DiffusionGradientOrientation ConvolutionKernel
+SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPatient ImageOrientationPatient
+TemporalPositionIdentifier StackID FrameOfReferenceUID SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows
+Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope
+ModalityLUTSequence Units DetectorInformationSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
+GridFrameOffsetVector DoseGridScaling
+"""
 
 
 class T:
@@ -34,7 +30,7 @@ class T:
     PhilipsBValue = 0x20011003
 
 
-for _keyword in _KEYWORDS:
+for _keyword in _KEYWORDS.split():
     setattr(T, _keyword, tag_for_keyword(_keyword))
 
 WANTED = frozenset(value for name, value in vars(T).items() if not name.startswith("_"))

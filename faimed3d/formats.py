@@ -1,0 +1,116 @@
+"""Which format a file is: by its content, and by its name where the content does not tell."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import DamagedFile, TruncatedFile, UnsupportedImage
+from .nifti import is_nifti
+from .voxels import is_gzip, named_errors, open_bytes
+
+__all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "file_format", "volume_suffix"]
+
+OWN = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".hdr": "nifti",
+    ".hdr.gz": "nifti",
+    ".img": "nifti",
+    ".img.gz": "nifti",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
+    ".npy": "npy",
+}
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# SimpleITK's other formats that can hold a volume; those marked False keep no orientation, or not even a spacing
+SITK = {
+    ".gipl": False,
+    ".gipl.gz": False,
+    ".h5": True,
+    ".hdf5": True,
+    ".lsm": False,
+    ".mnc": True,
+    ".mrc": False,
+    ".rec": False,
+    ".tif": False,
+    ".tiff": False,
+    ".vtk": False,
+}
+UNPACKED = (".gipl", ".mrc", ".rec")  # of these, those that are never compressed
+READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES, *SITK)
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+_FOREIGN = (
+    (
+        (b"<!doctype", b"<html", b"<?xml", b"<head"),
+        "a web page or XML text, as after a failed download; download it again",
+    ),
+    ((b"version https://git-lfs",), "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
+    ((b"/annex/objects", b"../.git/annex"), "a git-annex pointer, not the file itself; run 'git annex get'"),
+    ((b"pk\x03\x04",), "a zip archive; unpack it first"),
+    ((b"\x89png", b"\xff\xd8\xff", b"bm6", b"gif8"), "a photograph format, which holds no volume"),
+    ((b'{"', b"{\n"), "JSON text, not an image"),
+)
+
+
+def volume_suffix(path):
+    """The extension of a volume file in lower case, '.nii.gz' and the like as one; '' for none.
+
+    >>> volume_suffix("Case.1/T1.NII.GZ")
+    '.nii.gz'
+    """
+    name = os.path.basename(os.fspath(path)).lower()
+    base, ext = os.path.splitext(name)
+    if ext == ".gz" and os.path.splitext(base)[1] + ext in READ_SUFFIXES:
+        return os.path.splitext(base)[1] + ext
+    return ext
+
+
+def file_format(path):
+    """Name the module that reads a file: 'nifti', 'nrrd', 'metaimage', 'npy', 'dicom' or 'sitk'.
+
+    Raises:
+        TruncatedFile: the file is empty. DamagedFile: it is a web page, a pointer, ... instead of an image.
+        UnsupportedImage: neither content nor name are those of a volume.
+    """
+    if os.path.getsize(path) == 0:
+        raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
+    with named_errors(path), open_bytes(path) as stream:
+        start = b""
+        while len(start) < 4096 and (more := stream.read(4096 - len(start))):
+            start += more
+    suffix = volume_suffix(path)
+    if is_nifti(start):
+        return "nifti"
+    if start.startswith(b"NRRD0"):
+        return "nrrd"
+    if start.startswith(b"\x93NUMPY"):
+        if is_gzip(path):
+            raise UnsupportedImage(f"{path}: a .npy file packed with gzip; unpack it first (gunzip)")
+        return "npy"
+    if start[128:132] == b"DICM":
+        if is_gzip(path):
+            raise UnsupportedImage(f"{path}: a DICOM file packed with gzip; unpack it first (gunzip)")
+        return "dicom"
+    words = start[:512].lower().lstrip(b"\xef\xbb\xbf \t\r\n")
+    for marks, what in _FOREIGN:
+        if words.startswith(marks):
+            raise DamagedFile(f"{path}: the content is {what}")
+    if suffix not in (".img", ".img.gz") and (
+        b"ElementDataFile" in start or words.startswith((b"objecttype", b"ndims"))
+    ):
+        return "metaimage"
+    if suffix in OWN:
+        return OWN[suffix]
+    if suffix in SITK:
+        return "sitk"
+    from .dicom import is_dicom  # pydicom takes time to import
+
+    if suffix in DICOM_SUFFIXES or is_dicom(path):
+        return "dicom"
+    raise UnsupportedImage(
+        f"{path}: neither the extension {suffix!r} nor the content is that of a volume format. Supported: "
+        f"{', '.join(READ_SUFFIXES)} and DICOM folders"
+    )
