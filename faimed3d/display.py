@@ -107,11 +107,7 @@ def _show(
         if not all(layout.fits(layouts[0]) for layout in layouts):
             draw = partial(
                 _show,
-                axis=axis,
-                figsize=figsize,
-                cmap=cmap,
-                nrow=nrow,
-                alpha=alpha,
+                **{"axis": axis, "figsize": figsize, "cmap": cmap, "nrow": nrow, "alpha": alpha},
                 return_grid=return_grid,
                 add_to_existing=False,
                 window=window,
@@ -140,6 +136,8 @@ def _show(
         return torch.from_numpy(mosaic.compose(arrays, fill))
     over = None if masks is None else _over(mosaic, masks)
     colors = None if labels else _color_range(arrays, window, kwargs)
+    if letters and mosaic.layouts[0].geometry is None:
+        raise ValueError("letters need a volume with a geometry; this one has none, so where R and L lie is not known")
     if ax is None:
         ax = _new_axes(mosaic.size, figsize, title)
     if labels:
@@ -252,25 +250,27 @@ def show_volume(
     ax=None,
     *,
     axis=0,
-    figsize=(5, 5),
+    figsize=(15, 15),
     cmap="bone",
     nrow=None,
     alpha=None,
-    max_slices=9,
+    max_slices=None,
     mask=None,
     **kwargs,
 ):
-    """Draw a few slices of a volume, evenly spread, on ``ctx``: what a tensor's ``show`` calls in fastai's show_batch.
+    """Draw a volume: what a tensor's ``show`` calls, also inside fastai's show_batch.
 
-    A mask shown on the axes of its image is laid over it.
+    In a new figure it is the whole mosaic of :func:`show_image_3d`; on given axes, often small, a few slices of it. A
+    mask shown on the axes of its image is laid over it.
 
     Args:
         t: volume (D, H, W) or (C, D, H, W); every channel is drawn as a volume of its own.
         ctx: axes to draw on (fastai's name), or None for a new figure.
         ax: the same, matplotlib's name.
         axis: this and all arguments not listed here are those of :func:`show_image_3d`.
+        nrow: slices in a row. None: 10 in a new figure, on given axes the number that fills them best.
         alpha: opacity. None: 0.5 for a mask laid over an image, else 1.
-        max_slices: number of slices of each channel. None: all.
+        max_slices: show at most this many slices of each channel. None: all in a new figure, 9 on given axes.
 
     Returns:
         The axes.
@@ -279,6 +279,10 @@ def show_volume(
     items = _several([t])
     if alpha is None:
         alpha = 0.5 if ax is not None and _mosaic_on(ax) and items[0][2] else 1.0
+    if ax is None:
+        nrow = nrow or 10
+    else:
+        max_slices = max_slices or 9
     masks = None if mask is None else _several([mask])
     return _show(items, masks, axis, figsize, cmap, nrow, alpha, False, False, ax=ax, max_slices=max_slices, **kwargs)
 
@@ -485,10 +489,7 @@ def _write_numbers(ax, mosaic):
 
 
 def _write_letters(ax, mosaic):
-    layout = mosaic.layouts[0]
-    if layout.geometry is None:
-        raise ValueError("letters need a volume with a geometry; this one has none, so where R and L lie is not known")
-    left, right, top, bottom = layout.edges
+    left, right, top, bottom = mosaic.layouts[0].edges
     (row, column), (height, width) = next(mosaic.corners()), mosaic.cell
     size = float(np.clip(_points(ax, mosaic) / 9, 3, 12))
     row, column = row - 0.5, column - 0.5

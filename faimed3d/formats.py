@@ -24,21 +24,17 @@ OWN = {
     ".npy": "npy",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# SimpleITK's other formats that can hold a volume; those marked False keep no orientation, or not even a spacing
+# SimpleITK's other formats whose completeness can be told; those marked False keep no orientation
 SITK = {
     ".gipl": False,
     ".gipl.gz": False,
     ".h5": True,
     ".hdf5": True,
-    ".lsm": False,
     ".mnc": True,
     ".mrc": False,
     ".rec": False,
-    ".tif": False,
-    ".tiff": False,
     ".vtk": False,
 }
-UNPACKED = (".gipl", ".mrc", ".rec")  # of these, those that are never compressed
 READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES, *SITK)
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 
@@ -49,6 +45,10 @@ _FOREIGN = (
     ),
     ((b"version https://git-lfs",), "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
     ((b"/annex/objects", b"../.git/annex"), "a git-annex pointer, not the file itself; run 'git annex get'"),
+    (
+        (b"ii*\0", b"mm\0*"),
+        "a TIFF, which holds neither spacing nor place; stack its pages with numpy, or save it as NRRD",
+    ),
     ((b"pk\x03\x04",), "a zip archive; unpack it first"),
     ((b"\x89png", b"\xff\xd8\xff", b"bm6", b"gif8"), "a photograph format, which holds no volume"),
     ((b'{"', b"{\n"), "JSON text, not an image"),

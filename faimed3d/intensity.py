@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import index
 from types import MappingProxyType
 
@@ -54,8 +55,10 @@ The numbers are those of Radiopaedia, "Windowing (CT)" (https://radiopaedia.org/
 """
 
 _CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in its cache
+_BLOCK = 1 << 20  # voxels that one thread takes at a time
 _DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
 _MOST_VALUES = 1 << 17  # widest range of whole numbers that is counted value by value
+_MOST_STEPS = 16  # breaks in one cell, above which a binary search is faster than comparing with them in turn
 _CELLS = 1 << 16  # cells between the first and last break, each looked up in one step
 
 
@@ -319,6 +322,17 @@ def _slices(length, step=_CHUNK):
     return (slice(start, start + step) for start in range(0, length, step))
 
 
+def _in_threads(work, length):
+    """Call ``work(slice)`` for blocks of ``length``, in as many threads as torch may use (one in a loader's worker).
+
+    Each call works on its block in pieces that fit into the cache. torch's own threads meet after every operation,
+    which takes many times longer on pieces of this size as soon as another program wants the processor.
+    """
+    blocks = list(_slices(length, _BLOCK))
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(blocks)))) as pool:
+        list(pool.map(work, blocks))
+
+
 def _finite(flat):
     """Return the finite voxels of a flat tensor: the tensor itself where all are."""
     if not flat.is_floating_point() or not flat.numel() or all(map(math.isfinite, _extremes(flat))):
@@ -451,21 +465,18 @@ def _map_whole(flat, whole, brks, out):
     low, high = whole
     table = np.interp(np.arange(low, high + 1), brks, np.linspace(0, 1, len(brks))).astype(np.float32)
     places = out.numpy()
-    for part, offsets in _whole_offsets(flat, low):
-        np.take(table, offsets, out=places[part], mode="clip")
+
+    def work(block):
+        for part, offsets in _whole_offsets(flat[block], low):
+            np.take(table, offsets, out=places[block][part], mode="clip")
+
+    _in_threads(work, len(flat))
 
 
 def _map(flat, brks, out):
     """Write into ``out`` the place of each value of ``flat`` between ``brks``."""
-    places = np.linspace(0, 1, len(brks)).astype(np.float32)
-    with np.errstate(over="ignore"):
-        slopes = np.diff(places.astype(np.float64), append=1) / np.diff(brks, append=np.inf)
-    # a little flatter than exact: then rounding never lifts a value above the next break's
-    slopes *= 1 - 2**-22
-    dtype = np.float32 if _fits_float32(flat, brks, slopes[:-1]) else np.float64
-    lines = brks.astype(dtype), slopes.astype(dtype), places.astype(dtype)
-    if _uses_cpu(flat):
-        _map_on_cpu(flat.numpy(), *lines, out.numpy())
+    lines = _lines(flat, brks)
+    if _uses_cpu(flat) and len(flat) > _CELLS and _map_by_cells(flat.numpy(), *lines, out.numpy()):
         return
     breaks, slopes, places = (torch.from_numpy(line).to(flat.device) for line in lines)
     for part in _slices(len(flat), _DEVICE_CHUNK):
@@ -474,8 +485,22 @@ def _map(flat, brks, out):
         out[part] = (values - breaks[below]) * slopes[below] + places[below]
 
 
-def _map_on_cpu(flat, breaks, slopes, places, out):
-    """Do the work of :func:`_map` on numpy arrays.
+def _lines(flat, brks):
+    """Return the breaks, and for each the slope after it and the place at it, in the type to calculate in."""
+    places = np.linspace(0, 1, len(brks)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        slopes = np.diff(places.astype(np.float64), append=1) / np.diff(brks, append=np.inf)
+    dtype = np.float32 if _fits_float32(flat, brks, slopes[:-1]) else np.float64
+    breaks, slopes, places = brks.astype(dtype), slopes.astype(dtype), places.astype(dtype)
+    # where rounding lifts the last value before a break above the break's own place, take a slope a little flatter
+    last = np.nextafter(breaks[1:], breaks[:-1])
+    too_steep = (last - breaks[:-1]) * slopes[:-1] + places[:-1] > places[1:]
+    slopes[:-1][too_steep] *= dtype(1 - 2**-22)
+    return breaks, slopes, places
+
+
+def _map_by_cells(flat, breaks, slopes, places, out):
+    """Do the work of :func:`_map` on numpy arrays, faster; False where the breaks are too crowded for it.
 
     The last break below a value comes from a table of cells, then one comparison for each break that a cell can hold.
     A value's cell is one subtraction and one multiplication, both monotone after rounding too, and the breaks' cells
@@ -486,24 +511,29 @@ def _map_on_cpu(flat, breaks, slopes, places, out):
     counts[0] -= 1  # no value lies below the first break, so nothing is to be compared with it
     first_below = counts.cumsum() - counts
     following = np.append(breaks[1:], np.inf).astype(breaks.dtype)
-    length = min(len(flat), _CHUNK)
-    values_, terms_ = np.empty((2, length), breaks.dtype)
-    cells_, below_, is_above_ = np.empty(length, np.int32), np.empty(length, np.intp), np.empty(length, bool)
-    for part in _slices(len(flat)):
-        count = len(flat[part])
-        values, terms, cells = values_[:count], terms_[:count], cells_[:count]
-        below, is_above = below_[:count], is_above_[:count]
-        np.clip(flat[part], breaks[0], breaks[-1], out=values)
-        np.subtract(values, breaks[0], out=terms)
-        np.multiply(terms, scale, out=terms)
-        np.copyto(cells, terms, casting="unsafe")
-        np.take(first_below, cells, out=below, mode="clip")
-        for _ in range(counts.max()):
-            np.greater_equal(values, np.take(following, below, out=terms, mode="clip"), out=is_above)
-            np.add(below, is_above, out=below)
-        np.subtract(values, np.take(breaks, below, out=terms, mode="clip"), out=values)
-        np.multiply(values, np.take(slopes, below, out=terms, mode="clip"), out=values)
-        np.add(values, np.take(places, below, out=terms, mode="clip"), out=out[part], casting="same_kind")
+    most = counts.max()
+    if most > _MOST_STEPS:
+        return False
+
+    def work(block):
+        length = min(len(flat[block]), _CHUNK)
+        buffers = *np.empty((2, length), breaks.dtype), np.empty(length, np.int32), np.empty(length, np.intp)
+        for part in _slices(len(flat[block])):
+            chunk, place = flat[block][part], out[block][part]
+            values, terms, cells, below = (buffer[: len(chunk)] for buffer in buffers)
+            np.clip(chunk, breaks[0], breaks[-1], out=values)
+            np.multiply(np.subtract(values, breaks[0], out=terms), scale, out=terms)
+            with np.errstate(invalid="ignore"):  # NaN lands in some cell and comes out as NaN below
+                np.copyto(cells, terms, casting="unsafe")
+            np.take(first_below, cells, out=below, mode="clip")
+            for _ in range(most):
+                below += values >= np.take(following, below, out=terms, mode="clip")
+            values -= np.take(breaks, below, out=terms, mode="clip")
+            values *= np.take(slopes, below, out=terms, mode="clip")
+            np.add(values, np.take(places, below, out=terms, mode="clip"), out=place, casting="same_kind")
+
+    _in_threads(work, len(flat))
+    return True
 
 
 def _fits_float32(flat, brks, slopes):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
-from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, UNPACKED, WRITE_SUFFIXES, file_format, volume_suffix
+from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, WRITE_SUFFIXES, file_format, volume_suffix
 from .geometry import Geometry
 from .voxels import convert
 
@@ -163,11 +163,12 @@ def _read_sitk(path, dtype):
             f"{path}: an image of {len(sizes)} dimensions {sizes}; a volume has 3. Stack its slices first"
         )
     suffix = volume_suffix(path)
-    there = os.path.getsize(path) * (1 if suffix in UNPACKED else 1032)
     pixel = sitk.Image([1] * len(sizes), reader.GetPixelID(), parts).GetSizeOfPixelComponent()
-    if math.prod(sizes) * parts * pixel > there:
+    needed, there = math.prod(sizes) * parts * pixel, _data_bytes(path, suffix)
+    if needed > there:
         raise TruncatedFile(
-            f"{path}: the header describes {sizes} voxels, which {os.path.getsize(path)} bytes cannot hold"
+            f"{path}: the header describes {sizes} voxels, {needed} bytes, but only {there} bytes can be there. "
+            "The file was cut or its header is damaged; copy it again"
         )
     with _itk_errors(path):
         image = reader.Execute()
@@ -177,6 +178,20 @@ def _read_sitk(path, dtype):
     if dtype is not None:
         array = convert(array, dtype, path)
     return array, geometry, Header((path,), "sitk")
+
+
+def _data_bytes(path, suffix):
+    """Bytes of voxels that a file can hold at most; ITK fills what is missing in these formats with anything."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    if suffix == ".gipl":
+        return size - 256
+    if suffix in (".mrc", ".rec"):  # 1024 bytes and an extended header whose length stands in byte 92
+        return size - 1024 - int.from_bytes(start[92:96], "little" if start[212:213] != b"\x11" else "big")
+    if suffix == ".vtk" and b"\nBINARY" in start:
+        return size - start.index(b"\n", max(start.find(b"LOOKUP_TABLE"), start.find(b"SCALARS"), 0)) - 1
+    return size * 1032  # packed, by deflate at most so far
 
 
 def from_sitk(image):

@@ -84,11 +84,10 @@ def read_nifti(path, strict=True, dtype=np.float32):
     if strict and kind != "analyze" and bytes(header["magic"])[:2] == b"ni" and image_path == header_path:
         raise DamagedFile(
             f"{header_path}: its magic 'ni' says that the voxels lie in a separate .img file, its name that they "
-            "follow. "
-            "Name it .hdr beside its .img, or pass strict=False to read what follows"
+            "follow. Name it .hdr beside its .img, or pass strict=False to read what follows"
         )
-    geometry = _geometry(header_path, header, kind, shape, strict)
     slope, inter = _scaling(header_path, header, kind, strict)
+    geometry = _geometry(header_path, header, kind, shape, strict)
     single = kind != "analyze" and image_path == header_path
     offset = _offset(header_path, header, kind, single)
     full = (*channels, *shape, *parts)
@@ -165,9 +164,8 @@ def _read_header(path, strict):
         header = np.frombuffer(start, dtype.newbyteorder(order), 1)[0]
         if header["sizeof_hdr"] == dtype.itemsize:
             return header, kind
-    raise DamagedFile(
-        f"{path}: the header should give its own size as {dtype.itemsize}, it says {int(header['sizeof_hdr'])}"
-    )
+    size = int.from_bytes(start[:4], "little")
+    raise DamagedFile(f"{path}: the header should give its own size as {dtype.itemsize}, it says {size}")
 
 
 def _stored_type(path, header, strict):

@@ -23,7 +23,10 @@ _LIGHT = np.array([0.35, -0.75, 0.55]) / np.linalg.norm([0.35, -0.75, 0.55])  # 
 
 
 def surface(mask, label=1, geometry=None, *, step=1):
-    """The closed surface of one class, as triangles.
+    """The closed surface of one class, as triangles halfway between the voxels inside and outside.
+
+    It follows the steps of the voxel grid, so its area comes out up to 15 % too large for round shapes. The volume in
+    it is right to a few percent for all but the thinnest (``TensorMask3D.calc_volume`` counts voxels).
 
     Args:
         mask: labels (D, H, W) or (1, D, H, W), whole numbers, torch tensor or numpy array.
@@ -95,8 +98,8 @@ def render_3d(mask, geometry=None, colors=None, alpha=None, ax=None, figsize=(8,
     elif ax.collections:
         limits = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()])
         low, high = np.minimum(low, limits[:, 0]), np.maximum(high, limits[:, 1])
-    # one collection for all classes: matplotlib sorts faces by depth only within a collection
-    # seams between triangles: opaque ones show them with antialiasing, transparent ones without
+    # One collection for all classes: matplotlib sorts faces by depth only within a collection.
+    # Seams between triangles: opaque ones show them with antialiasing, transparent ones without it.
     options = {"linewidths": 0, "antialiased": min(alphas.values()) < 1, **kwargs}
     ax.add_collection3d(Poly3DCollection(triangles, facecolors=np.concatenate(paint), **options))
     _frame(ax, low, high, known)
@@ -117,7 +120,7 @@ def _labels(mask, geometry):
     if array.dtype.kind == "f":
         if not (array == np.rint(array)).all():
             raise ValueError("a mask must hold whole numbers; threshold probabilities first, such as mask > 0.5")
-        array = array.astype(np.int64)
+        array = array.astype(np.int32 if array.max() < 2**31 else np.int64)
     elif array.dtype == bool:
         array = array.view(np.uint8)
     if array.min() < 0:
@@ -133,15 +136,11 @@ def _boxes(labels):
     """Label -> the slices of its bounding box, for all labels but 0, in rising order."""
     from scipy.ndimage import find_objects
 
-    present = np.unique(labels)
-    present = present[present > 0]
-    if not present.size:
-        return {}
-    if present[-1] > 65535:  # find_objects makes a list as long as the largest label
-        labels = np.searchsorted(present, labels) * (labels > 0) + (labels > 0)
-        return dict(zip(present.tolist(), find_objects(labels), strict=True))
-    found = find_objects(labels)
-    return {int(label): found[label - 1] for label in present}
+    if labels.max() <= 65535:
+        return {label: box for label, box in enumerate(find_objects(labels), 1) if box is not None}
+    present = np.unique(labels[labels > 0])  # numbered anew: find_objects makes a list as long as the largest label
+    numbers = (np.searchsorted(present, labels) + 1) * (labels > 0)
+    return dict(zip(present.tolist(), find_objects(numbers), strict=True))
 
 
 def _strides(step, geometry):

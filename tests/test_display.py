@@ -8,12 +8,12 @@ import torch
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from fastai.vision.data import get_grid
 from matplotlib.colors import to_rgb
 from torchvision.utils import make_grid
 
 from faimed3d.display import class_color, show_image_3d, show_images_3d, show_volume
 from faimed3d.geometry import Geometry
-from faimed3d.mosaic import Mosaic, best_columns, lay_out
 
 SHAPE, SPACING = (2, 3, 4), (1.0, 2.0, 3.0)  # (D, H, W); (x, y, z) mm
 
@@ -36,7 +36,7 @@ def place(values, geometry, kind=Volume):
 
 
 def coded(code, kind=Volume, spacing=SPACING):
-    """A volume whose value says where in the patient a voxel lies, 100 x + 10 y + z voxels to L, P, S, stored as code."""
+    """A volume stored as ``code`` whose values are 100 x + 10 y + z, in voxels to the patient's left, back and head."""
     lps = Geometry(SHAPE, spacing, (10, 20, 30))
     d, h, w = np.indices(SHAPE)
     order, flips = lps.reorientation(code)
@@ -204,11 +204,6 @@ class TestProportions:
         box = ax.get_window_extent()
         assert (box.width, box.height) == pytest.approx((width * ax.figure.dpi, height * ax.figure.dpi), abs=1)
 
-    def test_gaps_are_about_equal_in_mm(self):
-        volume = place(torch.rand(4, 3, 5), Geometry((4, 3, 5), (0.5, 0.5, 2)))
-        layout = lay_out((4, 3, 5), volume.geometry, 1)
-        assert Mosaic((layout,), 2).gaps == (1, 2)  # 2 mm and 1 mm
-
     def test_volumes_of_one_shape_but_other_spacing_get_their_own_axes(self):
         axes = show_images_3d([coded("LPS"), coded("LPS", spacing=(1, 1, 1))], axis=1, title="both")
         assert [ax.get_aspect() for ax in axes] == pytest.approx([3, 1])
@@ -218,11 +213,6 @@ class TestProportions:
     def test_volumes_of_other_shapes_get_their_own_grids(self):
         grids = show_images_3d([torch.rand(1, 3, 4), torch.rand(1, 5, 6)], return_grid=True)
         assert [tuple(grid.shape) for grid in grids] == [(3, 4), (5, 6)]
-
-    def test_free_columns_fill_the_space(self):
-        layout = lay_out((12, 10, 10), None, 0)
-        assert best_columns((layout,), None, (4, 3)) == 4
-        assert best_columns((layout,), None, (1, 100)) == 1
 
 
 class TestRange:
@@ -382,7 +372,7 @@ class TestOverlay:
     def test_elsewhere_in_the_patient_is_refused(self):
         image = coded("LPS")
         moved = place(torch.ones(SHAPE), image.geometry.replace(origin=(10, 20, 36)), Mask)
-        with pytest.raises(ValueError, match="lies up to 6 mm away from the volume below.*resample_like"):
+        with pytest.raises(ValueError, match=r"lies up to 6 mm away from the volume below.*resample_like"):
             show_image_3d(image, mask=moved)
         coarse = place(torch.ones(2, 3, 2), Geometry((2, 3, 2), (2, 2, 3), (10, 20, 30)), Mask)
         with pytest.raises(ValueError, match="is of another size than the volume below"):
@@ -431,9 +421,14 @@ class TestAxes:
 
 
 class TestShowVolume:
-    def test_shows_a_few_slices_evenly_spread(self):
+    def test_shows_all_slices_in_a_new_figure(self):
+        assert drawn(show_volume(torch.rand(31, 2, 3))).shape == (4 * 4 + 2, 10 * 5 + 2)
+
+    def test_shows_a_few_slices_evenly_spread_on_given_axes(self):
+        _, ax = plt.subplots(figsize=(3, 3))
         t = torch.arange(100.0)[:, None, None].expand(100, 2, 2)
-        ax = show_volume(t, slice_numbers=True)
+        show_volume(t, ax=ax, slice_numbers=True)
+        assert drawn(ax).shape == (14, 14)
         assert [int(text.get_text()) for text in ax.texts] == [5, 16, 27, 38, 50, 61, 72, 83, 94]
 
     def test_lays_a_mask_over_the_image_on_the_same_axes(self):
@@ -452,6 +447,14 @@ class TestShowVolume:
         assert drawn(ax).shape == (2 * 5 + 2, 2 * 6 + 2)
         show_volume(torch.ones(SHAPE).as_subclass(Mask), ctx=ax)
         assert colors(ax)[..., 3].sum() == 48
+
+    def test_shows_a_batch_of_fastai_with_masks_over_images(self):
+        images = [place(torch.rand(1, *SHAPE), Geometry(SHAPE, SPACING)) for _ in range(2)]
+        masks = [place(torch.ones(SHAPE), image.geometry, Mask) for image in images]
+        axes = get_grid(2)
+        axes = [show_volume(image, ctx=ctx) for image, ctx in zip(images, axes, strict=True)]
+        axes = [show_volume(mask, ctx=ctx) for mask, ctx in zip(masks, axes, strict=True)]
+        assert [len(ax.images) for ax in axes] == [2, 2]
 
     def test_a_new_image_on_used_axes_is_drawn_by_itself(self):
         ax = show_volume(torch.rand(SHAPE))

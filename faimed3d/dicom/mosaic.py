@@ -92,12 +92,12 @@ def mosaic_planes(header, rows, columns):
 
 def _csa_values(header):
     """The two values needed of the CSA image header; empty where there is none."""
-    from nibabel.nicom import csareader  # a slow import, and only mosaics need it
-
     dataset = read_dataset(header.path, [*_CREATORS, *_CSA_IMAGE])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            from nibabel.nicom import csareader  # a slow import that warns, and only mosaics need it
+
             csa = csareader.get_csa_header(dataset)
             if csa is None:
                 return {}

@@ -11,11 +11,12 @@ import pandas as pd
 
 from faimed3d.errors import DuplicateSlices, NoImages, SeveralVolumes, UnsupportedImage
 
+from .check import usual_gap
 from .inventory import dicom_inventory, volume_key, volume_words
 from .pixels import decode_planes, equal_pixels
 from .resample import resample_stack
 from .scan import scan_files, scan_folder
-from .stack import frame_of, usual_gap, volumes_of
+from .stack import frame_of, volumes_of
 from .tags import T
 
 __all__ = ["read_dicom"]

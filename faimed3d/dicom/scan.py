@@ -113,8 +113,8 @@ def scan_folder(folder):
                 _unreadable(
                     link,
                     DamagedFile(
-                        f"{link}: a link to a file that is not there, named as a slice: fetch the file (git annex get) or "
-                        "delete the link"
+                        f"{link}: a link to a file that is not there, named as a slice: fetch the file (git annex get) "
+                        "or delete the link"
                     ),
                 )
             )

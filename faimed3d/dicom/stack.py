@@ -6,27 +6,21 @@ Strict reading raises the first of a volume's ``problems``; ``strict=False`` may
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from faimed3d.errors import (
-    DuplicateSlices,
-    GantryTilt,
-    MissingGeometry,
-    MissingSlices,
-    MixedSeries,
-    UnevenSlices,
-)
+from faimed3d.errors import MissingGeometry, MixedSeries
 from faimed3d.geometry import Geometry
 
+from .check import check_doubled, check_drift, check_gaps, check_mixture
 from .image import planes_of
 from .plane import normal_of
 from .split import split_volumes
 from .tags import T, name_tag
 
-__all__ = ["Volume", "frame_of", "orientation_name", "usual_gap", "volumes_of"]
+__all__ = ["Volume", "frame_of", "orientation_name", "volumes_of"]
 
 # Planes of one stack: direction cosines that differ by rounding (three decimals differ by up to 1e-3, which is 0.25 mm
 # at 250 mm), pixel spacings by less than half a pixel over 1000 pixels.
@@ -35,28 +29,6 @@ PIXEL_SPACING_TOLERANCE = 5e-4
 # Two planes at one place: less apart than positions are written (0.01 mm), and than a tenth of a pixel in microscopy.
 SAME_PLACE_MM = 0.01
 SAME_PLACE_PIXELS = 0.1
-# Positions are written with as few as one decimal: a plane may lie 0.05 mm off the even grid. For thin slices this is
-# at most a tenth of a gap, for thick ones a hundredth of a gap is allowed (highdicom's relative tolerance).
-GRID_TOLERANCE_MM = 0.06
-GRID_TOLERANCE_THIN = 0.1
-GRID_TOLERANCE_THICK = 0.01
-# Drift in the plane from the first slice to the last: a quarter of a pixel is below what a cosine of four decimals
-# makes of 300 mm.
-DRIFT_TOLERANCE_PIXELS = 0.25
-# Gaps that are n times the usual one, to a tenth of it, are holes left by n - 1 slices.
-MULTIPLE_TOLERANCE = 0.1
-
-_EQUAL_TAGS = (
-    T.SOPClassUID,
-    T.Modality,
-    T.ImageType,
-    T.EchoTime,
-    T.ConvolutionKernel,
-    T.Units,
-    T.DiffusionBValue,
-    T.PhotometricInterpretation,
-)
-_EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
 
 
 @dataclass(eq=False)
@@ -264,8 +236,8 @@ def _examine(volume):
     volume.planes = planes = [planes[k] for k in kept]
     offsets = (positions[order[kept]] - positions[order[0]]) @ frame.T
     volume.along, volume.across = offsets[:, 2], offsets[:, :2]
-    _check_doubled(volume)
-    _check_mixture(volume)
+    check_doubled(volume)
+    check_mixture(volume)
     if len(planes) == 1:
         gap = planes[0].depth
         if not gap:
@@ -279,158 +251,10 @@ def _examine(volume):
             return
     else:
         gap = volume.along[-1] / (len(planes) - 1)
-        even = _check_gaps(volume)
-        if not (_check_drift(volume, frame) and even):
+        even = check_gaps(volume)
+        if not (check_drift(volume) and even):
             return
     down, across = planes[0].spacing
     volume.geometry = Geometry(
         (len(planes), planes[0].rows, planes[0].columns), (across, down, gap), planes[0].position, frame.T.ravel()
     )
-
-
-def _check_doubled(volume):
-    if not volume.doubled:
-        return
-    kept, other = volume.doubled[0]
-    more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
-    volume.add(
-        DuplicateSlices(
-            f"{volume.name}: {kept.name} and {other.name} lie at one position ({_where(kept)}){more}, and no time, echo or "
-            "acquisition tells them apart. Pass strict=False to drop copies that are equal in every pixel."
-        )
-    )
-
-
-def _check_mixture(volume):
-    planes = volume.planes
-    headers = [plane.header for plane in planes]
-    for tag in _EQUAL_TAGS:
-        values = [header.values.get(tag) or b"" for header in headers]
-        if values.count(values[0]) != len(values):
-            texts = [value.strip(b" \0") for value in values]
-            if len(set(texts)) > 1 and not (tag == T.EchoTime and _nearly(texts)):
-                # the inversion of one slice against the others cannot be undone without knowing which is right
-                fatal = tag == T.PhotometricInterpretation
-                volume.add(_mixture(volume, name_tag(tag), [t.decode("latin-1") for t in texts]), fatal)
-    if planes[0].labels:
-        for name in _EQUAL_LABELS:
-            texts = [plane.labels.get(name, "") for plane in planes]
-            if len(set(texts)) > 1:
-                volume.add(_mixture(volume, name, texts))
-    scaled = sum(plane.rescaled for plane in planes)
-    if 0 < scaled < len(planes):
-        rare = scaled * 2 <= len(planes)
-        name = next(plane.name for plane in planes if plane.rescaled == rare)
-        volume.add(
-            MixedSeries(
-                f"{volume.name}: {name_tag(T.RescaleSlope)} and {name_tag(T.RescaleIntercept)} are "
-                f"{'present' if rare else 'absent'} in {name} and not so in {max(scaled, len(planes) - scaled)} other "
-                "slices: their values have different units"
-            ),
-            fatal=True,
-        )
-
-
-def _mixture(volume, what, texts):
-    counts = Counter(texts).most_common()
-    (usual, _), (rare, number) = counts[0], counts[-1]
-    name = volume.planes[texts.index(rare)].name
-    return MixedSeries(
-        f"{volume.name}: {what} is {rare[:60]!r} in {number} of {len(texts)} slices ({name}) and {usual[:60]!r} in "
-        "others. Pass strict=False to read them as one volume."
-    )
-
-
-def _nearly(texts):
-    try:
-        numbers = [float(text) for text in texts]
-    except ValueError:
-        return False
-    return max(numbers) - min(numbers) <= 0.01 * max(numbers)  # scanners write the echo time with rounding
-
-
-def _check_gaps(volume):
-    """Note missing slices and uneven gaps; return whether the planes lie on an even grid."""
-    along = volume.along
-    gaps = np.diff(along)
-    usual = usual_gap(along)
-    tolerance = max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
-    mean = along[-1] / len(gaps)
-    even_grid = np.abs(along - mean * np.arange(len(along))).max() <= tolerance
-    off = np.abs(gaps - usual) > 2 * tolerance
-    if even_grid and not off.any():
-        return True
-    multiples = np.round(gaps / usual)
-    holes = (multiples >= 2) & (np.abs(gaps / usual - multiples) <= MULTIPLE_TOLERANCE)
-    worst = int(np.argmax(np.abs(gaps - usual)))
-    first, second = volume.planes[worst], volume.planes[worst + 1]
-    others = int((np.abs(gaps - usual) <= 2 * tolerance).sum())
-    text = (
-        f"{volume.name}: slice gap {_mm(gaps[worst])} mm between {first.name} ({_where(first)}) and {second.name} "
-        f"({_where(second)}), {others} others {_mm(usual)} mm"
-    )
-    if holes.any() and not (off & ~holes).any():
-        number = int((multiples[holes] - 1).sum())
-        what = "a slice is missing" if number == 1 else f"{number} slices are missing in {int(holes.sum())} places"
-        volume.add(MissingSlices(f"{text}: {what}. Pass strict=False to resample."))
-    elif off.any():
-        more = f" ({int(off.sum())} gaps differ)" if off.sum() > 1 else ""
-        volume.add(UnevenSlices(f"{text}: the gaps are uneven{more}. Pass strict=False to resample."))
-    else:
-        volume.add(
-            UnevenSlices(
-                f"{volume.name}: slice gaps grow from {_mm(gaps.min())} to {_mm(gaps.max())} mm: the slices lie on no even "
-                "grid. Pass strict=False to resample."
-            )
-        )
-    return False
-
-
-def usual_gap(along):
-    """The gap in mm most slices have (to 1 %), the smaller of two equally frequent ones."""
-    ordered = np.sort(np.diff(along))
-    counts = np.searchsorted(ordered, ordered * 1.01, side="right") - np.arange(len(ordered))
-    start = int(np.argmax(counts))
-    return float(np.median(ordered[start : start + counts[start]]))
-
-
-def _check_drift(volume, frame):
-    """Note a tilted gantry or a slice off the line of the others; return whether the stack is upright."""
-    along, across = volume.along, volume.across
-    planes = volume.planes
-    tolerance = DRIFT_TOLERANCE_PIXELS * min(planes[0].spacing)
-    if np.abs(across).max() <= tolerance:
-        return True
-    slope = (along[:, None] * across).sum(0) / (along**2).sum()
-    residual = np.abs(across - along[:, None] * slope).max(1)
-    if residual.max() <= tolerance:
-        angle = math.degrees(math.atan(np.linalg.norm(slope)))
-        volume.add(
-            GantryTilt(
-                f"{volume.name}: the slices drift {_mm(np.linalg.norm(across[-1]))} mm in their plane over "
-                f"{_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to undo it by resampling."
-            )
-        )
-    else:
-        worst = int(np.argmax(np.abs(across - np.median(across, axis=0)).max(1)))
-        shift = np.linalg.norm(across[worst] - np.median(across, axis=0))
-        volume.add(
-            UnevenSlices(
-                f"{volume.name}: {planes[worst].name} ({_where(planes[worst])}) lies {_mm(shift)} mm off the line of the "
-                "other slices, in its own plane. Pass strict=False to resample."
-            )
-        )
-    return False
-
-
-def _where(plane):
-    """Place of a plane along the axis nearest to its normal: ``z 761.2``."""
-    normal = [abs(n) for n in normal_of(plane.orientation)]
-    axis = normal.index(max(normal))
-    return f"{'xyz'[axis]} {_mm(plane.position[axis])}"
-
-
-def _mm(value):
-    """Millimetres with one decimal where that is exact to 0.001, else with three."""
-    value = float(value) + 0.0
-    return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-3 else f"{value:.3f}"

@@ -42,8 +42,8 @@ def header_table(files, deidentify=False):
 
     Returns:
         DataFrame: column ``tags`` (``0008|0005``: group and element, hexadecimal, lower case), then one column per
-        file, named by its path. Values are text without padding, several values joined by a backslash; '' where a file lacks
-        the tag. Left out: sequences, pixel data, overlays and other binary values, the file meta information.
+        file, named by its path. Values are text without padding, several values joined by a backslash; '' where a file
+        lacks the tag. Left out: sequences, pixel data, overlays and other binary values, the file meta information.
 
     Raises:
         FileNotFoundError: no such file.
@@ -68,7 +68,7 @@ def value_text(element):
     value = element.value
     if value is None or element.VR in ("SQ", "OB", "OW", "UN", "OF", "OD", "OL", "OV"):
         return ""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or element.VR == "PN" and element.VM == 1:
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or (element.VR == "PN" and element.VM == 1):
         return str(value)
     return "\\".join(map(str, value))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-__all__ = ["PIXELS", "T", "WANTED", "keyword_of", "name_tag"]
+__all__ = ["PIXELS", "WANTED", "T", "keyword_of", "name_tag"]
 
 PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 

@@ -1,0 +1,306 @@
+"""Run the main job of faimed3d on a real brain: read, compare, measure, draw, train.
+
+Everything is written to ``demo_out/``. The data is the brain template that the nilearn package carries (MNI ICBM152,
+1 mm, skull removed), so nothing is downloaded. Exits with an error if a check fails.
+"""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+
+# fastai compiles its activations with torch.jit.script when it is imported
+warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+import torch
+from fastai.callback import schedule  # noqa: F401 - gives Learner its fit_one_cycle
+from fastai.callback.progress import ProgressCallback
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.data.transforms import FuncSplitter, get_files
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import DiceMulti
+from fastai.torch_core import set_seed
+from fasttransform import Transform
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from torch import nn
+
+from faimed3d.basics import TensorDicom3D, TensorMask3D, readdcm_3d, show_image_3d
+
+OUT = Path("demo_out")
+SLOPE, INTERCEPT = 0.25, -16.0  # of the DICOM files: value = SLOPE * stored + INTERCEPT
+GREY, WHITE = 1, 2
+PATCH = 24  # voxels of 2 mm
+EPOCHS = 12
+
+
+def main():
+    started = time.perf_counter()
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    brain, dicom, nifti, labels = write_data()
+    image = read_and_compare(brain, dicom, nifti)
+    mask = measure(labels, nifti)
+    draw(image, mask)
+    train(image, mask)
+    section("Written")
+    for path in sorted(OUT.iterdir()):
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        print(f"  {path}{'' if path.is_file() else f'/ ({len(files)} files)'}, {size:.1f} MB")
+    print(f"All checks passed in {time.perf_counter() - started:.0f} s.")
+
+
+def section(title):
+    print(f"\n{title}")
+
+
+def check(what, holds):
+    print(f"  {'ok' if holds else 'FAILED'}: {what}")
+    if not holds:
+        sys.exit(f"demo: check failed: {what}")
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+def packaged(name):
+    """One of the brain maps within the nilearn package, as nibabel reads it."""
+    import nilearn
+
+    return nib.load(Path(nilearn.__file__).parent / "datasets" / "data" / f"mni_icbm152_{name}_converted.nii.gz")
+
+
+def write_data():
+    section("1. A brain, written as a DICOM series and as NIfTI")
+    t1 = packaged("t1_tal_nlin_sym_09a")
+    brain = t1.get_fdata(dtype=np.float32) * np.float32(1000 / 255)  # (x, y, z), each towards Right/Anterior/Superior: "RAS"
+    grey, white = (packaged(f"{name}_tal_nlin_sym_09a").get_fdata(dtype=np.float32) / 255 for name in ("gm", "wm"))
+    tissue = np.where(np.maximum(grey, white) < 0.5, 0, np.where(grey >= white, GREY, WHITE)).astype(np.uint8)
+
+    nifti, labels, dicom = OUT / "brain.nii.gz", OUT / "tissue.nii.gz", OUT / "dicom"
+    nib.save(nib.Nifti1Image(brain, t1.affine), nifti)
+    nib.save(nib.Nifti1Image(tissue, t1.affine), labels)
+    slices = write_dicom_series(brain, t1.affine, dicom)
+    print(f"  {nifti}: {brain.shape[0]} x {brain.shape[1]} x {brain.shape[2]} voxels, float32, written by nibabel")
+    print(f"  {labels}: {GREY} = grey matter, {WHITE} = white matter")
+    print(f"  {dicom}/: {slices} axial slices, int16, slope {SLOPE}, intercept {INTERCEPT}, written by pydicom")
+    return brain, dicom, nifti, labels
+
+
+def write_dicom_series(volume, affine, folder):
+    """Write ``volume`` (x, y, z) with its RAS ``affine`` as axial MR slices, in files whose names say nothing."""
+    folder.mkdir()
+    lps = np.diag([-1, -1, 1, 1]) @ affine  # DICOM's x and y grow to the left and to the back
+    columns = lps[:3, :3]
+    flipped = [axis for axis in range(3) if columns[axis, axis] < 0]
+    origin = lps[:3, 3] + columns[:, flipped] @ (np.array(volume.shape)[flipped] - 1)
+    spacing = np.linalg.norm(columns, axis=0)
+    stored = np.round((np.flip(volume, flipped) - INTERCEPT) / SLOPE).astype("<i2")
+    study, series, frame = generate_uid(), generate_uid(), generate_uid()
+    for k in range(stored.shape[2]):
+        pixels = np.ascontiguousarray(stored[:, :, k].T)  # rows are y, columns are x
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = MRImageStorage
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.ImageType = ["DERIVED", "SECONDARY", "M"]
+        ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber = "20260101", "120000", "1", ""
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
+        ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "MR", 1, k + 1
+        ds.SeriesDescription = "T1 template"
+        ds.Manufacturer = ds.ReferringPhysicianName = ds.PatientBirthDate = ds.PatientSex = ds.Laterality = ""
+        ds.PositionReferenceIndicator = ""
+        ds.PatientName, ds.PatientID, ds.PatientPosition = "Template^MNI", "MNI152", "HFS"
+        ds.ScanningSequence, ds.SequenceVariant, ds.ScanOptions, ds.MRAcquisitionType = "RM", "NONE", "", "3D"
+        ds.EchoTime = ds.EchoTrainLength = ds.RepetitionTime = None
+        ds.SliceThickness = f"{spacing[2]:g}"
+        ds.PixelSpacing = [f"{spacing[1]:g}", f"{spacing[0]:g}"]  # between rows, between columns
+        ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+        ds.ImagePositionPatient = [f"{v:g}" for v in origin + [0, 0, k * spacing[2]]]
+        ds.Rows, ds.Columns = pixels.shape
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+        ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = str(SLOPE), str(INTERCEPT), "US"
+        ds.PixelData = pixels.tobytes()
+        ds["PixelData"].VR = "OW"
+        ds.save_as(folder / f"{ds.SOPInstanceUID.split('.')[-1]}.dcm", enforce_file_format=True)
+    return stored.shape[2]
+
+
+# Reading, measuring, drawing -----------------------------------------------------------------------------------------
+
+
+def read_and_compare(brain, dicom, nifti):
+    section("2. Both read with faimed3d")
+    from_dicom, from_nifti = TensorDicom3D.create(dicom), TensorDicom3D.create(nifti)
+    for name, t in (("DICOM", from_dicom), ("NIfTI", from_nifti)):
+        print(f"  {name}: {t!r}")
+        print(f"         stored {t.geometry.orientation}, origin {tuple(round(v, 3) for v in t.get_origin())} mm (LPS)")
+        plain = t.as_subclass(torch.Tensor)
+        print(f"         values {plain.min():.2f} to {plain.max():.2f}, mean {plain.mean():.2f}, sd {plain.std():.2f}")
+    table = from_dicom.metadata["table"]
+    print(f"  header table of the series: {len(table)} tags x {len(table.columns) - 1} slices")
+    same = from_nifti.reorient("LPS")
+    check("after reorient('LPS') both lie on one grid", same.geometry.agrees(from_dicom.geometry))
+    difference = (same - from_dicom).abs().max().item()
+    check(f"voxels agree: largest difference {difference:.4f}, rounding step {SLOPE}", difference <= SLOPE / 2 + 1e-4)
+    check("voxels of the NIfTI are nibabel's", np.array_equal(from_nifti.numpy(), brain.transpose(2, 1, 0)))
+    copy = OUT / "brain_from_dicom.nrrd"
+    from_dicom.save(copy)
+    again = TensorDicom3D.create(copy)
+    check("saved as NRRD and read again: equal voxels and grid", again.geometry.agrees(from_dicom.geometry))
+    check("... to the last bit", torch.equal(again, from_dicom))
+    scaled = readdcm_3d(dicom)
+    check("readdcm_3d scales to a maximum of 1", scaled.max().item() == 1)
+    return from_dicom
+
+
+def measure(labels, nifti):
+    section("3. Volumes")
+    mask = TensorMask3D.create(labels)
+    volumes = mask.calc_volume()
+    for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
+        print(f"  {name}: {volumes[key] / 1000:.1f} ml")
+    stored = nib.load(labels)
+    voxel = abs(np.linalg.det(stored.affine[:3, :3]))
+    expected = {label: np.count_nonzero(np.asarray(stored.dataobj) == label) * voxel for label in (GREY, WHITE)}
+    check("equal to nibabel's count of voxels", all(volumes[f"class {k}"] == v for k, v in expected.items()))
+    half = mask.resample(2).calc_volume()
+    change = abs(half["total_mask_volume"] / volumes["total_mask_volume"] - 1)
+    check(f"resampled to 2 mm the brain keeps its volume: {change:.2%} off", change < 0.02)
+    return mask
+
+
+def draw(image, mask):
+    section("4. Pictures")
+    mask = mask.resample_like(image)
+    middle = [n // 2 for n in image.shape]
+    for axis, plane in enumerate(("axial", "coronal", "sagittal")):
+        ax = show_image_3d(image, axis=plane, nrow=6, max_slices=12, slice_numbers=True, letters=True, figsize=(12, 12))
+        save(ax.figure, f"grid_{plane}.png")
+        ax = show_image_3d(image, axis=plane, mask=mask, mask_alpha=0.5, nrow=4, max_slices=4, figsize=(12, 12))
+        save(ax.figure, f"overlay_{plane}.png")
+    save(histograms(image), "histogram.png")
+    surfaces = mask.crop_3d(((0, 0), (0, 0), (0, middle[2])))  # the right half, so that the inside is seen
+    ax = surfaces.render_3d(alpha=1.0)
+    ax.view_init(elev=15, azim=30)
+    save(ax.figure, "surface.png")
+
+
+def histograms(image):
+    """Values of the brain before and after ``hist_scaled``, and what it looks like after."""
+    scaled = image.hist_scaled()
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6), width_ratios=(2, 1), layout="constrained")
+    for row, (t, title) in enumerate(((image, "as read"), (scaled, "after hist_scaled"))):
+        inside = image.as_subclass(torch.Tensor) > 0.5
+        axes[row, 0].hist(t.as_subclass(torch.Tensor)[inside].numpy(), bins=80, color="steelblue")
+        axes[row, 0].set(title=f"Values of the brain {title}", ylabel="voxels", xlabel="value")
+        t[len(t) // 2 : len(t) // 2 + 1].show(ctx=axes[row, 1])
+    return figure
+
+
+def save(figure, name):
+    figure.savefig(OUT / name, dpi=80)
+    plt.close(figure)
+    print(f"  {OUT / name}")
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+class ForModel(Transform):
+    """Image: one channel, mean 0, sd 1 of the whole brain. Mask: whole numbers, as the loss needs them."""
+
+    def __init__(self, mean, sd):
+        self.mean, self.sd = mean, sd
+
+    def encodes(self, x: TensorDicom3D):
+        return ((x - self.mean) / self.sd)[None]
+
+    def encodes(self, x: TensorMask3D):  # noqa: F811 - fastai picks the method by the type
+        return x.long()
+
+
+def tiny_net():
+    layers, channels = [], (1, 12, 12, 12)
+    for n_in, n_out in zip(channels[:-1], channels[1:], strict=True):
+        layers += [nn.Conv3d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm3d(n_out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv3d(channels[-1], 3, 1))
+
+
+def write_patches(image, mask):
+    """Cut both into cubes of 2 mm voxels; those at the front of the head are kept aside for validation."""
+    folders = {name: OUT / "patches" / name for name in ("images", "masks")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    corners = [range(0, n - PATCH + 1, PATCH) for n in image.shape]
+    for d in corners[0]:
+        for h in corners[1]:
+            for w in corners[2]:
+                cut = (slice(d, d + PATCH), slice(h, h + PATCH), slice(w, w + PATCH))
+                if (mask[cut] > 0).float().mean() < 0.05:
+                    continue
+                part = "valid" if h == corners[1][0] else "train"  # h grows to the back
+                name = f"{part}_{d:02}_{h:02}_{w:02}.nii.gz"
+                image[cut].save(folders["images"] / name)
+                mask[cut].save(folders["masks"] / name)
+    return folders["images"]
+
+
+def train(image, mask):
+    section("5. A small network learns grey and white matter")
+    set_seed(1, reproducible=True)
+    image, mask = image.resample(2), mask.resample_like(image.resample(2))
+    folder = write_patches(image, mask)
+    mean, sd = image.mean().item(), image.std().item()
+    block = DataBlock(
+        blocks=(TransformBlock(TensorDicom3D.create), TransformBlock(TensorMask3D.create)),
+        get_items=lambda source: sorted(get_files(source, ".gz")),
+        get_y=lambda path: path.parent.parent / "masks" / path.name,
+        splitter=FuncSplitter(lambda path: path.name.startswith("valid")),
+        item_tfms=ForModel(mean, sd),
+    )
+    dls = block.dataloaders(folder, bs=4, num_workers=0)
+    xb, yb = dls.one_batch()
+    print(f"  {len(dls.train_ds)} patches of {PATCH}^3 voxels of 2 mm to learn, {len(dls.valid_ds)} to validate (front)")
+    print(f"  a batch: {type(xb).__name__} {tuple(xb.shape)}, {type(yb).__name__} {tuple(yb.shape)}")
+    learn = Learner(dls, tiny_net(), loss_func=CrossEntropyLossFlat(axis=1), metrics=DiceMulti(axis=1))
+    learn.remove_cb(ProgressCallback)
+    with learn.no_logging():
+        before, dice_before = learn.validate()
+        learn.fit_one_cycle(EPOCHS, 1e-2)
+        after, dice = learn.validate()
+    print(f"  validation loss {before:.3f} -> {after:.3f}, Dice (mean of 3 classes) {dice_before:.2f} -> {dice:.2f}")
+    check("the loss fell by half or more", after < before / 2)
+    check("Dice is above 0.8", dice > 0.8)
+
+    learn.model.eval()
+    with torch.no_grad():
+        scores = learn.model(((image - mean) / sd).as_subclass(torch.Tensor)[None, None])
+    found = TensorMask3D(scores.argmax(1)[0].to(torch.uint8), image.geometry)
+    found.save(OUT / "tissue_predicted.nii.gz")
+    for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
+        print(f"  {name}: predicted {found.calc_volume()[key] / 1000:.0f} ml, true {mask.calc_volume()[key] / 1000:.0f}")
+    figure, axes = plt.subplots(2, 1, figsize=(12, 6.4), layout="constrained")
+    for ax, labels, title in ((axes[0], mask, "from the template"), (axes[1], found, "predicted by the network")):
+        show_image_3d(image, axis=1, mask=labels, mask_alpha=0.5, nrow=6, max_slices=6, ax=ax, title=title)
+    save(figure, "prediction.png")
+    print("  One brain, whose tissue maps come from its own grey values: this shows that the parts work together,")
+    print("  not how well such a network does on patients.")
+
+
+if __name__ == "__main__":
+    main()
