@@ -357,7 +357,9 @@ def _range(flat):
 
 
 def _above_minimum(flat):
-    return flat[(flat > _range(flat)[0]) & (flat < math.inf)]
+    """The finite voxels above the smallest finite one; of a constant tensor all of them."""
+    above = flat[(flat > _range(flat)[0]) & (flat < math.inf)]
+    return above if above.numel() else _finite(flat)
 
 
 def _mean_and_sd(flat):

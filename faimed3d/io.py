@@ -21,7 +21,7 @@ import numpy as np
 from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, WRITE_SUFFIXES, file_format, volume_suffix
 from .geometry import Geometry
-from .voxels import convert
+from .voxels import convert, named_errors, open_bytes
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
 
@@ -183,6 +183,9 @@ def _read_sitk(path, dtype):
 def _data_bytes(path, suffix):
     """Bytes of voxels that a file can hold at most; ITK fills what is missing in these formats with anything."""
     size = os.path.getsize(path)
+    if suffix == ".gipl.gz":
+        with named_errors(path), open_bytes(path) as stream:
+            return sum(map(len, iter(lambda: stream.read(1 << 20), b""))) - 256
     with open(path, "rb") as file:
         start = file.read(4096)
     if suffix == ".gipl":

@@ -41,8 +41,7 @@ class Metadata(Mapping):
         rows = self._header.table().set_index("tags")
         if key not in rows.index:
             raise KeyError(key)
-        values = rows.loc[key].tolist()
-        return values[0] if len(set(values)) == 1 else values
+        return _one_or_all(rows.loc[key].tolist())
 
     def __iter__(self):
         if self._geometry is not None:
@@ -70,8 +69,11 @@ class Metadata(Mapping):
         content = {key: self[key] for key in self if key != "table"}
         if self._header is not None:
             rows = self._header.table().set_index("tags")
-            content["header"] = {
-                tag: values[0] if len(set(values)) == 1 else values
-                for tag, values in zip(rows.index, rows.to_numpy().tolist(), strict=True)
-            }
+            content["header"] = {tag: _one_or_all(row) for tag, row in zip(rows.index, rows.to_numpy(), strict=True)}
         return json.dumps(content, indent=2, default=str)
+
+
+def _one_or_all(values):
+    """The value that all slices share, or the list of theirs."""
+    values = list(values)
+    return values[0] if all(value == values[0] for value in values) else values

@@ -1,8 +1,8 @@
 """Crop, pad, resize, resample, reorient: functions of a volume that keep every voxel's place in the patient.
 
 All of them take ``(..., D, H, W)`` tensors, and the geometry of a ``TensorDicom3D`` comes out exact. How a type is
-interpolated is said by the type: its attribute ``interpolation``, ``'linear'`` for images and ``'nearest'`` for masks, so
-that labels are never blended.
+interpolated is said by the type: its attribute ``interpolation``, ``'linear'`` for images and ``'nearest'`` for masks,
+so that labels are never blended.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def resample_like(t, other, value=None):
 
 def _resampled(t, source, target, value):
     if source.agrees(target):
-        return t.with_voxels(t.as_subclass(Tensor), lambda geometry: target)
+        return t.with_voxels(t.as_subclass(Tensor).clone(), lambda geometry: target)
     plain = t.as_subclass(Tensor)
     if not _is_mask(t) and not plain.is_floating_point():
         plain = plain.float()

@@ -23,7 +23,7 @@ from torch import Tensor
 from faimed3d.geometry import Geometry
 from faimed3d.grid import Placed, agreed, compact
 
-__all__ = ["MUTATIONS", "RULES", "track"]
+__all__ = ["MUTATIONS", "RULES", "follows_first", "track"]
 
 RULES = {}
 
@@ -51,6 +51,12 @@ def track(func, args, kwargs, shape, result):
     if grid is None:
         return None
     return rule(Placed(grid, shape), result, *args[1:], **kwargs)
+
+
+def follows_first(func):
+    """Whether the operation moves or keeps the voxels of its first argument (others only say how)."""
+    rule = RULES.get(func) or _find_rule(func)
+    return rule is not _drop and rule not in _MANY
 
 
 def _drop(*args, **kwargs):

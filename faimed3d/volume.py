@@ -19,7 +19,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.grid import Placed, fits
 from faimed3d.metadata import Metadata
 from faimed3d.surface import render_3d
-from faimed3d.tracking import MUTATIONS, track
+from faimed3d.tracking import MUTATIONS, follows_first, track
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
@@ -65,7 +65,7 @@ class TensorDicom3D(TensorBase):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             if len(types) > 1:
-                cls = _result_type(types, args)
+                cls = _result_type(func, types, args)
                 if cls is None:
                     return NotImplemented
             source = args[0] if args else None
@@ -163,8 +163,8 @@ class TensorDicom3D(TensorBase):
         if isinstance(self._grid, np.ndarray):
             raise ValueError(f"{what} needs one geometry, but the items of this {shape} batch differ: take one, t[0]")
         raise ValueError(
-            f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any straight "
-            "grid. Work on the volume as it was before that, or say where it lies with set_spacing, set_origin and "
+            f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any "
+            "straight grid. Work on the volume as it was before that, or say where it lies with set_spacing, set_origin and "
             "set_direction"
         )
 
@@ -385,14 +385,17 @@ def _place_each(results, grids, cls, source):
     return type(results)(placed)
 
 
-def _result_type(types, args):
+def _result_type(func, types, args):
     """The type of what an operation on several types gives, or None to leave it to the other type.
 
-    Fastai's other tensors count as plain ones. An image and a mask give an image; comparisons (bool) decide nothing.
+    Fastai's other tensors count as plain ones. What moves the voxels of one tensor gives the type of that one. An image
+    and a mask give an image; comparisons (bool) decide nothing.
     """
     ours = [t for t in types if issubclass(t, TensorDicom3D)]
     if any(t is not Tensor and not issubclass(t, TensorBase) for t in types):
         return None
+    if follows_first(func) and args and type(args[0]) in ours:
+        return type(args[0])
     flat = [operand for arg in args for operand in (arg if isinstance(arg, tuple | list) else (arg,))]
     deciding = {type(operand) for operand in flat if type(operand) in ours and operand.dtype != torch.bool}
     images = [t for t in deciding or ours if not issubclass(t, TensorMask3D)]

@@ -1,5 +1,8 @@
 """Write DICOM series of known geometry, and break them: plain functions for the tests, nothing read back here."""
 
+import struct
+import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
+from pydicom.valuerep import format_number_as_ds
 
 SHAPE = (5, 6, 7)
 SPACING = (1.1, 0.8, 2.5)  # x (between columns), y (between rows), z
@@ -34,6 +38,11 @@ def oblique(seed=1):
 
 
 OBLIQUE = oblique()
+
+
+def decimal(value):
+    """A number as text of at most 16 characters, as DICOM's DS wants it."""
+    return format_number_as_ds(float(value))
 
 
 def direction_of(orientation):
@@ -79,8 +88,8 @@ def make_slice(stored, position, orientation=OBLIQUE, spacing=SPACING, syntax=Ex
         "SeriesInstanceUID": "1.2.3.4",
         "SeriesNumber": 7,
         "FrameOfReferenceUID": "1.2.3.5",
-        "ImagePositionPatient": [f"{v:.10g}" for v in position],
-        "ImageOrientationPatient": [f"{v:.12f}"[:16] for v in orientation],
+        "ImagePositionPatient": [decimal(v) for v in position],
+        "ImageOrientationPatient": [decimal(v) for v in orientation],
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
         "Rows": stored.shape[-2],
@@ -146,14 +155,10 @@ def write_series(folder, *args, **kwargs):
 
 def compressed(dataset, kind):
     """Return a copy of a data set with its pixels compressed without loss: 'rle', 'jpeg' or 'jpeg2000'."""
-    from copy import deepcopy
-
     copy = deepcopy(dataset)
     if kind == "rle":
         copy.compress(RLELossless, generate_instance_uid=False)
         return copy
-    import tempfile
-
     bits = dataset.BitsAllocated
     dtype = np.dtype(f"<{'ui'[dataset.PixelRepresentation]}{bits // 8}")
     pixels = np.frombuffer(dataset.PixelData, dtype)[: dataset.Rows * dataset.Columns]
@@ -200,7 +205,7 @@ def enhanced(stored, origin=ORIGIN, orientation=OBLIQUE, spacing=SPACING, order=
         label = labels[slice_number]
         frame, position, content = Dataset(), Dataset(), Dataset()
         level = label.get("level", slice_number)
-        position.ImagePositionPatient = [f"{v:.10g}" for v in np.array(origin) + level * spacing[2] * normal]
+        position.ImagePositionPatient = [decimal(v) for v in np.array(origin) + level * spacing[2] * normal]
         frame.PlanePositionSequence = Sequence([position])
         if "time" in label:
             content.TemporalPositionIndex = label["time"]
@@ -229,8 +234,6 @@ def enhanced(stored, origin=ORIGIN, orientation=OBLIQUE, spacing=SPACING, order=
 
 def csa_header(**values):
     """A Siemens CSA2 header with the given elements, each a list of numbers."""
-    import struct
-
     data = b"SV10\4\3\2\1" + struct.pack("<2I", len(values), 77)
     for name, numbers in values.items():
         vr = b"FD" if any(isinstance(n, float) for n in numbers) else b"IS"

@@ -254,7 +254,9 @@ class TestCompressed:
         with pytest.raises(errors.TruncatedFile, match="RLE segment 2 of frame 1 ends after"):
             read_dicom(path)
 
-    @pytest.mark.parametrize("name", ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"])
+    @pytest.mark.parametrize(
+        "name", ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"]
+    )
     def test_pydicoms_copies_of_one_image_are_equal(self, name):
         plain = read_dicom(packaged("MR_small.dcm"))[0]
         np.testing.assert_array_equal(plain, read_dicom(packaged(f"MR_small_{name}.dcm"))[0])

@@ -306,6 +306,10 @@ class TestClasses:
         np.testing.assert_allclose(colors(show_image_3d(t, labels=True))[0, 0, :3], class_color(1))
         assert show_image_3d(t.as_subclass(Mask), labels=False).images[0].cmap.name == "bone"
 
+    def test_are_never_blended(self):
+        ax = show_image_3d(torch.ones(SHAPE).as_subclass(Mask), interpolation="bilinear")
+        assert ax.images[0].get_interpolation() == "nearest"
+
     def test_take_another_colour_map(self):
         t = torch.tensor([1, 2]).reshape(1, 1, 2).as_subclass(Mask)
         seen = colors(show_image_3d(t, cmap="tab10"))[0]

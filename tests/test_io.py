@@ -1,0 +1,415 @@
+"""Reading any file, writing any file: the same volume through every door."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.formats import WRITE_SUFFIXES
+from faimed3d.geometry import Geometry
+from faimed3d.io import Header, from_sitk, read, to_sitk, write
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+
+
+def rotation(seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0].ravel()
+
+
+OBLIQUE = Geometry((2, 3, 4), (1, 2, 3), (10.25, -20, 30), rotation())
+SHEARED = Geometry((2, 3, 4), (1, 2, 3), (10.25, -20, 30), (1, 0, 0, 0, 1, 0.6, 0, 0, 0.8))
+
+
+def volume(dtype="int16", shape=(2, 3, 4)):
+    return (np.random.default_rng(1).normal(size=shape) * 50).astype(dtype)
+
+
+def reference(path):
+    """SimpleITK's reading, channels first."""
+    image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)
+    return (np.moveaxis(array, -1, 0) if array.ndim == 4 else array), image
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+    @pytest.mark.parametrize("channels", [(), (3,)])
+    def test_voxels_and_geometry_come_back(self, tmp_path, suffix, dtype, channels):
+        array = volume(dtype, (*channels, 2, 3, 4))
+        path = tmp_path / f"Case 1.v2{suffix}"
+        write(path, array, OBLIQUE)
+        got, geometry, header = read(path, dtype=None)
+        assert got.dtype == array.dtype
+        assert got.flags.c_contiguous
+        np.testing.assert_array_equal(got, array)
+        np.testing.assert_allclose(geometry.affine, OBLIQUE.affine, atol=5e-6)
+        assert all(os.path.exists(file) for file in header.files)
+        peer, image = reference(path)
+        np.testing.assert_array_equal(peer, array)
+        np.testing.assert_allclose(image.GetOrigin(), OBLIQUE.origin, rtol=1e-6)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 10**6),
+        spacing=st.tuples(*[st.floats(0.05, 20)] * 3),
+        origin=st.tuples(*[st.floats(-2000, 2000)] * 3),
+        suffix=st.sampled_from([".nii", ".nii.gz", ".nrrd", ".mha"]),
+    )
+    def test_any_oblique_geometry(self, tmp_path_factory, seed, spacing, origin, suffix):
+        geometry = Geometry((2, 3, 4), spacing, origin, rotation(seed))
+        path = tmp_path_factory.mktemp("g") / f"a{suffix}"
+        write(path, volume(), geometry)
+        got = read(path)[1]
+        digits = 1e-6 if "nii" in suffix else 1e-12
+        np.testing.assert_allclose(got.spacing, geometry.spacing, rtol=digits)
+        np.testing.assert_allclose(got.origin, geometry.origin, rtol=digits, atol=digits)
+        np.testing.assert_allclose(got.direction, geometry.direction, atol=digits)
+
+    def test_bool_becomes_uint8_and_one_channel_a_volume(self, tmp_path):
+        write(tmp_path / "a.nrrd", volume()[None] > 0, OBLIQUE)
+        got = read(tmp_path / "a.nrrd", dtype=None)[0]
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, volume() > 0)
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+    def test_nan_infinity_and_byte_order(self, tmp_path, suffix):
+        array = volume(">f4")
+        array[0, 0, :3] = np.nan, np.inf, -np.inf
+        write(tmp_path / f"a{suffix}", array, OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / f"a{suffix}")[0], array)
+
+    @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
+    def test_sheared_direction(self, tmp_path, suffix):
+        write(tmp_path / f"a{suffix}", volume(), SHEARED)
+        geometry = read(tmp_path / f"a{suffix}")[1]
+        assert geometry.is_sheared
+        np.testing.assert_allclose(geometry.affine, SHEARED.affine, rtol=1e-12)
+
+    def test_upper_case_name(self, tmp_path):
+        write(tmp_path / "A.NII.GZ", volume(), OBLIQUE)
+        assert os.listdir(tmp_path) == ["A.NII.GZ"]
+        np.testing.assert_array_equal(read(tmp_path / "A.NII.GZ")[0], volume())
+
+    def test_same_volume_through_every_door(self, tmp_path):
+        image = to_sitk(volume(), OBLIQUE)
+        arrays, grids = [from_sitk(image)[0]], [from_sitk(image)[1]]
+        for suffix in WRITE_SUFFIXES:
+            write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+            array, geometry, _ = read(tmp_path / f"a{suffix}")
+            arrays.append(array)
+            grids.append(geometry)
+        nib.save(nib.load(tmp_path / "a.nii"), tmp_path / "b.nii.gz")
+        arrays.append(read(tmp_path / "b.nii.gz")[0])
+        grids.append(read(tmp_path / "b.nii.gz")[1])
+        for array, grid in zip(arrays, grids, strict=True):
+            np.testing.assert_array_equal(array, volume())
+            assert grid.agrees(OBLIQUE, 1e-5)
+
+
+class TestRead:
+    def test_float32_by_default(self, tmp_path):
+        write(tmp_path / "a.nrrd", volume(), OBLIQUE)
+        assert read(tmp_path / "a.nrrd")[0].dtype == np.float32
+
+    def test_each_of_two_names_gives_its_own_file(self, tmp_path):
+        write(tmp_path / "a.nii", volume(), OBLIQUE)
+        write(tmp_path / "a.nii.gz", volume() + 1, OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / "a.nii")[0], volume())
+        np.testing.assert_array_equal(read(tmp_path / "a.nii.gz")[0], volume() + 1)
+
+    @pytest.mark.parametrize(
+        ("suffix", "names"),
+        [
+            (".nii", ["a.nii.gz", "a.nrrd", "a.dcm", "a", "a.mha"]),
+            (".nii.gz", ["a.nii", "a.nrrd", "a.dcm", "a"]),
+            (".nrrd", ["a.nii", "a.nii.gz", "a.dcm", "a"]),
+            (".mha", ["a.nii", "a.nrrd", "a.dcm", "a"]),
+        ],
+    )
+    def test_content_decides_where_the_name_lies(self, tmp_path, suffix, names):
+        write(tmp_path / f"true{suffix}", volume(), OBLIQUE)
+        for name in names:
+            (tmp_path / name).write_bytes((tmp_path / f"true{suffix}").read_bytes())
+            array, geometry, _ = read(tmp_path / name)
+            np.testing.assert_array_equal(array, volume())
+            assert geometry.agrees(OBLIQUE, 1e-5)
+
+    def test_no_such_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"a\.nii: no such file or folder"):
+            read(tmp_path / "a.nii")
+        (tmp_path / "b.nii").symlink_to(tmp_path / "gone")
+        with pytest.raises(FileNotFoundError, match=r"b\.nii: a link to a file that is not there"):
+            read(tmp_path / "b.nii")
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr"])
+    def test_every_cut_is_noticed(self, tmp_path, suffix):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        data = next((p for p in tmp_path.iterdir() if p.suffix in (".raw", ".img")), tmp_path / f"a{suffix}")
+        content = data.read_bytes()
+        for length in range(len(content)):
+            data.write_bytes(content[:length])
+            with pytest.raises((TruncatedFile, DamagedFile), match=str(tmp_path)):
+                read(tmp_path / f"a{suffix}", strict=False)
+
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_missing_data_file_is_named(self, tmp_path, suffix):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        (tmp_path / "a.raw").unlink()
+        with pytest.raises(FileNotFoundError, match=r"should lie in .*a\.raw, which does not exist"):
+            read(tmp_path / f"a{suffix}")
+
+    def test_labels_that_float32_cannot_hold(self, tmp_path):
+        array = volume("int32")
+        array[1, 2, 3] = 2**24 + 1
+        for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
+            write(tmp_path / f"a{suffix}", array, OBLIQUE)
+            with pytest.raises(ReadError, match=r"the value 16777217 .* cannot be held by float32. Pass dtype=None"):
+                read(tmp_path / f"a{suffix}")
+            np.testing.assert_array_equal(read(tmp_path / f"a{suffix}", dtype=None)[0], array)
+
+    def test_time_series_become_channels_as_in_simpleitk(self, tmp_path):
+        image = sitk.JoinSeries([to_sitk(volume() + k, OBLIQUE) for k in range(5)])
+        for suffix in (".nii.gz", ".nrrd", ".mha"):
+            sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+        for suffix in (".nii.gz", ".mha"):
+            array, geometry, _ = read(tmp_path / f"a{suffix}")
+            np.testing.assert_array_equal(array, np.stack([volume() + k for k in range(5)]))
+            assert geometry.agrees(OBLIQUE, 1e-5)
+        with pytest.raises(ReadError):  # SimpleITK writes four spatial axes
+            read(tmp_path / "a.nrrd")
+
+    @pytest.mark.parametrize("name", ["a.png", "a.nii", "a.mha", "a.nrrd"])
+    def test_refuses_two_dimensions(self, tmp_path, name):
+        sitk.WriteImage(sitk.GetImageFromArray(volume("uint8")[0]), str(tmp_path / name))
+        with pytest.raises(ReadError, match="photograph|2 dimensions|no volume of 3 spatial axes"):
+            read(tmp_path / name)
+
+    @pytest.mark.parametrize("suffix", [".gipl", ".gipl.gz", ".vtk", ".mrc", ".h5"])
+    def test_other_formats_through_simpleitk(self, tmp_path, suffix):
+        image = to_sitk(volume(), Geometry((2, 3, 4), (1, 2, 3), (10, -20, 30)))
+        path = tmp_path / f"a{suffix}"
+        sitk.WriteImage(image, str(path))
+        if suffix == ".h5":
+            array, geometry, _ = read(path)
+        else:
+            with pytest.warns(UserWarning, match="do not say how the patient lies"):
+                array, geometry, header = read(path)
+            assert list(header.table().columns) == ["tags", str(path)]
+        np.testing.assert_array_equal(array, volume())
+        assert geometry.spacing == (1, 2, 3)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if suffix != ".vtk" else content[:400])
+        with pytest.raises((TruncatedFile, DamagedFile), match="cut|SimpleITK cannot read it"):
+            read(path)
+
+    def test_dicom_file_and_folder(self, tmp_path):
+        pydicom_data = pytest.importorskip("pydicom.data")
+        path = pydicom_data.get_testdata_file("CT_small.dcm")
+        array, geometry, header = read(path)
+        peer, image = reference(path)
+        np.testing.assert_array_equal(array, peer)
+        np.testing.assert_allclose(geometry.spacing[:2], image.GetSpacing()[:2])
+        assert array.dtype == np.float32
+        assert read(path, dtype="int16")[0].dtype == np.int16
+        (tmp_path / "IM1").write_bytes(Path(path).read_bytes())
+        np.testing.assert_array_equal(read(tmp_path)[0], array)
+        assert header.table().columns.tolist() == ["tags", path]
+        assert len(header.table(deidentify=True)) < len(header.table())
+
+    @pytest.mark.skipif(not (DATA / "radiomics").exists(), reason="the radiomics data are not on this machine")
+    @pytest.mark.parametrize(
+        ("case", "expected"),
+        [
+            ("brain1", 16412.658691406243),
+            ("brain2", 1797.180175781249),
+            ("breast1", 132.42579545515324),
+            ("lung1", 1361.1978149414062),
+        ],
+    )
+    def test_published_volumes(self, case, expected):
+        array, geometry, _ = read(DATA / "radiomics" / f"{case}_label.nrrd", dtype=None)
+        assert np.count_nonzero(array == 1) * geometry.voxel_volume == pytest.approx(expected, rel=1e-9)
+        image, grid, _ = read(DATA / "radiomics" / f"{case}_image.nrrd")
+        peer, peer_image = reference(DATA / "radiomics" / f"{case}_image.nrrd")
+        np.testing.assert_array_equal(image, peer.astype(np.float32))
+        np.testing.assert_allclose(grid.origin, peer_image.GetOrigin())
+        np.testing.assert_allclose(grid.direction, peer_image.GetDirection(), atol=1e-12)
+        assert grid.shape == geometry.shape
+
+
+class TestHeader:
+    def test_shows_neither_path_nor_value(self, tmp_path):
+        write(tmp_path / "Jane Doe.nii.gz", volume(), OBLIQUE)
+        header = read(tmp_path / "Jane Doe.nii.gz")[2]
+        assert repr(header) == "Header(1 file)"
+        assert repr(Header(("a", "b"))) == "Header(2 files)"
+        assert pickle.loads(pickle.dumps(header)) == header
+        assert len(pickle.dumps(header)) < 400
+
+    @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".mhd", ".hdr"])
+    def test_table_is_read_anew(self, tmp_path, suffix):
+        path = tmp_path / f"a{suffix}"
+        write(path, volume(), OBLIQUE)
+        header = read(path)[2]
+        first = header.table()
+        assert first.columns.tolist() == ["tags", str(path)]
+        write(path, volume("float32"), OBLIQUE)
+        assert not header.table().equals(first)
+        numbers = header.table(deidentify=True)
+        assert 0 < len(numbers) < len(first)
+
+    def test_deidentified_table_has_no_text(self, tmp_path):
+        image = to_sitk(volume(), OBLIQUE)
+        image.SetMetaData("PatientName", "Doe^Jane")
+        sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+        header = read(tmp_path / "a.nrrd")[2]
+        assert "Doe^Jane" in header.table().to_string()
+        assert "Doe" not in header.table(deidentify=True).to_string()
+
+    def test_is_immutable_and_empty_without_files(self):
+        with pytest.raises(AttributeError):
+            Header().files = ("a",)
+        assert Header().table().columns.tolist() == ["tags"]
+
+
+class TestWrite:
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.dcm", "writing DICOM is not supported; choose one of .nii"),
+            ("a.npy", "holds no geometry; use numpy.save"),
+            ("a.xyz", r"cannot write .xyz; choose one of .nii, .nii.gz, .nrrd"),
+            ("a", "cannot write a file without extension"),
+        ],
+    )
+    def test_refuses_other_extensions(self, tmp_path, name, text):
+        with pytest.raises(ValueError, match=text):
+            write(tmp_path / name, volume(), OBLIQUE)
+        assert os.listdir(tmp_path) == []
+
+    def test_missing_folder(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
+            write(tmp_path / "no" / "a.nii", volume(), OBLIQUE)
+
+    def test_target_is_a_folder(self, tmp_path):
+        (tmp_path / "a.nii").mkdir()
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            write(tmp_path / "a.nii", volume(), OBLIQUE)
+
+    @pytest.mark.parametrize("dtype", ["float16", "complex64", "datetime64[s]"])
+    def test_refuses_types_by_name(self, tmp_path, dtype):
+        with pytest.raises(TypeError, match=r"voxels of type \w+.* cannot be written; convert them"):
+            write(tmp_path / "a.nii", volume().astype(dtype), OBLIQUE)
+
+    def test_refuses_bfloat16(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        with pytest.raises(TypeError, match="bfloat16 cannot be written"):
+            write(tmp_path / "a.nii", torch.zeros(2, 3, 4, dtype=torch.bfloat16), OBLIQUE)
+
+    def test_refuses_what_is_no_volume_of_the_geometry(self, tmp_path):
+        with pytest.raises(ValueError, match=r"\(D,H,W\) \(2, 3, 5\), but its geometry is for \(2, 3, 4\)"):
+            write(tmp_path / "a.nii", volume(shape=(2, 3, 5)), OBLIQUE)
+        with pytest.raises(ValueError, match=r"expected an array \(D,H,W\)"):
+            write(tmp_path / "a.nii", volume(shape=(3, 4)), OBLIQUE)
+        with pytest.raises(TypeError, match="expected a Geometry, got NoneType"):
+            write(tmp_path / "a.nii", volume(), None)
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".hdr"])
+    def test_nifti_refuses_sheared_directions(self, tmp_path, suffix):
+        with pytest.raises(ValueError, match="cannot hold a sheared direction; write .nrrd"):
+            write(tmp_path / f"a{suffix}", volume(), SHEARED)
+        assert os.listdir(tmp_path) == []
+
+    def test_nifti_refuses_long_axes(self, tmp_path):
+        with pytest.raises(ValueError, match="at most 32767 voxels"):
+            write(tmp_path / "a.nii", np.zeros((1, 1, 40000), np.uint8), Geometry((1, 1, 40000)))
+
+    def test_refuses_a_geometry_beyond_the_digits_of_the_format(self, tmp_path):
+        geometry = OBLIQUE.replace(origin=(1e9 + 0.3, 0, 0))
+        with pytest.raises(ValueError, match="this format cannot hold the Geometry"):
+            write(tmp_path / "a.nii", volume(), geometry)
+        assert os.listdir(tmp_path) == []
+        write(tmp_path / "a.nrrd", volume(), geometry)
+        assert read(tmp_path / "a.nrrd")[1].agrees(geometry)
+
+    @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+    def test_a_full_disk_leaves_the_old_file_and_nothing_else(self, tmp_path, suffix):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
+        try:
+            with pytest.raises(OSError, match="could not be written"):
+                write(
+                    tmp_path / f"a{suffix}", np.random.default_rng(0).normal(size=(30, 30, 30)), Geometry((30, 30, 30))
+                )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_overwrites_and_accepts_bare_names(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write("a.nii.gz", volume(), OBLIQUE)
+        write("a.nii.gz", volume() + 1, OBLIQUE)
+        np.testing.assert_array_equal(read("a.nii.gz")[0], volume() + 1)
+        assert os.listdir(tmp_path) == ["a.nii.gz"]
+
+
+class TestSimpleITK:
+    @pytest.mark.parametrize("channels", [(), (3,)])
+    def test_there_and_back(self, channels):
+        array = volume(shape=(*channels, 2, 3, 4))
+        image = to_sitk(array, OBLIQUE)
+        assert image.GetSize() == (4, 3, 2)
+        assert image.GetNumberOfComponentsPerPixel() == (3 if channels else 1)
+        np.testing.assert_allclose(
+            image.TransformIndexToPhysicalPoint((3, 2, 1)), OBLIQUE.index_to_world((1, 2, 3)), rtol=1e-12
+        )
+        got, geometry = from_sitk(image)
+        np.testing.assert_array_equal(got, array)
+        assert geometry.agrees(OBLIQUE, 1e-12)
+
+    def test_the_array_is_a_copy(self):
+        image = to_sitk(volume(), OBLIQUE)
+        got, _ = from_sitk(image)
+        got[:] = 0
+        assert image[3, 2, 1] == volume()[1, 2, 3]
+
+    def test_four_dimensions_become_channels(self):
+        image = sitk.JoinSeries([to_sitk(volume() + k, OBLIQUE) for k in range(5)])
+        got, geometry = from_sitk(image)
+        np.testing.assert_array_equal(got[4], volume() + 4)
+        assert geometry.agrees(OBLIQUE, 1e-12)
+
+    def test_refuses_what_is_no_volume(self):
+        with pytest.raises(TypeError, match=r"expected a SimpleITK.Image, got ndarray"):
+            from_sitk(volume())
+        with pytest.raises(UnsupportedImage, match="2 dimensions"):
+            from_sitk(sitk.Image(3, 4, sitk.sitkUInt8))
+        with pytest.raises(UnsupportedImage, match="complex"):
+            from_sitk(sitk.Image(3, 4, 5, sitk.sitkComplexFloat32))
+        image = sitk.Image([3, 4, 5, 6], sitk.sitkUInt8)
+        image.SetDirection(np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0].ravel())
+        with pytest.raises(UnsupportedImage, match="4 spatial dimensions"):
+            from_sitk(image)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, faimed3d.io; "
+        "print([m for m in ('SimpleITK', 'pydicom', 'nibabel', 'pandas', 'torch', 'fastai') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
