@@ -180,6 +180,8 @@ def _data(path, fields, end, stored, shape):
     name = fields["ElementDataFile"]
     if name.split()[0:1] == ["LIST"] or "%" in name:
         raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
+    if "LOCAL".startswith(name) and name != "LOCAL":
+        raise TruncatedFile(f"{path}: the header ends within ElementDataFile; the file was cut. Copy it again")
     if "BinaryData" in fields and not _true(path, fields, "BinaryData"):
         raise UnsupportedImage(f"{path}: the voxels are written as text; save them as binary data")
     data_path, offset = path, end

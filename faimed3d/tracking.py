@@ -229,7 +229,6 @@ def _movedim(x, result, source, destination):
     return _reordered(x, order)
 
 
-RULES[Tensor.T.__get__] = lambda x, result: _reordered(x, range(len(x.shape) - 1, -1, -1))
 RULES[Tensor.mT.__get__] = lambda x, result: _transpose(x, result, -1, -2)
 _rule("adjoint")(RULES[Tensor.mT.__get__])
 RULES[Tensor.mH.__get__] = RULES[Tensor.mT.__get__]

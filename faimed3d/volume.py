@@ -164,8 +164,8 @@ class TensorDicom3D(TensorBase):
             raise ValueError(f"{what} needs one geometry, but the items of this {shape} batch differ: take one, t[0]")
         raise ValueError(
             f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any "
-            "straight grid. Work on the volume as it was before that, or say where it lies with set_spacing, set_origin and "
-            "set_direction"
+            "straight grid. Work on the volume as it was before that, or say where it lies with set_spacing, "
+            "set_origin and set_direction"
         )
 
     @property

@@ -241,6 +241,8 @@ class TestRead:
     def test_published_volumes(self, case, expected):
         array, geometry, _ = read(DATA / "radiomics" / f"{case}_label.nrrd", dtype=None)
         assert np.count_nonzero(array == 1) * geometry.voxel_volume == pytest.approx(expected, rel=1e-9)
+        if case == "lung1":
+            return  # its image is not among the data
         image, grid, _ = read(DATA / "radiomics" / f"{case}_image.nrrd")
         peer, peer_image = reference(DATA / "radiomics" / f"{case}_image.nrrd")
         np.testing.assert_array_equal(image, peer.astype(np.float32))

@@ -501,7 +501,7 @@ STEPS = {
     "unsqueeze": lambda t, a, b, n: t.unsqueeze(0) if t.ndim < 6 else t,
     "squeeze": lambda t, a, b, n: t.squeeze(a),
     "stack": lambda t, a, b, n: torch.stack([t, t.flip(-1)]) if t.ndim < 6 and 2 not in t.shape[-3:] else t,
-    "pick": lambda t, a, b, n: t[n % len(t)],
+    "pick": lambda t, a, b, n: t[n % len(t)] if t.ndim else t,
     "roll": lambda t, a, b, n: t.roll(n, a),
     "cat": lambda t, a, b, n: torch.cat([t, t], a),
     "split": lambda t, a, b, n: t.split(n + 1, a)[-1],
@@ -531,6 +531,64 @@ def test_any_chain_of_operations(steps):
         return t
 
     check(volume, chain, [BIG], atol=1e-6)
+
+
+# The check itself ----------------------------------------------------------------------------------------------------
+
+
+class Recorder(dict):
+    """The table, noting which rules are looked up."""
+
+    used = frozenset()
+
+    def get(self, func, default=None):
+        rule = super().get(func, default)
+        self.used |= {rule}
+        return rule
+
+
+def cases():
+    """Every (make, operate, sources, kept) of the tables above."""
+    for operate, stays in OPERATIONS.values():
+        for (make, sources), stay in zip(INPUTS.values(), stays or "", strict=bool(stays)):
+            yield make, operate, sources, stay == "1"
+    for operate, kept in RESAMPLING.values():
+        yield volume, operate, [BIG], kept
+    for operate in (F.max_pool1d, F.max_pool2d, F.max_pool3d):
+        yield volume, lambda t, operate=operate: operate(five(t)[0], 2), [], True
+    for operate in (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d):
+        yield volume, lambda t, operate=operate: operate(five(t)[0], 2, 2), [], True
+    yield volume, lambda t: t.new_zeros(t.shape), [], True
+
+
+@pytest.fixture(scope="module")
+def users():
+    """For each rule, the cases that use it."""
+    found, kept_rules = {}, tracking.RULES
+    for case in cases():
+        tracking.RULES = Recorder(kept_rules)
+        check(*case)
+        for rule in tracking.RULES.used:
+            found.setdefault(rule, []).append(case)
+    tracking.RULES = kept_rules
+    return found
+
+
+RULE_NAMES = {
+    rule: f"{rule.__qualname__} for {func}" for func, rule in tracking.RULES.items() if rule is not tracking._drop
+}
+
+
+@pytest.mark.parametrize("rule", RULE_NAMES, ids=[name.split(" at ")[0] for name in RULE_NAMES.values()])
+def test_the_check_fails_when_a_rule_is_removed(rule, users, monkeypatch):
+    without = {func: tracking._drop if r is rule else r for func, r in tracking.RULES.items()}
+    monkeypatch.setattr(tracking, "RULES", without)
+    for case in users.get(rule, ()):
+        try:
+            check(*case)
+        except AssertionError:
+            return
+    pytest.fail("no case notices that this rule is gone")
 
 
 # Guards --------------------------------------------------------------------------------------------------------------

@@ -222,14 +222,11 @@ def _significant(words, form):
     bits = words.dtype.itemsize * 8
     if not form.stored or form.stored == bits:
         return words
-    up, down = bits - 1 - form.high, bits - form.stored
-    if up:
-        np.left_shift(words, up, out=words)
-    if down:
-        if not up and words.dtype.kind == "u":
-            words &= words.dtype.type((1 << form.stored) - 1)
-        else:
-            np.right_shift(words, down, out=words)
+    if words.dtype.kind == "u" and form.high == form.stored - 1:
+        words &= words.dtype.type((1 << form.stored) - 1)
+        return words
+    np.left_shift(words, bits - 1 - form.high, out=words)
+    np.right_shift(words, bits - form.stored, out=words)
     return words
 
 

@@ -167,9 +167,6 @@ def _decode(volume, strict):
                 f"{volume.name}: {kept.name} and {other.name} lie at one position and differ in their pixels: only you "
                 "can say which one belongs to the volume; move the other away"
             )
-    if volume.problems:
-        for problem in volume.problems:
-            warnings.warn(f"read with strict=False: {problem}", stacklevel=3)
     array = decode_planes(volume.planes)
     geometry = volume.geometry
     if geometry is None:
@@ -177,4 +174,6 @@ def _decode(volume, strict):
         array, geometry = resample_stack(
             array, first, frame_of(first), volume.along, volume.across, usual_gap(volume.along), volume.name
         )
+    for problem in volume.problems:
+        warnings.warn(f"read with strict=False: {problem}", stacklevel=3)
     return array, geometry, volume.files

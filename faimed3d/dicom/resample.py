@@ -10,7 +10,7 @@ from faimed3d.geometry import Geometry
 __all__ = ["resample_stack"]
 
 _MOST_SLICES = 4  # times as many as were read: beyond that, most of the volume would be invented
-_ON_GRID = 1e-3  # share of a gap within which a slice is taken as it is
+_ON_GRID = 1e-3  # share of a gap or pixel within which a slice is taken as it is
 
 
 def resample_stack(array, plane, frame, along, across, gap, name):
@@ -37,7 +37,9 @@ def resample_stack(array, plane, frame, along, across, gap, name):
 
 def _straighten(array, shifts):
     """Shift each slice by (x, y) pixels on a canvas that holds them all; return it and its first (row, column)."""
-    if np.abs(shifts).max() < _ON_GRID:
+    whole = np.round(shifts)
+    shifts = np.where(np.abs(shifts - whole) < _ON_GRID, whole, shifts)
+    if not shifts.any():
         return array, (0, 0)
     left, top = np.floor(shifts.min(0)).astype(int)
     right, bottom = np.ceil(shifts.max(0)).astype(int)
