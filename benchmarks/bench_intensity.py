@@ -1,4 +1,4 @@
-"""hist_scaled and normalize against the straightforward versions, on a CT of 140x512x512: ``python bench_intensity.py``."""
+"""hist_scaled and normalize against the straightforward versions, on a CT of 140x512x512."""
 
 import numpy as np
 import torch
@@ -40,28 +40,22 @@ def main():
         expected = with_torch_sort(t)
         error = (hist_scaled(t) - expected).abs().max().item()
         assert error < 1e-6, error
-        for name, peer in (("torch.sort + np.interp", with_torch_sort), ("np.sort + np.interp", with_numpy_sort)):
-            rows.append((f"hist_scaled, {kind}, {name}", *compare(lambda: hist_scaled(t), lambda: peer(t), n=3), 3))
-        rows.append((f"normalize, {kind}", *compare(lambda: normalize(t), lambda: plain_normalize(t), n=9), 9))
-        brks = freqhist_bins(t)
+        rows.append((f"hist_scaled, {kind}, torch.sort + np.interp", *compare(hist_scaled, with_torch_sort, t, n=3)))
+        rows.append((f"hist_scaled, {kind}, np.sort + np.interp", *compare(hist_scaled, with_numpy_sort, t, n=3)))
         rows.append(
-            (
-                f"hist_scaled, {kind}, breaks given",
-                *compare(lambda: hist_scaled(t, brks), lambda: interpolated(t, brks), n=3),
-                3,
-            )
+            (f"hist_scaled, {kind}, breaks given", *compare(hist_scaled, interpolated, t, freqhist_bins(t), n=3))
         )
+        rows.append((f"normalize, {kind}", *compare(normalize, plain_normalize, t, n=9)))
     table(rows)
-    size = t.numel() * 4 / 2**20
-    for name, ours, peer in (
-        ("hist_scaled, whole", hist_scaled, with_torch_sort),
-        ("hist_scaled, float", hist_scaled, with_torch_sort),
-        ("normalize, whole", normalize, plain_normalize),
+    shape = 70, 512, 512
+    size = 70 * 512 * 512 * 4 / 2**20
+    for kind, ours, peer in (
+        ("whole", hist_scaled, with_torch_sort),
+        ("float", hist_scaled, with_torch_sort),
+        ("whole", normalize, plain_normalize),
     ):
-        grown = [
-            peak_memory(lambda: (make_volume(name.split()[1], (70, 512, 512)),), f) * 2 / size for f in (ours, peer)
-        ]
-        memory.append((name, *grown, grown[1] / grown[0], 1))
+        grown = [peak_memory(function, make_volume, kind, shape) / size for function in (ours, peer)]
+        memory.append((f"{ours.__name__}, {kind}", *grown, grown[1] / grown[0], 1))
     print("Peak memory above the input, in volumes (the result is one):\n")
     table(memory, ("case", "ours", "peer", "ratio peer/ours", "n"))
 

@@ -1,4 +1,4 @@
-"""resize_linear against the grid_sample version of the page that this library ports: ``python bench_resize.py``."""
+"""resize_linear against the grid_sample version of the page that this library ports, and against F.interpolate."""
 
 import torch
 import torch.nn.functional as F
@@ -41,18 +41,10 @@ def main():
         t = torch.randn(old)
         torch.testing.assert_close(resize_linear(t, new), with_interpolate(t, new), rtol=1e-5, atol=2e-6)
         case = f"{'x'.join(map(str, old))} -> {'x'.join(map(str, new))}"
-        for name, peer in (("grid_sample", with_grid_sample), ("F.interpolate", with_interpolate)):
-            rows.append(
-                (f"linear {case}, {name}", *compare(lambda: resize_linear(t, new), lambda: peer(t, new), n=15), 15)
-            )
         labels = torch.randint(0, 9, old, dtype=torch.int64)
-        rows.append(
-            (
-                f"nearest {case}, labels through float",
-                *compare(lambda: resize_nearest(labels, new), lambda: nearest_of_floats(labels, new), n=7),
-                7,
-            )
-        )
+        rows.append((f"linear {case}, grid_sample", *compare(resize_linear, with_grid_sample, t, new, n=15)))
+        rows.append((f"linear {case}, F.interpolate", *compare(resize_linear, with_interpolate, t, new, n=15)))
+        rows.append((f"nearest {case}, through float", *compare(resize_nearest, nearest_of_floats, labels, new, n=7)))
     table(rows)
 
 

@@ -14,40 +14,40 @@ import torch
 __all__ = ["compare", "make_volume", "peak_memory", "print_machine", "table"]
 
 
-def compare(ours, peer, n=7):
-    """Run ``ours`` and ``peer`` alternately ``n`` times after one run each to warm up.
+def compare(ours, peer, *args, n=7):
+    """Run ``ours(*args)`` and ``peer(*args)`` alternately ``n`` times, after one run each to warm up.
 
     Returns:
-        The medians in ms of ours and of the peer, and the median of the ``n`` ratios peer / ours of neighbouring runs.
+        The medians in ms of ours and of the peer, the median of the ``n`` ratios peer / ours of neighbouring runs, n.
     """
     times = {ours: [], peer: []}
     for function in times:
-        function()
+        function(*args)
     for _ in range(n):
         for function, durations in times.items():
             start = time.perf_counter()
-            function()
+            function(*args)
             durations.append((time.perf_counter() - start) * 1000)
     ratio = statistics.median(b / a for a, b in zip(times[ours], times[peer], strict=True))
-    return statistics.median(times[ours]), statistics.median(times[peer]), ratio
+    return statistics.median(times[ours]), statistics.median(times[peer]), ratio, n
 
 
-def peak_memory(prepare, function):
-    """Growth in MB of a fresh process' peak memory while ``function(*prepare())`` runs, its result included."""
+def peak_memory(function, prepare, *args):
+    """Growth in MB of a fresh process' peak memory while ``function(prepare(*args))`` runs, its result included."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, prepare, function))
+    process = context.Process(target=_measure, args=(sender, function, prepare, args))
     process.start()
     grown = receiver.recv()
     process.join()
     return grown
 
 
-def _measure(sender, prepare, function):
+def _measure(sender, function, prepare, args):
     torch.set_num_threads(1)  # the threads of the parent are gone after a fork
-    arguments = prepare()
+    argument = prepare(*args)
     before = _peak()
-    result = function(*arguments)
+    result = function(argument)
     sender.send((_peak() - before) / 1024)
     del result
 

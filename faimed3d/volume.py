@@ -14,7 +14,7 @@ from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
 from faimed3d import intensity, io, spatial
-from faimed3d.display import show_image_3d
+from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.grid import Placed, fits
 from faimed3d.metadata import Metadata
@@ -315,8 +315,8 @@ class TensorDicom3D(TensorBase):
     resample_like = spatial.resample_like
 
     def show(self, ctx=None, **kwargs):
-        """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_image_3d``."""
-        return show_image_3d(self, ctx=ctx, **kwargs)
+        """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``."""
+        return show_volume(self, ctx=ctx, **kwargs)
 
 
 class TensorMask3D(TensorDicom3D):

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_refuses_a_turned_fourth_axis_and_damaged_packing(tmp_path):
 def test_mutated_files_are_read_right_or_refused(tmp_path):
     """A byte of the header changes: what is read equals SimpleITK's reading where it reads, or a ReadError comes."""
     random = np.random.default_rng(0)
-    whole = open(save(tmp_path / "a.mha"), "rb").read()
+    whole = Path(save(tmp_path / "a.mha")).read_bytes()
     outcomes = {"read": 0, "refused": 0}
     for _ in range(200):
         content = bytearray(whole)

@@ -1,6 +1,7 @@
 """NRRD against SimpleITK and hand-written headers."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_refuses(tmp_path, error, text, changes):
 
 
 def test_refuses_a_packed_file_and_a_header_without_end(tmp_path):
-    content = open(save(tmp_path / "a.nrrd"), "rb").read()
+    content = Path(save(tmp_path / "a.nrrd")).read_bytes()
     (tmp_path / "b.nrrd").write_bytes(gzip.compress(content))
     with pytest.raises(UnsupportedImage, match="unpack it first"):
         read_nrrd(tmp_path / "b.nrrd")
@@ -186,7 +187,7 @@ def test_refuses_a_packed_file_and_a_header_without_end(tmp_path):
 def test_mutated_files_are_read_right_or_refused(tmp_path):
     """A byte of the header changes: what is read equals SimpleITK's reading where it reads, or a ReadError comes."""
     random = np.random.default_rng(0)
-    whole = open(save(tmp_path / "a.nrrd"), "rb").read()
+    whole = Path(save(tmp_path / "a.nrrd")).read_bytes()
     outcomes = {"read": 0, "refused": 0}
     for _ in range(200):
         content = bytearray(whole)

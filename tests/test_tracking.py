@@ -554,10 +554,9 @@ def cases():
             yield make, operate, sources, stay == "1"
     for operate, kept in RESAMPLING.values():
         yield volume, operate, [BIG], kept
-    for operate in (F.max_pool1d, F.max_pool2d, F.max_pool3d):
-        yield volume, lambda t, operate=operate: operate(five(t)[0], 2), [], True
-    for operate in (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d):
-        yield volume, lambda t, operate=operate: operate(five(t)[0], 2, 2), [], True
+    for maximum, power in ((F.max_pool1d, F.lp_pool1d), (F.max_pool2d, F.lp_pool2d), (F.max_pool3d, F.lp_pool3d)):
+        yield volume, lambda t, pool=maximum: pool(t, 2), [], True
+        yield volume, lambda t, pool=power: pool(five(t)[0] if pool is F.lp_pool3d else t, 2, 2), [], True
     yield volume, lambda t: t.new_zeros(t.shape), [], True
 
 

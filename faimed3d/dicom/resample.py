@@ -52,9 +52,14 @@ def _straighten(array, shifts):
         row, column = int(np.floor(y)), int(np.floor(x))
         canvas[row - top + 1 : row - top + 1 + height, column - left + 1 : column - left + 1 + width] = array[k]
         down, across = np.float32(y - row), np.float32(x - column)
-        canvas = canvas[1:] * (1 - down) + canvas[:-1] * down if down else canvas[1:]
-        result[k] = canvas[:, 1:] * (1 - across) + canvas[:, :-1] * across if across else canvas[:, 1:]
+        canvas = _between(canvas[1:], canvas[:-1], down)
+        result[k] = _between(canvas[:, 1:], canvas[:, :-1], across)
     return result, (int(top), int(left))
+
+
+def _between(one, other, share):
+    """Linear interpolation that leaves equal values exactly as they are."""
+    return one + share * (other - one) if share else one
 
 
 def _even(array, along, gap, name):
@@ -77,5 +82,5 @@ def _even(array, along, gap, name):
         elif share > 1 - _ON_GRID:
             result[k] = array[lower + 1]
         else:
-            result[k] = array[lower] * (1 - share) + array[lower + 1] * share
+            result[k] = _between(array[lower], array[lower + 1], share)
     return result, float(step)

@@ -1,0 +1,132 @@
+"""Bytes to voxels: conversion rules, packed streams, sizes."""
+
+import gzip
+import zlib
+
+import numpy as np
+import pytest
+
+from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.voxels import Voxels, check_size, convert, is_gzip, open_bytes, read_voxels
+
+BIG = np.arange(300_000, dtype="<i4").reshape(3, 100, 1000)  # several blocks
+
+
+@pytest.mark.parametrize("encoding", ["raw", "file", "gzip", "zlib", "packed file"])
+@pytest.mark.parametrize("dtype", [None, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("order", "<>")
+def test_every_encoding_gives_the_same(tmp_path, encoding, dtype, order):
+    data = BIG.astype(f"{order}i4").tobytes()
+    pack = {"gzip": gzip.compress, "zlib": zlib.compress, "packed file": gzip.compress}.get(encoding, bytes)
+    content = pack(b"12345" + data) if encoding in ("file", "packed file") else b"12345" + pack(data)
+    (tmp_path / "a").write_bytes(content)
+    array = read_voxels(Voxels(tmp_path / "a", 5, f"{order}i4", BIG.shape, encoding.split()[-1]), dtype)
+    assert array.dtype == (dtype or np.int32)
+    np.testing.assert_array_equal(array, BIG)
+
+
+def test_gzip_of_several_members(tmp_path):
+    data = BIG.tobytes()
+    (tmp_path / "a").write_bytes(gzip.compress(data[:1001]) + gzip.compress(data[1001:]))
+    assert is_gzip(tmp_path / "a")
+    np.testing.assert_array_equal(read_voxels(Voxels(tmp_path / "a", 0, "<i4", BIG.shape)), BIG)
+    (tmp_path / "a").write_bytes(gzip.compress(data) + b"garbage")
+    with pytest.raises(DamagedFile, match="packed data is damaged"):
+        read_voxels(Voxels(tmp_path / "a", 0, "<i4", BIG.shape))
+
+
+def test_stream_that_ends_before_the_voxels(tmp_path):
+    (tmp_path / "a").write_bytes(gzip.compress(b"12"))
+    with pytest.raises(TruncatedFile, match="ends before byte 5, where the voxels begin"):
+        read_voxels(Voxels(tmp_path / "a", 5, "u1", (1, 1, 1)))
+
+
+def test_size_is_checked_before_allocating(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(100))
+    with pytest.raises(TruncatedFile, match="but only 90 bytes"):
+        check_size(Voxels(tmp_path / "a", 10, "f4", (10**6, 10**6, 10**6)))
+    (tmp_path / "a").write_bytes(gzip.compress(bytes(100)))
+    with pytest.raises(TruncatedFile, match="packed bytes cannot hold them"):
+        check_size(Voxels(tmp_path / "a", 10, "f4", (10**6, 10**6, 10**6)))
+
+
+def test_memory_that_is_not_there_is_told(tmp_path):
+    size = 2**46
+    with open(tmp_path / "a", "wb") as file:
+        try:
+            file.truncate(size)  # a file of holes: the bytes are there, the memory is not
+        except OSError:
+            pytest.skip("this file system has no files of that size")
+    with pytest.raises(ReadError, match="not enough memory"):
+        read_voxels(Voxels(tmp_path / "a", 0, "u1", (2**15, 2**15, 2**16), "raw"))
+
+
+class TestConversion:
+    @pytest.mark.parametrize(
+        ("stored", "value", "dtype"),
+        [
+            ("i4", 2**24 + 1, "f4"),
+            ("u4", 2**32 - 1, "f4"),
+            ("i4", -(2**24) - 1, "f4"),
+            ("i8", 2**53 + 1, "f8"),
+            ("i8", 2**63 - 1, "f8"),
+            ("u8", 2**64 - 1, "f8"),
+            ("u8", 2**63, "i8"),
+            ("i8", -1, "u8"),
+            ("i2", 300, "u1"),
+            ("i2", -1, "u2"),
+            ("u1", 2, "?"),
+            ("i2", 2049, "f2"),
+            ("u2", 65535, "f2"),
+            ("f4", 0.5, "i2"),
+            ("f4", np.nan, "i2"),
+            ("f4", np.inf, "i4"),
+            ("f8", 1e300, "f4"),
+            ("f4", 1e6, "f2"),
+        ],
+    )
+    def test_refuses_a_value_that_would_change(self, stored, value, dtype):
+        array = np.array([1, value], stored)
+        with pytest.raises(ReadError, match="cannot be held by .* Pass dtype=None"):
+            convert(array, dtype, "a.nii")
+
+    @pytest.mark.parametrize(
+        ("stored", "value", "dtype"),
+        [
+            ("i4", 2**24 + 2, "f4"),
+            ("u4", 2**31, "f4"),
+            ("i8", -(2**63), "f8"),
+            ("i8", 2**53, "f8"),
+            ("u8", 2**63, "f4"),
+            ("i2", -32768, "f4"),
+            ("u8", 255, "u1"),
+            ("f8", 7.0, "i2"),
+            ("f8", np.inf, "f4"),
+            ("u1", 1, "?"),
+        ],
+    )
+    def test_keeps_a_value_that_fits(self, stored, value, dtype):
+        got = convert(np.array([1, value], stored), dtype, "a.nii")
+        assert got.dtype == np.dtype(dtype)
+        assert got[1] == value
+
+    def test_fractions_are_rounded_and_nan_stays(self):
+        got = convert(np.array([0.1, np.nan], "f8"), np.float32, "a.nii")
+        assert got[0] == np.float32(0.1)
+        assert np.isnan(got[1])
+
+    def test_refuses_other_kinds(self):
+        with pytest.raises(UnsupportedImage, match="the voxels are complex"):
+            convert(np.zeros(3, "c8"), None, "a.nii")
+        with pytest.raises(UnsupportedImage, match="are not supported"):
+            convert(np.zeros(3, "U3"), None, "a.nii")
+        with pytest.raises(TypeError, match="dtype must be a real number type or None, got complex64"):
+            convert(np.zeros(3), np.complex64, "a.nii")
+
+
+def test_zlib_stream_reads_in_any_pieces(tmp_path):
+    (tmp_path / "a").write_bytes(zlib.compress(BIG.tobytes()))
+    with open_bytes(tmp_path / "a", "zlib") as stream:
+        pieces = [stream.read(n) for n in (1, 10, 1_000_000, 10**7, 5)]
+    assert b"".join(pieces) == BIG.tobytes()
+    assert pieces[-1] == b""
