@@ -554,22 +554,25 @@ def cases():
             yield make, operate, sources, stay == "1"
     for operate, kept in RESAMPLING.values():
         yield volume, operate, [BIG], kept
-    for maximum, power in ((F.max_pool1d, F.lp_pool1d), (F.max_pool2d, F.lp_pool2d), (F.max_pool3d, F.lp_pool3d)):
-        yield volume, lambda t, pool=maximum: pool(t, 2), [], True
-        yield volume, lambda t, pool=power: pool(five(t)[0] if pool is F.lp_pool3d else t, 2, 2), [], True
+    pools = [(F.max_pool1d, 2), (F.max_pool2d, 2), (F.lp_pool1d, 2, 2), (F.lp_pool2d, 2, 2)]
+    for pool, *sizes in pools:
+        yield volume, lambda t, pool=pool, sizes=sizes: pool(t, *sizes), [], True
+    for pool, *sizes in [(F.max_pool3d, 2), (F.lp_pool3d, 2, 2)]:
+        yield volume, lambda t, pool=pool, sizes=sizes: pool(five(t), *sizes), [], True
     yield volume, lambda t: t.new_zeros(t.shape), [], True
 
 
 @pytest.fixture(scope="module")
 def users():
     """For each rule, the cases that use it."""
-    found, kept_rules = {}, tracking.RULES
-    for case in cases():
-        tracking.RULES = Recorder(kept_rules)
-        check(*case)
-        for rule in tracking.RULES.used:
-            found.setdefault(rule, []).append(case)
-    tracking.RULES = kept_rules
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for case in cases():
+            recorder = Recorder(tracking.RULES)
+            patch.setattr(tracking, "RULES", recorder)
+            check(*case)
+            for rule in recorder.used:
+                found.setdefault(rule, []).append(case)
     return found
 
 
