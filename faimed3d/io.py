@@ -367,7 +367,7 @@ def _check_written(target, path, array, geometry):
         found, grid, _ = read(target, dtype=None)
     except ReadError as error:
         raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
-    if not grid.agrees(geometry):
+    if not grid.agrees(geometry, 1e-2):
         raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
     if found.dtype != array.dtype or not np.array_equal(
         found.view(np.uint8), array.reshape(found.shape).view(np.uint8)

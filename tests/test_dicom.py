@@ -1,5 +1,6 @@
 """DICOM folders: read right, or refused by the named exception."""
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -380,43 +381,45 @@ def negative_gap_and_doubled(folder):
     shutil.copy(path, Path(folder) / "again.dcm")
 
 
-LOST, BAD = errors.MissingGeometry, errors.DamagedFile
+LOST, BAD, CUT = errors.MissingGeometry, errors.DamagedFile, errors.TruncatedFile
+MIXED, UNEVEN, DOUBLED, HOLES = errors.MixedSeries, errors.UnevenSlices, errors.DuplicateSlices, errors.MissingSlices
+OTHER = errors.UnsupportedImage
 # fault, the exception of strict reading and its text, what strict=False does: a shape (repaired) or an exception
 FAULTS = {
     "one slice missing": (
         drop({4}),
-        errors.MissingSlices,
-        r"slice gap 5\.0 mm between IM9996\.dcm \(z [\d.]+\) and IM9995\.dcm \(z [\d.]+\), 6 others 2\.5 mm: a slice is "
-        r"missing\. Pass strict=False to resample",
+        HOLES,
+        r"slice gap 5\.0 mm between IM9996\.dcm \(z [\d.]+\) and IM9995\.dcm \(z [\d.]+\), 6 others 2\.5 mm: a slice "
+        r"is missing\. Pass strict=False to resample",
         (9, 6, 7),
     ),
-    "slices missing in two places": (drop({2, 5, 6}), errors.MissingSlices, "3 slices are missing in 2 places", (9, 6, 7)),
-    "one slice half a gap off": (move(4, 1.2), errors.UnevenSlices, "the gaps are uneven", (9, 6, 7)),
-    "two stacks with different gaps": (two_gaps, errors.UnevenSlices, r"between .*, 4 others|4 others", (11, 6, 7)),
-    "one slice off the line": (move(4, 3.0, 0), errors.UnevenSlices, r"IM9995\.dcm .* lies 3\.0 mm off the line", (9, 6, 10)),
+    "slices missing in two places": (drop({2, 5, 6}), HOLES, "3 slices are missing in 2 places", (9, 6, 7)),
+    "one slice half a gap off": (move(4, 1.2), UNEVEN, "the gaps are uneven", (9, 6, 7)),
+    "two stacks with different gaps": (two_gaps, UNEVEN, r"between .*, 4 others|4 others", (11, 6, 7)),
+    "one slice off the line": (move(4, 3.0, 0), UNEVEN, r"IM9995\.dcm .* lies 3\.0 mm off the line", (9, 6, 10)),
     "gantry tilt": (shear(12.5), errors.GantryTilt, r"a gantry tilt of 12\.5 degrees", (9, 12, 7)),
     "gantry tilt, other way": (shear(-20, 0), errors.GantryTilt, r"a gantry tilt of 20\.0 degrees", (9, 6, 14)),
-    "a slice twice, byte for byte": (copies(), errors.DuplicateSlices, r"IM9997.dcm and copy0.dcm lie at one", (5, 6, 7)),
-    "every slice twice": (copies(everything=True), errors.DuplicateSlices, "and 4 more such pairs", (5, 6, 7)),
-    "two images at one position": (copies(True), errors.DuplicateSlices, "copy0.dcm", errors.DuplicateSlices),
-    "every slice twice with other pixels": (copies(True, True), errors.DuplicateSlices, "4 more", errors.DuplicateSlices),
-    "doubled and missing": (negative_gap_and_doubled, errors.DuplicateSlices, "again.dcm", (9, 6, 7)),
+    "a slice twice, byte for byte": (copies(), DOUBLED, r"IM9997.dcm and copy0.dcm lie at one", (5, 6, 7)),
+    "every slice twice": (copies(everything=True), DOUBLED, "and 4 more such pairs", (5, 6, 7)),
+    "two images at one position": (copies(True), DOUBLED, "copy0.dcm", DOUBLED),
+    "every slice twice with other pixels": (copies(True, True), DOUBLED, "4 more", DOUBLED),
+    "doubled and missing": (negative_gap_and_doubled, DOUBLED, "again.dcm", (9, 6, 7)),
     "one other pixel spacing": (
-        change(3, PixelSpacing=[0.8, 1.2]), errors.MixedSeries, r"IM9996\.dcm .*\(0028,0030\) PixelSpacing", (9, 6, 7)
+        change(3, PixelSpacing=[0.8, 1.2]), MIXED, r"IM9996\.dcm .*\(0028,0030\) PixelSpacing", (9, 6, 7)
     ),
     "one other orientation": (
-        change(3, ImageOrientationPatient=list(AXIAL)), errors.MixedSeries, r"\(0020,0037\)", (9, 6, 7)
+        change(3, ImageOrientationPatient=list(AXIAL)), MIXED, r"\(0020,0037\)", (9, 6, 7)
     ),
-    "one other frame of reference": (change(3, FrameOfReferenceUID="1.9"), errors.MixedSeries, "FrameOfRef", (9, 6, 7)),
-    "one other image type": (change(3, ImageType=["DERIVED", "SECONDARY"]), errors.MixedSeries, r"\(0008,0008\)", (9, 6, 7)),
+    "one other frame of reference": (change(3, FrameOfReferenceUID="1.9"), MIXED, "FrameOfRef", (9, 6, 7)),
+    "one other image type": (change(3, ImageType=["DERIVED", "SECONDARY"]), MIXED, r"\(0008,0008\)", (9, 6, 7)),
     "one slice inverted": (
-        change(3, PhotometricInterpretation="MONOCHROME1"), errors.MixedSeries, r"\(0028,0004\)", errors.MixedSeries
+        change(3, PhotometricInterpretation="MONOCHROME1"), MIXED, r"\(0028,0004\)", MIXED
     ),
     "one without slope": (
         lambda f: change(3, RescaleSlope=None, RescaleIntercept=None)(f),
-        errors.MixedSeries, r"\(0028,1053\) RescaleSlope .* absent in IM9996\.dcm", errors.MixedSeries,
+        MIXED, r"\(0028,1053\) RescaleSlope .* absent in IM9996\.dcm", MIXED,
     ),
-    "echoes interleaved": (interleaved_echoes, errors.MixedSeries, r"\(0018,0081\) EchoTime", (5, 6, 7)),
+    "echoes interleaved": (interleaved_echoes, MIXED, r"\(0018,0081\) EchoTime", (5, 6, 7)),
     "no pixel spacing": (change_all(PixelSpacing=None), LOST, r"\(0028,0030\) PixelSpacing is absent", LOST),
     "no position": (change_all(ImagePositionPatient=None), LOST, r"\(0020,0032\) ImagePositionPatient", LOST),
     "no orientation": (change_all(ImageOrientationPatient=None), LOST, r"\(0020,0037\)", LOST),
@@ -426,23 +429,23 @@ FAULTS = {
     "orientation 0": (change_all(ImageOrientationPatient=[0] * 6), LOST, "two unit vectors at right angles", LOST),
     "orientation of one axis": (change_all(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), LOST, "right angles", LOST),
     "slope 0": (change(2, RescaleSlope=0), BAD, r"\(0028,1053\) RescaleSlope is 0", BAD),
-    "cut in the pixels": (cut(-1), errors.TruncatedFile, r"IM9998\.dcm: \(7FE0,0010\) PixelData claims 84", errors.TruncatedFile),
-    "cut in the header": (cut(600), errors.TruncatedFile, r"IM9998\.dcm", errors.TruncatedFile),
-    "cut in the file meta": (cut(160), errors.TruncatedFile, r"IM9998\.dcm", errors.TruncatedFile),
-    "cut in the preamble": (cut(100), errors.TruncatedFile, r"IM9998\.dcm: .* only zeros", errors.TruncatedFile),
-    "empty file": (cut(0), errors.TruncatedFile, r"IM9998\.dcm: the file is empty", errors.TruncatedFile),
-    "last slice cut": (cut(-1, k=4), errors.TruncatedFile, r"IM9995\.dcm", errors.TruncatedFile),
+    "cut in the pixels": (cut(-1), CUT, r"IM9998\.dcm: \(7FE0,0010\) PixelData claims 84", CUT),
+    "cut in the header": (cut(600), CUT, r"IM9998\.dcm", CUT),
+    "cut in the file meta": (cut(160), CUT, r"IM9998\.dcm", CUT),
+    "cut in the preamble": (cut(100), CUT, r"IM9998\.dcm: .* only zeros", CUT),
+    "empty file": (cut(0), CUT, r"IM9998\.dcm: the file is empty", CUT),
+    "last slice cut": (cut(-1, k=4), CUT, r"IM9995\.dcm", CUT),
     "no pixels": (without_pixels, BAD, r"IM9997\.dcm: \(7FE0,0010\) PixelData is absent", BAD),
     "HTML page named as a slice": (beside("IM0001.dcm", b"<html>" * 50), BAD, r"IM0001\.dcm: named as DICOM", BAD),
     "pixels longer than the matrix": (
         change_all(edit=lambda k, d: setattr(d, "Rows", 5)), BAD, r"has 84 bytes, \(0028,0010\) Rows 5", BAD
     ),
     "rows claim more": (
-        change_all(edit=lambda k, d: setattr(d, "Rows", 60000)), errors.TruncatedFile, r"Rows 60000", errors.TruncatedFile
+        change_all(edit=lambda k, d: setattr(d, "Rows", 60000)), CUT, r"Rows 60000", CUT
     ),
     "rows 0": (change_all(edit=lambda k, d: setattr(d, "Rows", 0)), BAD, r"\(0028,0010\) Rows must be 1 to", BAD),
     "bits stored above bits allocated": (change_all(BitsStored=17), BAD, r"\(0028,0101\) BitsStored 17", BAD),
-    "bits allocated 12": (change_all(BitsAllocated=12), errors.UnsupportedImage, r"\(0028,0100\)", errors.UnsupportedImage),
+    "bits allocated 12": (change_all(BitsAllocated=12), OTHER, r"\(0028,0100\)", OTHER),
     "no thickness of a single slice": (
         lambda folder: write(make_series(SliceThickness=None)[:1], folder), LOST, r"\(0018,0050\) SliceThickness", LOST
     ),
@@ -593,3 +596,591 @@ class TestTolerances:
             dataset.ImagePositionPatient = [x, y, f"{float(z):.1f}"]
         write(series, tmp_path)
         assert read_dicom(tmp_path)[1].spacing == pytest.approx((1, 1, 1.25), abs=0.01)
+
+
+def two_series(folder, **elements):
+    write_series(Path(folder))
+    other = make_series(stored_values((3, 4, 9), seed=8), SeriesInstanceUID="1.2.3.9", SeriesNumber=2, **elements)
+    write(other, folder, [f"other{k}.dcm" for k in range(3)])
+
+
+def time_series(folder, label=True, **elements):
+    """Three time points of 4 slices, written place after place, each with its own instance number."""
+    volumes = stored_values((3, 4, 6, 7))
+    series = []
+    for t in range(3):
+        for k, dataset in enumerate(make_series(volumes[t], Modality="MR", **elements)):
+            dataset.InstanceNumber = t * 4 + k + 1
+            if label:
+                dataset.TemporalPositionIdentifier = t + 1
+            series.append(dataset)
+    write(series, folder)
+    return volumes
+
+
+class TestChoice:
+    def test_several_series_are_listed(self, tmp_path):
+        two_series(tmp_path)
+        with pytest.raises(errors.SeveralVolumes, match="2 volumes") as caught:
+            read_dicom(tmp_path)
+        text = str(caught.value)
+        assert "  0  Größe, CT, 3 slices of 4 x 9, oblique, series 1.2.3.9" in text
+        assert "  1  Größe, CT, 5 slices of 6 x 7, oblique, series 1.2.3.4" in text
+        assert not any(secret in text for secret in SECRETS)
+
+    def test_choose_by_uid_number_key_or_row(self, tmp_path):
+        two_series(tmp_path)
+        table = dicom_inventory(tmp_path)
+        row = table.iloc[1]
+        for series in ("1.2.3.4", 1, np.int64(1), row["key"], row, row.to_dict()):
+            np.testing.assert_array_equal(read_dicom(tmp_path, series)[0], stored_values())
+        np.testing.assert_array_equal(read_dicom(row)[0], stored_values())
+
+    def test_choose_in_a_sub_folder(self, tmp_path):
+        two_series(tmp_path / "a" / "b")
+        with pytest.raises(errors.NoImages, match=r"1 sub-folders, which are not searched.*dicom_inventory"):
+            read_dicom(tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path, "1.2.3.4")[0], stored_values())
+        np.testing.assert_array_equal(read_dicom(tmp_path, 1)[0], stored_values())
+        with pytest.raises(errors.NoImages, match="no volume 5 among the 2"):
+            read_dicom(tmp_path, 5)
+
+    @pytest.mark.parametrize("series", ["9.9", 7, -1])
+    def test_a_choice_that_is_not_there(self, tmp_path, series):
+        two_series(tmp_path)
+        with pytest.raises(errors.NoImages, match=r"no volume .* there are 2"):
+            read_dicom(tmp_path, series)
+
+    @pytest.mark.parametrize("series", [True, 1.5, ["1.2.3.4"]])
+    def test_a_choice_of_a_wrong_kind(self, tmp_path, series):
+        with pytest.raises(TypeError, match="series must be a series UID"):
+            read_dicom(tmp_path, series)
+
+    def test_a_row_that_is_none(self, tmp_path):
+        with pytest.raises(TypeError, match="must come from dicom_inventory"):
+            read_dicom(tmp_path, {"files": ()})
+
+    def test_a_row_with_a_problem_is_refused_as_the_folder_is(self, tmp_path):
+        drop({4})(tmp_path)
+        row = dicom_inventory(tmp_path).iloc[0]
+        with pytest.raises(errors.MissingSlices):
+            read_dicom(row)
+
+    def test_a_row_whose_files_changed(self, tmp_path):
+        paths = write_series(tmp_path)
+        row = dicom_inventory(tmp_path).iloc[0]
+        paths[2].unlink()
+        with pytest.raises(FileNotFoundError, match="though the inventory lists it"):
+            read_dicom(row)
+
+    def test_damage_in_another_series_does_not_matter(self, tmp_path):
+        two_series(tmp_path)
+        path = tmp_path / "other1.dcm"
+        path.write_bytes(path.read_bytes()[:-3])
+        np.testing.assert_array_equal(read_dicom(tmp_path, "1.2.3.4")[0], stored_values())
+        with pytest.raises(errors.TruncatedFile):
+            read_dicom(tmp_path, "1.2.3.9")
+
+    @pytest.mark.parametrize("label", [True, False])
+    def test_time_points_are_told_apart(self, tmp_path, label):
+        volumes = time_series(tmp_path, label)
+        table = dicom_inventory(tmp_path)
+        assert list(table["distinct"]) == [f"time point {t} of 3" for t in (1, 2, 3)]
+        assert not table["problems"].any()
+        for t in range(3):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+            np.testing.assert_array_equal(read_dicom(table.iloc[t])[0], volumes[t])
+        with pytest.raises(errors.SeveralVolumes, match="3 volumes"):
+            read_dicom(tmp_path, "1.2.3.4")
+
+    def test_an_aborted_time_point_is_no_duplicate(self, tmp_path):
+        time_series(tmp_path)
+        for path in sorted(tmp_path.iterdir())[:1]:
+            path.unlink()  # the last slice of the last time point
+        assert list(dicom_inventory(tmp_path)["slices"]) == [4, 4, 3]
+
+    @pytest.mark.parametrize(
+        ("keyword", "values", "words"),
+        [
+            ("EchoTime", (2.3, 4.6), ["echo time 2.3 ms", "echo time 4.6 ms"]),
+            ("DiffusionBValue", (0.0, 800.0), ["b-value 0 s/mm2", "b-value 800 s/mm2"]),
+            ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]), None),
+            ("AcquisitionNumber", (1, 2), ["time point 1 of 2", "time point 2 of 2"]),
+            ("AcquisitionTime", ("101010.5", "101112.25"), ["time point 1 of 2", "time point 2 of 2"]),
+            ("TriggerTime", (12, 480), ["time point 1 of 2", "time point 2 of 2"]),
+            ("InversionTime", (100, 900), ["inversion time 100 ms", "inversion time 900 ms"]),
+        ],
+    )
+    def test_what_tells_slices_at_one_position_apart(self, tmp_path, keyword, values, words):
+        volumes = stored_values((2, 4, 6, 7))
+        for n, value in enumerate(values):
+            write_series(tmp_path / str(n), volumes[n], **{keyword: value, "InstanceNumber": None})
+            for path in (tmp_path / str(n)).iterdir():
+                path.rename(tmp_path / f"{n}{path.name}")
+        table = dicom_inventory(tmp_path)
+        assert len(table) == 2
+        if words:
+            assert list(table["distinct"]) == words
+        for n in range(2):
+            np.testing.assert_array_equal(read_dicom(tmp_path, n)[0], volumes[n])
+
+    def test_a_bolus_series_is_one_volume_per_time_point(self, tmp_path):
+        series = [make_slice(image, ORIGIN, InstanceNumber=k + 1) for k, image in enumerate(stored_values())]
+        write(series, tmp_path)
+        assert list(dicom_inventory(tmp_path)["shape"]) == [(1, 6, 7)] * 5
+        np.testing.assert_array_equal(read_dicom(tmp_path, 3)[0], stored_values()[3:4])
+
+    def test_two_orientations_in_one_series(self, tmp_path):
+        write(make_series() + make_series(orientation=AXIAL), tmp_path)
+        table = dicom_inventory(tmp_path)
+        assert sorted(table["distinct"]) == ["axial 6x7", "oblique 6x7"]
+        assert list(table["slices"]) == [5, 5]
+
+
+class TestWhatIsSkipped:
+    def test_what_is_no_image_is_counted(self, tmp_path):
+        write_series(tmp_path)
+        for name in ("test-SR.dcm", "rtstruct.dcm", "rtplan.dcm", "waveform_ecg.dcm", "SC_rgb_small_odd.dcm"):
+            shutil.copy(packaged(name), tmp_path)
+        shutil.copy(Path(packaged("MR_small.dcm")).parent / "dicomdirtests" / "DICOMDIR", tmp_path)
+        (tmp_path / "README").write_text("text")
+        (tmp_path / "._IM9999.dcm").write_bytes(b"\0\5\x16\7" + b"\0" * 200)
+        (tmp_path / "notes.json").write_text("")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+        assert dicom_inventory(tmp_path).attrs["skipped"] == {
+            "DICOM objects without an image": 4, "colour images": 1, "DICOMDIR": 1, "files that are not DICOM": 3,
+        }  # fmt: skip
+
+    def test_a_localizer_and_a_colour_capture_in_the_series(self, tmp_path):
+        series = make_series()
+        scout = make_slice(
+            stored_values((1, 9, 4))[0], ORIGIN, (0, 1, 0, 0, 0, -1), ImageType="ORIGINAL\\PRIMARY\\LOCALIZER"
+        )
+        capture = make_slice(stored_values((1, 6, 7))[0], ORIGIN, PhotometricInterpretation="RGB", SamplesPerPixel=3)
+        write([*series, scout, capture], tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+        assert dicom_inventory(tmp_path).attrs["skipped"] == {"localizers": 1, "colour images": 1}
+
+    def test_a_series_of_localizers_alone_is_read(self, tmp_path):
+        write_series(tmp_path, ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    def test_only_colour(self, tmp_path):
+        shutil.copy(packaged("SC_rgb_small_odd.dcm"), tmp_path)
+        with pytest.raises(errors.UnsupportedImage, match=r"a colour image .*RGB"):
+            read_dicom(tmp_path)
+
+    def test_images_without_a_place_beside_a_volume(self, tmp_path):
+        write_series(tmp_path)
+        write_series(tmp_path / "x", SeriesInstanceUID="1.9", PixelSpacing=None)
+        for k, path in enumerate((tmp_path / "x").iterdir()):
+            path.rename(tmp_path / f"capture{k}.dcm")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+
+class TestFiles:
+    @pytest.mark.parametrize("path", [3, None, 2.5])
+    def test_a_path_of_a_wrong_kind(self, path):
+        with pytest.raises(TypeError):
+            read_dicom(path)
+
+    def test_no_such_path(self, tmp_path):
+        for function in (read_dicom, dicom_inventory, is_dicom):
+            with pytest.raises(FileNotFoundError):
+                function(tmp_path / "none")
+
+    def test_no_preamble(self, tmp_path):
+        for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian):
+            for path in write_series(tmp_path, syntax=syntax):
+                dataset = pydicom.dcmread(path)
+                del dataset.file_meta
+                dataset.preamble = None
+                dataset.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
+                assert path.read_bytes()[128:132] != b"DICM"
+                assert is_dicom(path)
+            np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    def test_links(self, tmp_path):
+        paths = write_series(tmp_path / "store")
+        folder = tmp_path / "links"
+        folder.mkdir()
+        for path in paths:
+            (folder / path.name).symlink_to(path)
+        (folder / "again.dcm").symlink_to(paths[0])
+        (folder / "loop").symlink_to(folder)
+        np.testing.assert_array_equal(read_dicom(folder)[0], stored_values())
+        assert len(dicom_inventory(folder)) == 1
+        assert len(dicom_inventory(tmp_path)) == 2
+
+    def test_a_link_to_nothing_is_a_lost_slice(self, tmp_path):
+        write_series(tmp_path)
+        (tmp_path / "notes.txt").symlink_to(tmp_path / "nowhere")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+        (tmp_path / "IM0001.dcm").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(errors.DamagedFile, match=r"IM0001\.dcm: a link to a file that is not there"):
+            read_dicom(tmp_path)
+
+    def test_only_links_to_nothing(self, tmp_path):
+        (tmp_path / "IM0001.dcm").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(errors.NoImages, match="1 links to nothing"):
+            read_dicom(tmp_path)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_a_pipe_does_not_block(self, tmp_path):
+        write_series(tmp_path)
+        os.mkfifo(tmp_path / "pipe.dcm")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+        with pytest.raises(errors.NoImages, match="neither a file nor a folder"):
+            read_dicom(tmp_path / "pipe.dcm")
+
+    def test_sequences_of_undefined_length_before_the_pixels(self, tmp_path):
+        def nest(k, dataset):
+            inner, outer = Dataset(), Dataset()
+            inner.CodeValue = "T-1"
+            outer.AnatomicRegionSequence = Sequence([inner, inner])
+            outer["AnatomicRegionSequence"].is_undefined_length = True
+            dataset.ReferencedImageSequence = Sequence([outer, outer])
+            dataset["ReferencedImageSequence"].is_undefined_length = True
+            for item in dataset.ReferencedImageSequence:
+                item.is_undefined_length_sequence_item = True
+
+        for syntax in NATIVE:
+            write_series(tmp_path, edit=nest, syntax=syntax)
+            np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    def test_headers_longer_than_the_first_read(self, tmp_path):
+        write_series(tmp_path, edit=lambda k, d: d.add_new(0x00091010, "UN", bytes(range(256)) * 200))
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    def test_is_dicom(self, tmp_path):
+        path = write_series(tmp_path)[0]
+        assert is_dicom(path)
+        assert not is_dicom(tmp_path)
+        for content in (b"", b"\0" * 400, b"hello" * 50, b"\x08\0", gzip.compress(b"x" * 999)):
+            (tmp_path / "other").write_bytes(content)
+            assert not is_dicom(tmp_path / "other")
+
+
+class TestMultiFrame:
+    def test_frames_go_where_their_groups_say(self, tmp_path):
+        stored = stored_values()
+        slopes = [(1.5 + k / 8, k - 3) for k in range(5)]
+        paths = write([enhanced(stored, order=[3, 1, 0, 4, 2], slopes=slopes)], tmp_path)
+        for source in (tmp_path, paths[0]):
+            array, geometry, files = read_dicom(source)
+            expected = [stored[k] * slopes[k][0] + slopes[k][1] for k in range(5)]
+            np.testing.assert_array_equal(array, np.array(expected, np.float32))
+            np.testing.assert_allclose(geometry.affine, expected_affine(), atol=1e-6)
+            assert files == (str(paths[0]),)
+
+    @pytest.mark.parametrize(
+        ("name", "values", "words"),
+        [
+            ("time", (1, 2), "time point 2 of 2"), ("stack", ("a", "b"), "stack b"),
+            ("echo", (2.5, 5.0), "echo time 5 ms"), ("b", (0.0, 1000.0), "b-value 1000 s/mm2"),
+        ],
+    )  # fmt: skip
+    def test_frames_at_one_position_are_told_apart(self, tmp_path, name, values, words):
+        stored = stored_values((6, 6, 7))
+        labels = [{name: values[k // 3], "level": k % 3} for k in range(6)]
+        path = write([enhanced(stored, order=[5, 0, 3, 2, 1, 4], labels=labels)], tmp_path)[0]
+        table = dicom_inventory(path)
+        assert len(table) == 2
+        assert table["distinct"][1] == words
+        for n in range(2):
+            np.testing.assert_array_equal(read_dicom(path, n)[0], stored[3 * n : 3 * n + 3])
+            np.testing.assert_array_equal(read_dicom(table.iloc[n])[0], stored[3 * n : 3 * n + 3])
+
+    def test_a_missing_frame(self, tmp_path):
+        write([enhanced(stored_values(), order=[0, 1, 3, 4])], tmp_path)
+        with pytest.raises(errors.MissingSlices, match=r"IM9999\.dcm frame 2 .* and IM9999\.dcm frame 3"):
+            read_dicom(tmp_path)
+
+    def test_a_film_is_no_volume(self, tmp_path):
+        dataset = make_slice(stored_values((1, 12, 7))[0], ORIGIN, NumberOfFrames=2, Rows=6)
+        write([dataset], tmp_path)
+        with pytest.raises(errors.UnsupportedImage, match=r"2 frames without a position.*\(5200,9230\)"):
+            read_dicom(tmp_path)
+
+    def test_frames_and_groups_must_match(self, tmp_path):
+        dataset = enhanced(stored_values())
+        dataset.NumberOfFrames = 4
+        write([dataset], tmp_path)
+        with pytest.raises(errors.DamagedFile, match="has 5 items"):
+            read_dicom(tmp_path)
+
+    def test_a_dose_grid_has_its_scaling_and_offsets(self, tmp_path):
+        path = packaged("rtdose.dcm")
+        dataset = pydicom.dcmread(path)
+        array, geometry, _ = read_dicom(path)
+        expected = dataset.pixel_array * float(dataset.DoseGridScaling)
+        assert geometry.spacing[2] == pytest.approx(abs(dataset.GridFrameOffsetVector[1]))
+        first = np.array(dataset.ImagePositionPatient, float)
+        order = np.argsort(dataset.GridFrameOffsetVector)
+        np.testing.assert_array_equal(array, expected[order].astype(np.float32))
+        last = first + direction_of(dataset.ImageOrientationPatient)[:, 2] * float(max(dataset.GridFrameOffsetVector))
+        np.testing.assert_allclose(geometry.index_to_world((14, 0, 0)), last, atol=1e-4)
+
+    def test_a_segmentation_is_refused(self):
+        with pytest.raises(errors.UnsupportedImage, match="a DICOM segmentation"):
+            read_dicom(packaged("liver_1frame.dcm"))
+
+    def test_a_table_of_values_is_refused(self, tmp_path):
+        def add(k, dataset):
+            item = Dataset()
+            item.LUTDescriptor, item.ModalityLUTType, item.LUTData = [3, 0, 16], "HU", [1, 2, 3]
+            item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+            dataset.ModalityLUTSequence = Sequence([item])
+
+        write_series(tmp_path, edit=add)
+        with pytest.raises(errors.UnsupportedImage, match=r"\(0028,3000\) ModalityLUTSequence"):
+            read_dicom(tmp_path)
+
+
+class TestMosaic:
+    @pytest.mark.parametrize("downwards", [False, True])
+    @pytest.mark.parametrize("depth", [1, 4, 5, 9])
+    def test_tiles_are_cut_and_placed(self, tmp_path, depth, downwards):
+        stored = stored_values((depth, 6, 7))
+        write([mosaic(stored, downwards=downwards)], tmp_path)
+        array, geometry, _ = read_dicom(tmp_path)
+        np.testing.assert_array_equal(array, stored)
+        np.testing.assert_allclose(geometry.affine, expected_affine(), atol=1e-5)
+
+    def test_a_series_of_mosaics_is_a_time_series(self, tmp_path):
+        volumes = stored_values((3, 5, 6, 7))
+        files = [mosaic(volume) for volume in volumes]
+        for t, dataset in enumerate(files):
+            dataset.InstanceNumber, dataset.AcquisitionNumber = t + 1, t + 1
+        write(files, tmp_path)
+        assert list(dicom_inventory(tmp_path)["shape"]) == [(5, 6, 7)] * 3
+        for t in range(3):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+
+    def test_without_the_direction_of_the_tiles_it_is_refused(self, tmp_path):
+        write([mosaic(stored_values(), csa=False)], tmp_path)
+        with pytest.raises(errors.UnsupportedImage, match=r"a Siemens mosaic of 5 tiles without \(0029,1010\)"):
+            read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("name", ["siemens_dwi_0.dcm.gz", "siemens_dwi_1000.dcm.gz", "philips_mprage.dcm.gz"])
+    def test_nibabels_real_files(self, tmp_path, name):
+        if not (NIBABEL_DATA / name).exists():
+            pytest.skip("this nibabel does not package its DICOM test data")
+        path = tmp_path / "file.dcm"
+        path.write_bytes(gzip.decompress((NIBABEL_DATA / name).read_bytes()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from nibabel.nicom.dicomwrappers import wrapper_from_file
+
+            wrapper = wrapper_from_file(path)
+            theirs = np.asarray(wrapper.get_data())
+        array, geometry, _ = read_dicom(path)
+        # nibabel's affine takes (row, column, slice) to LPS
+        ijk = np.array([[0, 0, 0], [5, 9, 3], [40, 60, 20]])
+        world = ijk @ wrapper.affine[:3, :3].T + wrapper.affine[:3, 3]
+        index = geometry.world_to_index(world)
+        np.testing.assert_allclose(index, np.round(index), atol=1e-3)
+        for (row, column, k), (d, h, w) in zip(ijk, np.round(index).astype(int), strict=True):
+            assert array[d, h, w] == np.float32(theirs[row, column, k])
+            assert (h, w) == (row, column)
+
+
+class TestInventory:
+    def test_one_row_per_volume(self, tmp_path):
+        two_series(tmp_path / "a")
+        time_series(tmp_path / "b", SeriesInstanceUID="1.7")
+        table = dicom_inventory(tmp_path)
+        assert list(table.columns) == [
+            "key", "folder", "series_uid", "description", "modality", "slices", "shape", "spacing", "orientation",
+            "distinct", "transfer_syntax", "problems", "files",
+        ]  # fmt: skip
+        assert len(table) == 5
+        assert table["key"].is_unique
+        row = table.iloc[1]
+        assert row["folder"] == str(tmp_path / "a")
+        assert row["series_uid"] == "1.2.3.4"
+        assert row["description"] == "Größe"
+        assert row["modality"] == "CT"
+        assert (row["slices"], row["shape"]) == (5, (5, 6, 7))
+        assert row["spacing"] == pytest.approx(SPACING)
+        assert row["orientation"] == "oblique"
+        assert row["transfer_syntax"] == "Explicit VR Little Endian"
+        assert row["problems"] == ""
+        assert len(row["files"]) == 5
+        assert len(dicom_inventory(tmp_path, recurse=False)) == 0
+
+    def test_keys_do_not_depend_on_where_the_tree_lies(self, tmp_path):
+        two_series(tmp_path / "x" / "a")
+        shutil.copytree(tmp_path / "x", tmp_path / "y")
+        assert list(dicom_inventory(tmp_path / "x")["key"]) == list(dicom_inventory(tmp_path / "y")["key"])
+
+    def test_no_patient_data_unless_asked_for(self, tmp_path):
+        write_series(tmp_path)
+        table = dicom_inventory(tmp_path)
+        assert not any(secret in table.to_csv() + str(table.attrs) for secret in (*SECRETS, "20200229"))
+        table = dicom_inventory(tmp_path, tags=["PatientID", 0x00100010, (0x0010, 0x0030), "EchoTime"])
+        assert tuple(table.iloc[0, -4:]) == (SECRETS[1], SECRETS[0], SECRETS[2], "")
+
+    def test_tags_that_are_none(self, tmp_path):
+        with pytest.raises(ValueError, match="'Patient' is no DICOM keyword"):
+            dicom_inventory(tmp_path, tags=["Patient"])
+        with pytest.raises(TypeError, match="tags must be"):
+            dicom_inventory(tmp_path, tags=[1.5])
+
+    def test_damaged_files_are_told(self, tmp_path):
+        cut(600)(tmp_path / "a")
+        table = dicom_inventory(tmp_path)
+        assert table["problems"].str.contains("IM9998.dcm").all()
+
+    @pytest.mark.parametrize("orientation", [((1, 0, 0, 0, 1, 0), "axial"), ((1, 0, 0, 0, 0, -1), "coronal")])
+    def test_orientation(self, tmp_path, orientation):
+        write_series(tmp_path, orientation=orientation[0])
+        assert dicom_inventory(tmp_path)["orientation"][0] == orientation[1]
+
+    def test_an_empty_tree(self, tmp_path):
+        table = dicom_inventory(tmp_path)
+        assert isinstance(table, pd.DataFrame)
+        assert len(table) == 0
+
+
+class TestHeaderTable:
+    def test_one_column_per_slice_in_slice_order(self, tmp_path):
+        series = make_series(FlipAngle="4.6")
+        del series[2].FlipAngle
+        write(series, tmp_path)
+        files = (
+            read_dicom(tmp_path, strict=True)[2] if False else tuple(map(str, sorted(tmp_path.iterdir(), reverse=True)))
+        )
+        table = header_table(files)
+        assert list(table.columns) == ["tags", *files]
+        rows = table.set_index("tags")
+        assert list(rows.index) == sorted(rows.index)
+        assert tuple(rows.loc["0008|0005"]) == ("ISO_IR 192",) * 5
+        assert tuple(rows.loc["0008|0008"]) == ("ORIGINAL\\PRIMARY\\AXIAL",) * 5
+        assert tuple(rows.loc["0008|103e"]) == ("Größe",) * 5
+        assert tuple(rows.loc["0018|1314"]) == ("4.6", "4.6", "", "4.6", "4.6")
+        assert tuple(rows.loc["0020|0013"]) == ("1", "2", "3", "4", "5")
+        assert tuple(rows.loc["0028|0010"]) == ("6",) * 5
+        assert tuple(rows.loc["0010|0010"]) == (SECRETS[0],) * 5
+        assert "7fe0|0010" not in rows.index
+
+    def test_deidentified(self, tmp_path):
+        files = write_series(tmp_path, OperatorsName="Roe^Rick", edit=lambda k, d: d.add_new(0x00091010, "LO", "Doe"))
+        table = header_table(files, deidentify=True)
+        text = " ".join(table.iloc[:, 1:].to_numpy().ravel())
+        assert not any(secret in text for secret in (*SECRETS, "20200229", "Roe", "Doe", "1.2.3"))
+        assert {"0028|0010", "0020|0032", "0008|0060", "0008|0016"} <= set(table["tags"])
+        assert not {"0010|0010", "0008|0018", "0020|000d", "0008|103e", "0009|1010"} & set(table["tags"])
+
+    @pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
+    def test_equals_simpleitk_and_does_not_depend_on_the_syntax(self, tmp_path, syntax):
+        path = write_series(tmp_path, syntax=syntax, SOPInstanceUID="1.2.3.77")[0]
+        rows = header_table(path).set_index("tags")[str(path)]
+        image = sitk.ReadImage(str(path))
+        for tag in (
+            "0008|0060",
+            "0018|0050",
+            "0020|0032",
+            "0020|0037",
+            "0028|0030",
+            "0028|0100",
+            "0010|0020",
+            "0020|000e",
+        ):
+            assert rows[tag] == image.GetMetaData(tag).strip()
+
+    @pytest.mark.parametrize(
+        "name", ["MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "CT_small.dcm"]
+    )
+    def test_real_headers_equal_pydicoms(self, name):
+        path = packaged(name)
+        rows = header_table(path).set_index("tags")[str(path)]
+        for element in pydicom.dcmread(path):
+            if element.VR in ("CS", "LO", "SH", "UI", "US", "AE", "TM", "DA") and not element.tag.is_private:
+                value = element.value
+                several = element.VM > 1
+                text = "\\".join(map(str, value)) if several else "" if value is None else str(value)
+                assert rows[f"{element.tag.group:04x}|{element.tag.elem:04x}"] == text
+
+    def test_what_is_no_dicom_file(self, tmp_path):
+        (tmp_path / "a").write_text("text")
+        with pytest.raises(errors.DamagedFile, match="not a DICOM file"):
+            header_table([tmp_path / "a"])
+        with pytest.raises(FileNotFoundError):
+            header_table([tmp_path / "b"])
+
+
+class TestHeaderWalk:
+    def test_every_packaged_file_as_pydicom_reads_it(self):
+        folder = Path(packaged("MR_small.dcm")).parent
+        compared = 0
+        for path in sorted(folder.glob("*.dcm")):
+            header = read_header(path, WANTED)
+            if header is None or header.error:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dataset = pydicom.dcmread(path, force=True)
+            for tag in WANTED:
+                raw = header.values.get(tag)
+                element = dataset.get_item(tag) if tag in dataset else None
+                value = getattr(element, "value", None)
+                if isinstance(value, bytes) and raw is not None and not header.deflated:
+                    assert raw == value
+                assert (tag in header.values) == (tag in dataset) or not value, (path.name, hex(tag))
+            assert bool(header.pixel_tag) == any(t in dataset for t in (0x7FE00010, 0x7FE00008, 0x7FE00009))
+            compared += 1
+        assert compared > 40
+
+    def test_mutated_bytes_raise_documented_errors_only(self, tmp_path):
+        generator = np.random.default_rng(4)
+        path = tmp_path / "file.dcm"
+        sources = [write_series(tmp_path / s.name, syntax=s)[0].read_bytes() for s in NATIVE]
+        sources.append(write([enhanced(stored_values())], tmp_path / "e")[0].read_bytes())
+        sources.append(write([mosaic(stored_values())], tmp_path / "m")[0].read_bytes())
+        sources.append(write([compressed(make_series()[0], "rle")], tmp_path / "r")[0].read_bytes())
+        for n in range(700):
+            data = bytearray(sources[n % len(sources)])
+            for _ in range(generator.integers(1, 6)):
+                data[generator.integers(128, len(data))] = generator.integers(256)
+            if n % 5 == 0:
+                del data[generator.integers(1, len(data)) :]
+            path.write_bytes(data)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for function in (read_dicom, dicom_inventory, header_table):
+                    with contextlib.suppress(errors.ReadError):
+                        function(path)
+
+
+class TestSharedData:
+    def test_epi_time_points_equal_dcm2niix(self):
+        folder = DATA / "epi_timeseries"
+        if not folder.exists():
+            pytest.skip("the EPI time series is not on this machine")
+        reference = nibabel.load(folder / "reference_dcm2niix.nii")
+        theirs = np.asarray(reference.dataobj)
+        to_lps = np.diag([-1, -1, 1, 1]) @ reference.affine
+        table = dicom_inventory(folder / "dicom")
+        assert len(table) == 10
+        for t in range(10):
+            array, geometry, _ = read_dicom(table.iloc[t])
+            assert array.shape == (15, 64, 64)
+            # dcm2niix turns the rows round
+            np.testing.assert_array_equal(array, theirs[..., t].T[:, ::-1])
+            corners = np.array([[0, 63, 0], [63, 0, 14], [10, 20, 5]])
+            world = corners @ to_lps[:3, :3].T + to_lps[:3, 3]
+            index = geometry.world_to_index(world)
+            np.testing.assert_allclose(index, [[0, 0, 0], [14, 63, 63], [5, 43, 10]], atol=1e-3)
+
+    def test_abdomen_equals_simpleitk(self):
+        folder = DATA / "abdomen_ct" / "dicom"
+        if not folder.exists():
+            pytest.skip("the abdomen CT is not on this machine")
+        array, geometry, files = read_dicom(folder)
+        image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+        np.testing.assert_array_equal(array, sitk.GetArrayFromImage(image))
+        np.testing.assert_allclose(geometry.spacing, image.GetSpacing(), atol=1e-5)
+        np.testing.assert_allclose(geometry.origin, image.GetOrigin(), atol=1e-5)
+        np.testing.assert_allclose(geometry.direction, image.GetDirection(), atol=1e-5)
+        assert len(files) == 20

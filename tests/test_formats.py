@@ -55,7 +55,7 @@ def test_empty_file(tmp_path):
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.raw"])
 def test_unknown_content_and_name(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing known" * 50)
-    with pytest.raises(UnsupportedImage, match="neither the extension .* nor the content"):
+    with pytest.raises(UnsupportedImage, match=r"neither the extension .* nor the content"):
         file_format(tmp_path / name)
 
 

@@ -81,7 +81,7 @@ class TestVoxels:
 
     @pytest.mark.parametrize(("slope", "inter"), [(np.inf, 0), (2, np.nan)])
     def test_refuses_infinite_scaling(self, tmp_path, slope, inter):
-        with pytest.raises(DamagedFile, match="scl_slope .* should be finite"):
+        with pytest.raises(DamagedFile, match=r"scl_slope .* should be finite"):
             read_nifti(save(tmp_path / "a.nii", scl_slope=slope, scl_inter=inter))
 
     def test_nan_and_infinity_stay(self, tmp_path):
@@ -359,7 +359,7 @@ class TestPairs:
         content = bytearray((tmp_path / "a.hdr").read_bytes())
         content[112:116] = struct.pack("<f", 0.5)
         (tmp_path / "a.hdr").write_bytes(content)
-        with pytest.raises(UnsupportedImage, match="0.5 in funused1"):
+        with pytest.raises(UnsupportedImage, match=r"0.5 in funused1"):
             read_nifti(tmp_path / "a.hdr")
 
     def test_pair_that_lost_its_magic(self, tmp_path):

@@ -62,7 +62,7 @@ def test_refuses_what_is_no_volume(tmp_path, array, text):
 def test_refuses_bytes_that_are_no_bool(tmp_path):
     path = save(tmp_path / "a.npy", VOXELS > 0)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(ReadError, match="the value 7 .* cannot be held by bool"):
+    with pytest.raises(ReadError, match=r"the value 7 .* cannot be held by bool"):
         read_npy(path)
 
 
@@ -71,7 +71,7 @@ def test_every_cut_and_extra_byte_is_noticed(tmp_path):
     content = path.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises((TruncatedFile, DamagedFile), match="a.npy"):
+        with pytest.raises((TruncatedFile, DamagedFile), match=r"a.npy"):
             read_npy(path)
     path.write_bytes(content + b"x")
     with pytest.raises(DamagedFile, match="but 97 bytes follow"):

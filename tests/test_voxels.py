@@ -12,12 +12,16 @@ from faimed3d.voxels import Voxels, check_size, convert, is_gzip, open_bytes, re
 BIG = np.arange(300_000, dtype="<i4").reshape(3, 100, 1000)  # several blocks
 
 
+def fast_gzip(data):
+    return gzip.compress(data, 1)
+
+
 @pytest.mark.parametrize("encoding", ["raw", "file", "gzip", "zlib", "packed file"])
 @pytest.mark.parametrize("dtype", [None, np.float32, np.float64, np.int64])
 @pytest.mark.parametrize("order", "<>")
 def test_every_encoding_gives_the_same(tmp_path, encoding, dtype, order):
     data = BIG.astype(f"{order}i4").tobytes()
-    pack = {"gzip": gzip.compress, "zlib": zlib.compress, "packed file": gzip.compress}.get(encoding, bytes)
+    pack = {"gzip": fast_gzip, "zlib": zlib.compress, "packed file": fast_gzip}.get(encoding, bytes)
     content = pack(b"12345" + data) if encoding in ("file", "packed file") else b"12345" + pack(data)
     (tmp_path / "a").write_bytes(content)
     array = read_voxels(Voxels(tmp_path / "a", 5, f"{order}i4", BIG.shape, encoding.split()[-1]), dtype)
@@ -27,10 +31,10 @@ def test_every_encoding_gives_the_same(tmp_path, encoding, dtype, order):
 
 def test_gzip_of_several_members(tmp_path):
     data = BIG.tobytes()
-    (tmp_path / "a").write_bytes(gzip.compress(data[:1001]) + gzip.compress(data[1001:]))
+    (tmp_path / "a").write_bytes(fast_gzip(data[:1001]) + fast_gzip(data[1001:]))
     assert is_gzip(tmp_path / "a")
     np.testing.assert_array_equal(read_voxels(Voxels(tmp_path / "a", 0, "<i4", BIG.shape)), BIG)
-    (tmp_path / "a").write_bytes(gzip.compress(data) + b"garbage after the end")
+    (tmp_path / "a").write_bytes(fast_gzip(data) + b"garbage after the end")
     with pytest.raises(DamagedFile, match="packed data is damaged"):
         read_voxels(Voxels(tmp_path / "a", 0, "<i4", BIG.shape))
 
@@ -86,7 +90,7 @@ class TestConversion:
     )
     def test_refuses_a_value_that_would_change(self, stored, value, dtype):
         array = np.array([1, value], stored)
-        with pytest.raises(ReadError, match="cannot be held by .* Pass dtype=None"):
+        with pytest.raises(ReadError, match=r"cannot be held by .* Pass dtype=None"):
             convert(array, dtype, "a.nii")
 
     @pytest.mark.parametrize(

@@ -61,7 +61,11 @@ def distinct_label(name, value, index, count):
         return f"time point {index + 1} of {count}"
     if name == "gradient":
         return f"gradient {index + 1} of {count}"
-    return f"{name} {value or 'none'}{_UNITS.get(name, '') if value else ''}"
+    if not value:
+        return f"without {name}"
+    keys = order_keys(value)
+    number = f"{keys[0][1]:g}" if len(keys) == 1 and keys[0][0] == 0 else value
+    return f"{name} {number}{_UNITS.get(name, '')}"
 
 
 def order_keys(value):

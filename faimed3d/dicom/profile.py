@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.datadict import dictionary_VR
+from .tags import standard_vr
 
 __all__ = ["is_identifying"]
 
@@ -77,8 +77,6 @@ def is_identifying(tag):
     group = tag >> 16
     if tag in _IDENTIFYING or group % 2 or group in _GROUPS or 0x5000 <= group <= 0x60FF:
         return True
-    try:
-        vr = dictionary_VR(tag)
-    except KeyError:
-        return True  # not in the standard, so nothing is known about it
-    return vr in _VRS or (vr == "UI" and tag not in _CLASS_UIDS)
+    vr = standard_vr(tag)
+    # nothing is known about an element that is not in the standard
+    return vr == "UN" or vr in _VRS or (vr == "UI" and tag not in _CLASS_UIDS)

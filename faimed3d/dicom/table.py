@@ -7,12 +7,12 @@ import struct
 
 import pandas as pd
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR
 
 from faimed3d.errors import DamagedFile
 
 from .header import read_header
 from .profile import is_identifying
+from .tags import standard_vr
 
 __all__ = ["header_table"]
 
@@ -88,17 +88,10 @@ def _texts(file):
     for tag, raw in header.values.items():
         if raw is None or tag >> 16 == 2 or tag & 0xFFFF == 0:
             continue
-        text = _text(tag, raw, header.vrs[tag].decode("ascii") or _dictionary_vr(tag), order, encodings)
+        text = _text(tag, raw, header.vrs[tag].decode("ascii") or standard_vr(tag), order, encodings)
         if text is not None:
             texts[tag] = text
     return texts
-
-
-def _dictionary_vr(tag):
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return "UN"
 
 
 def _text(tag, raw, vr, order, encodings):

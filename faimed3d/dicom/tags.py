@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from functools import cache
 
-__all__ = ["PIXELS", "WANTED", "T", "keyword_of", "name_tag"]
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+
+__all__ = ["PIXELS", "WANTED", "T", "name_tag", "standard_vr"]
 
 PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
@@ -36,9 +38,13 @@ for _keyword in _KEYWORDS.split():
 WANTED = frozenset(value for name, value in vars(T).items() if not name.startswith("_"))
 
 
-def keyword_of(tag):
-    """DICOM keyword of a tag, '' for one that is not in the standard."""
-    return keyword_for_tag(tag)
+@cache
+def standard_vr(tag):
+    """VR of a tag in the standard's dictionary, such as ``'DS'`` or ``'US or SS'``; ``'UN'`` for one not in it."""
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
 
 
 def name_tag(tag):
@@ -47,4 +53,4 @@ def name_tag(tag):
     >>> name_tag(0x00280030)
     '(0028,0030) PixelSpacing'
     """
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_of(tag)}".rstrip()
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_for_tag(tag)}".rstrip()

@@ -12,7 +12,7 @@ import zlib
 
 from faimed3d.errors import DamagedFile, TruncatedFile
 
-from .tags import PIXELS, keyword_of, name_tag
+from .tags import PIXELS, name_tag, standard_vr
 
 __all__ = ["HEAD", "Window", "looks_bare", "walk_file"]
 
@@ -150,7 +150,7 @@ def _walk(header, window, position, explicit, wanted):
                 header.vrs[tag] = vr
                 if length > _LONGEST or vr in _BINARY:
                     continue
-            if vr == b"SQ" or (not vr and keyword_of(tag).endswith("Sequence")):
+            if vr == b"SQ" or (not vr and standard_vr(tag) == "SQ"):
                 if length:
                     _keep(header, tag, None)
                 continue
