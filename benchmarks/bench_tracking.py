@@ -1,4 +1,4 @@
-"""What following the geometry costs: one operation on a small TensorDicom3D, on fastai's TensorBase, on a plain tensor."""
+"""What following the geometry costs: one operation on a TensorDicom3D, on fastai's TensorBase, on a plain tensor."""
 
 import statistics
 import time

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def compare(ours, peer, *args, n=7):
 
 def peak_memory(function, prepare, *args):
     """Growth in MB of a fresh process' peak memory while ``function(prepare(*args))`` runs, its result included."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sender, function, prepare, args))
     process.start()
@@ -44,16 +44,18 @@ def peak_memory(function, prepare, *args):
 
 
 def _measure(sender, function, prepare, args):
-    torch.set_num_threads(1)  # the threads of the parent are gone after a fork
+    function(torch.rand(64))  # what is loaded on first use does not count
     argument = prepare(*args)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
     before = _peak()
     result = function(argument)
-    sender.send((_peak() - before) / 1024)
+    sender.send(_peak() - before)
     del result
 
 
 def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def table(rows, header=("case", "ours ms", "peer ms", "ratio peer/ours", "n")):

@@ -25,6 +25,16 @@ from .voxels import convert, named_errors, open_bytes
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
 
+_TECHNICAL = frozenset(
+    (  # of NRRD, MetaImage and npy, whose fields are all text
+        *("type", "dimension", "space", "space dimension", "sizes", "space directions", "space origin", "space units"),
+        *("kinds", "endian", "encoding", "spacings", "axis mins", "axis maxs", "centers", "thicknesses"),
+        *("ObjectType", "NDims", "DimSize", "BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "Offset"),
+        *("CompressedData", "CompressedDataSize", "TransformMatrix", "CenterOfRotation", "AnatomicalOrientation"),
+        *("ElementSpacing", "ElementSize", "ElementType", "ElementNumberOfChannels", "HeaderSize"),
+        *("shape", "fortran_order", "descr"),
+    )
+)
 _SITK_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 
 
@@ -44,8 +54,8 @@ class Header:
         """Read the header from the files, anew at each call: they are data about a patient.
 
         Args:
-            deidentify: leave out identifying tags; of formats other than DICOM every text field. No substitute for a
-                reviewed de-identification.
+            deidentify: leave out identifying tags; of formats other than DICOM keep technical fields alone. No
+                substitute for a reviewed de-identification.
 
         Returns:
             DataFrame: column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for
@@ -60,7 +70,7 @@ class Header:
         path = self.files[0]
         fields = _sitk_fields(path) if self.format == "sitk" else _module(self.format).header_fields(path)
         if deidentify:
-            fields = {name: value for name, value in fields.items() if _is_number(value)}
+            fields = {name: value for name, value in fields.items() if _is_technical(name, value)}
         return pd.DataFrame({"tags": list(fields), path: list(fields.values())}, dtype=object)
 
     def __repr__(self):
@@ -104,6 +114,10 @@ def read(path, series=None, strict=True, dtype=np.float32):
     kind = file_format(path)
     if kind == "dicom":
         return _read_dicom(path, series, strict, dtype)
+    if series is not None:
+        raise ValueError(
+            f"{path}: series chooses a volume of a DICOM folder; this is one {kind} file. Leave series out"
+        )
     if kind == "sitk":
         return _read_sitk(path, dtype)
     module = _module(kind)
@@ -375,11 +389,6 @@ def _check_written(target, path, array, geometry):
         raise OSError(f"{path}: could not be written right; what was read back differs")
 
 
-def _is_number(value):
-    if isinstance(value, (list, int, float)):
-        return True
-    try:
-        [float(word) for word in str(value).replace(",", " ").replace("(", " ").replace(")", " ").split()]
-    except ValueError:
-        return False
-    return True
+def _is_technical(name, value):
+    """Whether a header field is known to hold no text about a patient; numbers in a text field may be an ID."""
+    return isinstance(value, int | float | list) or name in _TECHNICAL

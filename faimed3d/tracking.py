@@ -163,6 +163,10 @@ def _along(x, dim, item):
 
 @_rule("unbind")
 def _unbind(x, result, dim=0):
+    if x.axis(dim) >= x.lead:
+        return None
+    if x.shared:
+        return x.grid
     return [x.at(_along(x, dim, k)) for k, item in enumerate(result)]
 
 

@@ -20,7 +20,9 @@ __all__ = ["Voxels", "check_size", "convert", "is_gzip", "named_errors", "open_b
 
 _BLOCK = 1 << 19  # bytes converted at a time: raw block and result stay in the cache
 _DEFLATE_LIMIT = 1032  # deflate packs at most 1032 bytes into one
-_COUNT_FIRST = 1 << 26  # claims of a gzip file above this that its trailer does not confirm are counted first
+_COUNT_FIRST = (
+    1 << 26
+)  # larger claims, of over 16 times the packed bytes, are counted first if no trailer confirms them
 
 
 class Voxels:
@@ -108,7 +110,12 @@ class _ZlibFile(io.RawIOBase):
     """A zlib (or gzip) stream as MetaImage writes it, read in pieces; reading past its end checks the checksum."""
 
     def __init__(self, file):
-        self._file, self._unpack = file, zlib.decompressobj(47)  # 32 + 15: zlib or gzip header
+        from isal import isal_zlib
+
+        start = file.tell()
+        gzipped = file.read(2) == b"\x1f\x8b"
+        file.seek(start)
+        self._file, self._unpack = file, isal_zlib.decompressobj(31 if gzipped else 15)
 
     def read(self, size=-1):
         pieces, missing = [], size if size >= 0 else math.inf
@@ -142,7 +149,9 @@ def check_size(voxels, strict=True):
             f"{path}: the header describes {_describe(voxels)}, {needed} bytes of voxels; "
             f"{size - start} packed bytes cannot hold them. The header is damaged or the file was cut"
         )
-    if total > _COUNT_FIRST and not (voxels.encoding != "zlib" and _gzip_length(path) == total % 2**32):
+    if total > max(_COUNT_FIRST, 16 * (size - start)) and not (
+        voxels.encoding != "zlib" and _gzip_length(path) == total % 2**32
+    ):
         with named_errors(path), open_bytes(path, voxels.encoding, voxels.offset) as stream:
             there = sum(map(len, iter(lambda: stream.read(_BLOCK), b"")))
         _compare(voxels, there - (total - needed), strict)
@@ -289,6 +298,9 @@ class _Conversion:
         self.copies = self.slope is None and self.stored == self.dtype
         whole64 = stored.kind in "iu" and stored.itemsize == 8  # numpy calls int64 -> float64 safe; it rounds
         self.safe = np.can_cast(stored, self.dtype, "safe") and not (whole64 and self.dtype.kind == "f")
+        self.whole = (
+            stored.kind in "iu" and self.slope is not None and self.slope.is_integer() and self.inter.is_integer()
+        )
         # whole numbers of 16 bits scaled by small whole numbers are exact in float32
         self.exact32 = (
             self.slope is not None
@@ -312,7 +324,7 @@ class _Conversion:
             scaled = values.astype(np.float64)
             scaled *= self.slope
             scaled += self.inter
-            self._checked(scaled, out, False)
+            self._checked(scaled, out, self.whole)
 
     def _checked(self, values, out, whole):
         """Cast ``values`` into ``out``; ``whole`` numbers must come out exactly, others may be rounded in a float."""

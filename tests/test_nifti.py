@@ -70,6 +70,14 @@ class TestVoxels:
         path = save(tmp_path / "b.nii", voxels("int32"), scl_slope=0.3, scl_inter=-1000)
         assert read_nifti(path, dtype=None)[0].dtype == np.float64
 
+    def test_whole_labels_behind_a_scaling_are_not_merged(self, tmp_path):
+        array = voxels("int32")
+        array[0, 0, 0] = 2**24
+        path = save(tmp_path / "a.nii", array, scl_slope=1, scl_inter=1)
+        with pytest.raises(ReadError, match="cannot be held by float32"):
+            read_nifti(path)
+        assert read_nifti(path, dtype=None)[0][0, 0, 0] == 2**24 + 1
+
     def test_whole_offset_is_exact(self, tmp_path):
         path = save(tmp_path / "a.nii", scl_slope=1, scl_inter=-1024)
         np.testing.assert_array_equal(read_nifti(path)[0], voxels().T - 1024.0)
