@@ -42,8 +42,8 @@ def main():
         torch.testing.assert_close(resize_linear(t, new), with_interpolate(t, new), rtol=1e-5, atol=2e-6)
         case = f"{'x'.join(map(str, old))} -> {'x'.join(map(str, new))}"
         labels = torch.randint(0, 9, old, dtype=torch.int64)
-        rows.append((f"linear {case}, grid_sample", *compare(resize_linear, with_grid_sample, t, new, n=15)))
-        rows.append((f"linear {case}, F.interpolate", *compare(resize_linear, with_interpolate, t, new, n=15)))
+        rows.append((f"linear {case}, grid_sample", *compare(resize_linear, with_grid_sample, t, new, n=9)))
+        rows.append((f"linear {case}, F.interpolate", *compare(resize_linear, with_interpolate, t, new, n=9)))
         rows.append((f"nearest {case}, through float", *compare(resize_nearest, nearest_of_floats, labels, new, n=7)))
     table(rows)
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from faimed3d import intensity, io, spatial
 from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
-from faimed3d.grid import Placed, fits
 from faimed3d.metadata import Metadata
 from faimed3d.surface import render_3d
-from faimed3d.tracking import MUTATIONS, follows_first, track
+from faimed3d.tracking import MUTATIONS, Placed, fits, follows_first, track
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
@@ -63,6 +62,8 @@ class TensorDicom3D(TensorBase):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
         with torch._C.DisableTorchFunctionSubclass():
             if len(types) > 1:
                 cls = _result_type(func, types, args)

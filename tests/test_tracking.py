@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from faimed3d import tracking
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.geometry import Geometry
+from faimed3d.tracking import table
 
 BIG = Geometry((4, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 
@@ -568,23 +568,21 @@ def users():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         for case in cases():
-            recorder = Recorder(tracking.RULES)
-            patch.setattr(tracking, "RULES", recorder)
+            recorder = Recorder(table.RULES)
+            patch.setattr(table, "RULES", recorder)
             check(*case)
             for rule in recorder.used:
                 found.setdefault(rule, []).append(case)
     return found
 
 
-RULE_NAMES = {
-    rule: f"{rule.__qualname__} for {func}" for func, rule in tracking.RULES.items() if rule is not tracking._drop
-}
+RULE_NAMES = {rule: f"{rule.__qualname__} for {func}" for func, rule in table.RULES.items() if rule is not table.drop}
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES, ids=[name.split(" at ")[0] for name in RULE_NAMES.values()])
 def test_the_check_fails_when_a_rule_is_removed(rule, users, monkeypatch):
-    without = {func: tracking._drop if r is rule else r for func, r in tracking.RULES.items()}
-    monkeypatch.setattr(tracking, "RULES", without)
+    without = {func: table.drop if r is rule else r for func, r in table.RULES.items()}
+    monkeypatch.setattr(table, "RULES", without)
     for case in users.get(rule, ()):
         try:
             check(*case)
@@ -603,13 +601,13 @@ def test_a_geometry_for_another_shape_is_not_shown():
 
 
 def test_the_table_names_operations_that_exist():
-    assert len(tracking.RULES) > 150
-    assert all(callable(func) for func in tracking.RULES)
+    assert len(table.RULES) > 150
+    assert all(callable(func) for func in table.RULES)
 
 
 @pytest.mark.parametrize("name", ["sort", "gather", "cumsum", "unfold", "matmul", "einsum"])
 def test_operations_outside_the_table_are_found_to_have_no_rule(name):
-    rule = tracking.RULES.get(getattr(torch, name, None)) or tracking._find_rule(
+    rule = table.RULES.get(getattr(torch, name, None)) or table._find_rule(
         getattr(torch.Tensor, name, None) or getattr(torch, name)
     )
-    assert rule is (tracking._same_place if name == "cumsum" else tracking._drop)
+    assert rule is (table.same_place if name == "cumsum" else table.drop)

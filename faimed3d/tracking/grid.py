@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from faimed3d.geometry import Geometry
-from faimed3d.indexing import index_grid
+from faimed3d.tracking.indexing import index_grid
 
 __all__ = ["Placed", "agreed", "compact", "fits"]
 

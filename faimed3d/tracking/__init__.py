@@ -1,0 +1,19 @@
+"""The table: what each torch operation does to the geometry of a volume.
+
+A *grid* (``faimed3d.tracking.grid``) says where a tensor's last three axes (D, H, W) lie: nowhere known, in one
+``Geometry``, or in one per item of a batch.
+
+``track`` looks the operation up in the ``table`` and returns the grid of the result. A rule has the signature of its
+operation, after the input (``Placed``) and the result. **An operation without a rule has no grid**, so forgetting one
+loses geometry and never falsifies it. Operations that compute each voxel from the voxel at the same place (torch tags
+them ``pointwise``) keep the grid; where two operands with different grids meet, the result has none.
+
+Conventions of axes and of the world frame: ``faimed3d.geometry``.
+"""
+
+from faimed3d.tracking import axes, joins, places, sampling, table  # each fills the table
+from faimed3d.tracking.grid import Placed, fits
+from faimed3d.tracking.places import MUTATIONS
+from faimed3d.tracking.table import follows_first, track
+
+__all__ = ["MUTATIONS", "Placed", "axes", "fits", "follows_first", "joins", "places", "sampling", "table", "track"]
