@@ -3,6 +3,7 @@
 import struct
 import tempfile
 from copy import deepcopy
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     MRImageStorage,
     RLELossless,
-    generate_uid,
 )
 from pydicom.valuerep import format_number_as_ds
 
@@ -56,6 +56,12 @@ def stored_values(shape=SHAPE, low=-900, high=2000, dtype=np.int16, seed=0):
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
 
 
+def instance_uid(stored, position):
+    """A UID that is another one for other pixels or another place, and the same in every run."""
+    digest = blake2b(np.ascontiguousarray(stored).tobytes() + np.asarray(position, float).tobytes(), digest_size=12)
+    return f"2.25.{int.from_bytes(digest.digest(), 'big')}"
+
+
 def make_slice(stored, position, orientation=OBLIQUE, spacing=SPACING, syntax=ExplicitVRLittleEndian, **elements):
     """Return a data set of one single-frame image.
 
@@ -76,7 +82,7 @@ def make_slice(stored, position, orientation=OBLIQUE, spacing=SPACING, syntax=Ex
         "SpecificCharacterSet": "ISO_IR 192",
         "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
         "SOPClassUID": CTImageStorage,
-        "SOPInstanceUID": generate_uid(),
+        "SOPInstanceUID": instance_uid(stored, position),
         "StudyDate": "20200229",
         "Modality": "CT",
         "SeriesDescription": "Größe",
@@ -105,7 +111,7 @@ def make_slice(stored, position, orientation=OBLIQUE, spacing=SPACING, syntax=Ex
         if value is not None:
             setattr(dataset, keyword, value)
     dataset.file_meta.MediaStorageSOPClassUID = values["SOPClassUID"] or CTImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = values["SOPInstanceUID"] or generate_uid()
+    dataset.file_meta.MediaStorageSOPInstanceUID = values["SOPInstanceUID"] or "1.2.3.6"
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     raw = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
     if bits == 8 and order == ">":

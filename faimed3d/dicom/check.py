@@ -35,9 +35,9 @@ _EQUAL_TAGS = (
     T.EchoTime,
     T.ConvolutionKernel,
     T.Units,
-    T.DiffusionBValue,
     T.PhotometricInterpretation,
 )
+_EQUAL_INTEGERS = (T.BitsStored, T.HighBit, T.PixelRepresentation)
 _EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
 
 
@@ -60,25 +60,30 @@ def check_mixture(volume):
     for tag in _EQUAL_TAGS:
         values = [header.values.get(tag) or b"" for header in headers]
         if values.count(values[0]) != len(values):
-            texts = [value.strip(b" \0") for value in values]
+            texts = [value.strip(b" \0").decode("latin-1") for value in values]
             if len(set(texts)) > 1 and not (tag == T.EchoTime and _nearly(texts)):
                 # the inversion of one slice against the others cannot be undone without knowing which is right
-                fatal = tag == T.PhotometricInterpretation
-                volume.add(_mixture(volume, name_tag(tag), [t.decode("latin-1") for t in texts]), fatal)
+                volume.add(_mixture(volume, name_tag(tag), texts), fatal=tag == T.PhotometricInterpretation)
+    for tag in _EQUAL_INTEGERS:
+        values = [(header.values.get(tag), header.order) for header in headers]
+        if values.count(values[0]) != len(values):
+            texts = [_integer_text(*value) for value in values]
+            if len(set(texts)) > 1:
+                volume.add(_mixture(volume, name_tag(tag), texts))
     if planes[0].labels:
         for name in _EQUAL_LABELS:
             texts = [plane.labels.get(name, "") for plane in planes]
             if len(set(texts)) > 1:
                 volume.add(_mixture(volume, name, texts))
-    scaled = sum(plane.rescaled for plane in planes)
-    if 0 < scaled < len(planes):
-        rare = scaled * 2 <= len(planes)
+    scaled = Counter(plane.rescaled for plane in planes)
+    if len(scaled) > 1:
+        rare, number = scaled.most_common()[-1]
         name = next(plane.name for plane in planes if plane.rescaled == rare)
+        held = ("neither of them", "the first alone", "the second alone", "both")[rare]
         volume.add(
             MixedSeries(
-                f"{volume.name}: {name_tag(T.RescaleSlope)} and {name_tag(T.RescaleIntercept)} are "
-                f"{'present' if rare else 'absent'} in {name} and not so in {max(scaled, len(planes) - scaled)} other "
-                "slices: their values have different units"
+                f"{volume.name}: of {name_tag(T.RescaleSlope)} and {name_tag(T.RescaleIntercept)} {name} has {held}, "
+                f"unlike {len(planes) - number} other slices: their values have different units"
             ),
             fatal=True,
         )
@@ -92,6 +97,10 @@ def _mixture(volume, what, texts):
         f"{volume.name}: {what} is {rare[:60]!r} in {number} of {len(texts)} slices ({name}) and {usual[:60]!r} in "
         "others. Pass strict=False to read them as one volume."
     )
+
+
+def _integer_text(raw, order):
+    return str(int.from_bytes(raw, "little" if order == "<" else "big")) if raw else ""
 
 
 def _nearly(texts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from bisect import bisect_right
 
 import numpy as np
 import SimpleITK as sitk
@@ -159,10 +160,10 @@ def _by_offsets(file, path, table, pieces, frames):
     if table[1] == 4 * frames:
         starts = [first + offset for offset in struct.unpack(f"<{frames}I", _read(file, *table))]
         groups = [[] for _ in starts]
-        places = {position - 8: k for k, (position, _) in enumerate(pieces)}
+        places = {position - 8 for position, _ in pieces}
         if starts == sorted(set(starts)) and all(start in places for start in starts):
             for position, length in pieces:
-                groups[sum(start <= position - 8 for start in starts) - 1].append((position, length))
+                groups[bisect_right(starts, position - 8) - 1].append((position, length))
             return groups
     elif not table[1]:
         groups = [[]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile
 
-from .tags import name_tag
+from .tags import T, name_tag
 from .walk import HEAD, Window, looks_bare, walk_file
 
 __all__ = ["Header", "is_dicom", "read_header"]
@@ -58,6 +59,12 @@ class Header:
         """Value of ``tag`` as text without padding, '' where it is absent; multi values stay joined by a backslash."""
         value = self.values.get(tag)
         return value.decode("latin-1").strip(" \0") if value else ""
+
+    @property
+    def known_series(self):
+        """(0020,000E) SeriesInstanceUID where it is well formed, else ``''``: then the file may be of any series."""
+        uid = self.text(T.SeriesInstanceUID)
+        return uid if re.fullmatch(r"[0-9.]+", uid) else ""
 
     def number(self, tag):
         """First number of a DS or IS element; None where it is absent or empty.

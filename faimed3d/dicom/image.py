@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, UnsupportedImage
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
 
 from .mosaic import mosaic_planes
 from .multiframe import detector_planes, functional_planes
@@ -34,6 +34,13 @@ def _planes(header):
     frames = 1 if frames is None else int(frames)
     if not 1 <= frames < 1 << 24:
         raise DamagedFile(f"{header.path}: {name_tag(T.NumberOfFrames)} must be at least 1, got {frames}")
+    if frames > 1 and frames * rows * columns // 8 > header.length >= 0:
+        raise TruncatedFile(
+            f"{header.path}: {name_tag(T.NumberOfFrames)} {frames} of {rows} x {columns} pixels cannot lie in the "
+            f"{header.length} bytes of {name_tag(header.pixel_tag)}"
+        )
+    if frames > header.size:
+        raise DamagedFile(f"{header.path}: {name_tag(T.NumberOfFrames)} {frames} in a file of {header.size} bytes")
     if header.text(T.SOPClassUID) in _SEGMENTATION:
         raise UnsupportedImage(
             f"{header.path}: a DICOM segmentation, whose frames belong to segments: convert it to a label volume first "
@@ -68,7 +75,7 @@ def _dose_planes(header, frames, rows, columns):
     if scale is None or scale <= 0:
         raise DamagedFile(f"{header.path}: {name_tag(T.DoseGridScaling)} must be a positive number, got {scale}")
     first = single_plane(header, rows, columns)
-    first.slope, first.intercept, first.rescaled = scale, 0.0, True
+    first.slope, first.intercept, first.rescaled = scale, 0.0, 3
     if frames == 1:
         return [first]
     offsets = header.vector(T.GridFrameOffsetVector, frames)
@@ -95,7 +102,7 @@ def _dose_planes(header, frames, rows, columns):
             first.depth,
             scale,
             0.0,
-            True,
+            3,
         )
         for k, offset in enumerate(offsets)
     ]

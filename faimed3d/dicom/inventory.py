@@ -71,18 +71,20 @@ def dicom_inventory(path, recurse=True, tags=None):
     tags = {tag: _tag_number(tag) for tag in tags or ()}
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder")
+    rows, skipped, damaged = [], {}, []
     if os.path.isdir(path):
-        folders = _folders(path) if recurse else [path]
-        scans = (scan_folder(folder) for folder in _with_progress(folders, path))
+        folders, closed = _folders(path) if recurse else ([path], 0)
+        if closed:
+            skipped["folders without permission to read"] = closed
+        scans = (scan_folder(folder) for folder in _with_progress(folders))
     elif os.path.isfile(path):
         scans = [scan_files([path], os.path.dirname(path))]
     else:
         raise NoImages(f"{path}: neither a file nor a folder")
-    rows, skipped, damaged = [], {}, []
     for scan in scans:
         volumes = volumes_of(scan)
         known = {volume.header.text(T.SeriesInstanceUID) for volume in volumes}
-        stray = [h for h in scan.damaged if h.text(T.SeriesInstanceUID) not in known]
+        stray = [h for h in scan.damaged if h.known_series not in known]
         damaged += [str(header.error) for header in stray]
         for volume in volumes:
             rows.append(_row(volume, path, [h for h in scan.damaged if h not in stray], stray, tags))
@@ -128,8 +130,8 @@ def description_of(header):
 
 
 def _folders(root):
-    """The folder and all below it, each once, though links may lead round in circles."""
-    found, seen, waiting = [], set(), [root]
+    """(the folder and all below it, each once, though links may lead round in circles; how many may not be read)."""
+    found, seen, waiting, closed = [], set(), [root], 0
     while waiting:
         folder = waiting.pop()
         try:
@@ -141,13 +143,14 @@ def _folders(root):
         except PermissionError:
             if folder == root:
                 raise
+            closed += 1
             continue
         found.append(folder)
         waiting += reversed(below)
-    return found
+    return found, closed
 
 
-def _with_progress(folders, root):
+def _with_progress(folders):
     count = sum(len(os.listdir(folder)) for folder in folders)
     return progress_bar(folders, leave=False) if count >= _LONG_WORK and len(folders) > 1 else folders
 
@@ -155,8 +158,8 @@ def _with_progress(folders, root):
 def _row(volume, root, damaged, stray, tags):
     header, plane = volume.header, volume.planes[0]
     uid = header.text(T.SeriesInstanceUID)
-    problems = [h.error for h in damaged if h.text(T.SeriesInstanceUID) == uid]
-    problems += [h.error for h in stray if not h.text(T.SeriesInstanceUID)]
+    problems = [h.error for h in damaged if h.known_series == uid]
+    problems += [h.error for h in stray if not h.known_series]
     problems += volume.problems
     try:
         for each in {id(p.header): p.header for p in volume.planes if not p.error}.values():

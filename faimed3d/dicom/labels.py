@@ -57,10 +57,10 @@ def labels_of(plane):
 
 def distinct_label(name, value, index, count):
     """How a label is shown: times as numbers in their row, for a date belongs to the patient's data."""
+    if name in ("gradient", "acquisition"):
+        return f"{name} {index + 1} of {count}"
     if name in TIMES or name == "instance":
         return f"time point {index + 1} of {count}"
-    if name == "gradient":
-        return f"gradient {index + 1} of {count}"
     if not value:
         return f"without {name}"
     keys = order_keys(value)

@@ -17,6 +17,7 @@ from .tags import T, name_tag
 
 __all__ = ["mosaic_planes"]
 
+_MOST_ACROSS = 64  # tiles in a row: scanners make 16 at most
 _CREATORS = [0x00290010, 0x00290011, 0x00290012]
 _CSA_IMAGE = [0x00291010, 0x00291110, 0x00291210]
 
@@ -44,7 +45,7 @@ def mosaic_planes(header, rows, columns):
             "in which they are stacked is unknown: convert the original files with dcm2niix"
         )
     side = math.ceil(math.sqrt(count))
-    if rows % side or columns % side:
+    if rows % side or columns % side or side > _MOST_ACROSS:
         raise DamagedFile(f"{header.path}: a mosaic of {count} tiles cannot fill {rows} x {columns} pixels evenly")
     tile_rows, tile_columns = rows // side, columns // side
     gap = header.number(T.SpacingBetweenSlices)

@@ -14,7 +14,8 @@ from .tags import T, name_tag
 
 __all__ = ["detector_planes", "functional_planes", "read_dataset"]
 
-# label (see stack.py): macro sequence, element in it. The first macro that has the element gives the value.
+_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+# label (see labels.py): macro sequence, element in it. The first macro that has the element gives the value.
 _FRAME_LABELS = {
     "image type": (
         ("MRImageFrameTypeSequence", "FrameType"),
@@ -36,22 +37,20 @@ _FRAME_LABELS = {
 }
 
 
-def read_dataset(path, tags=None, pixels=False):
+def read_dataset(path, tags=None):
     """Read a file with pydicom, warnings and foreign exceptions kept inside.
 
     Raises:
         DamagedFile: pydicom cannot make sense of the file.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=True)
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             dataset.decode()
-            return dataset
-    except OSError:
-        raise
-    except Exception as error:  # pydicom raises many kinds on damaged input
-        raise DamagedFile(f"{path}: pydicom cannot read the header: {type(error).__name__}: {error}") from error
+        except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
+            raise DamagedFile(f"{path}: pydicom cannot read the header ({type(error).__name__})") from error
+    return dataset
 
 
 def functional_planes(header, frames, rows, columns):
@@ -86,9 +85,17 @@ def _functional_planes(header, frames, rows, columns, dataset):
         groups = (frame, shared[0])
         slope = _number(header, groups, "PixelValueTransformationSequence", "RescaleSlope")
         intercept = _number(header, groups, "PixelValueTransformationSequence", "RescaleIntercept")
+        if header.text(T.SOPClassUID) == _PARAMETRIC_MAP:
+            slope = _number(header, groups, "RealWorldValueMappingSequence", "RealWorldValueSlope")
+            intercept = _number(header, groups, "RealWorldValueMappingSequence", "RealWorldValueIntercept")
+            if slope is None or intercept is None:
+                raise UnsupportedImage(
+                    f"{header.path}: a parametric map whose values have no slope and intercept in (0040,9096) "
+                    "RealWorldValueMappingSequence"
+                )
         if slope == 0:
-            raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} of frame {k + 1} is 0")
-        rescaled = slope is not None or intercept is not None
+            raise DamagedFile(f"{header.path}: the slope of frame {k + 1} is 0, which would erase the image")
+        rescaled = (slope is not None) + 2 * (intercept is not None)
         depth = _number(header, groups, "PixelMeasuresSequence", "SpacingBetweenSlices") or _number(
             header, groups, "PixelMeasuresSequence", "SliceThickness"
         )
@@ -105,7 +112,7 @@ def _functional_planes(header, frames, rows, columns, dataset):
         if rescaled:
             plane.slope = 1.0 if slope is None else slope
             plane.intercept = 0.0 if intercept is None else intercept
-            plane.rescaled = True
+            plane.rescaled = rescaled
         else:
             plane.slope, plane.intercept, plane.rescaled = top_scaling
         plane.labels = _labels(groups)

@@ -27,6 +27,7 @@ __all__ = ["decode_planes", "describe_pixels", "equal_pixels"]
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _THREADED_BYTES = 1 << 22  # below this many bytes of output threads cost more than they save
 _MOST_WORKERS = 8
+_FRAME_ROOM = 1 << 26  # bytes free in memory from which on temporary frames are put there
 _EXACT = 1 << 24  # integers up to here are exact in float32
 
 
@@ -119,7 +120,7 @@ def decode_planes(planes, workers=None):
     out = np.empty((len(planes), planes[0].rows, planes[0].columns), dtype=np.float32)
     jobs = list(zip(formats, files.values(), strict=True))
     compressed = any(form.fragments for form in formats)
-    with tempfile.TemporaryDirectory(prefix="faimed3d-") if compressed else _Nowhere() as folder:
+    with tempfile.TemporaryDirectory(prefix="faimed3d-", dir=_memory_folder()) if compressed else _Nowhere() as folder:
         if workers is None:
             workers = min(_MOST_WORKERS, _processors()) if out.nbytes >= _THREADED_BYTES else 1
         workers = min(workers, len(jobs))
@@ -148,6 +149,17 @@ class _Nowhere:
         return None
 
 
+def _memory_folder():
+    """A folder in memory for temporary files of one frame, where there is one with room; None for the usual place."""
+    folder = "/dev/shm"
+    try:
+        status = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return None
+    roomy = status.f_bavail * status.f_frsize >= _FRAME_ROOM
+    return folder if roomy and os.access(folder, os.W_OK) else None
+
+
 def _processors():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -164,7 +176,7 @@ def _integer_format(header, rows, columns, frames):
             f"{path}: {name_tag(T.BitsStored)} {stored} and {name_tag(T.HighBit)} {high} do not fit into "
             f"{name_tag(T.BitsAllocated)} {allocated}"
         )
-    signed = header.integer(T.PixelRepresentation, 0)
+    signed = header.integer(T.PixelRepresentation)
     if signed not in (0, 1):
         raise DamagedFile(f"{path}: {name_tag(T.PixelRepresentation)} must be 0 or 1, got {signed}")
     dtype = np.dtype(f"{header.order}{'ui'[signed]}{allocated // 8}")

@@ -29,7 +29,7 @@ class Plane:
         spacing: (between rows, between columns) mm.
         depth: mm between planes, else their thickness, for a volume of one plane; None where neither is written.
         slope, intercept: real value = slope * stored + intercept.
-        rescaled: whether the header has slope or intercept.
+        rescaled: which of slope and intercept the header has: 0 none, 1 slope, 2 intercept, 3 both.
         corner: (row, column) of a mosaic tile in its file; None for a whole image.
         labels: what tells a frame of a multi-frame file from others at its position (see stack.py).
         error: the ReadError that makes the plane unusable, or None.
@@ -45,7 +45,7 @@ class Plane:
     depth: float | None = None
     slope: float = 1.0
     intercept: float = 0.0
-    rescaled: bool = False
+    rescaled: int = 0
     corner: tuple | None = None
     labels: dict = field(default_factory=dict)
     error: ReadError | None = None
@@ -95,7 +95,7 @@ def scaling(header):
     slope, intercept = header.number(T.RescaleSlope), header.number(T.RescaleIntercept)
     if slope == 0:
         raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} is 0, which would erase the image")
-    rescaled = slope is not None or intercept is not None
+    rescaled = (slope is not None) + 2 * (intercept is not None)
     return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept), rescaled
 
 

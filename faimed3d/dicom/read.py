@@ -75,7 +75,7 @@ def _choose(path, series):
     elif series is not None:
         chosen = [v for v in volumes if series in (v.header.text(T.SeriesInstanceUID), volume_key(v, path))]
     else:
-        chosen = [v for v in volumes if v.stackable] or volumes
+        chosen = [v for v in volumes if not v.placeless] or volumes
     if not chosen and series is not None and os.path.isdir(path) and scan.folders:
         return _choose_below(path, series)
     if not chosen:
@@ -95,7 +95,7 @@ def _with_damage(volume, scan):
     """Note files that cannot be read and belong, or may belong, to the series of the volume."""
     uid = volume.header.text(T.SeriesInstanceUID)
     for header in scan.damaged:
-        if header.text(T.SeriesInstanceUID) in ("", uid):
+        if header.known_series in ("", uid):
             volume.problems.insert(0, header.error)
             volume.fatal.append(header.error)
     return volume

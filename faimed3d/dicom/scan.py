@@ -65,6 +65,7 @@ _PIXELS_EXPECTED = (
     "130",
     "481.2",
 )
+_COLOURS = ("RGB", "PALETTE COLOR", "ARGB", "CMYK", "HSV")
 _MEDIA_CLASS = 0x00020002
 _SLICE_SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))
 
@@ -183,20 +184,34 @@ def _sort_in(scan, header):
     elif not header.pixel_tag:
         header.error = DamagedFile(f"{header.path}: {name_tag(0x7FE00010)} is absent: an image without pixels")
         scan.damaged.append(header)
-    elif _is_colour(header):
+    else:
+        _sort_by_colour(scan, header)
+
+
+def _sort_by_colour(scan, header):
+    kind = header.text(T.PhotometricInterpretation)
+    colour = kind in _COLOURS or kind.startswith("YBR")
+    try:
+        samples = header.integer(T.SamplesPerPixel, 1)
+        if samples != 1 and not (colour and samples in (3, 4)):
+            raise DamagedFile(
+                f"{header.path}: {name_tag(T.SamplesPerPixel)} is {samples}, though "
+                f"{name_tag(T.PhotometricInterpretation)} is {kind!r}"
+            )
+        if samples == 1 and colour and kind != "PALETTE COLOR":
+            raise DamagedFile(
+                f"{header.path}: {name_tag(T.PhotometricInterpretation)} is {kind!r}, though "
+                f"{name_tag(T.SamplesPerPixel)} is 1"
+            )
+    except DamagedFile as error:
+        header.error = error
+        scan.damaged.append(header)
+        return
+    if colour:
         scan.colour.append(header)
         scan.skipped["colour images"] += 1
     else:
         scan.images.append(header)
-
-
-def _is_colour(header):
-    try:
-        samples = header.integer(T.SamplesPerPixel, 1)
-    except DamagedFile:
-        return False  # refused when its pixels are described
-    kind = header.text(T.PhotometricInterpretation)
-    return samples > 1 or kind in ("RGB", "PALETTE COLOR", "ARGB", "CMYK", "HSV") or kind.startswith("YBR")
 
 
 def _stranger(path, scan):
@@ -204,7 +219,9 @@ def _stranger(path, scan):
     name = os.path.basename(path)
     if name.startswith("._"):
         return None  # what macOS leaves beside files on foreign disks
-    suffix = os.path.splitext(name)[1].lower()
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix == ".gz" and os.path.splitext(stem)[1] in _SLICE_SUFFIXES:
+        return DamagedFile(f"{path}: a slice packed with gzip; unpack it")
     peers = {os.path.splitext(h.path)[1].lower() for h in scan.images}
     if suffix not in _SLICE_SUFFIXES and suffix not in peers and not suffix[1:].isdigit():
         return None

@@ -76,6 +76,19 @@ class Volume:
         """Whether any plane has a place in the patient."""
         return self.planes[0].error is None
 
+    @property
+    def placeless(self):
+        """Whether it is an intact series of images that never had a place in the patient, such as screen captures.
+
+        A slice whose header was damaged may lose its place, too; it then has lost more than that, and is no such image.
+        """
+        return not self.stackable and all(
+            plane.header.known_series
+            and T.ImagePositionPatient not in plane.header.values
+            and T.ImageOrientationPatient not in plane.header.values
+            for plane in self.planes
+        )
+
     def add(self, error, fatal=False):
         """Note a problem."""
         self.problems.append(error)
