@@ -58,7 +58,6 @@ _CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in i
 _BLOCK = 1 << 20  # voxels that one thread takes at a time
 _DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
 _MOST_VALUES = 1 << 17  # widest range of whole numbers that is counted value by value
-_MOST_STEPS = 16  # breaks in one cell, above which a binary search is faster than comparing with them in turn
 _CELLS = 1 << 16  # cells between the first and last break, each looked up in one step
 
 
@@ -480,7 +479,8 @@ def _map_whole(flat, whole, brks, out):
 def _map(flat, brks, out):
     """Write into ``out`` the place of each value of ``flat`` between ``brks``."""
     lines = _lines(flat, brks)
-    if _uses_cpu(flat) and len(flat) > _CELLS and _map_by_cells(flat.numpy(), *lines, out.numpy()):
+    if _uses_cpu(flat) and len(flat) > _CELLS:
+        _map_by_cells(flat.numpy(), *lines, out.numpy())
         return
     breaks, slopes, places = (torch.from_numpy(line).to(flat.device) for line in lines)
     for part in _slices(len(flat), _DEVICE_CHUNK):
@@ -504,9 +504,10 @@ def _lines(flat, brks):
 
 
 def _map_by_cells(flat, breaks, slopes, places, out):
-    """Do the work of :func:`_map` on numpy arrays, faster; False where the breaks are too crowded for it.
+    """Do the work of :func:`_map` on numpy arrays, faster.
 
-    The last break below a value comes from a table of cells, then one comparison for each break that a cell can hold.
+    The last break below a value comes from a table of cells, then a binary search among the breaks that a cell can
+    hold: in most volumes one comparison. All values take each step together, which numpy does in the vector unit.
     A value's cell is one subtraction and one multiplication, both monotone after rounding too, and the breaks' cells
     come from the same two: a later cell holds no value below a break, an earlier one none above. So it is exact.
     """
@@ -514,10 +515,8 @@ def _map_by_cells(flat, breaks, slopes, places, out):
     counts = np.bincount(((breaks - breaks[0]) * scale).astype(np.int32), minlength=_CELLS)
     counts[0] -= 1  # no value lies below the first break, so nothing is to be compared with it
     first_below = counts.cumsum() - counts
-    following = np.append(breaks[1:], np.inf).astype(breaks.dtype)
-    most = counts.max()
-    if most > _MOST_STEPS:
-        return False
+    steps = [1 << bit for bit in reversed(range(int(counts.max()).bit_length()))]
+    padded = np.append(breaks, np.full(2 * len(breaks), np.inf, breaks.dtype))
 
     def work(block):
         length = min(len(flat[block]), _CHUNK)
@@ -530,14 +529,13 @@ def _map_by_cells(flat, breaks, slopes, places, out):
             with np.errstate(invalid="ignore"):  # NaN lands in some cell and comes out as NaN below
                 np.copyto(cells, terms, casting="unsafe")
             np.take(first_below, cells, out=below, mode="clip")
-            for _ in range(most):
-                below += values >= np.take(following, below, out=terms, mode="clip")
+            for step in steps:
+                below += step * (values >= np.take(padded[step:], below, out=terms, mode="clip"))
             values -= np.take(breaks, below, out=terms, mode="clip")
             values *= np.take(slopes, below, out=terms, mode="clip")
             np.add(values, np.take(places, below, out=terms, mode="clip"), out=place, casting="same_kind")
 
     _in_threads(work, len(flat))
-    return True
 
 
 def _fits_float32(flat, brks, slopes):

@@ -6,6 +6,7 @@ first voxel. These are functions of plain tensors: the geometry that goes with i
 
 from __future__ import annotations
 
+from math import prod
 from operator import index
 
 import torch
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 
 __all__ = ["resize_linear", "resize_nearest"]
 
-_SMALL_PLANE = 1 << 13  # voxels; below it a call for each plane costs more than copying the planes to blend
+_LARGE = 1 << 21  # voxels of a result from which on blending planes pays
+_CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
 
 
 def resize_linear(t, size):
@@ -40,7 +42,9 @@ def resize_linear(t, size):
     t = t.reshape(-1, *t.shape[-3:])
     if not len(t):
         return t.new_empty(*leading, *size)
-    if t.is_cpu and depth <= size[0] and not (t.requires_grad and torch.is_grad_enabled()):
+    if depth == size[0]:
+        out = _resize_planes(t, size[1:])
+    elif _stretches(t, size):
         out = _stretch_depth(_resize_planes(t, size[1:]), size[0])
     else:
         out = F.interpolate(t[:, None], size, mode="trilinear", align_corners=True)
@@ -94,30 +98,35 @@ def _nearest(n, m, device):
     return (torch.arange(m, device=device) * (2 * (n - 1)) + m - 1) // (2 * steps)
 
 
+def _stretches(t, size):
+    """Whether to blend finished planes along D; on a small result torch's one call is as fast and depends on less."""
+    records = t.requires_grad and torch.is_grad_enabled()
+    return t.is_cpu and not records and t.shape[1] < size[0] and len(t) * prod(size) >= _LARGE
+
+
 def _resize_planes(t, size):
-    """Resize each (H, W) plane of (N, D, H, W)."""
-    if t.shape[-2:] == size:
-        return t
+    """Resize each (H, W) plane of (N, D, H, W) by bilinear interpolation."""
     # planes go in as the batch: as channels torch copies the whole input to another layout before a strong shrinking
     planes = F.interpolate(t.reshape(-1, 1, *t.shape[-2:]), size, mode="bilinear", align_corners=True)
     return planes.view(*t.shape[:2], *size)
 
 
 def _stretch_depth(t, depth):
-    """Interpolate (N, D, H, W) along D to as many planes or more.
+    """Interpolate (N, D, H, W) along D to more planes.
 
     Where planes are added, a blend of two finished ones is several times cheaper than eight neighbours for each voxel.
     The position is rounded as torch rounds it in its trilinear kernel, so that the results agree to the last digits.
     """
     dtype = torch.promote_types(t.dtype, torch.float32)
-    step = torch.tensor((t.shape[1] - 1) / max(depth - 1, 1), dtype=dtype)
+    step = torch.tensor((t.shape[1] - 1) / (depth - 1), dtype=dtype)
     positions = torch.arange(depth, dtype=dtype) * step
     lower = positions.long().clamp_(max=t.shape[1] - 1)
     upper = (lower + 1).clamp_(max=t.shape[1] - 1)
-    weights = (positions - lower).to(t.dtype)
-    out = t.new_empty(t.shape[0], depth, *t.shape[2:])
-    if out[:, 0].numel() < _SMALL_PLANE:
-        return torch.lerp(t[:, lower], t[:, upper], weights[:, None, None], out=out)
+    weights = positions - lower
+    planes = t.reshape(*t.shape[:2], -1)
+    out = t.new_empty(t.shape[0], depth, planes.shape[2])
+    count = max(1, _CHUNK // len(t))
     for k, (i, j, weight) in enumerate(zip(lower.tolist(), upper.tolist(), weights.tolist(), strict=True)):
-        torch.lerp(t[:, i], t[:, j], weight, out=out[:, k])
-    return out
+        for part in (slice(start, start + count) for start in range(0, planes.shape[2], count)):
+            torch.lerp(planes[:, i, part], planes[:, j, part], weight, out=out[:, k, part])
+    return out.view(t.shape[0], depth, *t.shape[2:])
