@@ -13,7 +13,7 @@ from fastai.torch_core import TensorBase
 from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
-from faimed3d import intensity, io, spatial
+from faimed3d import histogram, io, spatial
 from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.metadata import Metadata
@@ -298,12 +298,12 @@ class TensorDicom3D(TensorBase):
     # Intensity -------------------------------------------------------------------------------------------------------
 
     def freqhist_bins(self, n_bins=100):
-        """Edges of ``n_bins`` bins that hold equally many voxels: see ``faimed3d.intensity.freqhist_bins``."""
-        return intensity.freqhist_bins(self.as_subclass(Tensor), n_bins)
+        """Edges of ``n_bins`` bins that hold equally many voxels: see ``faimed3d.histogram.freqhist_bins``."""
+        return histogram.freqhist_bins(self.as_subclass(Tensor), n_bins)
 
     def hist_scaled(self, brks=None):
-        """Spread the values evenly over 0..1: see ``faimed3d.intensity.hist_scaled``."""
-        return self.with_voxels(intensity.hist_scaled(self.as_subclass(Tensor), brks))
+        """Spread the values evenly over 0..1: see ``faimed3d.histogram.hist_scaled``."""
+        return self.with_voxels(histogram.hist_scaled(self.as_subclass(Tensor), brks))
 
     # Space and display -----------------------------------------------------------------------------------------------
 

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from faimed3d import intensity
+from faimed3d import chunks, histogram
+from faimed3d.histogram import freqhist_bins, hist_scaled
 from faimed3d.intensity import (
     WINDOWS,
     apply_window,
     divide_by_max,
-    freqhist_bins,
-    hist_scaled,
     max_scale,
     mean_scale,
     median_scale,
@@ -89,8 +88,8 @@ LARGE = (9, 90, 100)  # above the size from which the table of cells is used
 def anywhere(request, monkeypatch):
     """Run a test twice: by the ways that are fast on a CPU, and by the torch operations for every device."""
     if request.param == "torch only":
-        monkeypatch.setattr(intensity, "_uses_cpu", lambda t: False)
-        monkeypatch.setattr(intensity, "_DEVICE_CHUNK", 10_000)
+        monkeypatch.setattr(chunks, "uses_cpu", lambda t: False)
+        monkeypatch.setattr(chunks, "DEVICE_CHUNK", 10_000)
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -264,7 +263,7 @@ class TestProperties:
         expected = fastai_scaled(t)
         assert np.abs(hist_scaled(t).numpy() - expected).max() < 1e-6
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(intensity, "_uses_cpu", lambda t: False)
+            patch.setattr(chunks, "uses_cpu", lambda t: False)
             assert np.abs(hist_scaled(t).numpy() - expected).max() < 1e-6
             assert torch.equal(freqhist_bins(t), fastai_bins(t))
 
@@ -275,12 +274,12 @@ class TestProperties:
         brks = freqhist_bins(flat).double().numpy()
         by_cells, by_search = torch.empty(2, len(flat))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(intensity, "_CELLS", 16)
-            patch.setattr(intensity, "_CHUNK", 3)
-            patch.setattr(intensity, "_BLOCK", 7)
-            intensity._map_by_cells(array.ravel(), *intensity._lines(flat, brks), by_cells.numpy())
-            patch.setattr(intensity, "_uses_cpu", lambda t: False)
-            intensity._map(flat, brks, by_search)
+            patch.setattr(histogram, "_CELLS", 16)
+            patch.setattr(chunks, "CHUNK", 3)
+            patch.setattr(histogram, "_BLOCK", 7)
+            histogram._map_by_cells(array.ravel(), *histogram._lines(flat, brks), by_cells.numpy())
+            patch.setattr(chunks, "uses_cpu", lambda t: False)
+            histogram._map(flat, brks, by_search)
         assert torch.equal(by_cells, by_search)
 
     @settings(max_examples=60, deadline=None)

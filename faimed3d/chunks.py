@@ -1,0 +1,53 @@
+"""Voxels as one flat row, taken in chunks that stay in the cache; what intensity and histogram share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["CHUNK", "DEVICE_CHUNK", "extremes", "finite", "flat", "ordered", "slices", "uses_cpu"]
+
+CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in its cache
+DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
+
+
+def flat(t):
+    """Return ``t`` as a plain 1D tensor of a type that can be sorted and counted, without a copy where it can be."""
+    if not isinstance(t, torch.Tensor):
+        raise TypeError(f"expected a tensor, got {type(t).__name__}")
+    if t.is_complex():
+        raise TypeError(f"expected a tensor of real numbers, got {t.dtype}; use .abs(), .angle(), .real or .imag")
+    flat = t.detach().as_subclass(torch.Tensor).reshape(-1)
+    if flat.dtype == torch.bool:
+        return flat.view(torch.uint8)
+    if flat.is_floating_point():
+        return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+    return flat if flat.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64) else flat.long()
+
+
+def uses_cpu(t):
+    """Whether to take the ways that are fast on a CPU; the others run anywhere (a test switches this off)."""
+    return t.is_cpu
+
+
+def slices(length, step):
+    return (slice(start, start + step) for start in range(0, length, step))
+
+
+def finite(flat):
+    """Return the finite voxels of a flat tensor: the tensor itself where all are."""
+    if not flat.is_floating_point() or not flat.numel() or all(map(math.isfinite, extremes(flat))):
+        return flat
+    return flat[flat.isfinite()]
+
+
+def extremes(flat):
+    low, high = torch.stack(flat.aminmax()).tolist()
+    return low, high
+
+
+def ordered(flat):
+    """Sort a flat tensor. numpy's sort of numbers uses the vector unit: 10 to 20 times faster than torch's on a CPU."""
+    return torch.from_numpy(np.sort(flat.numpy())) if uses_cpu(flat) else flat.sort()[0]
