@@ -1,8 +1,12 @@
 """Run the main job of faimed3d on a real brain: read, compare, measure, draw, train.
 
-Everything is written to ``demo_out/``. The data is the brain template that the nilearn package carries (MNI ICBM152,
-1 mm, skull removed), so nothing is downloaded. Exits with an error if a check fails.
+    python examples/demo.py [folder]
+
+Everything is written to the folder, ``demo_out`` by default. The data is the brain template that the nilearn package
+carries (MNI ICBM152, 1 mm, skull removed), so nothing is downloaded. Exits with an error if a check fails.
 """
+
+# ruff: noqa: E402 - what comes before the imports must be set before them
 
 import os
 
@@ -27,7 +31,6 @@ from fastai.callback.progress import ProgressCallback
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import FuncSplitter, get_files
 from fastai.learner import Learner
-from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import DiceMulti
 from fastai.torch_core import set_seed
 from fasttransform import Transform
@@ -37,20 +40,21 @@ from torch import nn
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D, readdcm_3d, show_image_3d
 
-OUT = Path("demo_out")
+OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo_out")
 SLOPE, INTERCEPT = 0.25, -16.0  # of the DICOM files: value = SLOPE * stored + INTERCEPT
 GREY, WHITE = 1, 2
-PATCH = 24  # voxels of 2 mm
-EPOCHS = 12
+PATCH = 16  # voxels of 2 mm
+EPOCHS = 8
 
 
 def main():
     started = time.perf_counter()
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
+    OUT.mkdir(parents=True, exist_ok=True)
+    for name in ("dicom", "patches"):  # of an earlier run
+        shutil.rmtree(OUT / name, ignore_errors=True)
     brain, dicom, nifti, labels = write_data()
     image = read_and_compare(brain, dicom, nifti)
-    mask = measure(labels, nifti)
+    mask = measure(labels)
     draw(image, mask)
     train(image, mask)
     section("Written")
@@ -84,9 +88,11 @@ def packaged(name):
 def write_data():
     section("1. A brain, written as a DICOM series and as NIfTI")
     t1 = packaged("t1_tal_nlin_sym_09a")
-    brain = t1.get_fdata(dtype=np.float32) * np.float32(1000 / 255)  # (x, y, z), each towards Right/Anterior/Superior: "RAS"
+    brain = t1.get_fdata(dtype=np.float32) * np.float32(
+        1000 / 255
+    )  # (x, y, z), each towards Right/Anterior/Superior: "RAS"
     grey, white = (packaged(f"{name}_tal_nlin_sym_09a").get_fdata(dtype=np.float32) / 255 for name in ("gm", "wm"))
-    tissue = np.where(np.maximum(grey, white) < 0.5, 0, np.where(grey >= white, GREY, WHITE)).astype(np.uint8)
+    tissue = np.where(grey + white < 0.5, 0, np.where(grey >= white, GREY, WHITE)).astype(np.uint8)
 
     nifti, labels, dicom = OUT / "brain.nii.gz", OUT / "tissue.nii.gz", OUT / "dicom"
     nib.save(nib.Nifti1Image(brain, t1.affine), nifti)
@@ -129,7 +135,7 @@ def write_dicom_series(volume, affine, folder):
         ds.SliceThickness = f"{spacing[2]:g}"
         ds.PixelSpacing = [f"{spacing[1]:g}", f"{spacing[0]:g}"]  # between rows, between columns
         ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-        ds.ImagePositionPatient = [f"{v:g}" for v in origin + [0, 0, k * spacing[2]]]
+        ds.ImagePositionPatient = [f"{v:g}" for v in (*origin[:2], origin[2] + k * spacing[2])]
         ds.Rows, ds.Columns = pixels.shape
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
@@ -168,7 +174,7 @@ def read_and_compare(brain, dicom, nifti):
     return from_dicom
 
 
-def measure(labels, nifti):
+def measure(labels):
     section("3. Volumes")
     mask = TensorMask3D.create(labels)
     volumes = mask.calc_volume()
@@ -186,18 +192,38 @@ def measure(labels, nifti):
 
 def draw(image, mask):
     section("4. Pictures")
+    image = image.strip()  # without the empty slices, rows and columns around the brain
     mask = mask.resample_like(image)
-    middle = [n // 2 for n in image.shape]
-    for axis, plane in enumerate(("axial", "coronal", "sagittal")):
+    for plane in ("axial", "coronal", "sagittal"):
         ax = show_image_3d(image, axis=plane, nrow=6, max_slices=12, slice_numbers=True, letters=True, figsize=(12, 12))
         save(ax.figure, f"grid_{plane}.png")
         ax = show_image_3d(image, axis=plane, mask=mask, mask_alpha=0.5, nrow=4, max_slices=4, figsize=(12, 12))
         save(ax.figure, f"overlay_{plane}.png")
     save(histograms(image), "histogram.png")
-    surfaces = mask.crop_3d(((0, 0), (0, 0), (0, middle[2])))  # the right half, so that the inside is seen
+    surfaces = mask.crop_3d(((0, 0), (0, 0), (0, mask.shape[2] // 2)))  # the right half, so that the inside is seen
     ax = surfaces.render_3d(alpha=1.0)
     ax.view_init(elev=15, azim=30)
     save(ax.figure, "surface.png")
+    save(overview(image, mask), "overview.png")
+
+
+def overview(image, mask):
+    """The middle of the brain in three planes, classes over it, and their surfaces."""
+    figure = plt.figure(figsize=(12, 3), facecolor="black")
+    half = mask[..., mask.shape[2] // 2 :]
+    side = max(image.shape) + 6
+    image, mask = image.pad_or_crop(side), mask.pad_or_crop(side)
+    for axis in range(3):
+        middle = slice(int(0.47 * side), int(0.47 * side) + 1)
+        cut = tuple(middle if other == axis else slice(None) for other in range(3))
+        ax = figure.add_axes((0.25 * axis, 0, 0.25, 1))
+        image[cut].show(ctx=ax, axis=axis, mask=mask[cut], mask_alpha=0.45, letters=True)
+    ax = figure.add_axes((0.75, 0, 0.25, 1), projection="3d", facecolor="black")
+    half.render_3d(colors=("lightcoral", "limegreen"), alpha=(0.15, 1), ax=ax, legend=False)
+    ax.set_box_aspect([np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim(), ax.get_zlim())], zoom=1.35)
+    ax.view_init(elev=12, azim=-155)
+    ax.set_axis_off()
+    return figure
 
 
 def histograms(image):
@@ -222,23 +248,23 @@ def save(figure, name):
 
 
 class ForModel(Transform):
-    """Image: one channel, mean 0, sd 1 of the whole brain. Mask: whole numbers, as the loss needs them."""
-
-    def __init__(self, mean, sd):
-        self.mean, self.sd = mean, sd
+    """Image: one channel. Mask: whole numbers, as the loss needs them."""
 
     def encodes(self, x: TensorDicom3D):
-        return ((x - self.mean) / self.sd)[None]
+        return x[None]
 
     def encodes(self, x: TensorMask3D):  # noqa: F811 - fastai picks the method by the type
         return x.long()
 
 
 def tiny_net():
-    layers, channels = [], (1, 12, 12, 12)
-    for n_in, n_out in zip(channels[:-1], channels[1:], strict=True):
-        layers += [nn.Conv3d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm3d(n_out), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv3d(channels[-1], 3, 1))
+    return nn.Sequential(
+        nn.Conv3d(1, 8, 3, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv3d(8, 8, 3, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv3d(8, 3, 1),
+    )
 
 
 def write_patches(image, mask):
@@ -253,7 +279,7 @@ def write_patches(image, mask):
                 cut = (slice(d, d + PATCH), slice(h, h + PATCH), slice(w, w + PATCH))
                 if (mask[cut] > 0).float().mean() < 0.05:
                     continue
-                part = "valid" if h == corners[1][0] else "train"  # h grows to the back
+                part = "valid" if h < 2 * PATCH else "train"  # h grows to the back
                 name = f"{part}_{d:02}_{h:02}_{w:02}.nii.gz"
                 image[cut].save(folders["images"] / name)
                 mask[cut].save(folders["masks"] / name)
@@ -263,25 +289,28 @@ def write_patches(image, mask):
 def train(image, mask):
     section("5. A small network learns grey and white matter")
     set_seed(1, reproducible=True)
-    image, mask = image.resample(2), mask.resample_like(image.resample(2))
+    image = image.resample(2).hist_scaled()  # grey and white matter far apart, whatever the scanner
+    mask = mask.resample_like(image)
     folder = write_patches(image, mask)
-    mean, sd = image.mean().item(), image.std().item()
     block = DataBlock(
         blocks=(TransformBlock(TensorDicom3D.create), TransformBlock(TensorMask3D.create)),
         get_items=lambda source: sorted(get_files(source, ".gz")),
         get_y=lambda path: path.parent.parent / "masks" / path.name,
         splitter=FuncSplitter(lambda path: path.name.startswith("valid")),
-        item_tfms=ForModel(mean, sd),
+        item_tfms=ForModel,
     )
     dls = block.dataloaders(folder, bs=4, num_workers=0)
     xb, yb = dls.one_batch()
-    print(f"  {len(dls.train_ds)} patches of {PATCH}^3 voxels of 2 mm to learn, {len(dls.valid_ds)} to validate (front)")
+    print(
+        f"  {len(dls.train_ds)} patches of {PATCH}^3 voxels of 2 mm to learn, {len(dls.valid_ds)} to validate (front)"
+    )
     print(f"  a batch: {type(xb).__name__} {tuple(xb.shape)}, {type(yb).__name__} {tuple(yb.shape)}")
-    learn = Learner(dls, tiny_net(), loss_func=CrossEntropyLossFlat(axis=1), metrics=DiceMulti(axis=1))
+    # not fastai's CrossEntropyLossFlat(axis=1): on volumes it turns the axes of scores and labels differently
+    learn = Learner(dls, tiny_net(), loss_func=nn.CrossEntropyLoss(), metrics=DiceMulti(axis=1))
     learn.remove_cb(ProgressCallback)
     with learn.no_logging():
         before, dice_before = learn.validate()
-        learn.fit_one_cycle(EPOCHS, 1e-2)
+        learn.fit_one_cycle(EPOCHS, 2e-2)
         after, dice = learn.validate()
     print(f"  validation loss {before:.3f} -> {after:.3f}, Dice (mean of 3 classes) {dice_before:.2f} -> {dice:.2f}")
     check("the loss fell by half or more", after < before / 2)
@@ -289,12 +318,16 @@ def train(image, mask):
 
     learn.model.eval()
     with torch.no_grad():
-        scores = learn.model(((image - mean) / sd).as_subclass(torch.Tensor)[None, None])
+        scores = learn.model(image.as_subclass(torch.Tensor)[None, None])
     found = TensorMask3D(scores.argmax(1)[0].to(torch.uint8), image.geometry)
     found.save(OUT / "tissue_predicted.nii.gz")
     for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
-        print(f"  {name}: predicted {found.calc_volume()[key] / 1000:.0f} ml, true {mask.calc_volume()[key] / 1000:.0f}")
-    figure, axes = plt.subplots(2, 1, figsize=(12, 6.4), layout="constrained")
+        print(
+            f"  {name}: predicted {found.calc_volume()[key] / 1000:.0f} ml, true {mask.calc_volume()[key] / 1000:.0f}"
+        )
+    figure, axes = plt.subplots(2, 1, figsize=(12, 5), layout="constrained")
+    image = image.strip()
+    mask, found = mask.resample_like(image), found.resample_like(image)
     for ax, labels, title in ((axes[0], mask, "from the template"), (axes[1], found, "predicted by the network")):
         show_image_3d(image, axis=1, mask=labels, mask_alpha=0.5, nrow=6, max_slices=6, ax=ax, title=title)
     save(figure, "prediction.png")

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from faimed3d.volume import TensorDicom3D
 from faimed3d.geometry import Geometry
+from faimed3d.volume import TensorDicom3D
 
 # an oblique right-handed rotation, by hand: 30 degrees about x after 40 degrees about z
 A, B = np.radians(30), np.radians(40)
