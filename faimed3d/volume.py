@@ -5,6 +5,7 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.metadata import Metadata
 from faimed3d.surface import render_3d
-from faimed3d.tracking import MUTATIONS, Placed, fits, follows_first, track
+from faimed3d.tracking import MUTATIONS, Placed, fits, follows_first, grid_of, note_foreign_write, track, writes
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
@@ -39,7 +40,7 @@ class TensorDicom3D(TensorBase):
     """
 
     # Not in __dict__: fastai copies that between tensors of any shape.
-    __slots__ = ("_grid", "_header", "_tags")
+    __slots__ = ("_grid", "_header", "_tags", "_writes")
 
     interpolation = "linear"
 
@@ -48,11 +49,11 @@ class TensorDicom3D(TensorBase):
             self = x.as_subclass(cls)
         else:
             plain = _plain_tensor(x)
-            self = _wrap(plain, cls)
+            self = torch.as_subclass(plain, cls)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
-                self._grid = Geometry(plain.shape[-3:])
+                self._state_place(Geometry(plain.shape[-3:]))
         if metadata is not None:
-            self._grid = _geometry_from(metadata, self.shape)
+            self._state_place(_geometry_from(metadata, self))
         for name, value in kwargs.items():
             setattr(self, name, value)
         return self
@@ -62,26 +63,30 @@ class TensorDicom3D(TensorBase):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not args and "input" in kwargs:
-            args = (kwargs.pop("input"),)
         with torch._C.DisableTorchFunctionSubclass():
             if len(types) > 1:
-                cls = _result_type(func, types, args)
+                cls = _result_type(func, types, args, kwargs)
                 if cls is None:
                     return NotImplemented
-            source = args[0] if args else None
+            source = args[0] if args else kwargs.get("input")
             shape = source.shape if isinstance(source, Tensor) else None
             result = func(*args, **kwargs)
             if isinstance(result, Tensor):
-                if func in _ALIASES or (result is source and not func.__name__.endswith("_")):
+                if func in _ALIASES or result.layout is not torch.strided:
                     return result
-                return _place(_wrap(result, cls), track(func, args, kwargs, shape, result), source)
+                if isinstance(result, TensorDicom3D):
+                    if "out" in kwargs or func.__name__.endswith("_"):
+                        _rewrite(result, track(func, args, kwargs, shape, result), moved=follows_first(func))
+                    return result
+                return _place(torch.as_subclass(result, cls), track(func, args, kwargs, shape, result), source)
             if result is None:
                 if func in MUTATIONS and isinstance(source, TensorDicom3D):
-                    source._grid = MUTATIONS[func](args)
+                    MUTATIONS[func](args)
+                for target in _listed(kwargs.get("out")):
+                    _rewrite(target, None)
             elif isinstance(result, tuple | list) and type(result) is not torch.Size:
                 grids = track(func, args, kwargs, shape, result)
-                return _place_each(result, grids, cls, source)
+                return _place_each(result, grids, cls, source, "out" in kwargs)
         return result
 
     def __getattr__(self, name):
@@ -90,16 +95,23 @@ class TensorDicom3D(TensorBase):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def set_meta(self, x, as_copy=False):
-        """Take over the attributes of ``x`` as fastai does, and its geometry only if it is one for this shape."""
+        """Take over the attributes of ``x``, as fastai's ``retain_type`` does after a transform.
+
+        A plain tensor that a transform returns is taken to lie where ``x`` lies if it has the same shape. A tensor that
+        has been placed already, or has lost its place, is left alone.
+        """
         self.__dict__.update(getattr(x, "__dict__", {}))
         if isinstance(x, TensorDicom3D):
-            self._grid = x._grid if fits(x._grid, self.shape) else None
+            if not _is_placed(self):
+                self._grid = grid_of(x) if fits(grid_of(x), self.shape) else None
+                self._writes = writes(self)
             self._header, self._tags = x._header, x._tags
 
     def as_subclass(self, typ):
         """Cast to ``typ``; only a type of this module keeps the geometry."""
         result = torch.as_subclass(self, typ)
         if issubclass(typ, TensorDicom3D):
+            result._grid, result._writes = self._grid, self._writes
             result.set_meta(self)
         elif typ is not Tensor:
             result.__dict__.update(self.__dict__)
@@ -117,12 +129,20 @@ class TensorDicom3D(TensorBase):
         """Tensor of ones; on the same grid if it has the same shape."""
         return Tensor.new_ones(self, *args, **kwargs)
 
+    def set_(self, *args, **kwargs):
+        """Take over other memory, which lies nowhere that is known."""
+        result = Tensor.set_(self, *args, **kwargs)
+        self._grid = None
+        return result
+
     def __deepcopy__(self, memo):
         if id(self) in memo:
             return memo[id(self)]
         if not self.is_leaf:
             raise RuntimeError("only leaf tensors can be deep-copied; use t.detach() first")
         result = self.detach().clone().requires_grad_(self.requires_grad)
+        if self.grad is not None:
+            result.grad = copy.deepcopy(self.grad, memo)
         memo[id(self)] = result
         return result
 
@@ -131,7 +151,7 @@ class TensorDicom3D(TensorBase):
         plain = self.as_subclass(Tensor).detach()
         if plain.numel() * plain.element_size() < plain.untyped_storage().nbytes():
             plain = plain.clone()
-        return _rebuild, (type(self), plain, _pack(self._grid), self.requires_grad, dict(self.__dict__), self._tags)
+        return _rebuild, (type(self), plain, _pack(grid_of(self)), self.requires_grad, dict(self.__dict__), self._tags)
 
     def __repr__(self):
         if self.ndim < 3:
@@ -139,17 +159,16 @@ class TensorDicom3D(TensorBase):
         text = f"{type(self).__name__} {'x'.join(map(str, self.shape))} {self.dtype}"
         if self.device.type != "cpu":
             text += f" on {self.device}"
-        grid = self._grid
         if self.geometry is not None:
             return f"{text}, spacing {self.geometry.spacing_text}"
-        return f"{text}, {'no geometry' if grid is None else 'one geometry per item'}"
+        return f"{text}, {'no geometry' if grid_of(self) is None else 'one geometry per item'}"
 
     # Geometry --------------------------------------------------------------------------------------------------------
 
     @property
     def geometry(self):
         """The ``Geometry`` of the last three axes; None if unknown, or if the items of a batch differ."""
-        grid = self._grid
+        grid = grid_of(self)
         if isinstance(grid, np.ndarray):
             first = grid.flat[0]
             grid = first if first is not None and all(entry == first for entry in grid.flat) else None
@@ -161,7 +180,7 @@ class TensorDicom3D(TensorBase):
         if geometry is not None:
             return geometry
         shape = "x".join(map(str, self.shape))
-        if isinstance(self._grid, np.ndarray):
+        if isinstance(grid_of(self), np.ndarray):
             raise ValueError(f"{what} needs one geometry, but the items of this {shape} batch differ: take one, t[0]")
         raise ValueError(
             f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any "
@@ -203,7 +222,13 @@ class TensorDicom3D(TensorBase):
             raise ValueError(
                 f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(self.shape)}"
             )
-        self._grid = (self.geometry or Geometry(self.shape[-3:])).replace(**changes)
+        if isinstance(grid_of(self), np.ndarray) and self.geometry is None:
+            raise ValueError("the items of this batch lie at different places: set those of each item before stacking")
+        self._state_place((self.geometry or Geometry(self.shape[-3:])).replace(**changes))
+
+    def _state_place(self, grid):
+        """Say where this tensor lies, whatever was written into its memory before."""
+        self._grid, self._writes = grid, writes(self)
 
     def get_metadata(self, tag):
         """Value of ``spacing``, ``origin``, ``direction``, ``table``, or a header tag such as ``'0008|0060'``."""
@@ -235,13 +260,13 @@ class TensorDicom3D(TensorBase):
             voxels: plain tensor with the same leading axes.
             change: ``Geometry -> Geometry | None``, applied to every geometry of this tensor; None keeps them.
         """
-        result = _wrap(voxels, type(self))
+        result = torch.as_subclass(voxels, type(self))
         result.__dict__.update(self.__dict__)
         result._header, result._tags = self._header, self._tags
-        grid = self._grid
+        grid = grid_of(self)
         if grid is not None and change is not None:
             grid = Placed(grid, self.shape).each(change)
-        result._grid = grid if fits(grid, voxels.shape) else None
+        result._state_place(grid if fits(grid, voxels.shape) else None)
         return result
 
     # Files -----------------------------------------------------------------------------------------------------------
@@ -361,32 +386,53 @@ class TensorMask3D(TensorDicom3D):
 # How tensors are made ------------------------------------------------------------------------------------------------
 
 
-def _wrap(tensor, cls):
-    """The voxels of ``tensor`` as type ``cls``, without geometry or attributes; a tensor of that type stays itself."""
-    return tensor if isinstance(tensor, cls) and cls is not Tensor else torch.as_subclass(tensor, cls)
-
-
 def _place(tensor, grid, source):
     """Give the result of an operation its grid and, where there is one source, the attributes and header of that."""
     tensor._grid = grid if fits(grid, tensor.shape) else None
     if isinstance(source, TensorDicom3D) and source is not tensor:
         if source.__dict__:
             tensor.__dict__.update(source.__dict__)
-        tensor._header, tensor._tags = source._header, source._tags
+        tensor._header, tensor._tags, tensor._writes = source._header, source._tags, source._writes
     return tensor
 
 
-def _place_each(results, grids, cls, source):
+def _place_each(results, grids, cls, source, rewritten):
     if not isinstance(grids, list):
         grids = [grids] * len(results)
-    placed = (
-        _place(_wrap(result, cls), grid, source) if isinstance(result, Tensor) else result
-        for result, grid in zip(results, grids, strict=True)
-    )
+    placed = []
+    for result, grid in zip(results, grids, strict=True):
+        if isinstance(result, TensorDicom3D):  # given as an argument: as it was, or written into
+            if rewritten:
+                _rewrite(result, grid)
+        elif isinstance(result, Tensor):
+            result = _place(torch.as_subclass(result, cls), grid, source)
+        placed.append(result)
     return type(results)(placed)
 
 
-def _result_type(func, types, args):
+def _rewrite(tensor, grid, moved=False):
+    """Set the grid of a tensor that an operation has changed; ``moved``: its axes changed, nothing was written."""
+    if not isinstance(tensor, TensorDicom3D):
+        return
+    if not moved and grid_of(tensor) is not None and not (grid is tensor._grid or grid == tensor.geometry):
+        note_foreign_write(tensor)
+    tensor._grid, tensor._writes = grid if fits(grid, tensor.shape) else None, writes(tensor)
+
+
+def _is_placed(tensor):
+    """Whether a grid, or the lack of one, has been stated for the tensor since it was made."""
+    try:
+        _grid_slot(tensor)
+    except AttributeError:
+        return False
+    return True
+
+
+def _listed(value):
+    return value if isinstance(value, tuple | list) else (value,)
+
+
+def _result_type(func, types, args, kwargs):
     """The type of what an operation on several types gives, or None to leave it to the other type.
 
     Fastai's other tensors count as plain ones. What moves the voxels of one tensor gives the type of that one. An image
@@ -397,7 +443,8 @@ def _result_type(func, types, args):
         return None
     if follows_first(func) and args and type(args[0]) in ours:
         return type(args[0])
-    flat = [operand for arg in args for operand in (arg if isinstance(arg, tuple | list) else (arg,))]
+    given = [*args, *(value for name, value in kwargs.items() if name != "out")]
+    flat = [operand for value in given for operand in _listed(value)]
     deciding = {type(operand) for operand in flat if type(operand) in ours and operand.dtype != torch.bool}
     images = [t for t in deciding or ours if not issubclass(t, TensorMask3D)]
     return max(images or deciding or ours, key=lambda t: len(t.__mro__))
@@ -413,7 +460,8 @@ def _plain_tensor(x):
     return as_tensor(x)
 
 
-def _geometry_from(metadata, shape):
+def _geometry_from(metadata, tensor):
+    shape = tensor.shape
     if isinstance(metadata, Geometry):
         if not fits(metadata, shape):
             raise ValueError(f"the geometry is for {metadata.shape} voxels (D, H, W), the tensor has {tuple(shape)}")
@@ -421,17 +469,22 @@ def _geometry_from(metadata, shape):
     known = {key: metadata[key] for key in ("spacing", "origin", "direction") if key in metadata}
     if len(shape) < 3:
         raise ValueError(f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(shape)}")
-    return Geometry(tuple(shape[-3:]), **known)
+    return (tensor.geometry or Geometry(tuple(shape[-3:]))).replace(**known)
 
 
 def _lossless(volume, dtype):
     """``dtype``, unless it is a float type that cannot hold the whole numbers of ``volume``."""
+    if volume.is_complex() and not dtype.is_complex:
+        raise ValueError("complex values do not fit a real type; take .real, .imag, .abs() or .angle() first")
     wide = (torch.int32, torch.int64, torch.uint32, torch.uint64)
-    if dtype == torch.float32 and volume.dtype in wide and volume.numel() and volume.abs().max() > 2**24:
-        raise ValueError(
-            f"{volume.dtype} values up to {int(volume.abs().max())} do not fit float32, which would merge some of "
-            "them; pass dtype=None to keep the type"
-        )
+    if dtype == torch.float32 and volume.dtype in wide and volume.numel():
+        values = volume.detach().cpu().as_subclass(Tensor).numpy()
+        largest = max(int(values.max()), -int(values.min()))
+        if largest > 2**24:
+            raise ValueError(
+                f"{volume.dtype} values up to {largest} do not fit float32, which would merge some of them; "
+                "pass dtype=None to keep the type"
+            )
     return dtype
 
 
@@ -441,16 +494,28 @@ def _pack(grid):
 
 def _rebuild(cls, plain, grid, requires_grad, attributes, tags):
     """Undo ``__reduce_ex__``."""
-    self = _wrap(plain, cls)
+    self = torch.as_subclass(plain, cls)
     if isinstance(grid, tuple):
         shape, entries = grid
         grid = np.empty(len(entries), dtype=object)
         grid[:] = entries
         grid = grid.reshape(shape)
-    self._grid, self._tags = grid, tags
+    self._state_place(grid)
+    self._tags = tags
     self.__dict__.update(attributes)
     return self.requires_grad_(requires_grad)
 
+
+_grid_slot = TensorDicom3D._grid.__get__
+
+
+def _write_part(name):
+    """The property ``t.real`` or ``t.imag``; torch does not report that it is set."""
+    part = getattr(Tensor, name)
+    return property(part.__get__, lambda t, value: part.__get__(t).copy_(value))
+
+
+TensorDicom3D.real, TensorDicom3D.imag = _write_part("real"), _write_part("imag")
 
 # What torch.load(weights_only=True), its default, may build
 torch.serialization.add_safe_globals([TensorDicom3D, TensorMask3D, Geometry, _rebuild])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from torch import Tensor
 
 from faimed3d.tracking.grid import Placed
-from faimed3d.tracking.table import RULES, rule
+from faimed3d.tracking.table import RULES, listed, rule
 
 __all__ = []
 
@@ -44,7 +46,15 @@ def _unbind(x, result, dim=0):
     return [x.at(_along(x, dim, k)) for k, item in enumerate(result)]
 
 
-@rule("split chunk split_with_sizes tensor_split")
+@rule("tensor_split")
+def _tensor_split(x, result, indices_or_sections, dim=0):
+    if getattr(indices_or_sections, "ndim", 0) == 0 and not isinstance(indices_or_sections, tuple | list):
+        return _split(x, result, dim=dim)
+    cuts = [None, *(int(cut) for cut in indices_or_sections), None]
+    return [x.at(_along(x, dim, slice(start, stop))) for start, stop in pairwise(cuts)]
+
+
+@rule("split chunk split_with_sizes")
 def _split(x, result, *args, dim=None, **kwargs):
     dim = dim if dim is not None else args[1] if len(args) > 1 else 0
     grids, start = [], 0
@@ -66,7 +76,7 @@ def _reordered(x, order):
 
 def _flat(values):
     """Dimensions given one by one or as one sequence."""
-    return tuple(values[0]) if len(values) == 1 and not isinstance(values[0], int) else values
+    return listed(values[0]) if len(values) == 1 else values
 
 
 @rule("permute")
@@ -84,8 +94,7 @@ def _transpose(x, result, *dims, **kwargs):
 
 @rule("movedim moveaxis")
 def _movedim(x, result, source, destination):
-    source, destination = (([dims] if isinstance(dims, int) else dims) for dims in (source, destination))
-    source, destination = [x.axis(dim) for dim in source], [x.axis(dim) for dim in destination]
+    source, destination = ([x.axis(dim) for dim in listed(dims)] for dims in (source, destination))
     order = [dim for dim in range(len(x.shape)) if dim not in source]
     for to, dim in sorted(zip(destination, source, strict=True)):
         order.insert(to, dim)
@@ -132,9 +141,9 @@ def _rot90(x, result, k=1, dims=(0, 1)):
 
 @rule("roll")
 def _roll(x, result, shifts, dims=None):
-    if dims is None or dims == ():
-        return None
-    dims, shifts = (([value] if isinstance(value, int) else list(value)) for value in (dims, shifts))
+    dims, shifts = listed(() if dims is None else dims), listed(shifts)
+    if not dims:
+        return None  # rolled as one long row
     total = [0] * len(x.shape)
     for dim, shift in zip(dims, shifts, strict=True):
         total[x.axis(dim)] += shift

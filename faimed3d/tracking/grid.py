@@ -13,7 +13,7 @@ import numpy as np
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.indexing import index_grid
 
-__all__ = ["Placed", "agreed", "compact", "fits"]
+__all__ = ["Placed", "agreed", "compact", "fits", "grid_of", "has_place", "note_foreign_write", "writes"]
 
 
 class Placed:
@@ -71,6 +71,34 @@ class Placed:
         return np.broadcast_to(array, self.shape[: self.lead])
 
 
+def has_place(value):
+    """Whether ``value`` is a tensor of the kind that has a grid, known or not."""
+    return hasattr(value, "_grid")
+
+
+def grid_of(tensor):
+    """The grid of a tensor; None where it has none, or where voxels of another place were written into its memory.
+
+    Such a write goes through any tensor that shares the memory (a slice, an item of a batch, ``.data``), so it is
+    counted on the storage; a tensor holds the count that it had when its place was last stated.
+    """
+    grid = getattr(tensor, "_grid", None)
+    if grid is None or writes(tensor) > (tensor._writes or 0):
+        return None
+    return grid
+
+
+def writes(tensor):
+    """How often voxels of another place were written into the memory of a tensor."""
+    return getattr(tensor.untyped_storage(), "_foreign_writes", 0)
+
+
+def note_foreign_write(tensor):
+    """Take the place from a tensor into which voxels of another place were written, and from all that share it."""
+    tensor._grid = None
+    tensor.untyped_storage()._foreign_writes = writes(tensor) + 1
+
+
 def compact(array):
     """One Geometry or None where all entries are the same, else the array."""
     if not isinstance(array, np.ndarray):
@@ -109,6 +137,6 @@ def agreed(one, other, lead):
         return result.reshape((1,) * (lead - result.ndim) + result.shape)
 
     def merge(a, b):
-        return a if b is None or (a is not None and a.agrees(b)) else b if a is None else None
+        return a if a is not None and b is not None and a.agrees(b) else None
 
     return compact(np.asarray(np.frompyfunc(merge, 2, 1)(array(one), array(other)), dtype=object))

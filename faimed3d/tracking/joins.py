@@ -8,16 +8,16 @@ import numpy as np
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
-from faimed3d.tracking.grid import Placed, compact
+from faimed3d.tracking.grid import Placed, compact, grid_of
 from faimed3d.tracking.places import pointwise
-from faimed3d.tracking.table import rule
+from faimed3d.tracking.table import listed, rule
 
 __all__ = []
 
 
 def _tensors(args, kwargs, key="tensors"):
     tensors = list(args[0] if args else kwargs[key])
-    return [Placed(getattr(tensor, "_grid", None), tuple(tensor.shape)) for tensor in tensors]
+    return [Placed(grid_of(tensor), tuple(tensor.shape)) for tensor in tensors]
 
 
 @rule("stack", whole_call=True)
@@ -77,19 +77,32 @@ def _reduction(x, result, dim=None, keepdim=False, *args, **kwargs):
     dims = kwargs.get("axis", dim)
     if dims is None or isinstance(dims, bool):
         return None
-    dims = [x.axis(axis) for axis in ([dims] if isinstance(dims, int) else dims)]
+    dims = [x.axis(axis) for axis in listed(dims)]
     if not dims or max(dims) >= x.lead:
         return None
     keepdim = kwargs.get("keepdims", keepdim)
 
     def collapse(array):
         for axis in sorted(dims, reverse=True):
-            rows = np.moveaxis(array, axis, 0)
-            same = np.frompyfunc(lambda a, b: a if a is not None and b is not None and a.agrees(b) else None, 2, 1)
-            array = np.asarray(reduce(same, rows), dtype=object)
+            array = _common(array, axis)
         return np.expand_dims(array, tuple(dims)) if keepdim else array
 
     return x.leading(collapse)
+
+
+def _common(array, axis):
+    """The geometry that all entries along an axis share, or None."""
+    same = np.frompyfunc(lambda a, b: a if a is not None and b is not None and a.agrees(b) else None, 2, 1)
+    return np.asarray(reduce(same, np.moveaxis(array, axis, 0)), dtype=object)
+
+
+@rule("softmax log_softmax softmin cumsum cumprod logcumsumexp cummax cummin")
+def _running(x, result, dim=None, *args, **kwargs):
+    """Each voxel is computed from those along an axis; where that runs over items, they must lie at one place."""
+    axis = x.axis(dim)
+    if axis >= x.lead:
+        return x.grid
+    return x.leading(lambda array: np.repeat(np.expand_dims(_common(array, axis), axis), x.shape[axis], axis))
 
 
 @rule("max min", whole_call=True)
@@ -97,5 +110,5 @@ def _extreme(args, kwargs, result):
     """``max`` and ``min`` are a reduction, or elementwise with a second tensor."""
     if any(isinstance(operand, Tensor) for operand in (*args[1:], kwargs.get("other"))):
         return pointwise(args, kwargs, result)
-    grid = getattr(args[0], "_grid", None)
+    grid = grid_of(args[0])
     return None if grid is None else _reduction(Placed(grid, args[0].shape), result, *args[1:], **kwargs)

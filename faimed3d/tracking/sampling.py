@@ -6,18 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.tracking.table import rule
+from faimed3d.tracking.table import listed, rule
 
 __all__ = []
 
 
 @rule("pad", home=(F,))
 def _pad(x, result, pad, mode="constant", value=None):
-    before = [0] * len(x.shape)
-    for k, width in enumerate(pad[::2]):
-        before[-1 - k] = width
-    changed = [n != m for n, m in zip(result.shape, x.shape, strict=True)]
-    if not x.shared and any(changed[: x.lead]):
+    before, after = [0] * len(x.shape), [0] * len(x.shape)
+    for k, (low, high) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        before[-1 - k], after[-1 - k] = low, high
+    if not x.shared and any((*before[: x.lead], *after[: x.lead])):
         return None
     size, offset = result.shape[-3:], [-width for width in before[x.lead :]]
     return x.each(lambda geometry: geometry.regrid(size, offset=offset))
@@ -38,7 +37,8 @@ def _interpolate(
     old, new = x.shape[-3:], result.shape[-3:]
     factors = [None] * 3
     if scale_factor is not None and not recompute_scale_factor:
-        factors[-axes:] = [scale_factor] * axes if isinstance(scale_factor, int | float) else list(scale_factor)
+        given = listed(scale_factor)
+        factors[-axes:] = given if len(given) == axes else given * axes
     scale, offset = [], []
     for axis in range(3):
         touched = axis >= 3 - axes
@@ -54,7 +54,8 @@ def _interpolated(old, new, factor, mode, align_corners):
     """(scale, offset) of one axis: output voxel i is taken from input position ``scale * i + offset``.
 
     As in PyTorch's UpSample.h: with ``align_corners`` the first and last voxels coincide, else the outer edges do.
-    The old ``nearest`` takes voxel ``floor(i * scale)``, which is an even grid only for whole ratios.
+    ``nearest`` takes voxel ``floor(i * scale)``, ``nearest-exact`` ``floor((i + 0.5) * scale)``: even grids only for
+    whole ratios, where shrinking picks voxels and enlarging cuts each voxel into equal parts.
     """
     scale = 1 / factor if factor else old / new
     if mode in ("linear", "bilinear", "trilinear", "bicubic"):
@@ -63,11 +64,9 @@ def _interpolated(old, new, factor, mode, align_corners):
                 return 1, 0
             return (old - 1) / (new - 1), 0
         return scale, (scale - 1) / 2
-    if mode == "nearest-exact":
-        return scale, (scale - 1) / 2
-    if mode == "nearest":
+    if mode in ("nearest", "nearest-exact"):
         if float(scale).is_integer():
-            return scale, 0
+            return scale, 0 if mode == "nearest" else scale // 2
         return (scale, (scale - 1) / 2) if abs(1 / scale - round(1 / scale)) < 1e-9 else None
     if mode == "area":
         return (old // new, (old // new - 1) / 2) if old % new == 0 else None
@@ -78,7 +77,7 @@ def _windows(x, result, axes, kernel_size, stride=None, padding=0, dilation=1):
     """Pooling windows over the last ``axes`` axes: the result lies at their centres."""
     new = (result if isinstance(result, Tensor) else result[0]).shape[-3:]
     kernel, stride, padding, dilation = (
-        [value] * axes if isinstance(value, int) else list(value) * (axes if len(value) == 1 else 1)
+        list(listed(value)) * (axes if len(listed(value)) == 1 else 1)
         for value in (kernel_size, kernel_size if stride in (None, [], ()) else stride, padding, dilation)
     )
     scale, offset = [1] * (3 - axes), [0] * (3 - axes)
@@ -91,7 +90,7 @@ def _windows(x, result, axes, kernel_size, stride=None, padding=0, dilation=1):
 def _adaptive(x, result, output_size, return_indices=False):
     """Adaptive pooling is on an even grid only where it divides the input into equal windows."""
     old, new = x.shape[-3:], (result if isinstance(result, Tensor) else result[0]).shape[-3:]
-    if any(n % m for n, m in zip(old, new, strict=True)):
+    if 0 in new or any(n % m for n, m in zip(old, new, strict=True)):
         return None
     scale = [n // m for n, m in zip(old, new, strict=True)]
     return x.each(lambda geometry: geometry.regrid(new, scale, [(step - 1) / 2 for step in scale]))

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.tracking.grid import Placed
+from faimed3d.tracking.grid import Placed, grid_of
 
-__all__ = ["RULES", "drop", "follows_first", "rule", "same_place", "track"]
+__all__ = ["RULES", "drop", "follows_first", "listed", "rule", "same_place", "track"]
 
 RULES = {}
 _WHOLE_CALL = set()
@@ -33,6 +33,11 @@ def rule(names, home=(torch, Tensor, F), whole_call=False):
     return register
 
 
+def listed(value):
+    """A tuple of one number or several, as torch takes its dimensions and sizes."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
 def drop(*args, **kwargs):
     """No grid: what the operation does to places is not known or has no grid."""
 
@@ -46,19 +51,27 @@ def track(func, args, kwargs, shape, result):
 
     Args:
         func: the torch operation, as ``__torch_function__`` gets it.
-        args, kwargs: its arguments; ``input`` given by name is the first of ``args``.
+        args, kwargs: its arguments.
         shape: the shape of the first argument before the operation (in-place ones change it), or None.
         result: what it returned.
     """
     found = RULES.get(func) or _find_rule(func)
     if found is drop:
         return None
-    if found in _WHOLE_CALL:
-        return found(args, kwargs, result)
-    grid = getattr(args[0], "_grid", None) if args else None
-    if grid is None or found is same_place:
-        return grid
-    return found(Placed(grid, shape), result, *args[1:], **kwargs)
+    if not args and "input" in kwargs:
+        args = (kwargs["input"],)
+        kwargs = {name: value for name, value in kwargs.items() if name != "input"}
+    if "out" in kwargs:
+        kwargs = {name: value for name, value in kwargs.items() if name != "out"}
+    try:
+        if found in _WHOLE_CALL:
+            return found(args, kwargs, result)
+        grid = grid_of(args[0]) if args else None
+        if grid is None or found is same_place:
+            return grid
+        return found(Placed(grid, shape), result, *args[1:], **kwargs)
+    except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError):
+        return None  # torch understood the arguments and the rule did not: better no geometry than no result
 
 
 def follows_first(func):
