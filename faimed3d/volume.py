@@ -5,12 +5,10 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.torch_core import TensorBase
 from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
@@ -19,15 +17,14 @@ from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.metadata import Metadata
 from faimed3d.surface import render_3d
-from faimed3d.tracking import MUTATIONS, Placed, fits, follows_first, grid_of, note_foreign_write, track, writes
+from faimed3d.tracking import TrackedTensor, fits, grid_of
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
 _NUMPY = {torch.float32: np.float32}  # what is converted while reading; other types are cast afterwards
-_ALIASES = frozenset({Tensor.grad.__get__, Tensor._grad.__get__, Tensor._base.__get__})  # tensors held by a tensor
 
 
-class TensorDicom3D(TensorBase):
+class TensorDicom3D(TrackedTensor):
     """A volume (..., D, H, W) that knows where it lies in the patient.
 
     Every torch operation keeps the geometry exact or drops it (``t.geometry is None``); see ``faimed3d.tracking``.
@@ -39,10 +36,8 @@ class TensorDicom3D(TensorBase):
         kwargs: further attributes to set, as fastai's TensorBase does.
     """
 
-    # Not in __dict__: fastai copies that between tensors of any shape.
-    __slots__ = ("_grid", "_header", "_tags", "_writes")
-
-    interpolation = "linear"
+    __slots__ = _carried = ("_header", "_tags")
+    _pickled = ("_tags",)  # not where the header is: file names may tell a patient's
 
     def __new__(cls, x, metadata=None, **kwargs):
         if isinstance(x, TensorDicom3D):
@@ -58,101 +53,6 @@ class TensorDicom3D(TensorBase):
             setattr(self, name, value)
         return self
 
-    # Torch -----------------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        with torch._C.DisableTorchFunctionSubclass():
-            if len(types) > 1:
-                cls = _result_type(func, types, args, kwargs)
-                if cls is None:
-                    return NotImplemented
-            source = args[0] if args else kwargs.get("input")
-            shape = source.shape if isinstance(source, Tensor) else None
-            result = func(*args, **kwargs)
-            if isinstance(result, Tensor):
-                if func in _ALIASES or result.layout is not torch.strided:
-                    return result
-                if isinstance(result, TensorDicom3D):
-                    if "out" in kwargs or func.__name__.endswith("_"):
-                        _rewrite(result, track(func, args, kwargs, shape, result), moved=follows_first(func))
-                    return result
-                return _place(torch.as_subclass(result, cls), track(func, args, kwargs, shape, result), source)
-            if result is None:
-                if func in MUTATIONS and isinstance(source, TensorDicom3D):
-                    MUTATIONS[func](args)
-                for target in _listed(kwargs.get("out")):
-                    _rewrite(target, None)
-            elif isinstance(result, tuple | list) and type(result) is not torch.Size:
-                grids = track(func, args, kwargs, shape, result)
-                return _place_each(result, grids, cls, source, "out" in kwargs)
-        return result
-
-    def __getattr__(self, name):
-        if name in TensorDicom3D.__slots__:  # not set yet
-            return None
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def set_meta(self, x, as_copy=False):
-        """Take over the attributes of ``x``, as fastai's ``retain_type`` does after a transform.
-
-        A plain tensor that a transform returns is taken to lie where ``x`` lies if it has the same shape. A tensor that
-        has been placed already, or has lost its place, is left alone.
-        """
-        self.__dict__.update(getattr(x, "__dict__", {}))
-        if isinstance(x, TensorDicom3D):
-            if not _is_placed(self):
-                self._grid = grid_of(x) if fits(grid_of(x), self.shape) else None
-                self._writes = writes(self)
-            self._header, self._tags = x._header, x._tags
-
-    def as_subclass(self, typ):
-        """Cast to ``typ``; only a type of this module keeps the geometry."""
-        result = torch.as_subclass(self, typ)
-        if issubclass(typ, TensorDicom3D):
-            result._grid, result._writes = self._grid, self._writes
-            result.set_meta(self)
-        elif typ is not Tensor:
-            result.__dict__.update(self.__dict__)
-        return result
-
-    def clone(self, *, memory_format=torch.preserve_format):
-        """Copy of the voxels, at the same place."""
-        return Tensor.clone(self, memory_format=memory_format)
-
-    def new_empty(self, *args, **kwargs):
-        """Tensor of uninitialised values; on the same grid if it has the same shape."""
-        return Tensor.new_empty(self, *args, **kwargs)
-
-    def new_ones(self, *args, **kwargs):
-        """Tensor of ones; on the same grid if it has the same shape."""
-        return Tensor.new_ones(self, *args, **kwargs)
-
-    def set_(self, *args, **kwargs):
-        """Take over other memory, which lies nowhere that is known."""
-        result = Tensor.set_(self, *args, **kwargs)
-        self._grid = None
-        return result
-
-    def __deepcopy__(self, memo):
-        if id(self) in memo:
-            return memo[id(self)]
-        if not self.is_leaf:
-            raise RuntimeError("only leaf tensors can be deep-copied; use t.detach() first")
-        result = self.detach().clone().requires_grad_(self.requires_grad)
-        if self.grad is not None:
-            result.grad = copy.deepcopy(self.grad, memo)
-        memo[id(self)] = result
-        return result
-
-    def __reduce_ex__(self, protocol):
-        """Pickle the voxels (of a view not the storage behind it) and the geometry; header and file names stay here."""
-        plain = self.as_subclass(Tensor).detach()
-        if plain.numel() * plain.element_size() < plain.untyped_storage().nbytes():
-            plain = plain.clone()
-        return _rebuild, (type(self), plain, _pack(grid_of(self)), self.requires_grad, dict(self.__dict__), self._tags)
-
     def __repr__(self):
         if self.ndim < 3:
             return super().__repr__()
@@ -164,15 +64,6 @@ class TensorDicom3D(TensorBase):
         return f"{text}, {'no geometry' if grid_of(self) is None else 'one geometry per item'}"
 
     # Geometry --------------------------------------------------------------------------------------------------------
-
-    @property
-    def geometry(self):
-        """The ``Geometry`` of the last three axes; None if unknown, or if the items of a batch differ."""
-        grid = grid_of(self)
-        if isinstance(grid, np.ndarray):
-            first = grid.flat[0]
-            grid = first if first is not None and all(entry == first for entry in grid.flat) else None
-        return grid if fits(grid, self.shape) else None
 
     def require_geometry(self, what):
         """Return the geometry, or raise a ValueError that says why ``what`` cannot be done and what to do."""
@@ -226,10 +117,6 @@ class TensorDicom3D(TensorBase):
             raise ValueError("the items of this batch lie at different places: set those of each item before stacking")
         self._state_place((self.geometry or Geometry(self.shape[-3:])).replace(**changes))
 
-    def _state_place(self, grid):
-        """Say where this tensor lies, whatever was written into its memory before."""
-        self._grid, self._writes = grid, writes(self)
-
     def get_metadata(self, tag):
         """Value of ``spacing``, ``origin``, ``direction``, ``table``, or a header tag such as ``'0008|0060'``."""
         return self.metadata[tag]
@@ -252,22 +139,6 @@ class TensorDicom3D(TensorBase):
     def print_metadata(self, full=False):
         """Print the geometry; with ``full=True`` the header too: patient data included, where the files hold it."""
         print(self.metadata_to_json() if full else repr(self.geometry))
-
-    def with_voxels(self, voxels, change=None):
-        """Wrap other voxels like this tensor.
-
-        Args:
-            voxels: plain tensor with the same leading axes.
-            change: ``Geometry -> Geometry | None``, applied to every geometry of this tensor; None keeps them.
-        """
-        result = torch.as_subclass(voxels, type(self))
-        result.__dict__.update(self.__dict__)
-        result._header, result._tags = self._header, self._tags
-        grid = grid_of(self)
-        if grid is not None and change is not None:
-            grid = Placed(grid, self.shape).each(change)
-        result._state_place(grid if fits(grid, voxels.shape) else None)
-        return result
 
     # Files -----------------------------------------------------------------------------------------------------------
 
@@ -386,70 +257,6 @@ class TensorMask3D(TensorDicom3D):
 # How tensors are made ------------------------------------------------------------------------------------------------
 
 
-def _place(tensor, grid, source):
-    """Give the result of an operation its grid and, where there is one source, the attributes and header of that."""
-    tensor._grid = grid if fits(grid, tensor.shape) else None
-    if isinstance(source, TensorDicom3D) and source is not tensor:
-        if source.__dict__:
-            tensor.__dict__.update(source.__dict__)
-        tensor._header, tensor._tags, tensor._writes = source._header, source._tags, source._writes
-    return tensor
-
-
-def _place_each(results, grids, cls, source, rewritten):
-    if not isinstance(grids, list):
-        grids = [grids] * len(results)
-    placed = []
-    for result, grid in zip(results, grids, strict=True):
-        if isinstance(result, TensorDicom3D):  # given as an argument: as it was, or written into
-            if rewritten:
-                _rewrite(result, grid)
-        elif isinstance(result, Tensor):
-            result = _place(torch.as_subclass(result, cls), grid, source)
-        placed.append(result)
-    return type(results)(placed)
-
-
-def _rewrite(tensor, grid, moved=False):
-    """Set the grid of a tensor that an operation has changed; ``moved``: its axes changed, nothing was written."""
-    if not isinstance(tensor, TensorDicom3D):
-        return
-    if not moved and grid_of(tensor) is not None and not (grid is tensor._grid or grid == tensor.geometry):
-        note_foreign_write(tensor)
-    tensor._grid, tensor._writes = grid if fits(grid, tensor.shape) else None, writes(tensor)
-
-
-def _is_placed(tensor):
-    """Whether a grid, or the lack of one, has been stated for the tensor since it was made."""
-    try:
-        _grid_slot(tensor)
-    except AttributeError:
-        return False
-    return True
-
-
-def _listed(value):
-    return value if isinstance(value, tuple | list) else (value,)
-
-
-def _result_type(func, types, args, kwargs):
-    """The type of what an operation on several types gives, or None to leave it to the other type.
-
-    Fastai's other tensors count as plain ones. What moves the voxels of one tensor gives the type of that one. An image
-    and a mask give an image; comparisons (bool) decide nothing.
-    """
-    ours = [t for t in types if issubclass(t, TensorDicom3D)]
-    if any(t is not Tensor and not issubclass(t, TensorBase) for t in types):
-        return None
-    if follows_first(func) and args and type(args[0]) in ours:
-        return type(args[0])
-    given = [*args, *(value for name, value in kwargs.items() if name != "out")]
-    flat = [operand for value in given for operand in _listed(value)]
-    deciding = {type(operand) for operand in flat if type(operand) in ours and operand.dtype != torch.bool}
-    images = [t for t in deciding or ours if not issubclass(t, TensorMask3D)]
-    return max(images or deciding or ours, key=lambda t: len(t.__mro__))
-
-
 def _plain_tensor(x):
     if isinstance(x, Tensor):
         return x.as_subclass(Tensor)
@@ -488,34 +295,5 @@ def _lossless(volume, dtype):
     return dtype
 
 
-def _pack(grid):
-    return (grid.shape, list(grid.flat)) if isinstance(grid, np.ndarray) else grid
-
-
-def _rebuild(cls, plain, grid, requires_grad, attributes, tags):
-    """Undo ``__reduce_ex__``."""
-    self = torch.as_subclass(plain, cls)
-    if isinstance(grid, tuple):
-        shape, entries = grid
-        grid = np.empty(len(entries), dtype=object)
-        grid[:] = entries
-        grid = grid.reshape(shape)
-    self._state_place(grid)
-    self._tags = tags
-    self.__dict__.update(attributes)
-    return self.requires_grad_(requires_grad)
-
-
-_grid_slot = TensorDicom3D._grid.__get__
-
-
-def _write_part(name):
-    """The property ``t.real`` or ``t.imag``; torch does not report that it is set."""
-    part = getattr(Tensor, name)
-    return property(part.__get__, lambda t, value: part.__get__(t).copy_(value))
-
-
-TensorDicom3D.real, TensorDicom3D.imag = _write_part("real"), _write_part("imag")
-
 # What torch.load(weights_only=True), its default, may build
-torch.serialization.add_safe_globals([TensorDicom3D, TensorMask3D, Geometry, _rebuild])
+torch.serialization.add_safe_globals([TensorDicom3D, TensorMask3D])

@@ -12,22 +12,7 @@ Conventions of axes and of the world frame: ``faimed3d.geometry``.
 """
 
 from faimed3d.tracking import axes, joins, places, sampling, table  # each fills the table
-from faimed3d.tracking.grid import Placed, fits, grid_of, note_foreign_write, writes
-from faimed3d.tracking.places import MUTATIONS
-from faimed3d.tracking.table import follows_first, track
+from faimed3d.tracking.grid import fits, grid_of
+from faimed3d.tracking.tensor import TrackedTensor
 
-__all__ = [
-    "MUTATIONS",
-    "Placed",
-    "axes",
-    "fits",
-    "follows_first",
-    "grid_of",
-    "joins",
-    "note_foreign_write",
-    "places",
-    "sampling",
-    "table",
-    "track",
-    "writes",
-]
+__all__ = ["TrackedTensor", "axes", "fits", "grid_of", "joins", "places", "sampling", "table"]
