@@ -7,6 +7,7 @@ so that labels are never blended.
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import numpy as np
@@ -20,6 +21,8 @@ from faimed3d.resize import resize_linear, resize_nearest
 __all__ = ["crop_3d", "pad_or_crop", "reorient", "resample", "resample_like", "resize_3d_tensor", "strip"]
 
 _AXES = "DHW"
+_MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
+_FEW_OPERATIONS = (torch.uint16, torch.uint32, torch.uint64)  # torch stores these and computes little with them
 
 
 def crop_3d(t, margins, perc_margins=False):
@@ -46,7 +49,7 @@ def crop_3d(t, margins, perc_margins=False):
                     f"margins of axis {name} must be fractions in [0, 1) with perc_margins=True, got {pair}"
                 )
             pair = tuple(int(margin * n) for margin in pair)
-        if any(isinstance(margin, float) and not margin.is_integer() for margin in pair):
+        if any(margin != int(margin) for margin in pair):
             raise ValueError(
                 f"margins of axis {name} must be whole voxels, got {pair}; fractions need perc_margins=True"
             )
@@ -60,15 +63,13 @@ def crop_3d(t, margins, perc_margins=False):
 
 
 def _margin_pairs(margins):
-    if isinstance(margins, numbers.Real):
+    if _is_number(margins):
         return ((margins, margins),) * 3
-    margins = tuple(margins)
-    if len(margins) == 6 and all(isinstance(margin, numbers.Real) for margin in margins):
-        return tuple(zip(margins[::2], margins[1::2], strict=True))
-    if len(margins) == 3:
-        pairs = tuple((m, m) if isinstance(m, numbers.Real) else tuple(m) for m in margins)
-        if all(len(pair) in (1, 2) for pair in pairs):
-            return tuple(pair * 2 if len(pair) == 1 else pair for pair in pairs)
+    rows = [margin if isinstance(margin, tuple | list) else (margin,) for margin in _sequence(margins)]
+    if len(rows) == 6 and all(len(row) == 1 for row in rows):
+        rows = [(*rows[k], *rows[k + 1]) for k in (0, 2, 4)]
+    if len(rows) == 3 and all(len(row) in (1, 2) and all(map(_is_number, row)) for row in rows):
+        return tuple(tuple(row) * (3 - len(row)) for row in rows)
     raise ValueError(f"margins must be one number, three numbers, three pairs or six numbers, got {margins!r}")
 
 
@@ -103,7 +104,7 @@ def resize_3d_tensor(t, new_shape):
         t: tensor (..., D, H, W). Images of an integer type become float32.
         new_shape: voxels (D, H, W).
     """
-    if not (isinstance(new_shape, tuple | list | torch.Size) and len(new_shape) == 3):
+    if _is_number(new_shape):
         raise ValueError(f"new_shape must be three sizes (D, H, W), got {new_shape!r}")
     old, new = _spatial_size(t), _sizes(new_shape)
     plain = t.as_subclass(Tensor)
@@ -127,7 +128,7 @@ def strip(t):
     Raises:
         ValueError: all voxels are zero.
     """
-    filled = (t.as_subclass(Tensor) != 0).reshape(-1, *_spatial_size(t)).any(0)
+    filled = (t.as_subclass(Tensor) != 0).reshape(t.shape[:-3].numel(), *_spatial_size(t)).any(0)
     slices = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -165,10 +166,13 @@ def resample(t, spacing, value=None):
         value: fills what lies outside the old volume; see :func:`resample_like`.
     """
     geometry = _geometry(t, "resample")
-    spacing = (spacing,) * 3 if isinstance(spacing, numbers.Real) else tuple(spacing)
-    target = geometry.replace(spacing=spacing)  # checks the numbers
+    target = geometry.replace(spacing=(spacing,) * 3 if _is_number(spacing) else spacing)  # checks the numbers
     ratio = [new / old for new, old in zip(reversed(target.spacing), reversed(geometry.spacing), strict=True)]
     shape = [max(1, round(n / r)) for n, r in zip(geometry.shape, ratio, strict=True)]
+    if math.prod(shape) > _MOST_VOXELS:
+        raise ValueError(
+            f"spacing {target.spacing_text} would make {'x'.join(map(str, shape))} voxels of {tuple(t.shape)}"
+        )
     offset = [((n - 1) - (m - 1) * r) / 2 for n, m, r in zip(geometry.shape, shape, ratio, strict=True)]
     return _resampled(t, geometry, geometry.regrid(shape, ratio, offset), value)
 
@@ -189,13 +193,15 @@ def resample_like(t, other, value=None):
 
 
 def _resampled(t, source, target, value):
-    if source.agrees(target):
-        return t.with_voxels(t.as_subclass(Tensor).clone(), lambda geometry: target)
     plain = t.as_subclass(Tensor)
+    kept = plain.dtype
     if not _is_mask(t) and not plain.is_floating_point():
-        plain = plain.float()
+        kept = torch.float32
+    if source.agrees(target):
+        return t.with_voxels(plain.to(kept, copy=True), lambda geometry: target)
+    plain = plain.to(torch.int64 if kept in _FEW_OPERATIONS else kept)
     fill = _fill_value(t, value)
-    rows = plain.reshape(-1, *source.shape)
+    rows = plain.reshape(plain.shape[:-3].numel(), *source.shape)
     # index of a target voxel (d, h, w) in the source: matrix @ index + offset
     corner = source.world_to_index(target.index_to_world(np.eye(4, 3, k=-1)))
     offset, matrix = corner[0], (corner[1:] - corner[0]).T
@@ -204,7 +210,7 @@ def _resampled(t, source, target, value):
         result = _along_axes(rows, np.diag(matrix), offset, target.shape, _is_mask(t), fill)
     else:
         result = _across_axes(rows, matrix, offset, target.shape, _is_mask(t), fill)
-    return t.with_voxels(result.reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
+    return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
 
 
 def _along_axes(rows, scale, offset, size, nearest, fill):
@@ -252,7 +258,7 @@ def _clamped(places, n):
 
 
 def _nearest(places):
-    return (places + (0.5 - 1e-9)).floor().long()
+    return (places + (0.5 + 1e-9)).floor().long()  # halves go up, as in resize_nearest
 
 
 def _sample_nearest(row, places):
@@ -283,7 +289,16 @@ def _is_mask(t):
 def _fill_value(t, value):
     if value is not None:
         return value
-    return 0 if _is_mask(t) else t.as_subclass(Tensor).min().item()
+    plain = t.as_subclass(Tensor)
+    if _is_mask(t) or not plain.numel():
+        return 0
+    if plain.dtype in _FEW_OPERATIONS:
+        return plain.to(torch.int64).min().item()
+    smallest = plain.min().item()
+    if smallest == smallest:
+        return smallest
+    known = plain[~plain.isnan()]
+    return known.min().item() if known.numel() else smallest
 
 
 def _spatial_size(t):
@@ -293,10 +308,21 @@ def _spatial_size(t):
 
 
 def _sizes(size):
-    sizes = (size,) * 3 if isinstance(size, numbers.Integral) else tuple(size)
-    if len(sizes) != 3 or not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
+    sizes = (size,) * 3 if _is_number(size) else _sequence(size)
+    if len(sizes) != 3 or not all(_is_number(n) and n == int(n) and n > 0 for n in sizes):
         raise ValueError(f"size must be three positive whole numbers (D, H, W), got {size!r}")
     return tuple(int(n) for n in sizes)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+
+
+def _sequence(value):
+    """``value`` as a tuple; anything but a tuple, list or array gives an empty one."""
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, tuple | list) else ()
 
 
 def _geometry(t, what):

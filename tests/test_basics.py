@@ -171,6 +171,14 @@ class TestCreate:
         assert TensorMask3D.create(torch.zeros(2, 3, 4, dtype=torch.int64), dtype=None).dtype == torch.int64
         assert TensorMask3D.create(np.zeros((2, 3, 4), np.int16), dtype=torch.int64).dtype == torch.int64
 
+    def test_complex_values_and_unsigned_types(self):
+        with pytest.raises(ValueError, match="complex values"):
+            TensorDicom3D.create(np.ones((2, 3, 4), "complex64"))
+        assert TensorDicom3D.create(np.full((2, 3, 4), 7, "uint32")).unique().tolist() == [7]
+
+    def test_metadata_given_with_a_volume_changes_only_what_it_names(self):
+        assert TensorDicom3D(volume(), {"spacing": (2, 2, 2)}).geometry == LOPSIDED.replace(spacing=(2, 2, 2))
+
     def test_labels_that_float_would_merge_are_refused(self):
         labels = torch.full((2, 3, 4), 2**24 + 1)
         with pytest.raises(ValueError, match=r"16777217 do not fit float32.*dtype=None"):

@@ -81,6 +81,11 @@ class TestCrop:
             (1.0, True, r"fractions in \[0, 1\)"),
             (-0.1, True, r"fractions in \[0, 1\)"),
             (0.5, True, "leave nothing"),
+            (np.float32(0.9), False, "whole voxels"),
+            ("abc", False, "one number, three numbers, three pairs or six numbers"),
+            (None, False, "one number, three numbers, three pairs or six numbers"),
+            (True, False, "one number, three numbers, three pairs or six numbers"),
+            ((("a", "b"), 0, 0), True, "one number, three numbers, three pairs or six numbers"),
         ],
     )
     def test_bad_margins_are_refused(self, margins, percent, text):
@@ -109,7 +114,7 @@ class TestPadOrCrop:
         assert pad_or_crop(image() - 1000, 12)[0, 0, 0] == (image() - 1000).min()
         assert pad_or_crop(mask() + 1, 12)[0, 0, 0] == 0
 
-    @pytest.mark.parametrize("size", [(1, 2), (0, 1, 1), (1.5, 2, 2), -3])
+    @pytest.mark.parametrize("size", [(1, 2), (0, 1, 1), (1.5, 2, 2), -3, None, "abc", (True, 2, 2)])
     def test_bad_sizes_are_refused(self, size):
         with pytest.raises(ValueError, match="three positive whole numbers"):
             pad_or_crop(image(), size)
@@ -173,6 +178,8 @@ class TestStrip:
     def test_an_empty_mask_is_refused(self):
         with pytest.raises(ValueError, match="all voxels are zero"):
             strip(TensorMask3D(torch.zeros(2, 3, 4)))
+        with pytest.raises(ValueError, match="all voxels are zero"):
+            strip(torch.zeros(0, 2, 3, 4))
 
     def test_channels_are_stripped_alike(self):
         t = torch.zeros(2, 3, 4, 5)
@@ -279,6 +286,35 @@ class TestResample:
     def test_bad_spacings_are_refused(self, spacing):
         with pytest.raises(ValueError, match="spacing must be"):
             image().resample(spacing)
+
+    def test_a_spacing_that_no_memory_holds_is_refused(self):
+        with pytest.raises(ValueError, match=r"would make .* voxels"):
+            image().resample(1e-6)
+        with pytest.raises(TypeError, match="spacing must be 3 numbers"):
+            image().resample("fine")
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.bool, torch.float16])
+    def test_masks_of_any_type_keep_it(self, dtype):
+        t = (mask() > 7).to(dtype)
+        for result in (t.resample(0.8), t.resample_like(LOPSIDED), t.pad_or_crop(9), t.resample_like(t)):
+            assert result.dtype == dtype
+            assert set(result.float().unique().tolist()) <= {0, 1}
+
+    def test_whole_number_images_become_float_even_on_their_own_grid(self):
+        t = TensorDicom3D(torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4), LOPSIDED)
+        assert t.resample_like(t).dtype == t.resample(0.9).dtype == torch.float32
+
+    def test_one_missing_value_does_not_fill_the_outside(self):
+        t = image()
+        t[0, 0, 0] = torch.nan
+        assert t.pad_or_crop(12)[-1, -1, -1] == image().min()
+
+    def test_halves_go_to_the_higher_voxel_as_in_simpleitk(self):
+        t = TensorMask3D(torch.tensor([1.0, 2, 3]).reshape(1, 1, 3))
+        target = Geometry((1, 1, 2), origin=(0.5, 0, 0))
+        reference = TensorDicom3D(torch.zeros(1, 1, 2), target).as_sitk()
+        expected = sitk.Resample(t.as_sitk(), reference, sitk.Transform(), sitk.sitkNearestNeighbor)
+        assert t.resample_like(target).flatten().tolist() == sitk.GetArrayFromImage(expected).ravel().tolist() == [2, 3]
 
 
 class TestWithoutGeometry:
