@@ -1,0 +1,223 @@
+"""What every random transform shares: one draw per item, the same for image and mask, and who is left alone.
+
+**Item or batch?** The first image of the tuple decides: five axes (B, C, D, H, W) are a batch, three or four an item
+(D, H, W) or (C, D, H, W). Without an image the first mask decides: four axes (B, D, H, W) or more are a batch. This
+rule lives in :func:`count_items` alone.
+
+**Randomness** is torch's: fastai seeds it for each worker of a loader, so workers draw different numbers, and
+``torch.manual_seed`` repeats a run. Numbers are drawn on the CPU, one set per item, before the first tensor of the
+tuple is touched.
+
+Per-axis arguments of augmentations are in the order of the tensor's axes, (D, H, W); ``spacing`` stays (x, y, z).
+"""
+
+from __future__ import annotations
+
+import numbers
+
+import torch
+from fastai.vision.augment import RandTransform
+from torch import Tensor
+
+from faimed3d.augment.warp import spatial_frame, warp_3d
+from faimed3d.geometry import Geometry
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+__all__ = [
+    "IntensityTransform3D",
+    "RandomTransform3D",
+    "SpatialTransform3D",
+    "count_items",
+    "find_volumes",
+    "per_axis",
+    "uniform",
+]
+
+
+class RandomTransform3D(RandTransform):
+    """A fastai ``RandTransform`` over volumes; a subclass says what to ``draw`` and how to ``apply`` it.
+
+    It acts on the training set only (``split_idx = 0``). Called directly it needs ``split_idx=0``, as in fastai.
+
+    Args:
+        p: probability with which each item of a batch is changed, drawn for each item on its own.
+    """
+
+    split_idx = 0
+
+    def __init__(self, p=1.0, **kwargs):
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must be a probability in 0..1, got {p!r}")
+        super().__init__(p=p, **kwargs)
+        self._forget()
+
+    @property
+    def item_p(self):
+        """Probability with which an item is changed at all."""
+        return self.p
+
+    def draw(self, places):
+        """Return the random parameters of ``len(places)`` items, as a dict for :meth:`apply`.
+
+        Args:
+            places: the ``Geometry`` of each item (1 mm voxels where an item has none).
+        """
+        return {}
+
+    def apply(self, x, **drawn):
+        """Return what becomes of ``x``, a plain tensor (N, C, D, H, W) of as many items as were drawn for."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply(self, x, **drawn)")
+
+    def before_call(self, b, split_idx):
+        """Draw for all items of ``b``."""
+        self.do = False
+        if self.split_idx is not None and split_idx != self.split_idx:
+            return
+        volumes = list(find_volumes(b))
+        if not volumes:
+            return
+        self._items = count_items(volumes)
+        count = self._items or 1
+        chosen = torch.ones(count, dtype=torch.bool) if self.item_p == 1 else torch.rand(count) < self.item_p
+        if chosen.any():
+            self.do = True
+            self._chosen = chosen.nonzero().flatten()
+            places = _places(volumes, self._items)
+            self._drawn = self.draw([places[i] for i in self._chosen.tolist()])
+
+    def __call__(self, b, split_idx=None, **kwargs):
+        try:
+            return super().__call__(b, split_idx=split_idx, **kwargs)
+        finally:
+            self._forget()
+
+    def encodes(self, x):
+        """Change a volume; anything else passes."""
+        if not isinstance(x, TensorDicom3D) or x.ndim < 3:
+            return x
+        rows = _rows(x, self._items)
+        if len(self._chosen) == len(rows):
+            result = self._run(x, rows)
+        else:
+            chosen = self._chosen.to(rows.device)
+            changed = self._run(x, rows[chosen])
+            result = rows.to(changed.dtype, copy=True)
+            result[chosen] = changed
+        return x.with_voxels(result.reshape(x.shape))
+
+    def _run(self, x, rows):
+        return self.apply(rows, **self._drawn)
+
+    def _forget(self):
+        """Drop what was drawn: a transform that is saved with a learner holds its settings, nothing of a patient."""
+        self._items, self._chosen, self._drawn = None, None, None
+
+
+class IntensityTransform3D(RandomTransform3D):
+    """Base of everything that changes intensities: it leaves every ``TensorMask3D`` alone. Inherit from it.
+
+    ``TensorMask3D`` is a ``TensorDicom3D``, so that a plain fastai ``Transform`` with ``encodes(self, x:
+    TensorDicom3D)`` changes labels too. Here it does not, whether a subclass defines ``apply`` or ``encodes``.
+
+    >>> class Invert(IntensityTransform3D):
+    ...     def apply(self, x):
+    ...         return -x
+    >>> image, mask = TensorDicom3D(torch.ones(2, 3, 4)), TensorMask3D(torch.ones(2, 3, 4))
+    >>> image, mask = Invert()((image, mask), split_idx=0)
+    >>> image.max().item(), mask.max().item()
+    (-1.0, 1.0)
+    """
+
+    def encodes(self, x: TensorMask3D):
+        """Return the mask as it is."""
+        return x
+
+    def _run(self, x, rows):
+        return self.apply(rows if rows.is_floating_point() else rows.float(), **self._drawn)
+
+
+class SpatialTransform3D(RandomTransform3D):
+    """Base of the random spatial transforms: a subclass defines ``draw_warp(places) -> Warp``.
+
+    Args:
+        p: probability with which each item is changed.
+        fill: what lies outside the volume: a number, ``'edge'`` or ``'reflect'``; for masks a number is not used.
+            Default: the smallest value of an image (air in CT), 0 for masks.
+    """
+
+    def __init__(self, p=1.0, fill=None, **kwargs):
+        super().__init__(p=p, **kwargs)
+        self.fill = fill
+
+    def draw(self, places):
+        """Draw the warp of each item, and note the mm of its voxels."""
+        frames = torch.stack([spatial_frame(place) for place in places])
+        return {"frames": frames, "warp": self.draw_warp(places), "size": places[0].shape, "grids": {}}
+
+    def draw_warp(self, places):
+        """Return a ``Warp`` of ``len(places)`` items."""
+        raise NotImplementedError(f"{type(self).__name__} must define draw_warp(self, places)")
+
+    def _run(self, x, rows):
+        drawn = self._drawn
+        if rows.shape[-3:] != drawn["size"]:
+            raise ValueError(
+                f"{type(self).__name__} moves the volumes of an item alike, so they must have the same size: got "
+                f"{drawn['size']} and {tuple(rows.shape[-3:])} (D, H, W). Bring the mask onto the grid of the image "
+                "first, with ResampleLike() among the item transforms"
+            )
+        fill = self.fill
+        if x.interpolation == "nearest" and not isinstance(fill, str):
+            fill = None
+        return warp_3d(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
+
+
+def find_volumes(b):
+    """Yield the volumes of an item or batch, however deep its tuples and lists nest."""
+    if isinstance(b, TensorDicom3D):
+        if b.ndim >= 3:
+            yield b
+    elif isinstance(b, tuple | list):
+        for part in b:
+            yield from find_volumes(part)
+
+
+def count_items(volumes):
+    """Return how many items the volumes of one tuple hold: None for a single one, the size of the batch otherwise."""
+    images = [volume for volume in volumes if not isinstance(volume, TensorMask3D)]
+    leader = (images or volumes)[0]
+    return len(leader) if leader.ndim >= (5 if images else 4) else None
+
+
+def per_axis(name, value, low=None):
+    """Return ``value`` as three floats (D, H, W); one number holds for all three."""
+    values = (value,) * 3 if isinstance(value, numbers.Real) else tuple(value)
+    if len(values) != 3 or not all(isinstance(v, numbers.Real) for v in values):
+        raise ValueError(f"{name} must be one number or three (D, H, W), got {value!r}")
+    if low is not None and min(values) < low:
+        raise ValueError(f"{name} must not be below {low}, got {value!r}")
+    return tuple(float(v) for v in values)
+
+
+def uniform(low, high, *shape):
+    """Draw float64 numbers evenly between ``low`` and ``high``; those may be tensors."""
+    return torch.rand(*shape, dtype=torch.float64) * (high - low) + low
+
+
+def _places(volumes, items):
+    """The geometry of each item: that of the first volume which has one, else 1 mm voxels of the leader's shape."""
+    found = []
+    for i in range(items or 1):
+        known = (v.geometry if items is None else v[i].geometry for v in volumes)
+        found.append(next((g for g in known if g is not None), None) or Geometry(volumes[0].shape[-3:]))
+    return found
+
+
+def _rows(x, items):
+    """The voxels as a plain (N, C, D, H, W): N items, whatever axes lie between them and (D, H, W) as channels."""
+    if items is not None and (x.ndim < 4 or len(x) != items):
+        raise ValueError(
+            f"a batch of {items} items holds a {type(x).__name__} of shape {tuple(x.shape)}: images must be "
+            f"(B, C, D, H, W) and masks (B, D, H, W) with B = {items}"
+        )
+    return x.as_subclass(Tensor).reshape(items or 1, -1, *x.shape[-3:])

@@ -1,0 +1,289 @@
+"""The general warp: flips, affine maps, bends, perspective and elastic displacement in millimetres, one resampling.
+
+A warp moves the content of a volume on a grid that stays where it is. Its maths happens in millimetres, in a frame at
+the centre of the volume whose axes (x, y, z) lie along the storage axes (W, H, D), so that anisotropic voxels do not
+shear the patient: a rotation keeps every distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from faimed3d.augment.lattice import centres, spline_matrix
+
+__all__ = ["Warp", "affine_matrix", "sample_3d", "sampling_grid", "spatial_frame", "turn_3d", "warp_3d"]
+
+_PADDING = {"edge": "border", "reflect": "reflection"}
+
+
+@dataclass(frozen=True)
+class Warp:
+    """How the content of N volumes moves; (x, y, z) everywhere, float64, on the CPU.
+
+    A point p mm from the centre comes from ``inverse(matrix) @ (p - shift)``, to which the other terms are added at p.
+
+    Args:
+        matrix: (N, 3, 3), moves content: the point p goes to ``matrix @ p + shift``.
+        shift: (N, 3) mm.
+        bend: (N, 3, 3), parts of half the field of view: sampling along axis a moves by
+            ``bend[a, b] * (s_b ** 2 - 1/3)``, where s runs from -1 to 1 along axis b.
+        taper: (N, 3, 3), likewise by ``taper[a, b] * s_a * s_b``: a box becomes a trapezoid.
+        tilt: (N, 3), perspective: sampling places are divided by ``1 + tilt @ s``.
+        displacement: (N, 3, d, h, w) mm at control points of cubic B-splines, at least 4 along each axis; or None.
+    """
+
+    matrix: Tensor
+    shift: Tensor
+    bend: Tensor
+    taper: Tensor
+    tilt: Tensor
+    displacement: Tensor | None = None
+
+    @classmethod
+    def of(cls, count, **terms):
+        """Return the warp of ``count`` items that has only ``terms``; what is not given does nothing."""
+        blank = {
+            "matrix": torch.eye(3, dtype=torch.float64).repeat(count, 1, 1),
+            "shift": torch.zeros(count, 3, dtype=torch.float64),
+            "bend": torch.zeros(count, 3, 3, dtype=torch.float64),
+            "taper": torch.zeros(count, 3, 3, dtype=torch.float64),
+            "tilt": torch.zeros(count, 3, dtype=torch.float64),
+        }
+        terms = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in terms.items()}
+        return cls(**{**blank, **terms})
+
+    def __len__(self):
+        return len(self.matrix)
+
+    def __getitem__(self, index):
+        return Warp(*(None if value is None else value[index] for value in self._values()))
+
+    def only(self, chosen):
+        """Return the warp of the same items that does nothing to those not ``chosen`` (N bools)."""
+        blank = Warp.of(len(self))
+        blank = blank if self.displacement is None else blank.with_displacement(torch.zeros_like(self.displacement))
+        pairs = zip(self._values(), blank._values(), strict=True)
+        return Warp(*(None if v is None else torch.where(chosen.view(-1, *[1] * (v.ndim - 1)), v, b) for v, b in pairs))
+
+    def with_displacement(self, displacement):
+        """Return this warp with other control points."""
+        return Warp(self.matrix, self.shift, self.bend, self.taper, self.tilt, displacement)
+
+    def then(self, other):
+        """Return the warp that moves content as this one and then as ``other``; the terms that are not affine add up.
+
+        Only one of the two may have a displacement.
+        """
+        if self.displacement is not None and other.displacement is not None:
+            raise ValueError("two elastic displacements cannot be merged into one warp: leave one of them out")
+        return Warp(
+            other.matrix @ self.matrix,
+            (other.matrix @ self.shift[..., None])[..., 0] + other.shift,
+            self.bend + other.bend,
+            self.taper + other.taper,
+            self.tilt + other.tilt,
+            other.displacement if self.displacement is None else self.displacement,
+        )
+
+    def is_turn(self):
+        """N bools: whether an item is only turned by quarter turns and mirrored, so that no voxel is interpolated."""
+        whole = ((self.matrix.abs() == 0) | (self.matrix.abs() == 1)).flatten(1).all(1)
+        for value in self._values()[1:]:
+            if value is not None:
+                whole = whole & (value == 0).flatten(1).all(1)
+        return whole
+
+    def _values(self):
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def spatial_frame(geometry):
+    """3x3 float64 tensor that takes steps of one voxel along (x, y, z) storage axes to mm, without the direction.
+
+    It is the diagonal of the spacing, or upper triangular for a sheared grid (a tilted gantry).
+    """
+    if not geometry.is_sheared:
+        return torch.diag(torch.tensor(geometry.spacing, dtype=torch.float64))
+    upper = np.linalg.qr(geometry.affine[:3, :3])[1]
+    return torch.from_numpy(upper * np.sign(np.diag(upper))[:, None])
+
+
+def affine_matrix(degrees, scale=None, shear=None):
+    """Matrices (N, 3, 3) over (x, y, z) that scale, then shear, then rotate.
+
+    Args:
+        degrees: (N, 3) angles about the D, H and W axes, right-handed in (x, y, z), about W first and D last.
+        scale: (N, 3) factors along D, H, W. Default 1.
+        shear: (N, 3, 3), off-diagonal tangents: ``shear[:, a, b]`` moves axis a along with axis b, axes (D, H, W).
+    """
+    count = len(degrees)
+    angles = torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float64)).flip(-1)
+    matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+    for axis in range(3):  # x, y, z
+        turn = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+        one, two = (axis + 1) % 3, (axis + 2) % 3
+        turn[:, one, one] = turn[:, two, two] = angles[:, axis].cos()
+        turn[:, two, one] = angles[:, axis].sin()
+        turn[:, one, two] = -angles[:, axis].sin()
+        matrix = turn @ matrix
+    if shear is not None:
+        matrix = matrix @ (torch.eye(3, dtype=torch.float64) + torch.as_tensor(shear, dtype=torch.float64).flip(1, 2))
+    if scale is not None:
+        matrix = matrix * torch.as_tensor(scale, dtype=torch.float64).flip(-1)[:, None]
+    return matrix
+
+
+def sampling_grid(size, frames, warp, device=None):
+    """Where each voxel of the warped volumes is sampled: (N, D, H, W, 3), as ``F.grid_sample`` takes it.
+
+    The whole warp is one matrix product over the D axis. Its columns are the control points of the displacement, a
+    constant, and the places s and s**2 along D; each multiplies a plane (H, W).
+
+    Args:
+        size: (D, H, W).
+        frames: (N, 3, 3), of :func:`spatial_frame`.
+        warp: a ``Warp`` of N items.
+        device: of the result, which is float32.
+    """
+    count, (depth, height, width) = len(warp), size
+    field = frames * (torch.tensor([width, height, depth], dtype=torch.float64) / 2)  # s in -1..1 to mm
+    pull = torch.linalg.inv(warp.matrix)
+    linear = torch.linalg.solve(field, pull @ field)
+    start = -torch.linalg.solve(field, pull @ warp.shift[..., None])[..., 0] - warp.bend.sum(-1) / 3
+    linear, start, bend, taper, tilt = (
+        value.to(device, torch.float32) for value in (linear, start, warp.bend, warp.taper, warp.tilt)
+    )
+    sw, sh, sd = (centres(n, device)[:, None] for n in (width, height, depth))
+
+    along_w, along_h = (linear[:, None, :, a] * s + bend[:, None, :, a] * s**2 for a, s in enumerate((sw, sh)))
+    plane = along_w[:, None] + along_h[:, :, None] + start[:, None, None]
+    slope = linear[:, None, None, :, 2].expand(plane.shape)
+    if warp.taper.any():
+        place = torch.stack(torch.broadcast_tensors(sw.mT, sh), -1)  # (H, W, 2)
+        across = torch.stack([taper[:, 0, 1], taper[:, 1, 0]], -1)[:, None, None]
+        plane[..., :2] += place.prod(-1, keepdim=True) * across
+        edge = (place * taper[:, None, None, 2, :2]).sum(-1, keepdim=True)
+        slope = slope + torch.cat([place * taper[:, None, None, :2, 2], edge], -1)
+    columns, planes = [torch.ones_like(sd), sd], [plane[:, None], slope[:, None]]
+    if warp.bend[..., 2].any():
+        columns.append(sd**2)
+        planes.append(bend[:, None, None, None, :, 2].expand(planes[0].shape))
+    if warp.displacement is not None:
+        control = torch.linalg.solve(field, warp.displacement.flatten(2)).reshape(warp.displacement.shape)
+        control = control.to(device, torch.float32).movedim(1, -1)  # (N, d, h, w, 3)
+        weights = [spline_matrix(n, m).to(device) for n, m in zip(size, control.shape[1:4], strict=True)]
+        rows = weights[1] @ (weights[2] @ control).flatten(3)
+        columns.append(weights[0])
+        planes.append(rows.reshape(count, -1, height, width, 3))
+    grid = _product(torch.cat(columns, 1), torch.cat(planes, 1).flatten(2)).reshape(count, *size, 3)
+    if warp.tilt.any():
+        tw, th, td = (tilt[:, a, None] * s[:, 0] for a, s in enumerate((sw, sh, sd)))
+        grid /= (1 + td[:, :, None, None] + (th[:, :, None] + tw[:, None])[:, None]).clamp_(min=0.1)[..., None]
+    return grid
+
+
+def sample_3d(x, grid, interpolation="linear", fill=None):
+    """Sample volumes at the places of a grid, all of them at once.
+
+    Args:
+        x: (N, C, D, H, W). What ``'linear'`` reads becomes float32 if it is of no wider floating type.
+        grid: (N, D', H', W', 3) of :func:`sampling_grid`.
+        interpolation: ``'linear'`` (trilinear) or ``'nearest'``, which keeps the type and invents no value.
+        fill: what lies outside: a number, ``'edge'`` or ``'reflect'``. Default: 0 with ``'nearest'``, else the smallest
+            value of each channel (air in CT; not 0, which is water).
+
+    Returns:
+        (N, C, D', H', W').
+    """
+    if isinstance(fill, str) and fill not in _PADDING:
+        raise ValueError(f"fill must be a number, None, 'edge' or 'reflect', got {fill!r}")
+    nearest = interpolation == "nearest"
+    values = x if x.dtype in (torch.float32, torch.float64) else x.to(_wide_enough(x) if nearest else torch.float32)
+    grid = grid.to(values.dtype)
+    mode, padding = "nearest" if nearest else "bilinear", _PADDING.get(fill, "zeros")
+    base = 0 if isinstance(fill, str) else _outside(values, fill, nearest)
+    shifted = isinstance(base, Tensor) or base != 0
+    out = F.grid_sample(values - base if shifted else values, grid, mode, padding, align_corners=False)
+    out = out.add_(base) if shifted else out
+    return out.to(x.dtype) if nearest else out
+
+
+def turn_3d(x, matrix):
+    """Turn one volume by quarter turns and mirror it, without interpolation.
+
+    Args:
+        x: (..., D, H, W).
+        matrix: (3, 3) over (x, y, z) of 0 and one 1 or -1 in each row and column: axis b goes to axis a.
+    """
+    source = matrix.abs().argmax(1).tolist()
+    lead = x.ndim - 3
+    order = [lead + 2 - source[2 - axis] for axis in range(3)]
+    turned = x.permute(*range(lead), *order)
+    if turned.shape != x.shape:
+        raise ValueError(f"a quarter turn would change the shape {tuple(x.shape[-3:])} to {tuple(turned.shape[-3:])}")
+    return turned.flip([-1 - a for a in range(3) if matrix[a].sum() < 0])
+
+
+def warp_3d(x, frames, warp, interpolation="linear", fill=None, grids=None):
+    """Warp N volumes, each in its own way; those only turned or mirrored are not interpolated.
+
+    Args:
+        x: (N, C, D, H, W).
+        frames: (N, 3, 3) of :func:`spatial_frame`.
+        warp: a ``Warp`` of N items.
+        interpolation, fill: as for :func:`sample_3d`.
+        grids: a dict in which the sampling grid is kept for the next volume of the same items (a mask).
+
+    Returns:
+        A new tensor (N, C, D, H, W).
+    """
+    turns = warp.is_turn()
+    if turns.all():
+        return torch.stack([turn_3d(volume, matrix) for volume, matrix in zip(x, warp.matrix, strict=True)])
+    rest = (~turns).nonzero().flatten()
+    grids = {} if grids is None else grids
+    key = tuple(x.shape[-3:]), x.device
+    if key not in grids:
+        grids[key] = sampling_grid(key[0], frames[rest], warp[rest], x.device)
+    if len(rest) == len(x):
+        return sample_3d(x, grids[key], interpolation, fill)
+    places = rest.to(x.device)
+    sampled = sample_3d(x[places], grids[key], interpolation, fill)
+    out = torch.empty(x.shape, dtype=sampled.dtype, device=x.device)
+    out[places] = sampled
+    for i in turns.nonzero().flatten().tolist():
+        out[i] = turn_3d(x[i], warp.matrix[i])
+    return out
+
+
+def _product(columns, planes):
+    """Matrix product in full float32: where a user allows TF32 or autocast, places would be off by parts of a voxel."""
+    if not planes.is_cuda:
+        return columns @ planes
+    with torch.autocast("cuda", enabled=False):
+        if torch.get_float32_matmul_precision() == "highest":
+            return columns @ planes
+        return (columns.double() @ planes.double()).float()
+
+
+def _outside(x, fill, nearest):
+    if fill is not None or nearest:
+        return fill or 0
+    lowest = x.amin((2, 3, 4), keepdim=True)
+    if not lowest.isfinite().all():
+        finite = torch.where(x.isfinite(), x, torch.inf).amin((2, 3, 4), keepdim=True)
+        lowest = torch.where(finite.isfinite(), finite, 0)
+    return lowest
+
+
+def _wide_enough(labels):
+    """The floating type that holds all labels exactly."""
+    if labels.dtype not in (torch.int32, torch.int64) or not labels.numel():
+        return torch.float32
+    low, high = labels.aminmax()
+    return torch.float32 if low >= -(2**24) and high <= 2**24 else torch.float64
