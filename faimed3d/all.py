@@ -1,0 +1,25 @@
+"""``from faimed3d.all import *``: the names of fastai.vision and of faimed3d, for notebooks; none of fastai is lost."""
+
+from fastai.vision.all import *
+from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
+
+from faimed3d.augment import *
+from faimed3d.basics import *
+from faimed3d.data import *
+from faimed3d.dataset import *
+from faimed3d.dicom import *
+from faimed3d.inference import *
+from faimed3d.learner import *
+from faimed3d.losses import *
+from faimed3d.metrics import *
+from faimed3d.models import (
+    DynamicDeepLab,
+    DynamicUnet3D,
+    ResNet3D,
+    UNet3D,
+    resnet18_3d,
+    resnet34_3d,
+    resnet50_3d,
+    resnet101_3d,
+    resnet152_3d,
+)

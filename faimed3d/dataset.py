@@ -1,0 +1,348 @@
+"""Statistics of intensities over many volumes: the first page's table, exact, in one pass over the files.
+
+Every volume is read once and reduced to its count, mean, sum of squared differences and a histogram; these are merged
+in float64 as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
+(1979), so nothing but one volume for each job is in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import warnings
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from fastcore.foundation import L
+from fastprogress.fastprogress import progress_bar
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from faimed3d.blocks import match_storage, read_labels
+from faimed3d.files import VolumeColumn, with_inventory_rows
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+__all__ = ["IntensityStats", "intensity_stats"]
+
+_ROWS = tuple(
+    f"{kind} {what} of intensity values"
+    for kind in ("Pooled", "Scaled")
+    for what in ("Maximum", "Minimum", "Mean", "SD")
+)
+_SHIFT = 12  # of the 32 bits of a float the histogram keeps the first 20: sign, exponent, 11 of the mantissa
+_BINS = 1 << (32 - _SHIFT)
+_CHUNK = 1 << 22  # voxels worked on at once
+_EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)
+
+
+class IntensityStats(pd.DataFrame):
+    """The table of :func:`intensity_stats`: one column per sequence, and what training needs of it.
+
+    ``attrs`` holds, as plain values: ``voxels`` and ``volumes`` (counts by column), ``not_finite`` (voxels left out as
+    NaN or infinite, by column) and ``failed`` (list of dicts with ``item`` and ``error``).
+    """
+
+    _metadata: ClassVar = ["_histograms"]  # what pandas hands on to selections and copies
+
+    @property
+    def _constructor(self):
+        return IntensityStats
+
+    @property
+    def failed(self):
+        """DataFrame of the volumes that could not be used: ``item`` and ``error``."""
+        return pd.DataFrame(self.attrs["failed"], columns=["item", "error"])
+
+    def mean_std(self, column=None, scaled=False):
+        """Return (mean, sd) as numbers, as ``Normalize3D(*stats.mean_std())`` takes them.
+
+        Args:
+            column: the sequence; may be left out where there is one. A list gives two lists, one number per channel.
+            scaled: of the values divided by each volume's maximum.
+        """
+        if isinstance(column, list | tuple):
+            return tuple(map(list, zip(*(self.mean_std(one, scaled) for one in column), strict=True)))
+        kind, column = "Scaled" if scaled else "Pooled", self._column(column)
+        return tuple(float(self.at[f"{kind} {what} of intensity values", column]) for what in ("Mean", "SD"))
+
+    def percentile(self, q, column=None):
+        """Value below which ``q`` per cent of the voxels lie.
+
+        From a histogram whose bins are 1/2000 of their values wide or less: whole numbers up to 4096 come out exactly.
+
+        Args:
+            q: 0 to 100, or a list of such.
+            column: the sequence; may be left out where there is one.
+        """
+        if isinstance(q, list | tuple | np.ndarray):
+            return [self.percentile(one, column) for one in q]
+        if not 0 <= q <= 100:
+            raise ValueError(f"q must be a percentage, 0 to 100, got {q!r}")
+        counts, means = self._histograms[self._column(column)]
+        below = np.cumsum(counts)
+        return float(means[np.searchsorted(below, q / 100 * (below[-1] - 1), side="right")])
+
+    def window(self, column=None, low=0.5, high=99.5):
+        """Return (centre, width) that show the values between two percentiles, as ``window=`` takes them."""
+        bottom, top = self.percentile([low, high], column)
+        return (bottom + top) / 2, max(top - bottom, 1e-6)
+
+    def _column(self, column):
+        if column is None and len(self.columns) == 1:
+            return self.columns[0]
+        if column not in self.columns:
+            names = ", ".join(map(str, self.columns))
+            raise ValueError(f"choose one of the columns {names}; got {column!r}")
+        return column
+
+
+def intensity_stats(
+    items, mask=None, by=None, fn_col=0, path=".", suff="", n_jobs=-1, progress=True, name="all", **kwargs
+):
+    """Maximum, minimum, mean and SD of the voxels of a whole data set, raw and scaled to a maximum of 1.
+
+    The statistics are those of all voxels put together: a large volume weighs more than a small one. NaN and infinite
+    voxels are left out. The SD is the unbiased one. "Scaled" divides each volume by its own maximum (of the whole
+    volume, also where a mask is given), as ``faimed3d.intensity.divide_by_max``.
+
+    Args:
+        items: DataFrame, or list of what ``TensorDicom3D.create`` takes: files, DICOM folders, inventory rows, arrays.
+        mask: count only the voxels where this is not 0: a column of the DataFrame with mask files, a list of masks, one
+            for each item, or a function that takes the volume and returns a tensor of its shape. Default: all voxels.
+        by: give each value of this a column of its own: a column of the DataFrame (such as the sequence), or a list
+            with one value for each item. Default: one column, ``name``.
+        fn_col: column of the volumes in a DataFrame; its cells are like those of ``ImageDataLoaders3D.from_df``.
+        path: folder where relative paths in a DataFrame begin.
+        suff: added to each path in a DataFrame.
+        n_jobs: volumes read at once, each in memory as a whole; -1 for one per core. Threads, unless
+            ``joblib.parallel_config`` says otherwise (processes, a cluster).
+        progress: show a progress bar.
+        name: of the only column where ``by`` is None.
+        **kwargs: passed to ``TensorDicom3D.create``, such as ``series`` and ``strict``.
+
+    Returns:
+        :class:`IntensityStats`, a DataFrame with the eight rows of the first page's table. A volume that cannot be read
+        is left out, warned of and named in ``.failed``.
+
+    Raises:
+        ValueError: no items, lists of different lengths, no such column, or not one volume could be read.
+
+    >>> import numpy as np
+    >>> stats = intensity_stats([np.arange(24.0).reshape(2, 3, 4)], progress=False)
+    >>> stats.mean_std()
+    (11.5, 7.0710678118654755)
+    """
+    sources, masks, groups = _work(items, mask, by, fn_col, path, suff, name)
+    tasks = (delayed(_measure)(*task, kwargs) for task in zip(sources, masks, strict=True))
+    results = Parallel(n_jobs, prefer="threads", return_as="generator")(tasks)
+    if progress:
+        results = progress_bar(results, total=len(sources), leave=False)
+    pools, failed = {}, []
+    for source, group, result in zip(sources, groups, results, strict=True):
+        if isinstance(result, str):
+            failed.append({"item": _name(source), "error": result})
+        else:
+            pools.setdefault(group, _Pool()).add(result)
+    if not pools:
+        raise ValueError(f"none of the {len(failed)} volumes could be used; the first: {failed[0]['error']}")
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(sources)} volumes could not be used and are left out; see .failed", stacklevel=2
+        )
+    order = list(dict.fromkeys(group for group in groups if group in pools))
+    table = IntensityStats({group: pools[group].rows() for group in order}, index=pd.Index(_ROWS, name="Statistic"))
+    table.attrs.update(
+        voxels={group: pools[group].raw.count for group in order},
+        volumes={group: pools[group].volumes for group in order},
+        not_finite={group: pools[group].not_finite for group in order},
+        failed=failed,
+    )
+    table._histograms = {group: pools[group].histogram() for group in order}
+    return table
+
+
+@dataclass
+class _Moments:
+    """Count, mean and sum of squared differences of some values, and their extremes."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, other):
+        count, apart = self.count + other.count, other.mean - self.mean
+        self.mean += apart * other.count / count
+        self.squares += other.squares + apart * apart * self.count * other.count / count
+        self.count, self.low, self.high = count, min(self.low, other.low), max(self.high, other.high)
+
+    def divided(self, by):
+        return _Moments(self.count, self.mean / by, self.squares / by**2, self.low / by, self.high / by)
+
+    @property
+    def sd(self):
+        return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
+
+
+@dataclass
+class _Volume:
+    """What one volume hands on."""
+
+    raw: _Moments
+    divisor: float
+    not_finite: int
+    bins: np.ndarray
+    counts: np.ndarray
+    sums: np.ndarray
+
+
+@dataclass
+class _Pool:
+    """What the volumes of one column add up to."""
+
+    raw: _Moments = field(default_factory=_Moments)
+    scaled: _Moments = field(default_factory=_Moments)
+    volumes: int = 0
+    not_finite: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(_BINS))
+
+    def add(self, volume):
+        self.raw.add(volume.raw)
+        self.scaled.add(volume.raw.divided(volume.divisor))
+        self.volumes += 1
+        self.not_finite += volume.not_finite
+        self.counts[volume.bins] += volume.counts
+        self.sums[volume.bins] += volume.sums
+
+    def rows(self):
+        return [value for part in (self.raw, self.scaled) for value in (part.high, part.low, part.mean, part.sd)]
+
+    def histogram(self):
+        """Voxels in each bin that holds any, in the order of the values, and the mean of each."""
+        there = self.counts.nonzero()[0]
+        return self.counts[there], self.sums[there] / self.counts[there]
+
+
+def _work(items, mask, by, fn_col, path, suff, name):
+    """Three lists of equal length: what to read, its mask or None, its column in the result."""
+    masks = groups = None
+    if isinstance(items, pd.DataFrame):
+        columns = [column for column in (fn_col, mask) if isinstance(column, str | numbers.Integral)]
+        for column in (*columns, *([by] if isinstance(by, str) else ())):
+            if isinstance(column, str) and column not in items.columns:
+                raise ValueError(f"no column {column!r} in the table; there are {', '.join(map(str, items.columns))}")
+        table = with_inventory_rows(items, columns, path)
+        rows = [row for _, row in table.iterrows()]
+        sources = [_Cell(VolumeColumn(fn_col, path, suff), row) for row in rows]
+        if isinstance(mask, str):
+            masks = [_Cell(VolumeColumn(mask, path), row) for row in rows]
+        if isinstance(by, str):
+            groups = list(items[by])
+    else:
+        if isinstance(mask, str) or isinstance(by, str):
+            raise TypeError("mask and by can be names of columns only where items is a DataFrame; pass lists")
+        sources = list(items)
+    if masks is None:
+        masks = [mask] * len(sources) if mask is None or callable(mask) else list(mask)
+    if groups is None:
+        groups = [name] * len(sources) if by is None else list(by)
+    for what, found in (("masks", masks), ("values of by", groups)):
+        if len(found) != len(sources):
+            raise ValueError(f"there are {len(sources)} items and {len(found)} {what}: each item needs one")
+    if not sources:
+        raise ValueError("there are no items: the table or list is empty")
+    return sources, masks, groups
+
+
+class _Cell:
+    """A cell of a table, looked at when its volume is read, so that a bad one does not stop the others."""
+
+    def __init__(self, column, row):
+        self.column, self.row = column, row
+
+    def __call__(self):
+        return self.column(self.row)
+
+
+def _measure(source, mask, kwargs):
+    """A :class:`_Volume`, or the error in words."""
+    try:
+        volume = TensorDicom3D.create(source() if isinstance(source, _Cell) else source, **kwargs)
+        values = volume.as_subclass(Tensor).numpy()
+        finite = np.isfinite(values)
+        whole = values if finite.all() else values[finite]
+        if not whole.size:
+            return "holds no finite value"
+        # as divide_by_max does
+        divisor = float(whole.max()) if whole.max() > 0 else -float(whole.min()) or 1.0
+        if mask is not None:
+            finite &= _inside(mask, volume)
+            whole = values[finite]
+            if not whole.size:
+                return "its mask holds no voxel with a finite value"
+        return _Volume(_moments(whole.ravel()), divisor, int(values.size - np.isfinite(values).sum()), *_bins(whole))
+    except _EXPECTED as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _inside(mask, volume):
+    """Where the mask of a volume is not 0, as a bool array of the volume's shape."""
+    mask = mask() if isinstance(mask, _Cell) else mask(volume) if callable(mask) else mask
+    if not isinstance(mask, Tensor) or isinstance(mask, TensorMask3D):
+        mask = read_labels(mask)
+        placed = match_storage(mask, volume)
+        if placed is None:
+            raise ValueError(
+                f"the mask does not lie on the grid of the image: {mask.geometry!r} over {volume.geometry!r}; save "
+                "mask.resample_like(image)"
+            )
+        mask = placed
+    return np.broadcast_to(mask.as_subclass(Tensor).numpy() != 0, volume.shape)
+
+
+def _moments(values):
+    """Of a flat array, in float64, a piece at a time."""
+    mean = float(values.mean(dtype=np.float64))
+    squares = 0.0
+    for start in range(0, values.size, _CHUNK):
+        apart = values[start : start + _CHUNK].astype(np.float64) - mean
+        squares += float(apart @ apart)
+    return _Moments(values.size, mean, squares, float(values.min()), float(values.max()))
+
+
+def _bins(values):
+    """Histogram of an array by the first bits of its float32 numbers: fine near 0, no range to be known beforehand.
+
+    Returns:
+        The numbers of the bins that hold any value, in the order of the values; how many; their sums.
+    """
+    counts, sums = np.zeros(_BINS, np.int64), np.zeros(_BINS)
+    flat = values.ravel()
+    for start in range(0, flat.size, _CHUNK):
+        piece = flat[start : start + _CHUNK].astype(np.float32)
+        bits = piece.view(np.uint32)
+        # as bits negative numbers lie above the positive ones and run downwards
+        bins = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)) >> _SHIFT
+        counts += np.bincount(bins, minlength=_BINS)
+        sums += np.bincount(bins, piece, minlength=_BINS)
+    there = counts.nonzero()[0]
+    return there, counts[there], sums[there]
+
+
+def _name(source):
+    """How the result names an item: its path or the cell's, else what kind of thing it is."""
+    if isinstance(source, _Cell):
+        try:
+            source = source()
+        except _EXPECTED:
+            return f"row {source.row.name}"
+    if isinstance(source, list | tuple | L):
+        return ", ".join(map(_name, source))
+    if isinstance(source, pd.Series) and "folder" in source:
+        return f"{source['folder']} ({source.get('key', '')})"
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__

@@ -1,0 +1,200 @@
+"""Losses of voxel labels: fastai's cross-entropy and focal loss made right for volumes, Dice, Tversky, Dice + CE.
+
+Predictions are logits ``(B, C, D, H, W)``, targets whole numbers ``(B, D, H, W)`` (a channel axis of 1 is allowed).
+All have fastai's ``activation``, ``decodes`` and ``reduction``, so ``predict``, ``get_preds`` and ``Interpretation``
+work. ``reduction='none'`` gives one number per voxel for cross-entropy and focal loss, one per item for the others.
+
+fastai's own ``CrossEntropyLossFlat(axis=1)`` and ``FocalLossFlat(axis=1)`` are for pictures: on volumes they swap C and
+W of the prediction but H and W of the target, and so compare each voxel with another one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
+from torch import Tensor
+
+__all__ = ["CrossEntropyLoss3D", "DiceCELoss3D", "DiceLoss3D", "FocalLoss3D", "TverskyLoss3D"]
+
+
+class CrossEntropyLoss3D(CrossEntropyLossFlat):
+    """Cross-entropy of every voxel; arguments of ``nn.CrossEntropyLoss`` (weight, ignore_index, label_smoothing).
+
+    >>> logits = torch.tensor([0.0, 9.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 3, 4)
+    >>> round(float(CrossEntropyLoss3D()(logits, torch.ones(1, 2, 3, 4))), 4)
+    0.0001
+    """
+
+    def __init__(self, *args, axis=1, **kwargs):
+        super().__init__(*args, axis=axis, **kwargs)
+
+    def __call__(self, inp, targ, **kwargs):
+        return super().__call__(*_rows(inp, targ), **kwargs)
+
+
+class FocalLoss3D(FocalLossFlat):
+    """Focal loss of every voxel; arguments of fastai's ``FocalLossFlat`` (gamma, weight)."""
+
+    def __init__(self, *args, axis=1, **kwargs):
+        super().__init__(*args, axis=axis, **kwargs)
+
+    def __call__(self, inp, targ, **kwargs):
+        return super().__call__(*_rows(inp, targ), **kwargs)
+
+
+class TverskyLoss3D:
+    """1 - Tversky index of each class, averaged over the classes that the item shows.
+
+    The index is ``TP / (TP + alpha * FP + beta * FN)`` of the probabilities: a larger ``beta`` punishes what is missed.
+    A class that an item's target does not show is left out of that item's mean: it neither rewards nor costs. What is
+    predicted of it all the same costs the classes that are there, the background among them. Where no counted class is
+    shown (possible without background), the loss is their mean probability: 0 if nothing is predicted.
+
+    Args:
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        include_background: count class 0.
+        weight: one number per class, 0 to leave a class out; None counts all alike.
+        ignore_index: voxels of this label count nowhere; None for none.
+        smooth: added above and below the fraction, in voxels.
+        reduction: 'mean' or 'sum' over the items, 'none' for one number per item.
+
+    Raises:
+        ValueError: shapes that do not belong together, labels that are no class.
+    """
+
+    y_int = True
+
+    def __init__(
+        self,
+        alpha=0.3,
+        beta=0.7,
+        include_background=True,
+        weight=None,
+        ignore_index=None,
+        smooth=1e-5,
+        reduction="mean",
+    ):
+        if min(alpha, beta) < 0 or alpha + beta == 0:
+            raise ValueError(f"alpha and beta must not be negative, nor both 0; got {alpha} and {beta}")
+        self.alpha, self.beta, self.include_background = alpha, beta, include_background
+        self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
+        self.ignore_index, self.smooth, self.reduction = ignore_index, smooth, reduction
+
+    def __call__(self, inp, targ):
+        return _reduced(self._each(*_rows(inp, targ)), self.reduction)
+
+    def _each(self, inp, targ):
+        """Loss of each item, from logits (B, C, N) and labels (B, N)."""
+        count = inp.shape[1]
+        if count < 2:
+            raise ValueError(f"expected scores of at least two classes (background is one), got {count}")
+        probability = F.softmax(inp.float(), 1)
+        shown = _one_hot(targ, count, self.ignore_index)
+        if self.ignore_index is not None:
+            probability = probability * (targ != self.ignore_index)[:, None]
+        true = (probability * shown).sum(-1)
+        positive, actual = probability.sum(-1), shown.sum(-1)
+        wrong, missed = positive - true, actual - true
+        index = (true + self.smooth) / (true + self.alpha * wrong + self.beta * missed + self.smooth)
+        weight = self._weights(count, inp.device)
+        weights = weight * (actual > 0)
+        total = weights.sum(1)
+        cost = ((1 - index) * weights).sum(1) / total.clamp(min=1e-12)
+        voxels = shown.new_tensor(targ.shape[1], dtype=torch.float32)
+        absent = (positive * weight).sum(1) / (weight.sum() * voxels)
+        return torch.where(total > 0, cost, absent)
+
+    def _weights(self, count, device):
+        weight = torch.ones(count, device=device) if self.weight is None else self.weight.to(device)
+        if len(weight) != count:
+            raise ValueError(f"weight must hold one number per class: the model gives {count}, got {len(weight)}")
+        if not self.include_background:
+            weight = weight.clone()
+            weight[0] = 0
+        return weight
+
+    def activation(self, x):
+        """Probabilities of the classes."""
+        return F.softmax(x, dim=1)
+
+    def decodes(self, x):
+        """The most probable class of each voxel."""
+        return x.argmax(dim=1)
+
+    def __repr__(self):
+        return f"{type(self).__name__}(alpha={self.alpha}, beta={self.beta})"
+
+
+class DiceLoss3D(TverskyLoss3D):
+    """1 - soft Dice of each class: :class:`TverskyLoss3D` with alpha = beta = 0.5; the other arguments are its own.
+
+    fastai's ``DiceLoss`` works on volumes as well; it sums over items and classes, and a class that an item does not
+    show costs it up to 1 however good the prediction.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(alpha=0.5, beta=0.5, **kwargs)
+
+    def __repr__(self):
+        return "DiceLoss3D()"
+
+
+class DiceCELoss3D(DiceLoss3D):
+    """Soft Dice + cross-entropy: the first sees small structures, the second has a gradient everywhere.
+
+    Args:
+        dice_weight, ce_weight: of the two terms.
+        label_smoothing: of the cross-entropy.
+        kwargs: of :class:`DiceLoss3D`; ``weight`` and ``ignore_index`` hold for both terms.
+    """
+
+    def __init__(self, dice_weight=1.0, ce_weight=1.0, label_smoothing=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dice_weight, self.ce_weight, self.label_smoothing = dice_weight, ce_weight, label_smoothing
+
+    def _each(self, inp, targ):
+        dice = super()._each(inp, targ)
+        weight = None if self.weight is None else self.weight.to(inp.device)
+        ignored = -100 if self.ignore_index is None else self.ignore_index
+        voxels = F.cross_entropy(
+            inp.float(), targ, weight, ignore_index=ignored, reduction="none", label_smoothing=self.label_smoothing
+        )
+        counted = torch.ones_like(voxels) if weight is None else weight[targ.clamp(min=0, max=len(weight) - 1)]
+        counted = counted * (targ != ignored)
+        entropy = voxels.sum(1) / counted.sum(1).clamp(min=1e-12)
+        return self.dice_weight * dice + self.ce_weight * entropy
+
+    def __repr__(self):
+        return f"DiceCELoss3D(dice_weight={self.dice_weight}, ce_weight={self.ce_weight})"
+
+
+def _rows(inp, targ):
+    """Logits (B, C, ...) as (B, C, N) and labels (B, ...) or (B, 1, ...) as (B, N) of int64, plain tensors."""
+    inp, targ = inp.as_subclass(Tensor), targ.as_subclass(Tensor)
+    if inp.ndim < 3:
+        raise ValueError(f"expected scores (B, C, D, H, W), got {tuple(inp.shape)}")
+    space = tuple(inp.shape[2:])
+    if tuple(targ.shape) not in ((len(inp), *space), (len(inp), 1, *space)):
+        raise ValueError(
+            f"scores {tuple(inp.shape)} (B, C, D, H, W) need labels {(len(inp), *space)} (B, D, H, W), "
+            f"got {tuple(targ.shape)}"
+        )
+    return inp.flatten(2), targ.reshape(len(targ), -1).long()
+
+
+def _one_hot(targ, count, ignored):
+    """Which voxel shows which class: bool (B, C, N)."""
+    known = targ if ignored is None else targ[targ != ignored]
+    if known.numel() and not torch.compiler.is_compiling():
+        low, high = (int(limit) for limit in known.aminmax())
+        if low < 0 or high >= count:
+            raise ValueError(f"labels must lie in 0..{count - 1} for scores of {count} classes, got {low}..{high}")
+    return targ[:, None] == torch.arange(count, device=targ.device)[:, None]
+
+
+def _reduced(each, reduction):
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return each if reduction == "none" else getattr(each, reduction)()

@@ -1,0 +1,197 @@
+"""U-Nets for volumes: ``DynamicUnet3D`` over any 3D encoder, and ``UNet3D``, small, for training from scratch.
+
+They take ``(B, C, D, H, W)`` of any size, whatever the strides, and give scores of the classes ``(B, n_out, D, H, W)``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from fastai.layers import BatchNorm, ConvLayer, NormType, ResBlock, SigmoidRange
+from fastai.torch_core import apply_init, params
+from fastcore.foundation import L
+from torch import nn
+
+from faimed3d.models.encoder import create_body, in_channels, model_sizes
+
+__all__ = ["DynamicUnet3D", "UNet3D", "UnetBlock3D", "create_unet_model_3d", "encoder_split", "enlarge"]
+
+
+class UnetBlock3D(nn.Module):
+    """Enlarge what comes from below to the size of the skip connection, join the two, and convolve twice.
+
+    Args:
+        up_in_c: channels from below.
+        x_in_c: channels of the skip connection.
+        n_out: channels of the result. Default: half of those from below plus those of the skip.
+        norm_type, act_cls: as in fastai's ``ConvLayer``.
+    """
+
+    def __init__(self, up_in_c, x_in_c, n_out=None, norm_type=NormType.Batch, act_cls=nn.ReLU, **kwargs):
+        super().__init__()
+        self.n_out = n_out or up_in_c // 2 + x_in_c
+        layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3, **kwargs}
+        self.shrink = ConvLayer(up_in_c, up_in_c // 2, ks=1, **layer)
+        self.bn = BatchNorm(x_in_c, ndim=3) if norm_type == NormType.Batch else nn.Identity()
+        self.act = act_cls()
+        self.conv1 = ConvLayer(up_in_c // 2 + x_in_c, self.n_out, **layer)
+        self.conv2 = ConvLayer(self.n_out, self.n_out, **layer)
+        apply_init(nn.Sequential(self.conv1, self.conv2), nn.init.kaiming_normal_)
+
+    def forward(self, x, skip):
+        x = enlarge(self.shrink(x), skip)
+        return self.conv2(self.conv1(torch.cat([x, self.act(self.bn(skip))], 1)))
+
+
+def enlarge(x, like):
+    """``x`` interpolated trilinearly to the size of ``like``, both (B, C, D, H, W)."""
+    size = like.shape[2:]
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)
+
+
+class DynamicUnet3D(nn.Module):
+    """A U-Net whose way down is ``encoder`` and whose way up is built to match it.
+
+    There is one skip connection for each change of size along any axis, and one from the input. No hooks: the network
+    can be copied, pickled, exported and compiled. Each step up has as many channels as its skip connection; fastai's
+    wider ones cost more than twice as much in 3D.
+
+    Args:
+        encoder: ``nn.Sequential`` of stages, as :func:`create_body` makes it.
+        n_out: classes.
+        img_size: (D, H, W) at which the encoder is asked for its sizes. Only needed for an encoder that cannot take
+            64 x 64 x 64; volumes of any other size can follow.
+        last_cross: join the input once more before the last layers.
+        bottle: halve the channels in the last layers.
+        y_range: (low, high) squeezes the result into this range, for regression.
+        norm_type: fastai's ``NormType``; ``NormType.Instance`` for batches of one or two volumes.
+        act_cls: activation of the way up.
+
+    >>> from torchvision.models.video import r3d_18
+    >>> model = DynamicUnet3D(create_body(r3d_18, n_in=2), n_out=3)
+    >>> model(torch.zeros(1, 2, 9, 17, 24)).shape
+    torch.Size([1, 3, 9, 17, 24])
+    """
+
+    def __init__(
+        self,
+        encoder,
+        n_out,
+        img_size=None,
+        last_cross=True,
+        bottle=False,
+        y_range=None,
+        norm_type=NormType.Batch,
+        act_cls=nn.ReLU,
+    ):
+        super().__init__()
+        if not isinstance(encoder, nn.Sequential):
+            raise TypeError(
+                f"encoder must be an nn.Sequential of stages (see create_body), got {type(encoder).__name__}"
+            )
+        sizes = model_sizes(encoder) if img_size is None else model_sizes(encoder, img_size)
+        if any(len(size) != 5 for size in sizes):
+            raise ValueError(f"every stage of the encoder must give (B, C, D, H, W), got {[tuple(s) for s in sizes]}")
+        n_in, channels = in_channels(encoder), sizes[-1][1]
+        layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
+        self.encoder = encoder
+        self.skips = [k for k in range(len(sizes) - 1) if sizes[k][2:] != sizes[k + 1][2:]][::-1]
+        norm = [BatchNorm(channels, ndim=3)] if norm_type == NormType.Batch else []
+        self.middle = nn.Sequential(
+            *norm,
+            act_cls(),
+            ConvLayer(channels, channels, **layer),
+            ConvLayer(channels, channels, **layer),
+        )
+        self.blocks = nn.ModuleList()
+        for skip in self.skips:
+            inner = sizes[skip][1]
+            self.blocks.append(UnetBlock3D(channels, inner, inner, norm_type=norm_type, act_cls=act_cls))
+            channels = inner
+        self.last_cross = last_cross
+        width = max(channels // (4 if bottle else 2), n_out)  # full resolution is where the time goes
+        self.shrink = ConvLayer(channels, width, ks=1, **layer)
+        if last_cross:
+            width += n_in
+        # as wide at its end as at its start: the shortcut of fastai's ResBlock knows nothing of norm_type
+        final = [ResBlock(1, width, width, **layer)] if last_cross else []
+        final.append(ConvLayer(width, n_out, ks=1, ndim=3, act_cls=None, norm_type=None))
+        if y_range is not None:
+            final.append(SigmoidRange(*y_range))
+        self.final = nn.Sequential(*final)
+        apply_init(self.middle, nn.init.kaiming_normal_)
+
+    def forward(self, x):
+        start, kept = x, {}
+        for number, stage in enumerate(self.encoder):
+            x = stage(x)
+            if number in self.skips:
+                kept[number] = x
+        x = self.middle(x)
+        for number, block in zip(self.skips, self.blocks, strict=True):
+            x = block(x, kept.pop(number))
+        x = enlarge(self.shrink(x), start)
+        return self.final(torch.cat([x, start], 1) if self.last_cross else x)
+
+
+class UNet3D(nn.Module):
+    """A small plain U-Net that trains from scratch: strided convolutions down, trilinear enlargement up.
+
+    Args:
+        n_in: channels of the input.
+        n_out: classes.
+        widths: channels of each level; every further level halves the sides.
+        strides: of each further level: one number or (D, H, W), e.g. (1, 2, 2) while slices are thick. Default 2.
+        norm_type: fastai's ``NormType``; instance norm does not depend on the size of the batch.
+        act_cls: activation.
+
+    >>> UNet3D(n_in=1, n_out=2, widths=(4, 8, 16))(torch.zeros(2, 1, 5, 9, 13)).shape
+    torch.Size([2, 2, 5, 9, 13])
+    """
+
+    def __init__(
+        self, n_in=1, n_out=2, widths=(16, 32, 64, 128), strides=2, norm_type=NormType.Instance, act_cls=nn.LeakyReLU
+    ):
+        super().__init__()
+        widths = tuple(widths)
+        strides = [strides] * (len(widths) - 1) if isinstance(strides, int) else list(strides)
+        if len(strides) != len(widths) - 1:
+            raise ValueError(
+                f"strides must be one number, or one entry for each of the {len(widths) - 1} levels below the first; "
+                f"got {len(strides)} entries"
+            )
+        layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
+        self.encoder = nn.ModuleList()
+        n = n_in
+        for width, stride in zip(widths, [1, *strides], strict=True):
+            self.encoder.append(
+                nn.Sequential(ConvLayer(n, width, stride=stride, **layer), ConvLayer(width, width, **layer))
+            )
+            n = width
+        self.blocks = nn.ModuleList()
+        for width in widths[-2::-1]:
+            self.blocks.append(UnetBlock3D(n, width, width, norm_type=norm_type, act_cls=act_cls))
+            n = width
+        self.final = ConvLayer(n, n_out, ks=1, ndim=3, act_cls=None, norm_type=None)
+
+    def forward(self, x):
+        kept = []
+        for stage in self.encoder:
+            x = stage(x)
+            kept.append(x)
+        kept.pop()
+        for block in self.blocks:
+            x = block(x, kept.pop())
+        return self.final(x)
+
+
+def create_unet_model_3d(arch, n_out, img_size=None, pretrained=False, cut=None, n_in=1, **kwargs):
+    """Make a ``DynamicUnet3D`` over the encoder of ``arch``; see :func:`create_body`, ``kwargs`` go to the U-Net."""
+    return DynamicUnet3D(create_body(arch, n_in, pretrained, cut), n_out, img_size, **kwargs)
+
+
+def encoder_split(model):
+    """Parameter groups of a model with an ``encoder`` of stages: first half of it, second half, all the rest."""
+    middle = (len(model.encoder) + 1) // 2
+    rest = nn.ModuleList(child for name, child in model.named_children() if name != "encoder")
+    return L(model.encoder[:middle], model.encoder[middle:], rest).map(params)

@@ -1,0 +1,112 @@
+"""Divide items into training and validation so that no patient is on both sides."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+
+import pandas as pd
+import torch
+
+__all__ = ["GroupSplitter", "groups_of", "warn_of_shared_groups"]
+
+_PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id", "case_id")
+
+
+class GroupSplitter:
+    """Split items at random, whole groups at a time: the scans of one patient are all in training or all in validation.
+
+    Args:
+        group: column (name or number) of a DataFrame of items, or a function of one item (of a DataFrame: of a row)
+            that returns its group.
+        valid_pct: share of the items, not of the groups, wanted in validation, above 0 and below 1. Groups are drawn
+            until it is reached as nearly as whole groups allow; each side gets at least one.
+        seed: number that fixes the draw; None draws from torch's generator, so fastai's ``set_seed`` holds.
+
+    Raises:
+        ValueError: an item without a group, fewer than two groups, ``valid_pct`` outside (0, 1).
+        TypeError: a column is asked of items that are no DataFrame.
+
+    >>> items = ["anna_1", "anna_2", "ben_1", "carl_1"]
+    >>> train, valid = GroupSplitter(lambda name: name.split("_")[0], valid_pct=0.5, seed=0)(items)
+    >>> {items[i].split("_")[0] for i in train} & {items[i].split("_")[0] for i in valid}
+    set()
+    """
+
+    def __init__(self, group, valid_pct=0.2, seed=None):
+        if not 0 < valid_pct < 1:
+            raise ValueError(f"valid_pct must be above 0 and below 1, got {valid_pct!r}")
+        self.group, self.valid_pct, self.seed = group, valid_pct, seed
+
+    def __call__(self, items):
+        """Return the indices of the training and of the validation items, each in the order of the items."""
+        groups = groups_of(items, self.group)
+        if missing := int(groups.isna().sum()):
+            raise ValueError(
+                f"{missing} of {len(groups)} items have no group ({_name(self.group)}), the first is number "
+                f"{int(groups.isna().to_numpy().argmax())}: whose patient they are must be known to keep patients apart"
+            )
+        codes = pd.factorize(groups)[0]
+        count = codes.max() + 1 if len(codes) else 0
+        if count < 2:
+            raise ValueError(
+                f"{_name(self.group)} holds {count} group for {len(codes)} items; at least 2 are needed to have one in "
+                "training and one in validation"
+            )
+        sizes = torch.bincount(torch.as_tensor(codes))
+        generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(count, generator=generator)
+        short = (sizes[order].cumsum(0) - self.valid_pct * len(codes)).abs()[:-1]
+        chosen = set(order[: int(short.argmin()) + 1].tolist())
+        sides = [[], []]
+        for number, code in enumerate(codes.tolist()):
+            sides[code in chosen].append(number)
+        return tuple(sides)
+
+
+def groups_of(items, group):
+    """The group of every item as a Series; ``group`` is that of :class:`GroupSplitter`."""
+    table = isinstance(items, pd.DataFrame)
+    if callable(group):
+        rows = (row for _, row in items.iterrows()) if table else items
+        return pd.Series([group(item) for item in rows], dtype=object)
+    if not table:
+        raise TypeError(f"the group column {group!r} needs items in a DataFrame, got {type(items).__name__}")
+    if isinstance(group, numbers.Integral) and group not in items.columns:
+        return items.iloc[:, group].reset_index(drop=True)
+    if group not in items.columns:
+        raise ValueError(f"no column {group!r} to group by; there are {', '.join(map(str, items.columns))}")
+    return items[group].reset_index(drop=True)
+
+
+def patient_column(items):
+    """The column of a DataFrame that by its name says who the patient is, or None."""
+    if not isinstance(items, pd.DataFrame):
+        return None
+    return next((name for name in items.columns if str(name).lower() in _PATIENT_COLUMNS), None)
+
+
+def warn_of_shared_groups(items, splits, group=None, remedy="pass group_col to keep each on one side"):
+    """Warn when a patient has items in training and in validation; the result there would look better than it is.
+
+    Args:
+        items: DataFrame or list.
+        splits: indices of the training and of the validation items.
+        group: as for :class:`GroupSplitter`. Default: a column named like a patient's, if there is one.
+        remedy: end of the message.
+    """
+    group = patient_column(items) if group is None else group
+    if group is None:
+        return
+    groups = groups_of(items, group)
+    train, valid = (set(groups.iloc[list(side)].dropna()) for side in splits[:2])
+    if both := len(train & valid):
+        warnings.warn(
+            f"{both} of {len(train | valid)} patients ({_name(group)}) have scans in both training and validation; "
+            f"results there will be too good: {remedy}",
+            stacklevel=4,
+        )
+
+
+def _name(group):
+    return getattr(group, "__name__", type(group).__name__) if callable(group) else f"column {group!r}"

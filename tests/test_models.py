@@ -1,0 +1,457 @@
+"""Networks for volumes, and the learners over them."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.callback.training import GradientAccumulation
+from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from fastai.data.transforms import ColReader, IndexSplitter
+from fastai.interpret import Interpretation
+from fastai.layers import NormType
+from fastai.learner import Learner, load_learner
+from fastai.losses import BaseLoss, BCEWithLogitsLossFlat, CrossEntropyLossFlat
+from fastai.torch_core import set_seed
+from torch import nn
+from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
+
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
+from faimed3d.losses import DiceCELoss3D
+from faimed3d.metrics import KeepGeometry
+from faimed3d.models import (
+    AdaptiveConcatPool3d,
+    DynamicDeepLab,
+    DynamicUnet3D,
+    UNet3D,
+    adapt_first_conv,
+    create_body,
+    create_cnn_model_3d,
+    create_deeplab_model_3d,
+    create_head,
+    create_unet_model_3d,
+    dummy_eval,
+    encoder_split,
+    in_channels,
+    model_sizes,
+    num_features_model,
+    resnet18_3d,
+    resnet34_3d,
+    resnet50_3d,
+    resnet101_3d,
+    resnet152_3d,
+)
+
+SHAPE = (6, 9, 12)
+
+
+def tiny_encoder():
+    """Three stages; the second shrinks in plane only, the third all axes."""
+
+    def stage(n, m, stride):
+        return nn.Sequential(nn.Conv3d(n, m, 3, stride=stride, padding=1), nn.BatchNorm3d(m), nn.ReLU())
+
+    return nn.Sequential(stage(3, 4, 1), stage(4, 6, (1, 2, 2)), stage(6, 8, 2))
+
+
+def tiny_network():
+    """As torchvision's networks are: stages, a pool, a classifier."""
+    stages = list(tiny_encoder())
+    network = nn.Module()
+    for number, stage in enumerate(stages):
+        network.add_module(f"layer{number}", stage)
+    network.add_module("avgpool", nn.AdaptiveAvgPool3d(1))
+    network.add_module("fc", nn.Linear(8, 5))
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four volumes of two channels, and masks: label 1 where the first channel is bright."""
+    root = tmp_path_factory.mktemp("models")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[1:5, 2:7, 3 + number : 8] = 1
+        row = {"mask": f"{root}/mask{number}.nii.gz"}
+        TensorMask3D(mask).save(row["mask"])
+        for channel in ("a", "b"):
+            row[channel] = f"{root}/{channel}{number}.nii.gz"
+            TensorDicom3D(random.normal(0, 0.1, SHAPE).astype(np.float32) + mask).save(row[channel])
+        rows.append({**row, "kind": "xy"[number % 2], "size": float(mask.sum()), "both": "x y" if number else "x"})
+    return pd.DataFrame(rows)
+
+
+def read_two(row):
+    return [row["a"], row["b"]]
+
+
+def make_dls(table, block, get_y, bs=2):
+    data = DataBlock((ImageBlock3D, block), get_x=read_two, get_y=get_y, splitter=IndexSplitter([2, 3]))
+    return data.dataloaders(table, bs=bs, num_workers=0)
+
+
+@pytest.fixture
+def dls(folder):
+    set_seed(0)
+    return make_dls(folder, MaskBlock3D(["background", "box"]), ColReader("mask"))
+
+
+class TestCreateBody:
+    def test_keeps_the_stages_before_the_pool(self):
+        body = create_body(tiny_network)
+        assert [tuple(size) for size in model_sizes(body, (8, 8, 8))] == [
+            (1, 4, 8, 8, 8),
+            (1, 6, 8, 4, 4),
+            (1, 8, 4, 2, 2),
+        ]
+
+    def test_cuts_where_it_is_told(self):
+        assert len(create_body(tiny_network, cut=2)) == 2
+        assert len(create_body(tiny_network, cut=lambda network: nn.Sequential(network.layer0))) == 1 + 2
+
+    @pytest.mark.parametrize("n_in", [1, 2, 3, 4])
+    def test_takes_as_many_channels_as_asked(self, n_in):
+        body = create_body(tiny_network, n_in=n_in)
+        assert in_channels(body) == n_in
+        assert body(torch.zeros(1, n_in, 4, 5, 6)).shape == (1, 8, 2, 2, 2)
+
+    @pytest.mark.parametrize("n_in", [1, 2, 4, 5, 6])
+    def test_the_same_picture_in_every_channel_gives_the_old_answer(self, n_in):
+        old, picture = nn.Conv3d(3, 4, 3), torch.rand(1, 1, 4, 5, 6)
+        new = adapt_first_conv(nn.Sequential(copy.deepcopy(old)), n_in)
+        assert torch.allclose(
+            new(picture.expand(1, n_in, -1, -1, -1)), old(picture.expand(1, 3, -1, -1, -1)), atol=1e-5
+        )
+
+    def test_reads_the_shapes_without_touching_state(self):
+        body = create_body(tiny_network)
+        before = copy.deepcopy(body.state_dict())
+        body.train()
+        assert num_features_model(body) == 8
+        assert body.training
+        assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())
+
+    def test_dummy_eval_computes(self):
+        assert dummy_eval(create_body(tiny_network), (4, 8, 8)).shape == (1, 8, 2, 2, 2)
+
+    @pytest.mark.parametrize("arch", [r3d_18, mc3_18, r2plus1d_18])
+    def test_the_default_weights_come_through_torchvision_with_their_hash_checked(self, arch, monkeypatch):
+        asked = []
+
+        def load(self, *args, **kwargs):
+            asked.append(kwargs)
+            return model.state_dict()
+
+        with torch.device("meta"):
+            model = arch(num_classes=400)
+            monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", load)
+            monkeypatch.setattr(nn.Module, "load_state_dict", lambda self, state, **kwargs: None)
+            body = create_body(arch, n_in=3, pretrained=True)
+        assert asked == [{"progress": True, "check_hash": True}]
+        assert len(body) == 5
+
+    def test_without_weights_nothing_is_asked_for(self, monkeypatch):
+        def load(*args, **kwargs):
+            raise AssertionError("asked for weights")
+
+        monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", load)
+        assert in_channels(create_body(r3d_18, n_in=1)) == 1
+
+    def test_weights_of_an_arch_of_ones_own(self):
+        def arch(pretrained=False):
+            network = tiny_network()
+            nn.init.constant_(network.layer0[0].weight, 3.0 if pretrained else 1.0)
+            return network
+
+        assert (create_body(arch, n_in=1, pretrained=True)[0][0].weight == 9).all()
+        network = arch()
+        assert create_body(network)[0] is network.layer0
+
+    def test_refuses_what_it_cannot_use(self):
+        with pytest.raises(TypeError, match=r"arch must be a function that builds a 3D network, .* got 'r3d_18'"):
+            create_body("r3d_18")
+        with pytest.raises(TypeError, match="tiny_network takes neither weights nor pretrained"):
+            create_body(tiny_network, pretrained=True)
+        with pytest.raises(TypeError, match=r"dict must build a network .* it gave a dict"):
+            create_body(dict)
+        with pytest.raises(ValueError, match="Linear has no 3D convolution"):
+            create_body(nn.Linear(2, 2))
+        with pytest.raises(ValueError, match="n_in must be at least 1, got 0"):
+            create_body(tiny_network, n_in=0)
+        with pytest.raises(ValueError, match="works in 2 groups"):
+            adapt_first_conv(nn.Conv3d(4, 4, 1, groups=2), 1)
+
+
+class TestDynamicUnet3D:
+    @pytest.mark.parametrize("size", [(4, 8, 8), (5, 9, 13), (1, 7, 2), (16, 3, 6)])
+    @pytest.mark.parametrize("n_in", [1, 2])
+    def test_gives_a_score_to_every_voxel_of_any_size(self, size, n_in):
+        model = create_unet_model_3d(tiny_network, 3, n_in=n_in).eval()
+        assert model(torch.rand(1, n_in, *size)).shape == (1, 3, *size)
+
+    @pytest.mark.parametrize("arch", [r3d_18, mc3_18, r2plus1d_18])
+    def test_takes_torchvisions_video_networks(self, arch):
+        with torch.device("meta"):
+            model = create_unet_model_3d(arch, 2)
+            assert model(torch.rand(2, 1, 9, 17, 24)).shape == (2, 2, 9, 17, 24)
+
+    def test_trains_on_r3d_18(self):
+        model = create_unet_model_3d(r3d_18, 2, n_in=2)
+        scores = model(torch.rand(2, 2, 4, 18, 16))
+        assert scores.shape == (2, 2, 4, 18, 16)
+        scores.sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+    def test_has_a_skip_for_each_change_of_any_axis(self):
+        assert DynamicUnet3D(tiny_encoder(), 2).skips == [1, 0]
+
+    def test_without_batch_norm_uses_none(self):
+        model = DynamicUnet3D(tiny_encoder(), 2, norm_type=NormType.Instance)
+        rest = nn.ModuleList([model.middle, model.blocks, model.final])
+        assert not any("BatchNorm" in type(module).__name__ for module in rest.modules())
+        assert any(isinstance(module, nn.InstanceNorm3d) for module in rest.modules())
+
+    def test_has_no_batch_norm_of_pictures(self):
+        model = DynamicUnet3D(tiny_encoder(), 2)
+        assert not any(isinstance(module, nn.BatchNorm2d | nn.Conv2d) for module in model.modules())
+
+    def test_options_of_the_last_layers(self):
+        x = torch.rand(1, 3, 4, 8, 8)
+        squeezed = DynamicUnet3D(tiny_encoder(), 1, y_range=(2, 3), bottle=True).eval()(x)
+        assert squeezed.min() >= 2
+        assert squeezed.max() <= 3
+        assert DynamicUnet3D(tiny_encoder(), 2, last_cross=False).eval()(x).shape == (1, 2, 4, 8, 8)
+
+    def test_can_be_copied_and_pickled(self):
+        model, x = DynamicUnet3D(tiny_encoder(), 2).eval(), torch.rand(1, 3, 4, 8, 8)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert torch.equal(other(x), model(x))
+
+    @pytest.mark.parametrize("make", [lambda: DynamicUnet3D(tiny_encoder(), 2), lambda: UNet3D(3, 2, (4, 8))])
+    def test_compiles_in_one_graph(self, make):
+        model, x = make().eval(), torch.rand(1, 3, 5, 8, 7)
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        assert torch.allclose(compiled(x), model(x), atol=1e-6)
+
+    @pytest.mark.parametrize("make", [lambda: DynamicUnet3D(tiny_encoder(), 2), lambda: UNet3D(3, 2, (4, 8))])
+    def test_trains_in_mixed_precision(self, make):
+        model = make()
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = model(torch.rand(2, 3, 5, 8, 7))
+        assert scores.dtype == torch.bfloat16
+        loss = DiceCELoss3D()(scores, torch.zeros(2, 5, 8, 7, dtype=torch.int64))
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+    def test_splits_into_two_halves_of_the_encoder_and_the_rest(self):
+        model = DynamicUnet3D(tiny_encoder(), 2)
+        groups = encoder_split(model)
+        assert len(groups) == 3
+        assert sum(len(group) for group in groups) == len(list(model.parameters()))
+        assert groups[0][0] is model.encoder[0][0].weight
+        assert groups[1][0] is model.encoder[2][0].weight
+
+    def test_refuses_what_is_no_encoder(self):
+        with pytest.raises(TypeError, match=r"encoder must be an nn.Sequential of stages .* got Conv3d"):
+            DynamicUnet3D(nn.Conv3d(1, 2, 3), 2)
+        with pytest.raises(ValueError, match="every stage of the encoder must give"):
+            DynamicUnet3D(nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten()), 2)
+
+
+class TestUNet3D:
+    @pytest.mark.parametrize("size", [(4, 8, 8), (5, 9, 13), (3, 2, 7)])
+    def test_gives_a_score_to_every_voxel_of_any_size(self, size):
+        model = UNet3D(2, 3, widths=(4, 6, 8))
+        assert model(torch.rand(1, 2, *size)).shape == (1, 3, *size)
+
+    def test_shrinks_the_axes_it_is_told(self):
+        model = UNet3D(1, 2, widths=(4, 6), strides=[(1, 2, 2)])
+        assert model.encoder[1](model.encoder[0](torch.rand(1, 1, 3, 8, 8))).shape == (1, 6, 3, 4, 4)
+        with pytest.raises(ValueError, match="each of the 2 levels below the first; got 1 entries"):
+            UNet3D(1, 2, widths=(4, 6, 8), strides=[2])
+
+
+class TestDeepLab:
+    @pytest.mark.parametrize("size", [(4, 8, 8), (5, 9, 13), (1, 7, 2)])
+    def test_gives_a_score_to_every_voxel_of_any_size(self, size):
+        model = create_deeplab_model_3d(tiny_network, 3, n_in=2, width=6).eval()
+        assert model(torch.rand(1, 2, *size)).shape == (1, 3, *size)
+
+    def test_joins_the_finest_stage(self):
+        assert DynamicDeepLab(tiny_encoder(), 2, width=6).early == 0
+
+    def test_trains_on_one_volume_at_a_time(self):
+        model = create_deeplab_model_3d(tiny_network, 2, width=6)
+        model(torch.rand(1, 1, 8, 8, 8)).sum().backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+    def test_splits_as_the_u_net_does(self):
+        model = DynamicDeepLab(tiny_encoder(), 2, width=6)
+        assert sum(len(group) for group in encoder_split(model)) == len(list(model.parameters()))
+
+    def test_refuses_what_is_no_encoder(self):
+        with pytest.raises(TypeError, match=r"at least two stages .* got Conv3d"):
+            DynamicDeepLab(nn.Conv3d(1, 2, 3), 2)
+
+
+class TestResNets:
+    @pytest.mark.parametrize(
+        ("arch", "million", "features"),
+        [(resnet18_3d, 33.2, 512), (resnet34_3d, 63.5, 512), (resnet50_3d, 46.2, 2048), (resnet101_3d, 85.2, 2048),
+         (resnet152_3d, 117.4, 2048)],
+    )  # fmt: skip
+    def test_have_their_depth_and_serve_as_encoders(self, arch, million, features):
+        with torch.device("meta"):
+            body = create_body(arch, n_in=3)
+        assert sum(p.numel() for p in body.parameters()) / 1e6 == pytest.approx(million, abs=0.1)
+        assert num_features_model(body) == features
+
+
+class TestCnn:
+    def test_concat_pool_gives_maximum_and_mean(self):
+        x = torch.arange(24.0).reshape(1, 1, 2, 3, 4)
+        assert AdaptiveConcatPool3d()(x).flatten().tolist() == [23, 11.5]
+        assert AdaptiveConcatPool3d((1, 3, 2))(x).shape == (1, 2, 1, 3, 2)
+
+    @pytest.mark.parametrize("concat_pool", [True, False])
+    def test_head_takes_volumes_of_any_size(self, concat_pool):
+        head = create_head(8, 3, concat_pool=concat_pool, lin_ftrs=[5], ps=0.1).eval()
+        for size in ((1, 2, 3), (4, 4, 4)):
+            assert head(torch.rand(2, 8, *size)).shape == (2, 3)
+        assert create_head(8, 3, pool=False).eval()(torch.rand(2, 8)).shape == (2, 3)
+
+    def test_model_of_body_and_head(self):
+        model = create_cnn_model_3d(tiny_network, 3, n_in=2, ps=0.0)
+        assert model(torch.rand(2, 2, 5, 8, 7)).shape == (2, 3)
+        own = create_cnn_model_3d(tiny_network, 3, custom_head=nn.Flatten(), init=None)
+        assert own(torch.rand(2, 1, 4, 4, 4)).shape == (2, 8 * 2)
+
+
+class TestUnetLearner:
+    def test_knows_channels_classes_and_loss_from_the_dls(self, dls):
+        learn = unet_learner_3d(dls, tiny_network)
+        assert in_channels(learn.model) == 2
+        assert learn.model(torch.rand(1, 2, 4, 4, 4)).shape[1] == 2
+        assert isinstance(learn.loss_func, DiceCELoss3D)
+        assert isinstance(learn.keep_geometry, KeepGeometry)
+
+    def test_learns_the_bright_box_and_survives_export(self, dls, tmp_path):
+        learn = unet_learner_3d(dls, UNet3D, model_args={"widths": (8, 16)}, path=tmp_path)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(6, 2e-2)
+            prediction, _, _ = learn.predict([str(path) for path in (dls.items["a"][0], dls.items["b"][0])])
+            probabilities, targets, losses = learn.get_preds(with_loss=True)
+        truth = TensorMask3D.create(dls.items["mask"][0])
+        assert ((prediction == truth).float().mean()) > 0.95
+        assert torch.allclose(probabilities.sum(1), torch.ones(2, *SHAPE), atol=1e-5)
+        assert targets.shape == (2, *SHAPE)
+        assert losses.shape == (2,)
+        with learn.no_bar(), learn.no_logging():
+            worst, which = Interpretation.from_learner(learn).top_losses(1)
+        assert worst.item() == pytest.approx(losses.max().item(), rel=1e-4)
+        assert which.tolist() == [losses.argmax().item()]
+        learn.export("learner.pkl")
+        with pytest.warns(UserWarning, match="load_learner.*pickle"):
+            loaded = load_learner(tmp_path / "learner.pkl")
+        x = torch.rand(1, 2, *SHAPE)
+        assert torch.equal(loaded.model.eval()(x), learn.model.eval()(x))
+
+    def test_freezes_and_trains_at_different_rates(self, dls):
+        learn = unet_learner_3d(dls, tiny_network)
+        first = learn.model.encoder[0][0].weight
+        learn.freeze()
+        frozen = first.detach().clone()
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-2)
+            assert torch.equal(first, frozen)
+            learn.unfreeze()
+            learn.fine_tune(1, 1e-2)
+        assert not torch.equal(first, frozen)
+        assert len({hyper["lr"] for hyper in learn.opt.hypers}) == 3
+
+    def test_accumulates_gradients_as_fastai_does(self, dls):
+        class Steps(Callback):
+            count = 0
+
+            def after_step(self):
+                Steps.count += 1
+
+        learn = unet_learner_3d(dls, tiny_network, cbs=[GradientAccumulation(4), Steps])
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(2, 1e-3)
+        assert Steps.count == 1  # four items: two epochs of one batch of two
+
+    def test_what_is_passed_goes_before_what_is_inferred(self, dls):
+        loss = CrossEntropyLossFlat(axis=1)
+        learn = unet_learner_3d(
+            dls, tiny_network, n_out=5, n_in=3, loss_func=loss, splitter=lambda m: [[*m.parameters()]]
+        )
+        assert learn.model(torch.rand(1, 3, 4, 4, 4)).shape[1] == 5
+        assert learn.loss_func is loss
+        learn.create_opt()
+        assert len(learn.opt.param_lists) == 1
+
+    def test_refuses_what_it_cannot_infer(self, folder):
+        flat = DataBlock((TransformBlock(TensorDicom3D.create), MaskBlock3D(["a", "b"])), get_x=ColReader("a"),
+                         get_y=ColReader("mask"), splitter=IndexSplitter([3]))  # fmt: skip
+        with pytest.raises(ValueError, match=r"images \(B, C, D, H, W\), got \(1, 6, 9, 12\): ImageBlock3D"):
+            unet_learner_3d(flat.dataloaders(folder, bs=2), tiny_network)
+        plain = DataBlock((ImageBlock3D, TransformBlock(TensorMask3D.create)), get_x=ColReader("a"),
+                          get_y=ColReader("mask"), splitter=IndexSplitter([3]))  # fmt: skip
+        with pytest.raises(ValueError, match="do not say how many classes there are: give MaskBlock3D its codes"):
+            unet_learner_3d(plain.dataloaders(folder, bs=2), tiny_network)
+        with pytest.raises(ValueError, match="UNet3D has no weights to begin with"):
+            unet_learner_3d(plain.dataloaders(folder, bs=2), UNet3D, n_out=2, pretrained=True)
+
+
+class TestDeepLabLearner:
+    def test_trains(self, dls):
+        learn = deeplab_learner_3d(dls, tiny_network, model_args={"width": 6})
+        with learn.no_bar(), learn.no_logging():
+            learn.fine_tune(1, 1e-3)
+            scores, _ = learn.get_preds()
+        assert scores.shape == (2, 2, *SHAPE)
+
+
+class TestCnnLearner:
+    @pytest.mark.parametrize(
+        ("block", "get_y", "n_out", "loss"),
+        [
+            (CategoryBlock, ColReader("kind"), 2, CrossEntropyLossFlat),
+            (MultiCategoryBlock, ColReader("both", label_delim=" "), 2, BCEWithLogitsLossFlat),
+            (RegressionBlock, ColReader("size"), 1, BaseLoss),
+        ],
+        ids=["categories", "several", "numbers"],
+    )
+    def test_takes_the_loss_of_the_blocks_and_trains(self, folder, block, get_y, n_out, loss):
+        set_seed(0)
+        learn = cnn_learner_3d(make_dls(folder, block, get_y), tiny_network, model_args={"lin_ftrs": [8]})
+        assert type(learn.loss_func) is loss
+        with learn.no_bar(), learn.no_logging():
+            learn.fine_tune(1, 1e-3)
+            predictions, _ = learn.get_preds()
+        assert predictions.shape == (2, n_out)
+        assert len(learn.opt.param_lists) == 3
+
+    def test_a_target_without_a_loss_is_an_error(self, folder):
+        dls = make_dls(folder, TransformBlock, ColReader("size"))
+        with pytest.raises(ValueError, match="do not say which loss suits their targets"):
+            default_loss(dls)
+
+
+class TestPlainLearner:
+    def test_any_network_trains(self, dls):
+        network = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 1))
+        learn = Learner(dls, network, loss_func=DiceCELoss3D())
+        with learn.no_bar(), learn.no_logging():
+            before = learn.validate()[0]
+            learn.fit(4, 2e-2)
+            assert learn.validate()[0] < before
