@@ -16,7 +16,7 @@ from faimed3d.display import _as_array, class_color
 from faimed3d.geometry import Geometry
 from faimed3d.mosaic import ENDS
 
-__all__ = ["render_3d", "surface"]
+__all__ = ["mesh", "render_3d", "surface"]
 
 _MOST_FACES = 120_000  # matplotlib draws about this many triangles in two seconds
 _LIGHT = np.array([0.35, -0.75, 0.55]) / np.linalg.norm([0.35, -0.75, 0.55])  # from front, left and above
@@ -48,6 +48,22 @@ def surface(mask, label=1, geometry=None, *, step=1):
     if label not in boxes:
         raise ValueError(f"no voxel has label {label!r}; the mask holds {sorted(boxes)}")
     return _surface(labels, label, boxes[label], geometry, _strides(step, geometry))
+
+
+def mesh(mask, label=1, color=None, alpha=1.0, geometry=None, **kwargs):
+    """The surface of one class as a ``Poly3DCollection`` in mm, to put into 3D axes with others.
+
+    Args:
+        mask, label, geometry: as in :func:`surface`.
+        color: matplotlib colour; default the colour of the label in overlays, :func:`faimed3d.display.class_color`.
+        alpha: opacity 0 to 1.
+        **kwargs: passed to ``Poly3DCollection``.
+    """
+    vertices, faces = surface(mask, label, geometry)
+    triangles = vertices[faces]
+    return Poly3DCollection(
+        triangles, facecolors=_shade(triangles, to_rgb(color or class_color(label)), alpha), **kwargs
+    )
 
 
 def render_3d(mask, geometry=None, colors=None, alpha=None, ax=None, figsize=(8, 8), step=None, legend=None, **kwargs):

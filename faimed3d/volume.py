@@ -16,7 +16,7 @@ from faimed3d import histogram, io, spatial
 from faimed3d.display import show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.metadata import Metadata
-from faimed3d.surface import render_3d
+from faimed3d.surface import mesh, render_3d
 from faimed3d.tracking import TrackedTensor, fits, grid_of
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
@@ -248,6 +248,16 @@ class TensorMask3D(TensorDicom3D):
         size = geometry.voxel_volume
         volumes = {"background": background * size, "total_mask_volume": sum(voxels.values()) * size}
         return volumes | {f"class {label}": count * size for label, count in voxels.items()}
+
+    def create_mesh(self, cl=1, color=None, alpha=1.0, **kwargs):
+        """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.surface.mesh``."""
+        return mesh(self, cl, color, alpha, **kwargs)
+
+    def create_mesh_for_classes(self, colors=None, alpha=None, **kwargs):
+        """Surfaces of all classes present, in rising order; ``colors`` and ``alpha`` hold one entry for each class."""
+        classes = [int(label) for label in self.as_subclass(Tensor).unique().tolist() if label]
+        colors, alpha = colors or [None] * len(classes), alpha or [1.0] * len(classes)
+        return [self.create_mesh(*row, **kwargs) for row in zip(classes, colors, alpha, strict=True)]
 
     def render_3d(self, colors=None, alpha=None, **kwargs):
         """Draw the surface of each class in mm and return the axes: see ``faimed3d.surface.render_3d``."""

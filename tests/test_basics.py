@@ -253,6 +253,17 @@ class TestVolumes:
         m[2, 2:4, 3] = 1
         assert m.strip().reorient("SAR").calc_volume()["class 1"] == m.calc_volume()["class 1"] == 12
 
+    def test_meshes_are_in_mm(self):
+        t = torch.zeros(4, 5, 6)
+        t[1:3, 1:4, 2:4], t[3, 4, 5] = 1, 2
+        m = TensorMask3D(t, {"spacing": (1, 2, 3), "origin": (10, 20, 30)})
+        mesh = m.create_mesh(1, color="red", alpha=0.5)
+        corners = np.concatenate([path.min(0)[None] for path in np.asarray(mesh._faces)])
+        assert corners.min(0) == pytest.approx([10 + 1.5, 20 + 2 * 0.5, 30 + 3 * 0.5])
+        assert len(m.create_mesh_for_classes(alpha=(0.2, 1))) == 2
+        with pytest.raises(ValueError, match="no voxel has label 7"):
+            m.create_mesh(7)
+
     def test_fractions_are_refused(self):
         with pytest.raises(ValueError, match="no whole numbers"):
             TensorMask3D(torch.full((2, 3, 4), 0.5)).calc_volume()
