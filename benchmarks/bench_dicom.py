@@ -83,9 +83,12 @@ def with_torchio(folder):
 
 
 def with_monai(folder):
+    import logging
+
+    logging.getLogger("monai").setLevel(logging.ERROR)  # it tells at each call which decoders it has not
     from monai.transforms import LoadImage
 
-    return LoadImage(image_only=True)(str(folder))
+    return LoadImage(image_only=True)(str(folder))  # with the itk package installed, through ITK
 
 
 def the_floor(folder):
@@ -154,8 +157,9 @@ def main():
             "faimed3d read_dicom": lambda: read_dicom(root / "plain"),
             "the floor: bytes to float32, no header": lambda: the_floor(root / "plain"),
         }
-        for name, task in (("torchio", with_torchio), ("monai", with_monai)):
-            if importlib.util.find_spec(name):
+        peers = (("torchio", "TorchIO ScalarImage", with_torchio), ("monai", "MONAI LoadImage", with_monai))
+        for package, name, task in peers:
+            if importlib.util.find_spec(package):
                 tasks[name] = lambda task=task: task(root / "plain")
         medians = take_turns(f"{options.slices} slices of {SIDE} x {SIDE} int16, uncompressed", tasks, options.rounds)
         ratio = medians["faimed3d read_dicom"] / medians["the floor: bytes to float32, no header"]

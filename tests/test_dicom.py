@@ -238,6 +238,18 @@ class TestCompressed:
         with pytest.raises(errors.DamagedFile, match=r"frame 1 is 33 x 40 pixels, \(0028,0010\) Rows"):
             read_dicom(path)
 
+    @pytest.mark.parametrize(
+        ("kind", "mark", "offset"), [("jpeg2000", b"\xff\x4f\xff\x51", 42), ("jpeg", b"\xff\xc3", 4)]
+    )
+    def test_a_frame_of_deeper_words_than_the_header_says_is_refused(self, tmp_path, kind, mark, offset):
+        # GDCM crashed on a JPEG 2000 stream that claimed 179 bits
+        path = write([compressed(make_slice(stored_values((1, 33, 40))[0], ORIGIN), kind)], tmp_path)[0]
+        data = bytearray(path.read_bytes())
+        data[data.index(mark) + offset] = 50
+        path.write_bytes(data)
+        with pytest.raises(errors.DamagedFile, match=r"frame 1 has 1 samples of 5[01] bits, \(0028,0100\) BitsAll"):
+            read_dicom(path)
+
     @pytest.mark.parametrize("kind", ["jpeg", "jpeg2000"])
     def test_a_codestream_cut_inside_its_fragment_is_refused(self, tmp_path, kind):
         dataset = compressed(make_slice(stored_values((1, 33, 40))[0], ORIGIN), kind)
@@ -436,6 +448,13 @@ FAULTS = {
     "pixel spacing 0": (change_all(PixelSpacing=[0, 1]), LOST, r"PixelSpacing must be positive", LOST),
     "orientation 0": (change_all(ImageOrientationPatient=[0] * 6), LOST, "two unit vectors at right angles", LOST),
     "orientation of one axis": (change_all(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), LOST, "right angles", LOST),
+    "pixel spacing of no pixel": (change(3, PixelSpacing=["1e-300", 1]), LOST, r"cannot be the size of a pixel", LOST),
+    "a position far from any patient": (
+        change(3, ImagePositionPatient=[0, "1e300", 0]), LOST, r"cannot be a place in a patient", LOST
+    ),
+    "slope beyond float32": (change(2, RescaleSlope="1e300"), BAD, r"1e\+300 makes values that float32", BAD),
+    "slope next to 0": (change(2, RescaleSlope="1e-300"), BAD, r"1e-300 makes values that float32", BAD),
+    "intercept beyond float32": (change(2, RescaleIntercept="1e300"), BAD, r"\(0028,1052\).* 1e\+300 is beyond", BAD),
     "slope 0": (change(2, RescaleSlope=0), BAD, r"\(0028,1053\) RescaleSlope is 0", BAD),
     "cut in the pixels": (cut(-1), CUT, r"IM9998\.dcm: \(7FE0,0010\) PixelData claims 84", CUT),
     "cut in the header": (cut(600), CUT, r"IM9998\.dcm", CUT),
@@ -456,6 +475,9 @@ FAULTS = {
     "bits allocated 12": (change_all(BitsAllocated=12), OTHER, r"\(0028,0100\)", OTHER),
     "no thickness of a single slice": (
         lambda folder: write(make_series(SliceThickness=None)[:1], folder), LOST, r"\(0018,0050\) SliceThickness", LOST
+    ),
+    "a thickness of a single slice that is none": (
+        lambda folder: write(make_series(SliceThickness="1e300")[:1], folder), LOST, r"1e\+300 mm cannot be", LOST
     ),
     "no sign of the pixels": (change_all(PixelRepresentation=None), BAD, r"\(0028,0103\) PixelRepresentation", BAD),
     "a slice packed with gzip": (beside("IM0001.dcm.gz", gzip.compress(b"x")), BAD, "a slice packed with gzip", BAD),
@@ -555,6 +577,12 @@ class TestRepairs:
     def test_a_hole_that_dwarfs_the_stack_is_not_filled(self, tmp_path):
         move(8, 400)(tmp_path)
         with pytest.raises(errors.UnevenSlices, match="too few to interpolate from"):
+            read_dicom(tmp_path, strict=False)
+
+    @pytest.mark.parametrize("step", [200, 9e5])
+    def test_a_slice_far_off_the_others_is_not_bridged(self, tmp_path, step):
+        move(4, step, 0)(tmp_path)
+        with pytest.raises(errors.UnevenSlices, match="too far to be one stack"):
             read_dicom(tmp_path, strict=False)
 
 
@@ -1003,8 +1031,8 @@ class TestMultiFrame:
         path = write([dataset], tmp_path)[0]
         np.testing.assert_array_equal(read_dicom(path)[0], values * 2 - 1)
 
-    def test_a_segmentation_is_refused(self):
-        with pytest.raises(errors.UnsupportedImage, match="a DICOM segmentation"):
+    def test_a_segmentation_of_fewer_frames_than_it_describes_is_refused(self):
+        with pytest.raises(errors.DamagedFile, match=r"PerFrameFunctionalGroupsSequence has 3 items"):
             read_dicom(packaged("liver_1frame.dcm"))
 
     def test_a_table_of_values_is_refused(self, tmp_path):

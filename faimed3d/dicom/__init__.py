@@ -9,5 +9,6 @@ from .header import is_dicom
 from .inventory import dicom_inventory
 from .read import read_dicom
 from .table import header_table
+from .write import write_series
 
-__all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom"]
+__all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom", "write_series"]

@@ -186,17 +186,23 @@ def _check_frame(file, header, group, number, rows, columns):
         if len(head) < 64 or not 1 <= struct.unpack_from("<I", head)[0] <= 15:
             raise DamagedFile(f"{path}: frame {number} has no RLE header")
         return
-    size = _jpeg_2000_size(head) if header.syntax in _JPEG_2000 else _jpeg_size(head)
-    if size is None:
-        # a marker segment longer than what was read is legal and rare: read all of the frame then
-        data = _read(file, group[0][0], group[0][1])
-        size = _jpeg_2000_size(data) if header.syntax in _JPEG_2000 else _jpeg_size(data)
-    if size is None:
+    described = _jpeg_2000_frame if header.syntax in _JPEG_2000 else _jpeg_frame
+    # a marker segment longer than what was read is legal and rare: read all of the frame then
+    frame = described(head) or described(_read(file, *group[0]))
+    if frame is None:
         raise DamagedFile(f"{path}: frame {number} does not begin as {header.syntax} says, but with {head[:4]!r}")
-    if size != (rows, columns):
+    *size, bits, samples = frame
+    if size != [rows, columns]:
         raise DamagedFile(
             f"{path}: frame {number} is {size[0]} x {size[1]} pixels, {name_tag(T.Rows)} x {name_tag(T.Columns)} say "
             f"{rows} x {columns}"
+        )
+    # the decoders scale deeper words down, or crash on them
+    allocated = header.integer(T.BitsAllocated)
+    if not 1 <= bits <= allocated or samples != 1:
+        raise DamagedFile(
+            f"{path}: frame {number} has {samples} samples of {bits} bits, {name_tag(T.BitsAllocated)} says 1 of at "
+            f"most {allocated}"
         )
     position, length = group[-1]
     tail = _read(file, position + max(0, length - _END_SEARCH), min(length, _END_SEARCH))
@@ -204,12 +210,12 @@ def _check_frame(file, header, group, number, rows, columns):
         raise TruncatedFile(f"{path}: frame {number} of the compressed pixels ends without its end mark")
 
 
-def _jpeg_size(data):
-    """(rows, columns) in the frame header of a JPEG or JPEG-LS stream; None where there is none."""
+def _jpeg_frame(data):
+    """(rows, columns, bits, samples) of a JPEG or JPEG-LS stream by its frame header; None where there is none."""
     position = 2
     if data[:2] != b"\xff\xd8":
         return None
-    while position + 9 <= len(data):
+    while position + 10 <= len(data):
         if data[position] != 0xFF:
             return None
         marker = data[position + 1]
@@ -217,18 +223,20 @@ def _jpeg_size(data):
             position += 1
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return struct.unpack_from(">HH", data, position + 5)
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", data, position + 4)
+            return rows, columns, bits, samples
         position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     return None
 
 
-def _jpeg_2000_size(data):
-    """(rows, columns) in the SIZ segment of a JPEG 2000 code stream, bare or in a box; None where there is none."""
+def _jpeg_2000_frame(data):
+    """(rows, columns, bits, samples) of a JPEG 2000 stream, bare or boxed, by its SIZ segment; None without one."""
     start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or start + 24 > len(data):
+    if start < 0 or start + 43 > len(data):
         return None
     width, height, left, top = struct.unpack_from(">4I", data, start + 8)
-    return height - top, width - left
+    samples, depth = struct.unpack_from(">HB", data, start + 40)
+    return height - top, width - left, (depth & 0x7F) + 1, samples  # the highest bit of the depth is the sign
 
 
 def _read(file, offset, length):

@@ -6,12 +6,14 @@ from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFi
 
 from .mosaic import mosaic_planes
 from .multiframe import detector_planes, functional_planes
-from .plane import COSINE_TOLERANCE, Plane, normal_of, single_plane
+from .plane import COSINE_TOLERANCE, Plane, check_scale, normal_of, single_plane
+from .segments import segment_planes
 from .tags import T, name_tag
 
 __all__ = ["planes_of"]
 
-_SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _LARGEST_SIDE = 65535
 
@@ -41,10 +43,12 @@ def _planes(header):
         )
     if frames > header.size:
         raise DamagedFile(f"{header.path}: {name_tag(T.NumberOfFrames)} {frames} in a file of {header.size} bytes")
-    if header.text(T.SOPClassUID) in _SEGMENTATION:
+    if header.text(T.SOPClassUID) == _SEGMENTATION:
+        return segment_planes(header, frames, rows, columns)
+    if header.text(T.SOPClassUID) == _LABEL_MAP:
         raise UnsupportedImage(
-            f"{header.path}: a DICOM segmentation, whose frames belong to segments: convert it to a label volume first "
-            "(with highdicom or dcmqi) and read that"
+            f"{header.path}: a DICOM label map segmentation, which is not supported: convert it to a label volume "
+            "first (with highdicom or dcmqi) and read that"
         )
     if header.values.get(T.ModalityLUTSequence, b"") is None:
         raise UnsupportedImage(
@@ -74,6 +78,7 @@ def _dose_planes(header, frames, rows, columns):
     scale = header.number(T.DoseGridScaling)
     if scale is None or scale <= 0:
         raise DamagedFile(f"{header.path}: {name_tag(T.DoseGridScaling)} must be a positive number, got {scale}")
+    check_scale(header, scale, None)
     first = single_plane(header, rows, columns)
     first.slope, first.intercept, first.rescaled = scale, 0.0, 3
     if frames == 1:

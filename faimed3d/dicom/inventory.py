@@ -108,7 +108,7 @@ def volume_words(volume):
     parts = [
         description_of(header) or "without description",
         header.text(T.Modality),
-        f"{len(volume.planes)} slices of {plane.rows} x {plane.columns}",
+        f"{len(volume.planes)} slice{'s' * (len(volume.planes) > 1)} of {plane.rows} x {plane.columns}",
         orientation_name(plane) if volume.stackable else "cannot be stacked",
         volume.distinct,
         f"series {header.text(T.SeriesInstanceUID)}",
@@ -162,7 +162,7 @@ def _row(volume, root, damaged, stray, tags):
     problems += [h.error for h in stray if not h.known_series]
     problems += volume.problems
     try:
-        for each in {id(p.header): p.header for p in volume.planes if not p.error}.values():
+        for each in {id(p.header): p.header for p in volume.planes if not p.error and p.segments is None}.values():
             if each.length >= 0 and not each.deflated:
                 describe_pixels(each)
     except ReadError as error:

@@ -104,9 +104,11 @@ def _csa_values(header):
                 return {}
             count = csareader.get_n_mosaic(csa)
             normal = csareader.get_slice_normal(csa)
+            count = None if count is None else int(count)
+            normal = None if normal is None else tuple(float(v) for v in normal)
     except Exception as error:  # the vendor's private format: struct.error, CSAReadError, UnicodeError, ...
         raise DamagedFile(f"{header.path}: (0029,1010) CSA image header cannot be read: {error}") from error
     return {
         "NumberOfImagesInMosaic": count,
-        "SliceNormalVector": None if normal is None else tuple(float(v) for v in normal),
+        "SliceNormalVector": normal,
     }

@@ -9,7 +9,7 @@ import pydicom
 
 from faimed3d.errors import DamagedFile, MissingGeometry, UnsupportedImage
 
-from .plane import Plane, normal_of, placed, scaling
+from .plane import Plane, check_scale, normal_of, placed, scaling
 from .tags import T, name_tag
 
 __all__ = ["detector_planes", "functional_planes", "read_dataset"]
@@ -95,6 +95,7 @@ def _functional_planes(header, frames, rows, columns, dataset):
                 )
         if slope == 0:
             raise DamagedFile(f"{header.path}: the slope of frame {k + 1} is 0, which would erase the image")
+        check_scale(header, slope, intercept)
         rescaled = (slope is not None) + 2 * (intercept is not None)
         depth = _number(header, groups, "PixelMeasuresSequence", "SpacingBetweenSlices") or _number(
             header, groups, "PixelMeasuresSequence", "SliceThickness"

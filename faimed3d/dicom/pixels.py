@@ -22,7 +22,7 @@ from .codec import COMPRESSED, decode_frame, frames_of
 from .header import Header
 from .tags import T, name_tag
 
-__all__ = ["decode_planes", "describe_pixels", "equal_pixels"]
+__all__ = ["decode_planes", "describe_pixels", "equal_pixels", "stored_bytes"]
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _THREADED_BYTES = 1 << 22  # below this many bytes of output threads cost more than they save
@@ -94,7 +94,7 @@ def describe_pixels(header):
             f"{path}: {name_tag(header.pixel_tag)} has {header.length} bytes, {name_tag(T.Rows)} {rows} x "
             f"{name_tag(T.Columns)} {columns} x {frames} frames of {form.dtype.itemsize} bytes need {need}"
         )
-    if header.length - need >= columns * form.dtype.itemsize and any(_stored_bytes(header, need, header.length - need)):
+    if header.length - need >= columns * form.dtype.itemsize and any(stored_bytes(header, need, header.length - need)):
         raise DamagedFile(
             f"{path}: {name_tag(header.pixel_tag)} has {header.length} bytes, {name_tag(T.Rows)} {rows} x "
             f"{name_tag(T.Columns)} {columns} x {frames} frames of {form.dtype.itemsize} bytes need only {need}"
@@ -273,7 +273,8 @@ def _inflated(header):
     return data
 
 
-def _stored_bytes(header, start, count):
+def stored_bytes(header, start, count):
+    """``count`` bytes of the pixel element from its byte ``start`` on."""
     if header.deflated:
         return _inflated(header)[header.offset + start : header.offset + start + count]
     with open(header.path, "rb") as file:

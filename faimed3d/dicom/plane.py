@@ -10,10 +10,27 @@ from faimed3d.errors import DamagedFile, MissingGeometry, ReadError
 from .header import Header
 from .tags import T, name_tag
 
-__all__ = ["COSINE_TOLERANCE", "Plane", "between_planes", "normal_of", "placed", "scaling", "single_plane"]
+__all__ = [
+    "COSINE_TOLERANCE",
+    "FARTHEST_MM",
+    "PIXEL_MM",
+    "SLOPES",
+    "Plane",
+    "between_planes",
+    "check_scale",
+    "normal_of",
+    "placed",
+    "scaling",
+    "single_plane",
+]
 
 # Direction cosines are written with as few as three decimals; highdicom takes 1e-3 for the angle between the two.
 COSINE_TOLERANCE = 2e-3
+# Beyond these a number is damaged, not large: a kilometre from the origin, pixels of less than an atom or more than a
+# house, slopes and intercepts that float32 makes 0 or infinite for words of 16 bits.
+FARTHEST_MM = 1e6
+PIXEL_MM = (1e-7, 1e4)
+SLOPES = (1e-44, 2e34)
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +49,7 @@ class Plane:
         rescaled: which of slope and intercept the header has: 0 none, 1 slope, 2 intercept, 3 both.
         corner: (row, column) of a mosaic tile in its file; None for a whole image.
         labels: what tells a frame of a multi-frame file from others at its position (see stack.py).
+        segments: of a DICOM segmentation, pairs (frame, segment number) at this place; None for images.
         error: the ReadError that makes the plane unusable, or None.
     """
 
@@ -48,6 +66,7 @@ class Plane:
     rescaled: int = 0
     corner: tuple | None = None
     labels: dict = field(default_factory=dict)
+    segments: tuple | None = None
     error: ReadError | None = None
 
     @property
@@ -76,6 +95,12 @@ def placed(plane):
             )
     if min(plane.spacing) <= 0:
         raise MissingGeometry(f"{path}: {name_tag(T.PixelSpacing)} must be positive, got {plane.spacing} mm")
+    if min(plane.spacing) < PIXEL_MM[0] or max(plane.spacing) > PIXEL_MM[1]:
+        raise MissingGeometry(f"{path}: {name_tag(T.PixelSpacing)} {plane.spacing} mm cannot be the size of a pixel")
+    if max(map(abs, plane.position)) > FARTHEST_MM:
+        raise MissingGeometry(
+            f"{path}: {name_tag(T.ImagePositionPatient)} {plane.position} mm cannot be a place in a patient"
+        )
     row, column = plane.orientation[:3], plane.orientation[3:]
     dot = sum(a * b for a, b in zip(row, column, strict=True))
     if max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(dot)) > COSINE_TOLERANCE:
@@ -90,13 +115,22 @@ def scaling(header):
     """Return (slope, intercept, rescaled) of a file; the identity where it has neither.
 
     Raises:
-        DamagedFile: a slope of 0, or a value that is no finite number.
+        DamagedFile: a slope of 0, or a value that is no finite number or not of this world.
     """
     slope, intercept = header.number(T.RescaleSlope), header.number(T.RescaleIntercept)
     if slope == 0:
         raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} is 0, which would erase the image")
+    check_scale(header, slope, intercept)
     rescaled = (slope is not None) + 2 * (intercept is not None)
     return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept), rescaled
+
+
+def check_scale(header, slope, intercept):
+    """Refuse a slope (None: absent) that makes values 0 or infinite in float32, and an intercept that is infinite."""
+    if slope is not None and not SLOPES[0] <= abs(slope) <= SLOPES[1]:
+        raise DamagedFile(f"{header.path}: {name_tag(T.RescaleSlope)} {slope} makes values that float32 cannot hold")
+    if intercept is not None and abs(intercept) > SLOPES[1]:
+        raise DamagedFile(f"{header.path}: {name_tag(T.RescaleIntercept)} {intercept} is beyond what float32 can hold")
 
 
 def between_planes(header):

@@ -16,6 +16,7 @@ from .inventory import dicom_inventory, volume_key, volume_words
 from .pixels import decode_planes, equal_pixels
 from .resample import resample_stack
 from .scan import scan_files, scan_folder
+from .segments import decode_segments
 from .stack import frame_of, volumes_of
 from .tags import T
 
@@ -29,7 +30,7 @@ def read_dicom(path, series=None, strict=True):
 
     Slices are ordered along the normal of their plane (the cross product of row and column direction), whatever their
     names and numbers. Values are real ones: stored value times the slice's own slope plus intercept. MONOCHROME1 and
-    padding values stay as they are.
+    padding values stay as they are. A binary segmentation gives segment numbers, 0 where there is none.
 
     Args:
         path: a folder (its sub-folders are not searched unless ``series`` is not in it), or one file.
@@ -158,7 +159,9 @@ def _nothing_found(path, scan, volumes, series):
 
 
 def _decode(volume, strict):
-    problems = volume.problems if strict else volume.fatal
+    segmented = volume.planes[0].segments is not None
+    # the repairs interpolate, which would make up labels
+    problems = volume.problems if strict or (segmented and volume.geometry is None) else volume.fatal
     if problems:
         raise problems[0]
     for kept, other in volume.doubled:
@@ -167,7 +170,7 @@ def _decode(volume, strict):
                 f"{volume.name}: {kept.name} and {other.name} lie at one position and differ in their pixels: only you "
                 "can say which one belongs to the volume; move the other away"
             )
-    array = decode_planes(volume.planes)
+    array = decode_segments(volume.planes) if segmented else decode_planes(volume.planes)
     geometry = volume.geometry
     if geometry is None:
         first = volume.planes[0]

@@ -10,6 +10,7 @@ from faimed3d.geometry import Geometry
 __all__ = ["resample_stack"]
 
 _MOST_SLICES = 4  # times as many as were read: beyond that, most of the volume would be invented
+_MOST_SIDES = 8  # the same for the sides of a slice: a stack so far out of line is no tilted gantry
 _ON_GRID = 1e-3  # share of a gap or pixel within which a slice is taken as it is
 
 
@@ -29,21 +30,26 @@ def resample_stack(array, plane, frame, along, across, gap, name):
         (array, Geometry). Pixels outside a shifted slice get the smallest value of the volume.
     """
     down, wide = plane.spacing
-    array, (top, left) = _straighten(array, across / (wide, down))
+    array, (top, left) = _straighten(array, across / (wide, down), name)
     array, step = _even(array, along, gap, name)
     origin = np.array(plane.position) + frame[0] * (left * wide) + frame[1] * (top * down)
     return array, Geometry(array.shape, (wide, down, step), origin, frame.T.ravel())
 
 
-def _straighten(array, shifts):
+def _straighten(array, shifts, name):
     """Shift each slice by (x, y) pixels on a canvas that holds them all; return it and its first (row, column)."""
     whole = np.round(shifts)
     shifts = np.where(np.abs(shifts - whole) < _ON_GRID, whole, shifts)
     if not shifts.any():
         return array, (0, 0)
-    left, top = np.floor(shifts.min(0)).astype(int)
-    right, bottom = np.ceil(shifts.max(0)).astype(int)
+    first, last = np.floor(shifts.min(0)), np.ceil(shifts.max(0))
     depth, height, width = array.shape
+    if not (last - first < np.multiply(_MOST_SIDES - 1, (width, height))).all():
+        raise UnevenSlices(
+            f"{name}: the slices lie up to {(last - first).max():g} pixels off each other in their plane, their size "
+            f"is {height} x {width}: too far to be one stack"
+        )
+    (left, top), (right, bottom) = first.astype(int), last.astype(int)
     size = (height + bottom - top, width + right - left)
     fill = np.nanmin(array)
     result = np.empty((depth, *size), dtype=np.float32)

@@ -16,7 +16,7 @@ from faimed3d.geometry import Geometry
 
 from .check import check_doubled, check_drift, check_gaps, check_mixture
 from .image import planes_of
-from .plane import normal_of
+from .plane import PIXEL_MM, normal_of
 from .split import split_volumes
 from .tags import T, name_tag
 
@@ -159,8 +159,7 @@ def _clusters(planes):
     """Group planes of one matrix, pixel spacing, orientation and frame of reference."""
     known, clusters = {}, []
     for plane in planes:
-        frame = plane.header.text(T.FrameOfReferenceUID)
-        key = (plane.rows, plane.columns, frame, plane.orientation, plane.spacing)
+        key = (plane.rows, plane.columns, _world(plane), plane.orientation, plane.spacing)
         place = known.get(key)
         if place is None:
             place = next((k for k, cluster in enumerate(clusters) if _belongs(key, cluster[0])), len(clusters))
@@ -171,10 +170,16 @@ def _clusters(planes):
     return clusters
 
 
+def _world(plane):
+    """What planes of one volume share: the frame of reference, and for a segmentation its file and so its numbers."""
+    frame = plane.header.text(T.FrameOfReferenceUID)
+    return frame if plane.segments is None else (frame, plane.header.path)
+
+
 def _belongs(key, plane):
     rows, columns, frame, orientation, spacing = key
     return (
-        (rows, columns, frame) == (plane.rows, plane.columns, plane.header.text(T.FrameOfReferenceUID))
+        (rows, columns, frame) == (plane.rows, plane.columns, _world(plane))
         and max(abs(a - b) for a, b in zip(orientation, plane.orientation, strict=True)) <= ORIENTATION_TOLERANCE
         and max(abs(a / b - 1) for a, b in zip(spacing, plane.spacing, strict=True)) <= PIXEL_SPACING_TOLERANCE
     )
@@ -258,6 +263,15 @@ def _examine(volume):
                 MissingGeometry(
                     f"{planes[0].header.path}: a single slice, and neither {name_tag(T.SliceThickness)} nor "
                     f"{name_tag(T.SpacingBetweenSlices)} says how thick it is"
+                ),
+                fatal=True,
+            )
+            return
+        if not PIXEL_MM[0] <= gap <= PIXEL_MM[1]:
+            volume.add(
+                MissingGeometry(
+                    f"{planes[0].header.path}: a single slice, and its {name_tag(T.SliceThickness)} or "
+                    f"{name_tag(T.SpacingBetweenSlices)} {gap} mm cannot be a thickness"
                 ),
                 fatal=True,
             )

@@ -1,0 +1,246 @@
+"""DICOM segmentations: read to segment numbers or refused, written through highdicom where it is installed."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from dicom_series import (
+    OBLIQUE,
+    ORIGIN,
+    SECRETS,
+    SPACING,
+    decimal,
+    direction_of,
+    make_slice,
+    write,
+    write_series,
+)
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SegmentationStorage
+
+from faimed3d import errors
+from faimed3d.dicom import dicom_inventory, read_dicom
+from faimed3d.dicom.seg import write_seg
+from faimed3d.geometry import Geometry
+
+GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
+needs_highdicom = pytest.mark.skipif(
+    importlib.util.find_spec("highdicom") is None, reason="highdicom is an extra: pip install faimed3d[dicom-seg]"
+)
+
+
+def labels(depth=5):
+    """A label volume with segments 1 and 2; slices 0 and 3 are empty."""
+    mask = np.zeros((depth, 6, 7), np.uint8)
+    mask[1, 1:4, 2:6] = 1
+    mask[2, 2, 3:] = 2
+    mask[2, 4:, 1] = 1
+    mask[4, 0, 0] = 2
+    return mask
+
+
+def segmentation(mask, pairs=None, step=SPACING[2], syntax=ExplicitVRLittleEndian, extra=()):
+    """A data set of a binary segmentation, its bits packed by hand (PS3.5 section 8.1.1).
+
+    Args:
+        mask: segment numbers (D, H, W).
+        pairs: (slice, segment) of each frame, in the order of the frames; default: all that are not empty.
+        step: SpacingBetweenSlices, or None.
+        extra: further (slice, bits (H, W), segment) frames.
+    """
+    if pairs is None:
+        pairs = [(k, n) for n in (2, 1) for k in range(len(mask)) if (mask[k] == n).any()]
+    frames = [(k, mask[k] == n, n) for k, n in pairs] + list(extra)
+    dataset = make_slice(
+        np.zeros(mask.shape[1:], np.uint8), ORIGIN, OBLIQUE, SPACING, syntax, SOPClassUID=SegmentationStorage,
+        Modality="SEG", SegmentationType="BINARY", ImagePositionPatient=None, ImageOrientationPatient=None,
+        PixelSpacing=None, SliceThickness=None, BitsAllocated=1, BitsStored=1, HighBit=0,
+        NumberOfFrames=len(frames),
+    )  # fmt: skip
+    measures, plane, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [SPACING[1], SPACING[0]], SPACING[2]
+    if step:
+        measures.SpacingBetweenSlices = step
+    plane.ImageOrientationPatient = list(OBLIQUE)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([plane])
+    groups = []
+    for k, _, number in frames:
+        group, position, segment = Dataset(), Dataset(), Dataset()
+        place = np.array(ORIGIN) + k * SPACING[2] * direction_of(OBLIQUE)[:, 2]
+        position.ImagePositionPatient = [decimal(v) for v in place]
+        segment.ReferencedSegmentNumber = number
+        group.PlanePositionSequence = Sequence([position])
+        group.SegmentIdentificationSequence = Sequence([segment])
+        groups.append(group)
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    bits = np.concatenate([found.ravel() for _, found, _ in frames])
+    data = np.packbits(bits, bitorder="little").tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    return dataset
+
+
+class TestReading:
+    @pytest.mark.parametrize("step", [SPACING[2], None])
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+    def test_segments_become_their_numbers_and_left_out_slices_are_empty(self, tmp_path, step, syntax):
+        path = write([segmentation(labels(), step=step, syntax=syntax)], tmp_path)[0]
+        array, geometry, files = read_dicom(path)
+        np.testing.assert_array_equal(array, labels()[1:])
+        assert geometry.distance(GEOMETRY.regrid((4, 6, 7), offset=(1, 0, 0))) < 1e-6
+        assert files == (str(path),)
+        row = dicom_inventory(path).iloc[0]
+        assert (row["modality"], row["shape"], row["problems"]) == ("SEG", (4, 6, 7), "")
+
+    def test_frames_of_empty_slices_count(self, tmp_path):
+        path = write([segmentation(labels(), [(k, n) for k in range(5) for n in (1, 2)])], tmp_path)[0]
+        array, geometry, _ = read_dicom(path)
+        np.testing.assert_array_equal(array, labels())
+        assert geometry.distance(GEOMETRY) < 1e-6
+
+    def test_every_second_slice_empty_needs_the_spacing(self, tmp_path):
+        mask = labels() * 0
+        mask[[0, 2, 4], 1, 1] = 1
+        array, geometry, _ = read_dicom(write([segmentation(mask)], tmp_path)[0])
+        np.testing.assert_array_equal(array, mask)
+        assert geometry.spacing == pytest.approx(SPACING)
+
+    def test_overlapping_segments_are_refused(self, tmp_path):
+        path = write([segmentation(labels(), extra=[(1, labels()[1] == 1, 2)])], tmp_path)[0]
+        with pytest.raises(errors.UnsupportedImage, match="segments 1 and 2 overlap in 12 voxels of frame 5"):
+            read_dicom(path)
+
+    @pytest.mark.parametrize(("keyword", "value"), [("SegmentationType", "FRACTIONAL"), ("BitsAllocated", 8)])
+    def test_what_is_not_binary_is_refused(self, tmp_path, keyword, value):
+        dataset = segmentation(labels())
+        setattr(dataset, keyword, value)
+        with pytest.raises(errors.UnsupportedImage, match="only BINARY ones of 1 bit are labels"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_a_label_map_is_refused(self, tmp_path):
+        dataset = segmentation(labels())
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.7"
+        with pytest.raises(errors.UnsupportedImage, match="a DICOM label map segmentation"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_compressed_bits_are_refused(self, tmp_path):
+        dataset = segmentation(labels())
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.5"
+        dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\2\0\0\0ab\xfe\xff\xdd\xe0\0\0\0\0"
+        dataset["PixelData"].is_undefined_length = True
+        with pytest.raises(errors.UnsupportedImage, match="a compressed DICOM segmentation"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_a_frame_without_segment_is_refused(self, tmp_path):
+        dataset = segmentation(labels())
+        del dataset.PerFrameFunctionalGroupsSequence[2].SegmentIdentificationSequence
+        with pytest.raises(errors.DamagedFile, match=r"frame 3 names no segment in \(0062,000B\)"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_missing_bits_are_refused(self, tmp_path):
+        dataset = segmentation(labels(), [(1, 1)])
+        dataset.PixelData = dataset.PixelData[:-2]
+        with pytest.raises(errors.TruncatedFile, match="has 4 bytes, 1 frames of 6 x 7 bits need 6"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_labels_are_never_interpolated(self, tmp_path):
+        dataset = segmentation(labels(), step=None)
+        position = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+        place = np.array(position.ImagePositionPatient, float) + 0.9 * direction_of(OBLIQUE)[:, 2]
+        position.ImagePositionPatient = [decimal(v) for v in place]
+        path = write([dataset], tmp_path)[0]
+        for strict in (True, False):
+            with pytest.raises(errors.UnevenSlices):
+                read_dicom(path, strict=strict)
+
+    def test_a_position_far_away_is_not_bridged(self, tmp_path):
+        dataset = segmentation(labels())
+        position = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+        place = np.array(ORIGIN) + 100000 * SPACING[2] * direction_of(OBLIQUE)[:, 2]
+        position.ImagePositionPatient = [decimal(v) for v in place]
+        with pytest.raises(errors.MissingSlices):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_two_files_of_one_series_are_two_volumes(self, tmp_path):
+        for k in range(2):
+            dataset = segmentation(labels(), [(2 * k + 1, 1), (2 * k + 2, 2)])
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.77.{k}"
+            write([dataset], tmp_path, [f"{k}.dcm"])
+        with pytest.raises(errors.SeveralVolumes, match="2 volumes"):
+            read_dicom(tmp_path)
+
+
+@needs_highdicom
+class TestWriting:
+    def test_comes_back_as_segment_numbers(self, tmp_path):
+        write_series(tmp_path / "source")
+        mask = np.array([0, 117, 3], np.int16)[labels()]
+        segments = write_seg(tmp_path / "mask.dcm", mask, GEOMETRY, tmp_path / "source", labels={3: "Leber"})
+        assert segments == {1: 3, 2: 117}
+        array, geometry, _ = read_dicom(tmp_path / "mask.dcm")
+        np.testing.assert_array_equal(np.array([0, 3, 117])[array.astype(int)], mask[1:])
+        assert geometry.distance(GEOMETRY.regrid((4, 6, 7), offset=(1, 0, 0))) < 1e-6
+        dataset = dcmread(tmp_path / "mask.dcm")
+        assert [item.SegmentLabel for item in dataset.SegmentSequence] == ["Leber", "label 117"]
+        assert dataset.StudyInstanceUID == "1.2.3"
+        assert dataset.PatientID == SECRETS[1]
+        assert dataset.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_another_grid_than_the_templates(self, tmp_path):
+        write_series(tmp_path / "source")
+        grid = GEOMETRY.regrid((5, 6, 7), (0.5, 0.7, 0.9), (0.2, 0.1, 0.3))
+        write_seg(tmp_path / "mask.dcm", labels() > 0, grid, tmp_path / "source", algorithm="unet")
+        array, geometry, _ = read_dicom(tmp_path / "mask.dcm")
+        np.testing.assert_array_equal(array, labels()[1:] > 0)
+        assert geometry.distance(grid.regrid((4, 6, 7), offset=(1, 0, 0))) < 1e-6
+        assert dcmread(tmp_path / "mask.dcm").SegmentSequence[0].SegmentAlgorithmName == "unet"
+
+    def test_highdicom_reads_the_same(self, tmp_path):
+        highdicom_seg = pytest.importorskip("highdicom.seg")
+        write_series(tmp_path / "source")
+        write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        volume = highdicom_seg.segread(tmp_path / "mask.dcm").get_volume(combine_segments=True)
+        grid = Geometry.from_affine(volume.affine[:, [2, 1, 0, 3]], volume.array.shape)
+        for index in np.argwhere(volume.array):
+            place = np.round(GEOMETRY.world_to_index(grid.index_to_world(index))).astype(int)
+            assert volume.array[tuple(index)] == labels()[tuple(place)]
+        assert np.count_nonzero(volume.array) == np.count_nonzero(labels())
+
+    @pytest.mark.parametrize(
+        ("mask", "names", "text"),
+        [
+            (labels() * 0, None, "holds 1 to 65535 labels, this mask has 0"),
+            (labels() * 0.5, None, "a mask holds whole numbers from 0"),
+            (labels() * -1.0, None, "a mask holds whole numbers from 0"),
+            (labels() * np.nan, None, "a mask holds whole numbers from 0"),
+            (labels(), {7: "liver"}, r"labels names \[7\], the mask has \[1, 2\]"),
+            (labels(), {1: "x" * 65}, "the name of a label must be 1 to 64 characters"),
+        ],
+    )
+    def test_masks_that_are_none(self, tmp_path, mask, names, text):
+        write_series(tmp_path / "source")
+        with pytest.raises(ValueError, match=text):
+            write_seg(tmp_path / "mask.dcm", mask, GEOMETRY, tmp_path / "source", labels=names)
+        assert not (tmp_path / "mask.dcm").exists()
+
+    def test_a_template_without_frame_of_reference(self, tmp_path):
+        write_series(tmp_path / "source", FrameOfReferenceUID=None)
+        with pytest.raises(errors.MissingGeometry, match=r"\(0020,0052\) FrameOfReferenceUID"):
+            write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+
+    def test_targets(self, tmp_path):
+        write_series(tmp_path / "source")
+        with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
+            write_seg(tmp_path / "absent" / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
+            write_seg(tmp_path, labels(), GEOMETRY, tmp_path / "source")
+
+
+def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ImportError, match=r"pip install faimed3d\[dicom-seg\]"):
+        write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path)

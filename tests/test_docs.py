@@ -1,0 +1,63 @@
+"""The page on DICOM folders says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from test_dicom import FAULTS
+
+from faimed3d import errors
+from faimed3d.dicom import check, plane, stack
+from faimed3d.dicom.write import TEMPLATE_KEYWORDS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "dicom.md").read_text(encoding="utf-8")
+ROWS = {
+    cells[0]: cells[1:]
+    for cells in (re.split(r"\s*\|\s*", line.strip("| \n")) for line in PAGE.splitlines() if line.startswith("|"))
+}
+
+
+def test_every_exception_named_there_exists():
+    names = set(re.findall(r"`([A-Z]\w+)`", PAGE))
+    assert names
+    # bare names of the page that are no exceptions of ours
+    assert {name for name in names if not hasattr(errors, name)} <= {"ValueError"}
+
+
+def test_every_exception_is_named_there():
+    assert [name for name in errors.__all__ if f"`{name}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_table_of_faults_says_what_the_tests_of_reading_check(name):
+    _, error, _, outcome = FAULTS[name]
+    exception, mended = ROWS[name]
+    assert exception == f"`{error.__name__}`"
+    assert mended.startswith("refused") != isinstance(outcome, tuple)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("a slice off the even grid", f"{check.GRID_TOLERANCE_MM} mm, at most a tenth of the gap; 1 % of the gap"),
+        ("direction cosines within a stack", f"{stack.ORIENTATION_TOLERANCE}"),
+        ("unit length and right angle of the two directions", f"{plane.COSINE_TOLERANCE}"),
+        ("pixel spacing within a stack", f"{stack.PIXEL_SPACING_TOLERANCE:.2%}".replace("%", " %")),
+        ("images that count as at one position", f"{stack.SAME_PLACE_MM} mm, at most a tenth of a pixel"),
+    ],
+)
+def test_the_tolerances_are_those_of_the_code(row, text):
+    assert ROWS[row][0].startswith(text)
+    assert check.GRID_TOLERANCE_THIN == check.MULTIPLE_TOLERANCE == stack.SAME_PLACE_PIXELS == 0.1
+    assert check.GRID_TOLERANCE_THICK == 0.01
+    assert check.DRIFT_TOLERANCE_PIXELS == 0.25
+
+
+def test_the_elements_taken_from_a_template_are_listed():
+    listed = PAGE.split("taken from it, and no others:")[1].partition(".")[0]
+    assert tuple(listed.replace(",", " ").split()) == TEMPLATE_KEYWORDS
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert (Path(__file__).parents[1] / "docs" / target).exists()
