@@ -31,7 +31,10 @@ def main(names):
         if run.returncode:
             sys.exit(f"{script.name} failed:\n{run.stderr}")
         title = script.read_text(encoding="utf-8").split('"""')[1].strip().split("\n")[0]
-        parts.append(f"## {script.stem.removeprefix('bench_')}\n\n{title}\n\n{run.stdout.strip()}\n")
+        output = run.stdout.strip()
+        if "|---" not in output:  # columns of its own
+            output = f"```\n{output}\n```"
+        parts.append(f"## {script.stem.removeprefix('bench_')}\n\n{title}\n\n{output}\n")
         print(run.stdout)
     if not names:
         (HERE / "README.md").write_text(HEAD + "\n".join(parts), encoding="utf-8")

@@ -21,8 +21,8 @@ from fastprogress.fastprogress import progress_bar
 from joblib import Parallel, delayed
 from torch import Tensor
 
-from faimed3d.blocks import match_storage, read_labels
-from faimed3d.files import VolumeColumn, with_inventory_rows
+from faimed3d.data.blocks import match_storage, read_labels
+from faimed3d.data.files import VolumeColumn, with_inventory_rows
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = ["IntensityStats", "intensity_stats"]

@@ -187,9 +187,15 @@ class TensorDicom3D(TrackedTensor):
         """The volume as a ``sitk.Image`` with its geometry; channels become components."""
         return io.to_sitk(self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("as_sitk"))
 
-    def save(self, path):
-        """Write voxels and geometry to ``path`` (``.nii.gz``, ``.nrrd``, ``.mha``, ...): the whole file, or none."""
-        io.write(path, self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("save"))
+    def save(self, path, **dicom):
+        """Write voxels and geometry to ``path``, whole or not at all.
+
+        Args:
+            path: a file (``.nii.gz``, ``.nrrd``, ``.mha``, ...), or a new folder (no extension) for a DICOM series.
+            dicom: for a series: ``template``, ``modality``, ``series_description``, ... of
+                :func:`faimed3d.dicom.write_series`; nothing of the source's header is copied without a template.
+        """
+        io.write(path, self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("save"), **dicom)
 
     # Intensity -------------------------------------------------------------------------------------------------------
 

@@ -226,6 +226,19 @@ class TestSave:
         assert again.geometry.agrees(t.geometry)
         assert sitk.ReadImage(str(path)).GetOrigin() == pytest.approx(t.get_origin(), abs=1e-5)
 
+    def test_a_folder_becomes_a_dicom_series(self, tmp_path):
+        geometry = Geometry((3, 4, 5), (1, 2, 3), (-7, 11, 5), OBLIQUE)
+        t = TensorDicom3D(torch.arange(60.0).reshape(3, 4, 5) - 30, geometry)
+        t.save(tmp_path / "series", modality="CT", series_description="scaled")
+        again = TensorDicom3D.create(tmp_path / "series")
+        assert torch.equal(again, t)
+        assert again.geometry.agrees(geometry)
+        assert again.get_metadata("0008|103e") == "scaled"
+        with pytest.raises(ValueError, match="one file for each slice; give the folder"):
+            t.save(tmp_path / "series.dcm")
+        with pytest.raises(TypeError, match="modality are for a DICOM series"):
+            t.save(tmp_path / "t.nii", modality="CT")
+
     @pytest.mark.parametrize("needs", [lambda t: t.save("x.nii"), lambda t: t.as_sitk()])
     def test_without_geometry_is_refused(self, needs):
         with pytest.raises(ValueError, match=r"(save|as_sitk) needs a geometry, and this 2x3x4 tensor has none"):

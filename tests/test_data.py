@@ -23,8 +23,6 @@ from torch import nn
 
 from faimed3d.augment import PadOrCrop3D, Resample3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.batch_display import best_slice
-from faimed3d.blocks import VolumeReader, check_sizes, read_labels
 from faimed3d.data import (
     GroupSplitter,
     ImageBlock3D,
@@ -35,9 +33,11 @@ from faimed3d.data import (
     ToLabels,
     get_volumetric_files,
 )
+from faimed3d.data.blocks import VolumeReader, check_sizes, read_labels
+from faimed3d.data.display import best_slice
+from faimed3d.data.files import VolumeColumn
+from faimed3d.data.split import warn_of_shared_groups
 from faimed3d.dicom import dicom_inventory
-from faimed3d.files import VolumeColumn
-from faimed3d.split import warn_of_shared_groups
 
 # after faimed3d, which silences what fastai's import warns of under pandas 3
 Interpretation = importlib.import_module("fastai.interpret").Interpretation

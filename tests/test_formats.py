@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
-from faimed3d.formats import file_format, volume_suffix
+from faimed3d.io.formats import file_format, volume_suffix
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.metaimage import header_fields, read_metaimage
+from faimed3d.io.metaimage import header_fields, read_metaimage
 
 VOXELS = np.arange(24, dtype="<i2").reshape(2, 3, 4)
 FIELDS = {

@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
 from faimed3d.losses import DiceCELoss3D
 from faimed3d.metrics import KeepGeometry

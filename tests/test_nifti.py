@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.nifti import header_fields, read_nifti
+from faimed3d.io.nifti import header_fields, read_nifti
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

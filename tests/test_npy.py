@@ -7,7 +7,7 @@ import pytest
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.npy import header_fields, read_npy
+from faimed3d.io.npy import header_fields, read_npy
 
 VOXELS = (np.random.default_rng(0).normal(size=(2, 3, 4)) * 50).astype("f4")
 

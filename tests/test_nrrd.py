@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.nrrd import header_fields, read_nrrd
+from faimed3d.io.nrrd import header_fields, read_nrrd
 
 VOXELS = np.arange(24, dtype="<i2").reshape(2, 3, 4)
 FIELDS = {

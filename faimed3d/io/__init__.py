@@ -1,7 +1,7 @@
 """One file or folder to (array, geometry, header), and an array with its geometry to a file.
 
 The one door to volumes on disk and the only module that calls SimpleITK's readers and writers. Each format with its own
-room (:mod:`~faimed3d.nifti`, :mod:`~faimed3d.nrrd`, :mod:`~faimed3d.metaimage`, :mod:`~faimed3d.npy`,
+room (:mod:`~faimed3d.io.nifti`, :mod:`~faimed3d.io.nrrd`, :mod:`~faimed3d.io.metaimage`, :mod:`~faimed3d.io.npy`,
 :mod:`faimed3d.dicom`) is read there; the content of a file decides which, not its name.
 """
 
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.geometry import Geometry
+
 from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, WRITE_SUFFIXES, file_format, volume_suffix
-from .geometry import Geometry
 from .voxels import convert, named_errors, open_bytes
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
@@ -130,7 +131,7 @@ def _module(name):
 
 
 def _dicom():
-    return _module("dicom")
+    return importlib.import_module("faimed3d.dicom")
 
 
 def _read_dicom(path, series, strict, dtype):
@@ -300,17 +301,19 @@ def _writable(array):
     return array
 
 
-def write(path, array, geometry):
+def write(path, array, geometry, **dicom):
     """Write a volume with its geometry, whole or not at all.
 
-    The file is written in a temporary folder beside it, read back, compared and renamed. Of pairs (.nhdr + .raw,
-    .mhd + .raw, .hdr + .img, which are NIfTI) the header is renamed last. .nii.gz, .nrrd and .mha are compressed.
+    A path without an extension is a folder for a DICOM series, see :func:`faimed3d.dicom.write_series`. A file is
+    written in a temporary folder beside it, read back, compared and renamed. Of pairs (.nhdr + .raw, .mhd + .raw, .hdr
+    + .img, which are NIfTI) the header is renamed last. .nii.gz, .nrrd and .mha are compressed.
 
     Args:
         path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
         array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume.
         geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI to float32: spacing
             and origin to 1e-6 of their size, directions to 1e-6.
+        dicom: for a DICOM series alone: ``template``, ``modality``, ``series_description``, ...
 
     Raises:
         TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
@@ -323,8 +326,15 @@ def write(path, array, geometry):
     path = os.fspath(path)
     suffix = volume_suffix(path)
     folder, name = os.path.split(path)
+    if not suffix or (os.path.isdir(path) and suffix not in WRITE_SUFFIXES):
+        return _dicom().write_series(path, array, geometry, **dicom)
+    if dicom:
+        raise TypeError(f"{path}: {', '.join(dicom)} are for a DICOM series; give a folder (a path without extension)")
     if suffix in DICOM_SUFFIXES:
-        raise ValueError(f"{path}: writing DICOM is not supported; choose one of {', '.join(WRITE_SUFFIXES)}")
+        raise ValueError(
+            f"{path}: a DICOM series is one file for each slice; give the folder to write it to (a path without "
+            f"extension), or one of {', '.join(WRITE_SUFFIXES)}"
+        )
     if suffix == ".npy":
         raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
     if suffix not in WRITE_SUFFIXES:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
-from .geometry import Geometry
+from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
+from faimed3d.geometry import Geometry
+
 from .voxels import Voxels, named_errors, open_bytes, read_voxels
 
 __all__ = ["header_fields", "is_nifti", "read_nifti"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .errors import DamagedFile, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
+
 from .nifti import is_nifti
 from .voxels import is_gzip, named_errors, open_bytes
 
@@ -106,7 +107,7 @@ def file_format(path):
         return OWN[suffix]
     if suffix in SITK:
         return "sitk"
-    from .dicom import is_dicom  # pydicom takes time to import
+    from faimed3d.dicom import is_dicom  # pydicom takes time to import
 
     if suffix in DICOM_SUFFIXES or is_dicom(path):
         return "dicom"

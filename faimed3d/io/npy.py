@@ -7,8 +7,9 @@ from tokenize import TokenError
 
 import numpy as np
 
-from .errors import DamagedFile, UnsupportedImage
-from .geometry import Geometry
+from faimed3d.errors import DamagedFile, UnsupportedImage
+from faimed3d.geometry import Geometry
+
 from .voxels import Voxels, convert, read_voxels
 
 __all__ = ["header_fields", "read_npy"]

@@ -21,13 +21,13 @@ from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
 from faimed3d.augment.sizes import PadOrCrop3D, RandomCrop3D
+from faimed3d.data.files import get_volumetric_files
 from faimed3d.errors import ReadError
-from faimed3d.files import get_volumetric_files
-from faimed3d.formats import volume_suffix
+from faimed3d.inference.scores import bring_onto, collect_slabs, most_probable, warn_of_cut
+from faimed3d.inference.windows import flipped_mean, sliding_windows
+from faimed3d.io.formats import volume_suffix
 from faimed3d.models.encoder import evaluating
-from faimed3d.scores import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.volume import TensorDicom3D, TensorMask3D
-from faimed3d.windows import flipped_mean, sliding_windows
 
 __all__ = ["predict_folder", "predict_volume"]
 

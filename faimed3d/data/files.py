@@ -15,7 +15,7 @@ from fastcore.foundation import L
 from fasttransform import Transform
 
 from faimed3d.dicom import dicom_inventory, is_dicom
-from faimed3d.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
+from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
 
 __all__ = ["VolumeColumn", "get_volumetric_files", "with_inventory_rows"]
 

@@ -1,7 +1,7 @@
 """``DataLoaders`` for volumes from a table, folders, file names: classification, regression and segmentation.
 
 The factories have fastai's names and arguments; each names its blocks, and one helper makes the loaders. Blocks and the
-way of an item to the batch: :mod:`faimed3d.blocks`. Pictures: :mod:`faimed3d.batch_display`.
+way of an item to the batch: :mod:`faimed3d.data.blocks`. Pictures: :mod:`faimed3d.data.display`.
 """
 
 from __future__ import annotations
@@ -26,25 +26,14 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from fasttransform import Transform
 
-from faimed3d import batch_display  # noqa: F401 - registers the pictures with fastai
-from faimed3d.blocks import AddChannel, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
-from faimed3d.files import VolumeColumn, get_volumetric_files, with_inventory_rows
-from faimed3d.formats import volume_suffix
-from faimed3d.split import GroupSplitter, warn_of_shared_groups
+from faimed3d.data import display  # noqa: F401 - registers the pictures with fastai
+from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.files import VolumeColumn, get_volumetric_files, with_inventory_rows
+from faimed3d.data.split import GroupSplitter, warn_of_shared_groups
+from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorDicom3D
 
-__all__ = [
-    "AddChannel",
-    "GroupSplitter",
-    "ImageBlock3D",
-    "ImageDataLoaders3D",
-    "MaskBlock3D",
-    "MaskReader",
-    "MatchMask",
-    "SegmentationDataLoaders3D",
-    "ToLabels",
-    "get_volumetric_files",
-]
+__all__ = ["ImageDataLoaders3D", "SegmentationDataLoaders3D"]
 
 
 class _Loaders3D(DataLoaders):
@@ -104,7 +93,7 @@ _INNER = ["splitter", "group", "get_x", "get_y"]  # arguments that the factories
 
 
 class ImageDataLoaders3D(_Loaders3D):
-    """Loaders of volumes with a class, several classes or numbers as target; steps of an item: ``faimed3d.blocks``."""
+    """Loaders of volumes with a class, several classes or numbers as target; steps: ``faimed3d.data.blocks``."""
 
     @classmethod
     @delegates(_Loaders3D._from_blocks, but=_INNER)
@@ -217,7 +206,7 @@ class ImageDataLoaders3D(_Loaders3D):
 
 
 class SegmentationDataLoaders3D(_Loaders3D):
-    """Loaders of volumes with a mask of labels as target; the steps of an item: ``faimed3d.blocks``."""
+    """Loaders of volumes with a mask of labels as target; the steps of an item: ``faimed3d.data.blocks``."""
 
     @classmethod
     @delegates(_Loaders3D._from_blocks, but=_INNER)

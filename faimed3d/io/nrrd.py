@@ -12,8 +12,9 @@ import warnings
 
 import numpy as np
 
-from .errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
-from .geometry import Geometry
+from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
+from faimed3d.geometry import Geometry
+
 from .voxels import Voxels, is_gzip, read_voxels
 
 __all__ = ["header_fields", "read_nrrd"]

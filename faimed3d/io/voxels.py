@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from .errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 
 __all__ = ["Voxels", "check_size", "convert", "is_gzip", "named_errors", "open_bytes", "read_voxels"]
 

@@ -1,0 +1,19 @@
+"""From tables and folders of scans to fastai's DataLoaders: files, blocks, loaders, splits by patient, pictures."""
+
+from faimed3d.data.blocks import AddChannel, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
+from faimed3d.data.files import get_volumetric_files
+from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
+from faimed3d.data.split import GroupSplitter
+
+__all__ = [
+    "AddChannel",
+    "GroupSplitter",
+    "ImageBlock3D",
+    "ImageDataLoaders3D",
+    "MaskBlock3D",
+    "MaskReader",
+    "MatchMask",
+    "SegmentationDataLoaders3D",
+    "ToLabels",
+    "get_volumetric_files",
+]
