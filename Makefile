@@ -21,6 +21,7 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 
 bench: $(READY)
+	$(PY) -m pip install --quiet -e '.[bench]'
 	$(PY) benchmarks/run.py
 
 $(READY): settings.ini setup.py

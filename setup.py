@@ -27,5 +27,5 @@ setup(
     packages=find_packages(include=["faimed3d", "faimed3d.*"]),
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
-    extras_require={"dicom-seg": lines("dicom_seg_requirements"), "dev": lines("dev_requirements")},
+    extras_require={name: lines(f"{name.replace('-', '_')}_requirements") for name in ("dicom-seg", "bench", "dev")},
 )
