@@ -21,15 +21,15 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 
 bench: $(READY)
-	$(PY) -m pip install --quiet -e '.[bench]'
+	$(PY) -m pip install -qq -e '.[bench]'
 	$(PY) benchmarks/run.py
 
 $(READY): settings.ini setup.py
 	@echo "Making the environment in $(VENV): 2 to 5 minutes, about 7 GB, for PyTorch comes with its CUDA libraries."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet -e '.[dev]'
+	$(PY) -m pip install -qq --upgrade pip
+	$(PY) -m pip install -qq -e '.[dev]'
 	@touch $(READY)
 
 clean:
