@@ -15,6 +15,7 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from torch import Tensor
 
+from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d.losses import DiceCELoss3D
 from faimed3d.metrics import KeepGeometry
 from faimed3d.models.cnn import cnn_split, create_cnn_model_3d

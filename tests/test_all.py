@@ -1,6 +1,8 @@
 """The star import for notebooks."""
 
 import importlib
+import subprocess
+import sys
 
 import fastai.vision.all as fastai_names
 
@@ -30,3 +32,12 @@ def test_every_public_name_is_there_and_has_a_docstring():
 def test_the_networks_of_torchvision_are_at_hand():
     assert callable(ours.r3d_18)
     assert callable(ours.UNet3D)
+
+
+def test_the_learners_bring_the_prediction_of_volumes():
+    code = (
+        "import warnings; warnings.simplefilter('ignore'); from faimed3d.learner import unet_learner_3d; "
+        "from fastai.learner import Learner; print(Learner.predict_volume.__name__, Learner.predict_folder.__name__)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["predict_volume", "predict_folder"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
-from faimed3d.io.formats import file_format, volume_suffix
+from faimed3d.io.formats import READ_SUFFIXES, file_format, volume_suffix
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,10 @@ def test_names_what_lies_there_instead(tmp_path, content, text, name):
             file_format(tmp_path / name)
 
 
+def test_names_no_format_that_is_refused():
+    assert not {".mnc", ".h5", ".hdf5"} & set(READ_SUFFIXES)
+
+
 def test_empty_file(tmp_path):
     (tmp_path / "a.nii").write_bytes(b"")
     with pytest.raises(TruncatedFile, match=r"a\.nii: the file is empty"):
@@ -57,6 +61,25 @@ def test_unknown_content_and_name(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing known" * 50)
     with pytest.raises(UnsupportedImage, match=r"neither the extension .* nor the content"):
         file_format(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "text"),
+    [
+        (b"CDF\x01", "a.nii", "a MINC or NetCDF file.* convert it to NIfTI with mnc2nii"),
+        (b"anything", "A.MNC", "a MINC or NetCDF file"),
+        (b"\x89HDF\r\n\x1a\n", "a.mnc", "a MINC or NetCDF file"),
+        (b"\x89HDF\r\n\x1a\n", "a.vtk", r"an HDF5 file.* mnc2nii; save others as \.nrrd"),
+        (b"anything", "a.h5", "an HDF5 file"),
+        (b"anything", "a.hdf5", "an HDF5 file"),
+    ],
+)
+def test_refuses_minc_and_hdf5(tmp_path, content, name, text):
+    """SimpleITK reads MINC mirrored, and HDF5 out of handles that an earlier damaged file left open."""
+    for packed in (False, True):
+        (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+        with pytest.raises(UnsupportedImage, match=text):
+            file_format(tmp_path / name)
 
 
 @pytest.mark.parametrize("mark", [b"DICM", b"NUMPY"])

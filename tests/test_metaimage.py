@@ -101,6 +101,11 @@ class TestRead:
         (DamagedFile, "do not go together", {"DimSize": "4 3 0"}),
         (DamagedFile, "should be True or False", {"BinaryDataByteOrderMSB": "Fblse"}),
         (DamagedFile, "CompressedDataSize, but not", {"extra": "CompressedDataSize = 9\n"}),
+        (
+            DamagedFile,
+            "Comment in the header has swallowed TransformMatrix",
+            {"extra": "Comment = aTransformMatrix=1 0 0\n"},
+        ),
         (DamagedFile, "HeaderSize 7 in the header cannot be", {"HeaderSize": "7"}),
         (DamagedFile, "but 49 bytes follow", {"data": VOXELS.tobytes() + b"x"}),
         (TruncatedFile, "but only 47 bytes", {"data": VOXELS.tobytes()[:-1]}),
@@ -139,6 +144,28 @@ def test_refuses_a_turned_fourth_axis_and_damaged_packing(tmp_path):
     (tmp_path / "b.mha").write_bytes(gzip.compress(b"ObjectType = Image\n"))
     with pytest.raises(UnsupportedImage, match="unpack it first"):
         read_metaimage(tmp_path / "b.mha")
+
+
+@pytest.mark.parametrize("name", ["LOCAL", "a.zraw"])
+def test_packed_bytes_are_counted(tmp_path, name):
+    data = zlib.compress(VOXELS.tobytes())
+    changes = {"CompressedData": "True", "ElementDataFile": name}
+
+    def read(stated, content, **options):
+        if name != "LOCAL":
+            (tmp_path / name).write_bytes(content)
+        path = save(tmp_path / "a.mha", content if name == "LOCAL" else b"", CompressedDataSize=str(stated), **changes)
+        return read_metaimage(path, **options)[0]
+
+    for stated in (len(data), 0):  # 0 is MetaIO's word for unknown
+        np.testing.assert_array_equal(read(stated, data), VOXELS)
+    with pytest.raises(DamagedFile, match=rf"CompressedDataSize {len(data)} .* but {len(data) + 3} bytes are there"):
+        read(len(data), data + b"xyz")
+    with pytest.raises(TruncatedFile, match=rf"CompressedDataSize {len(data) + 3} .* but {len(data)} bytes are there"):
+        read(len(data) + 3, data)
+    np.testing.assert_array_equal(read(len(data), data + b"xyz", strict=False), VOXELS)
+    with pytest.raises(DamagedFile, match="CompressedDataSize in the header should be numbers"):
+        read(f"{len(data)}TransformMatrix = 1 0 0 0 1 0 0 0 1", data, strict=False)
 
 
 @pytest.mark.filterwarnings("ignore")

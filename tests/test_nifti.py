@@ -234,6 +234,24 @@ class TestGeometry:
         with pytest.warns(UserWarning, match="neither"):
             read_nifti(path, strict=False)
 
+    @pytest.mark.parametrize("qfac", [-1e26, -0.5, 2])
+    def test_refuses_a_qfac_that_is_no_sign(self, tmp_path, qfac):
+        """It turns the third axis round: one damaged byte must not do so unseen."""
+        path = save(tmp_path / "a.nii", sform_code=0, qform_code=1, pixdim=(qfac, 1, 2, 3, 0, 0, 0, 0))
+        with pytest.raises(MissingGeometry, match=r"pixdim\[0\] .* should be -1, 0 or 1, it is"):
+            read_nifti(path)
+        expected = nib.quaternions.quat2mat(nib.load(save(tmp_path / "b.nii")).header.get_qform_quaternion())
+        expected[:, 2] *= np.sign(qfac)
+        got = read_nifti(path, strict=False)[1].affine[:3, :3]
+        np.testing.assert_allclose(got, TO_LPS[:3, :3] @ expected * (1, 2, 3), atol=1e-5)
+
+    def test_a_qfac_of_0_is_1(self, tmp_path):
+        forms = {"sform_code": 0, "qform_code": 1}
+        grids = [
+            read_nifti(save(tmp_path / "a.nii", pixdim=(qfac, 1, 2, 3, 0, 0, 0, 0), **forms))[1] for qfac in (0, 1)
+        ]
+        assert grids[0] == grids[1]
+
     @pytest.mark.parametrize("code", ["sform_code", "qform_code"])
     def test_refuses_unknown_codes(self, tmp_path, code):
         with pytest.raises(MissingGeometry, match=f"{code} should be 0 to 5"):

@@ -102,6 +102,31 @@ class TestRead:
         path = save(tmp_path / "a.nrrd", space_units='"cm" "cm" "cm"')
         np.testing.assert_allclose(read_nrrd(path)[1].affine[:3], AFFINE[:3] * 10)
 
+    @pytest.mark.parametrize("units", ['"cm" "cm" "cm"', "cm cm cm", '"Cm""cm""cm"'])
+    @pytest.mark.filterwarnings("ignore:.*LPS is assumed")
+    def test_units_of_axes_become_millimetres(self, tmp_path, units):
+        grid = {"space": None, "space_directions": None, "space_origin": None, "spacings": "1 2 3"}
+        geometry = read_nrrd(save(tmp_path / "a.nrrd", units=units, axis_mins="0 0 0", **grid))[1]
+        assert geometry.spacing == (10, 20, 30)
+        assert geometry.origin == (5, 10, 15)
+        for known in ('"mm" "mm" ""', '"" "" ""', '"mm" "none" "???"'):
+            assert read_nrrd(save(tmp_path / "a.nrrd", units=known, **grid))[1].spacing == (1, 2, 3)
+
+    @pytest.mark.filterwarnings("ignore:.*LPS is assumed")
+    def test_unit_of_the_channels_is_none_of_the_grid(self, tmp_path):
+        data, grid = (
+            np.arange(72, dtype="<i2").tobytes(),
+            {"space": None, "space_directions": None, "space_origin": None},
+        )
+        changes = {
+            "dimension": "4",
+            "sizes": "4 3 2 3",
+            "kinds": "domain domain domain time",
+            "units": '"m" "m" "m" "s"',
+        }
+        path = save(tmp_path / "a.nrrd", data, spacings="1 2 3 9", **grid, **changes)
+        assert read_nrrd(path)[1].spacing == (1000, 2000, 3000)
+
     def test_detached_data_with_skips(self, tmp_path):
         (tmp_path / "a.raw").write_bytes(b"one\ntwo\nxy" + VOXELS.tobytes())
         path = save(tmp_path / "a.nhdr", b"", data_file="a.raw", line_skip="2", byte_skip="2")
@@ -157,6 +182,11 @@ class TestRead:
         (MissingGeometry, "place no grid", {"space_directions": None, "spacings": "1 2", "space": ""}),
         (MissingGeometry, "none that can be placed", {"space": "left-posterior-superxor"}),
         (MissingGeometry, "space units", {"space_units": '"mm" "cm" "mm"'}),
+        (MissingGeometry, "space units", {"units": '"mm" "cm" "mm"'}),
+        (MissingGeometry, "space units", {"units": '"cm" "cm" ""'}),
+        (MissingGeometry, "space units", {"units": '"mm" "mm" "cm'}),
+        (MissingGeometry, "space units", {"units": '"inch" "inch" "inch"'}),
+        (MissingGeometry, "space units", {"units": '"cm" "cm" "cm"', "space_units": '"mm" "mm" "mm"'}),
         (UnsupportedImage, "no volume of 3 spatial axes", {"dimension": "2", "sizes": "4 6", "kinds": None}),
         (UnsupportedImage, "no volume of 3 spatial axes", {"kinds": "vector domain domain"}),
         (UnsupportedImage, "complex", {"kinds": "complex domain domain"}),

@@ -1,4 +1,4 @@
-"""The ten lines of the README: from a table of DICOM series to a mask over a new patient's scan, right in millimetres."""
+"""Ten lines from a table of DICOM series to a mask over a new patient's scan, right in millimetres."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,6 @@ from fastai.torch_core import set_seed
 from torch import Tensor
 from torchvision.models.video import r3d_18
 
-import faimed3d.inference  # noqa: F401 - gives Learner its predict_volume
 from faimed3d.augment import PadOrCrop3D, Resample3D, aug_transforms_3d
 from faimed3d.data import SegmentationDataLoaders3D
 from faimed3d.learner import unet_learner_3d
@@ -94,7 +93,7 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_from_a_table_to_a_mask_in_the_patient(cases, archive, tmp_path, seed):
     set_seed(seed)
     dls = loaders(cases, seed)
@@ -105,7 +104,6 @@ def test_from_a_table_to_a_mask_in_the_patient(cases, archive, tmp_path, seed):
         learn.show_results()
     mask = learn.predict_volume("new_patient/")
     volume = mask.calc_volume()["total_mask_volume"]
-    print("XXV", volume / VOLUME)
     mask.save(tmp_path / "segmentation.nii.gz")
 
     assert type(mask) is TensorMask3D
@@ -123,7 +121,6 @@ def test_from_a_table_to_a_mask_in_the_patient(cases, archive, tmp_path, seed):
     assert volume == pytest.approx(VOLUME, rel=0.15)
     found = written.TransformPhysicalPointToContinuousIndex(statistics.GetCentroid(1))
     expected = scanned.TransformPhysicalPointToContinuousIndex(tuple(truth))
-    print("XXC", np.subtract(found, expected))
     assert np.abs(np.subtract(found, expected)).max() < 0.5  # voxels of the scan
     assert np.linalg.norm(np.subtract(statistics.GetCentroid(1), truth)) < 0.5 * 2.5  # mm: half the thickness
 

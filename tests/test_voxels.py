@@ -39,6 +39,21 @@ def test_gzip_of_several_members(tmp_path):
         read_voxels(Voxels(tmp_path / "a", 0, "<i4", BIG.shape))
 
 
+@pytest.mark.parametrize("rest", [b"x", b"garbage", b"\0\0garbage"])
+@pytest.mark.parametrize("encoding", ["file", "gzip"])
+def test_bytes_after_a_whole_gzip_stream_are_no_cut(tmp_path, encoding, rest):
+    data = fast_gzip(b"12345" + BIG[0].tobytes()) if encoding == "file" else b"12345" + fast_gzip(BIG[0].tobytes())
+    voxels = Voxels(tmp_path / "a", 5, "<i4", BIG[0].shape, encoding)
+    for members in (data, data + fast_gzip(b"")):
+        (tmp_path / "a").write_bytes(members + rest)
+        with pytest.raises(DamagedFile, match=r"packed data is damaged .*no gzip follow"):
+            read_voxels(voxels)
+    for cut in (data[:-3], data + fast_gzip(b"")[:5]):
+        (tmp_path / "a").write_bytes(cut)
+        with pytest.raises(TruncatedFile, match="ends before its end mark"):
+            read_voxels(voxels)
+
+
 def test_stream_that_ends_before_the_voxels(tmp_path):
     (tmp_path / "a").write_bytes(gzip.compress(b"12"))
     with pytest.raises(TruncatedFile, match="ends before byte 5, where the voxels begin"):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 
 from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, WRITE_SUFFIXES, file_format, volume_suffix
@@ -158,6 +158,7 @@ def _open_sitk(path):
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
+    reader.SetImageIO(SITK[volume_suffix(path)])  # else any of ITK's readers that likes the content
     with _itk_errors(path):
         reader.ReadImageInformation()
     return reader
@@ -187,9 +188,13 @@ def _read_sitk(path, dtype):
         )
     with _itk_errors(path):
         image = reader.Execute()
-    array, geometry = from_sitk(image)
-    if not SITK[suffix]:
-        warnings.warn(f"{path}: {suffix} files do not say how the patient lies; axes L, P, S are assumed", stacklevel=3)
+    try:
+        array, geometry = from_sitk(image)
+    except UnsupportedImage as error:
+        raise UnsupportedImage(f"{path}: {error}") from error
+    except ValueError as error:
+        raise MissingGeometry(f"{path}: the header places no grid in space: {error}") from error
+    warnings.warn(f"{path}: {suffix} files do not say how the patient lies; axes L, P, S are assumed", stacklevel=3)
     if dtype is not None:
         array = convert(array, dtype, path)
     return array, geometry, Header((path,), "sitk")

@@ -25,20 +25,22 @@ OWN = {
     ".npy": "npy",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# SimpleITK's other formats whose completeness can be told; those marked False keep no orientation
+# SimpleITK's other formats whose completeness can be told, and its reader of each; none keeps the orientation
 SITK = {
-    ".gipl": False,
-    ".gipl.gz": False,
-    ".h5": True,
-    ".hdf5": True,
-    ".mnc": True,
-    ".mrc": False,
-    ".rec": False,
-    ".vtk": False,
+    ".gipl": "GiplImageIO",
+    ".gipl.gz": "GiplImageIO",
+    ".mrc": "MRCImageIO",
+    ".rec": "MRCImageIO",
+    ".vtk": "VTKImageIO",
 }
 READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES, *SITK)
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 
+# SimpleITK leaves MINC's RAS world as it is, and takes voxels from HDF5 handles that a damaged file has left open
+_MINC = "a MINC or NetCDF file, which cannot be read with its sides right; convert it to NIfTI with mnc2nii"
+_HDF5 = "an HDF5 file, whose cuts go unseen; convert it to NIfTI if it is MINC, with mnc2nii; save others as .nrrd"
+_REFUSED_MARKS = ((b"CDF\1", _MINC), (b"CDF\2", _MINC), (b"\x89HDF\r\n\x1a\n", _HDF5))
+_REFUSED_SUFFIXES = {".mnc": _MINC, ".h5": _HDF5, ".hdf5": _HDF5}
 _FOREIGN = (
     (
         (b"<!doctype", b"<html", b"<?xml", b"<head"),
@@ -74,7 +76,7 @@ def file_format(path):
 
     Raises:
         TruncatedFile: the file is empty. DamagedFile: it is a web page, a pointer, ... instead of an image.
-        UnsupportedImage: neither content nor name are those of a volume.
+        UnsupportedImage: neither content nor name are those of a volume; it is MINC or HDF5.
     """
     if os.path.getsize(path) == 0:
         raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
@@ -95,6 +97,9 @@ def file_format(path):
         if is_gzip(path):
             raise UnsupportedImage(f"{path}: a DICOM file packed with gzip; unpack it first (gunzip)")
         return "dicom"
+    for mark, what in _REFUSED_MARKS:
+        if start.startswith(mark):
+            raise UnsupportedImage(f"{path}: the content is that of {_REFUSED_SUFFIXES.get(suffix, what)}")
     words = start[:512].lower().lstrip(b"\xef\xbb\xbf \t\r\n")
     for marks, what in _FOREIGN:
         if words.startswith(marks):
@@ -107,6 +112,8 @@ def file_format(path):
         return OWN[suffix]
     if suffix in SITK:
         return "sitk"
+    if suffix in _REFUSED_SUFFIXES:
+        raise UnsupportedImage(f"{path}: {suffix} is the name of {_REFUSED_SUFFIXES[suffix]}")
     from faimed3d.dicom import is_dicom  # pydicom takes time to import
 
     if suffix in DICOM_SUFFIXES or is_dicom(path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import warnings
 
 import numpy as np
@@ -34,6 +35,9 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 _OPTIONAL = ("TransformMatrix", "Offset", "CompressedData", "BinaryDataByteOrderMSB", "ElementNumberOfChannels")
+_LINE_INSIDE = re.compile(
+    rf"({'|'.join(_OPTIONAL)}|Position|Origin|Rotation|Orientation|ElementByteOrderMSB|HeaderSize|BinaryData)\s*="
+)
 _LONGEST_HEADER = 1 << 20
 
 
@@ -77,7 +81,7 @@ def read_metaimage(path, strict=True, dtype=np.float32):
         )
     geometry = _geometry(path, fields, rank, tuple(sizes[2::-1]), strict)
     shape = (*((times,) if times > 1 else ()), *sizes[2::-1], *((parts,) if parts > 1 else ()))
-    voxels = _data(path, fields, end, stored, shape)
+    voxels = _data(path, fields, end, stored, shape, strict)
     array = read_voxels(voxels, dtype, strict)
     if parts > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
@@ -115,12 +119,18 @@ def _read_header(path):
 
 
 def _check_names(path, fields):
-    """Refuse a name that is nearly one of those whose absence would go unseen; other names are free in this format."""
+    """Refuse a damaged name or line of those whose absence would go unseen; other names are free in this format."""
     for known in _OPTIONAL:
         if known not in fields and (close := difflib.get_close_matches(known, fields, 1, 0.8)):
             raise DamagedFile(
                 f"{path}: the header has {close[0]!r} but no {known!r}; it may be damaged. Correct it, or pass "
                 "strict=False"
+            )
+    for name, value in fields.items():
+        if found := _LINE_INSIDE.search(value):
+            raise DamagedFile(
+                f"{path}: {name} in the header has swallowed {found[1]}: the end of its line is lost. Correct it, "
+                "or pass strict=False"
             )
 
 
@@ -177,7 +187,7 @@ def _geometry(path, fields, rank, shape, strict):
         raise MissingGeometry(f"{path}: the header places no grid in space: {error}") from error
 
 
-def _data(path, fields, end, stored, shape):
+def _data(path, fields, end, stored, shape, strict):
     name = fields["ElementDataFile"]
     if name.split()[0:1] == ["LIST"] or "%" in name:
         raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
@@ -201,4 +211,10 @@ def _data(path, fields, end, stored, shape):
         voxels.offset = skip
     elif skip:
         raise DamagedFile(f"{path}: HeaderSize {skip} in the header cannot be")
+    stated, there = _whole(path, fields, "CompressedDataSize", 0), os.path.getsize(data_path) - voxels.offset
+    if strict and stated not in (0, there):  # 0 is MetaIO's word for unknown
+        raise (TruncatedFile if stated > there else DamagedFile)(
+            f"{path}: CompressedDataSize {stated} in the header, but {there} bytes are there. Copy the file again, or "
+            "pass strict=False to trust the checksum of the packed voxels"
+        )
     return voxels

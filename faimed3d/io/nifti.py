@@ -344,6 +344,11 @@ def _qform(path, header, shape, scale, strict):
                 "in space. Correct the header, or pass strict=False to do without position and orientation"
             )
         return None
+    if strict and header["pixdim"][0] not in (-1, 0, 1):
+        raise MissingGeometry(
+            f"{path}: pixdim[0] (qfac, the side to which the third axis turns) should be -1, 0 or 1, it is "
+            f"{header['pixdim'][0]}. Correct the header, or pass strict=False to take its sign"
+        )
     a = np.sqrt(max(1 - norm, 0))
     a, b, c, d = np.array([a, b, c, d]) / np.sqrt(a * a + norm)
     rotation = np.array(

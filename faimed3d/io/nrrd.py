@@ -73,6 +73,7 @@ _SPATIAL_KINDS = ("domain", "space")
 _MILLIMETRES = {
     **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre"), 1.0),
     **dict.fromkeys(("um", "µm", "micron", "microns", "micrometer"), 0.001),
+    **dict.fromkeys(("", "none", "???"), 1.0),  # unknown, taken as mm
     "cm": 10.0,
     "m": 1000.0,
 }
@@ -229,7 +230,7 @@ def _channel_axis(path, fields, sizes):
 
 
 def _geometry(path, fields, shape, channel):
-    scale = _unit(path, fields)
+    scale = _unit(path, fields, channel)
     space = fields.get("space", "").lower()
     if "space directions" in fields:
         vectors = [v for v in _vectors(path, fields, "space directions") if v is not None]
@@ -271,15 +272,21 @@ def _geometry(path, fields, shape, channel):
         raise MissingGeometry(f"{path}: spacings and axis mins place no grid in space: {error}") from error
 
 
-def _unit(path, fields):
-    units = {word.lower() for word in fields.get("space units", "").replace('"', " ").split()} - {"none", "???"}
-    if not units:
-        return 1.0
-    if len(units) > 1 or not units <= set(_MILLIMETRES):
+def _unit(path, fields, channel):
+    """mm of one unit; ``space units`` has a word for each axis of space, ``units`` for each axis of the array."""
+    words = _words(fields.get("space units", ""))
+    words += [word for axis, word in enumerate(_words(fields.get("units", ""))) if axis != channel]
+    scales = {_MILLIMETRES.get(word) for word in words} or {1.0}
+    if len(scales) > 1 or None in scales:
         raise MissingGeometry(
-            f"{path}: space units {fields['space units']!r} should be one of mm, cm, m, um for all axes"
+            f"{path}: space units and units {words} should be one of mm, cm, m, um, the same for all axes of space"
         )
-    return _MILLIMETRES[units.pop()]
+    return scales.pop()
+
+
+def _words(text):
+    """The words of a field such as '"mm" "mm" ""', in lower case."""
+    return [word.strip('" ').lower() for word in re.findall(r'"[^"]*"|[^\s"]+', text)]
 
 
 def _warn_no_space(path, space):

@@ -87,9 +87,7 @@ def open_bytes(path, encoding="file", offset=0):
     if encoding == "raw":
         return file
     if encoding == "gzip":
-        from isal import igzip
-
-        return _Packed(igzip.IGzipFile(fileobj=file, mode="rb"), file)
+        return _Packed(_GzipFile(file), file)
     return _Packed(_ZlibFile(file), file)
 
 
@@ -104,6 +102,41 @@ class _Packed:
 
     def __exit__(self, *_):
         self._file.close()
+
+
+class _GzipFile:
+    """A gzip stream of any number of members whose end is told from bytes that follow it."""
+
+    def __init__(self, file):
+        from isal import igzip
+
+        self._file, self._start, self._unpacked = file, file.tell(), igzip.IGzipFile(fileobj=file, mode="rb")
+
+    def read(self, size=-1):
+        import gzip
+
+        try:
+            return self._unpacked.read(size)
+        except EOFError:  # too few bytes for a member: one that was cut, or none at all
+            if self._rest()[:3] not in (b"", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x08"):
+                raise gzip.BadGzipFile("bytes that are no gzip follow the end of the stream") from None
+            raise
+
+    def _rest(self):
+        """What follows the last whole member, without padding by zeros; of a cut member b''."""
+        from isal import isal_zlib
+
+        self._file.seek(self._start)
+        packed = self._file.read(1 << 16)
+        while packed.startswith(b"\x1f\x8b\x08"):
+            member = isal_zlib.decompressobj(31)
+            while packed and not member.eof:
+                member.decompress(packed, 1 << 20)
+                packed = member.unused_data if member.eof else member.unconsumed_tail or self._file.read(1 << 16)
+            if not member.eof:
+                return b""
+            packed = (packed + self._file.read(1 << 16)).lstrip(b"\0")
+        return packed
 
 
 class _ZlibFile(io.RawIOBase):
