@@ -189,6 +189,30 @@ class TestValues:
         write(series, tmp_path)
         np.testing.assert_array_equal(read_dicom(tmp_path)[0], values)
 
+    def test_values_beyond_float32_are_refused(self, tmp_path):
+        dataset = make_series()[0]
+        values = np.full((6, 7), np.inf)
+        values[2, 3] = 1e300
+        del dataset.PixelData
+        dataset.DoubleFloatPixelData, dataset.BitsAllocated = values.tobytes(), 64
+        path = write([dataset], tmp_path)[0]
+        with pytest.raises(errors.UnsupportedImage, match="beyond what float32 can hold"):
+            read_dicom(path)
+        values[2, 3] = 1e30
+        dataset.DoubleFloatPixelData = values.tobytes()
+        path = write([dataset], tmp_path)[0]
+        np.testing.assert_array_equal(read_dicom(path)[0][0], values.astype(np.float32))
+
+    @pytest.mark.parametrize(("slope", "refused"), [(None, True), ("2", True), ("0.5", False)])
+    def test_whole_numbers_that_float32_would_merge_are_refused(self, tmp_path, slope, refused):
+        stored = np.arange(210, dtype=np.uint32).reshape(5, 6, 7) + (1 << 25)
+        write_series(tmp_path, stored, RescaleSlope=slope, RescaleIntercept=slope and "0")
+        if refused:
+            with pytest.raises(errors.UnsupportedImage, match=r"has whole numbers from .* exactly up to 16777216 only"):
+                read_dicom(tmp_path)
+        else:
+            np.testing.assert_array_equal(read_dicom(tmp_path)[0], (stored * 0.5).astype(np.float32))
+
     def test_padding_behind_the_pixels_is_allowed(self, tmp_path):
         def pad(k, dataset):
             dataset.PixelData += b"\0" * 64
@@ -248,6 +272,16 @@ class TestCompressed:
         data[data.index(mark) + offset] = 50
         path.write_bytes(data)
         with pytest.raises(errors.DamagedFile, match=r"frame 1 has 1 samples of 5[01] bits, \(0028,0100\) BitsAll"):
+            read_dicom(path)
+
+    def test_jpeg_2000_of_more_than_16_bits_is_refused(self, tmp_path):
+        dataset = compressed(make_slice(stored_values((1, 33, 40))[0], ORIGIN), "jpeg2000")
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 20, 19
+        path = write([dataset], tmp_path)[0]
+        data = bytearray(path.read_bytes())
+        data[data.index(b"\xff\x4f\xff\x51") + 42] = 19
+        path.write_bytes(data)
+        with pytest.raises(errors.UnsupportedImage, match="frame 1 has 20 bits, compressed frames of more than 16"):
             read_dicom(path)
 
     @pytest.mark.parametrize("kind", ["jpeg", "jpeg2000"])
@@ -518,17 +552,49 @@ class TestFaults:
             assert table["problems"].str.contains(text).any()
         assert not any(secret in table.to_string() for secret in SECRETS)
 
-    @pytest.mark.parametrize("value", ["nan", "inf", "1,5", "x"])
+    @pytest.mark.parametrize("value", ["nan", "inf", "1,5", "x", "1_0", "\u0661"])
     @pytest.mark.parametrize("tag", [T.ImagePositionPatient, T.PixelSpacing, T.ImageOrientationPatient, T.RescaleSlope])
     def test_values_that_are_no_numbers(self, tmp_path, tag, value):
         paths = write_series(tmp_path, RescaleSlope="1", RescaleIntercept="0")
         count = {T.ImagePositionPatient: 3, T.PixelSpacing: 2, T.ImageOrientationPatient: 6, T.RescaleSlope: 1}[tag]
         dataset = pydicom.dcmread(paths[1])
-        text = "\\".join([value] * count).encode()
+        text = "\\".join([value] * count).encode("utf-8")
         dataset[tag] = pydicom.DataElement(tag, "LO", text + b" " * (len(text) % 2))
         dataset.save_as(paths[1])
         with pytest.raises(errors.ReadError, match=r"IM9998\.dcm: \(00"):
             read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+    def test_no_matrix(self, tmp_path, keyword):
+        write_series(tmp_path, edit=lambda k, d: delattr(d, keyword))
+        with pytest.raises(errors.DamagedFile, match=rf"{keyword} is absent"):
+            read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+    def test_two_values_where_one_belongs(self, tmp_path, keyword):
+        write_series(tmp_path, **{"RescaleSlope": 1, "RescaleIntercept": 0, keyword: [2, 3]})
+        with pytest.raises(errors.DamagedFile, match="must be one finite number, got '2"):
+            read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("keyword", ["Modality", "SeriesDescription", "RescaleSlope", "ImageType", "PixelSpacing"])
+    @pytest.mark.parametrize("number", [1, 5])
+    def test_an_element_that_swallowed_the_name_is_not_quoted(self, tmp_path, keyword, number):
+        swallowed = f"MR\x10\0\x10\0PN\x08\0{SECRETS[0]}".encode()
+
+        def swallow(k, dataset):
+            if k < number:
+                dataset[keyword] = pydicom.DataElement(keyword, "OB", swallowed)
+
+        other = make_series(SeriesInstanceUID="1.9")
+        write(make_series(edit=swallow), tmp_path / "a")
+        write([*make_series(edit=swallow), *other], tmp_path / "b")
+        for folder in (tmp_path / "a", tmp_path / "b"):
+            try:
+                text = repr(read_dicom(folder)[1])
+            except errors.ReadError as error:
+                text = str(error)
+            assert SECRETS[0] not in text
+            assert SECRETS[0] not in dicom_inventory(folder).drop(columns="key").to_csv()
 
 
 class TestRepairs:
@@ -742,6 +808,31 @@ class TestChoice:
         with pytest.raises(FileNotFoundError, match="though the inventory lists it"):
             read_dicom(row)
 
+    @pytest.mark.parametrize(
+        "other", [{"SeriesInstanceUID": "1.9"}, {"spacing": (1.1, 0.8, 4)}, {"orientation": AXIAL}]
+    )
+    def test_a_row_whose_files_became_another_volume(self, tmp_path, other):
+        write_series(tmp_path)
+        row = dicom_inventory(tmp_path).iloc[0]
+        write_series(tmp_path, **other)
+        with pytest.raises(errors.NoImages, match="no longer as the inventory lists it"):
+            read_dicom(row)
+
+    def test_studies_without_a_series_uid_are_not_joined(self, tmp_path):
+        shift = direction_of(OBLIQUE)[:, 2] * SPACING[2] * 5
+        other = make_series(origin=ORIGIN + shift, SeriesInstanceUID="", StudyInstanceUID="1.9")
+        write(make_series(SeriesInstanceUID="") + other, tmp_path)
+        assert list(dicom_inventory(tmp_path)["slices"]) == [5, 5]
+        with pytest.raises(errors.SeveralVolumes):
+            read_dicom(tmp_path)
+
+    def test_two_stacks_side_by_side_are_no_doubles(self, tmp_path):
+        shift = np.array(OBLIQUE[:3]) * 40
+        write(make_series() + make_series(origin=ORIGIN + shift), tmp_path)
+        for strict in (True, False):
+            with pytest.raises(errors.MixedSeries, match=r"lie side by side, 40\.0 mm apart in one plane"):
+                read_dicom(tmp_path, strict=strict)
+
     def test_damage_in_another_series_does_not_matter(self, tmp_path):
         two_series(tmp_path)
         path = tmp_path / "other1.dcm"
@@ -768,6 +859,14 @@ class TestChoice:
             path.unlink()  # the last slice of the last time point
         assert list(dicom_inventory(tmp_path)["slices"]) == [4, 4, 3]
 
+    def test_a_time_point_aborted_early_does_not_spoil_the_others(self, tmp_path):
+        volumes = time_series(tmp_path)
+        for path in sorted(tmp_path.iterdir())[:3]:
+            path.unlink()
+        assert list(dicom_inventory(tmp_path)["slices"]) == [4, 4, 1]
+        for t in range(2):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+
     @pytest.mark.parametrize(
         ("keyword", "values", "words"),
         [
@@ -792,6 +891,55 @@ class TestChoice:
             assert list(table["distinct"]) == words
         for n in range(2):
             np.testing.assert_array_equal(read_dicom(tmp_path, n)[0], volumes[n])
+
+    @pytest.mark.parametrize("number", [True, False])
+    def test_two_reconstructions_are_not_told_apart_by_when_they_were_written(self, tmp_path, number):
+        delays = np.random.default_rng(0).integers(0, 999, (2, 5))
+        series = []
+        for n in range(2):
+            for k, dataset in enumerate(make_series(stored_values() + n, AcquisitionTime="100000")):
+                dataset.ContentTime = f"{100000 + k}.{delays[n, k]:03d}"
+                dataset.InstanceNumber = k + 1 if number else None
+                series.append(dataset)
+        write(series, tmp_path)
+        with pytest.raises(errors.DuplicateSlices):
+            read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("date", ["20200101", None])
+    @pytest.mark.parametrize("number", [True, False])
+    def test_a_clock_that_passes_midnight(self, tmp_path, date, number):
+        volumes = stored_values((2, 5, 6, 7))
+        series = []
+        for t, volume in enumerate(volumes):
+            for k, dataset in enumerate(make_series(volume, AcquisitionDate=date)):
+                second = (86397 + t * 2 + k * 0.3) % 86400
+                dataset.AcquisitionTime = f"{second // 3600:02.0f}{second // 60 % 60:02.0f}{second % 60:06.3f}"
+                dataset.InstanceNumber = t * 5 + k + 1 if number else None
+                series.append(dataset)
+        write(series, tmp_path)
+        if number:
+            for t in range(2):
+                np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+        else:
+            with pytest.raises(errors.DuplicateSlices):
+                read_dicom(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("FlipAngle", (10, 60)),
+            ("InversionTime", (100, 900)),
+            ("EchoNumbers", (1, 2)),
+            ("DiffusionBValue", (0.0, 1e3)),
+        ],
+    )
+    def test_volumes_of_another_contrast_are_not_stacked(self, tmp_path, keyword, values):
+        first = make_series(**{keyword: values[0]})
+        shift = direction_of(OBLIQUE)[:, 2] * SPACING[2]
+        for share in (0.5, 5):  # between the slices of the first, and on top of them
+            write(first + make_series(origin=ORIGIN + share * shift, **{keyword: values[1]}), tmp_path)
+            with pytest.raises(errors.MixedSeries, match="in 5 of 10 slices"):
+                read_dicom(tmp_path)
 
     def test_a_bolus_series_is_one_volume_per_time_point(self, tmp_path):
         series = [make_slice(image, ORIGIN, InstanceNumber=k + 1) for k, image in enumerate(stored_values())]
@@ -888,6 +1036,16 @@ class TestFiles:
         np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
         (tmp_path / "IM0001.dcm").symlink_to(tmp_path / "nowhere")
         with pytest.raises(errors.DamagedFile, match=r"IM0001\.dcm: a link to a file that is not there"):
+            read_dicom(tmp_path)
+
+    @pytest.mark.parametrize("text", ["<html><body>404</body></html>", "version https://git-lfs.github.com/spec/v1"])
+    def test_a_slice_without_extension_that_became_text_is_lost(self, tmp_path, text):
+        paths = write(make_series(), tmp_path, [f"IM{k:04d}" for k in range(5)])
+        (tmp_path / "README").write_text(text)
+        (tmp_path / "notes1").write_text(text)
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+        paths[4].write_text(text)
+        with pytest.raises(errors.DamagedFile, match="IM0004: named as the slices beside it, but it begins with"):
             read_dicom(tmp_path)
 
     def test_only_links_to_nothing(self, tmp_path):
@@ -1035,14 +1193,20 @@ class TestMultiFrame:
         with pytest.raises(errors.DamagedFile, match=r"PerFrameFunctionalGroupsSequence has 3 items"):
             read_dicom(packaged("liver_1frame.dcm"))
 
-    def test_a_table_of_values_is_refused(self, tmp_path):
+    def test_a_big_endian_segmentation_is_called_that(self):
+        with pytest.raises(errors.UnsupportedImage, match="a big endian DICOM segmentation"):
+            read_dicom(packaged("liver_expb_1frame.dcm"))
+
+    @pytest.mark.parametrize("vr", [b"SQ", b"UN"])
+    def test_a_table_of_values_is_refused(self, tmp_path, vr):
         def add(k, dataset):
             item = Dataset()
             item.LUTDescriptor, item.ModalityLUTType, item.LUTData = [3, 0, 16], "HU", [1, 2, 3]
             item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
             dataset.ModalityLUTSequence = Sequence([item])
 
-        write_series(tmp_path, edit=add)
+        for path in write_series(tmp_path, edit=add):
+            path.write_bytes(path.read_bytes().replace(b"\x28\0\0\x30SQ", b"\x28\0\0\x30" + vr))
         with pytest.raises(errors.UnsupportedImage, match=r"\(0028,3000\) ModalityLUTSequence"):
             read_dicom(tmp_path)
 
@@ -1070,6 +1234,13 @@ class TestMosaic:
     def test_without_the_direction_of_the_tiles_it_is_refused(self, tmp_path):
         write([mosaic(stored_values(), csa=False)], tmp_path)
         with pytest.raises(errors.UnsupportedImage, match=r"a Siemens mosaic of 5 tiles without \(0029,1010\)"):
+            read_dicom(tmp_path)
+
+    def test_a_mosaic_that_is_not_called_one_is_no_slice(self, tmp_path):
+        dataset = mosaic(stored_values())
+        dataset.ImageType = ["DERIVED", "PRIMARY"]
+        write([dataset], tmp_path)
+        with pytest.raises(errors.UnsupportedImage, match=r"\(0019,100A\) says 5 tiles, .* does not say MOSAIC"):
             read_dicom(tmp_path)
 
     @pytest.mark.parametrize("name", ["siemens_dwi_0.dcm.gz", "siemens_dwi_1000.dcm.gz", "philips_mprage.dcm.gz"])

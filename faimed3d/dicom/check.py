@@ -12,6 +12,8 @@ import numpy as np
 
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
 
+from .header import shown
+from .labels import b_value
 from .plane import normal_of
 from .tags import T, name_tag
 
@@ -33,10 +35,16 @@ _EQUAL_TAGS = (
     T.Modality,
     T.ImageType,
     T.EchoTime,
+    T.EchoNumbers,
+    T.InversionTime,
+    T.FlipAngle,
     T.ConvolutionKernel,
     T.Units,
     T.PhotometricInterpretation,
 )
+# Where a slice lacks one of these, it may still be like the others
+_MAY_LACK = (T.EchoNumbers, T.InversionTime, T.FlipAngle)
+_ROUNDED = (T.EchoTime, T.InversionTime, T.FlipAngle)
 _EQUAL_INTEGERS = (T.BitsStored, T.HighBit, T.PixelRepresentation)
 _EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
 
@@ -44,6 +52,18 @@ _EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
 def check_doubled(volume):
     if not volume.doubled:
         return
+    frame = np.reshape(volume.planes[0].orientation, (2, 3))
+    for kept, other in volume.doubled:
+        beside = np.linalg.norm(frame @ np.subtract(other.position, kept.position))
+        if beside > max(kept.spacing):
+            volume.add(
+                MixedSeries(
+                    f"{volume.name}: {kept.name} and {other.name} lie side by side, {_mm(beside)} mm apart in one "
+                    f"plane ({_where(kept)}): more than one stack. Move the files of the others away"
+                ),
+                fatal=True,
+            )
+            return
     kept, other = volume.doubled[0]
     more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
     volume.add(
@@ -61,15 +81,19 @@ def check_mixture(volume):
         values = [header.values.get(tag) or b"" for header in headers]
         if values.count(values[0]) != len(values):
             texts = [value.strip(b" \0").decode("latin-1") for value in values]
-            if len(set(texts)) > 1 and not (tag == T.EchoTime and _nearly(texts)):
+            held = [text for text in texts if text or tag not in _MAY_LACK]
+            if len(set(held)) > 1 and not (tag in _ROUNDED and _nearly(held)):
                 # the inversion of one slice against the others cannot be undone without knowing which is right
-                volume.add(_mixture(volume, name_tag(tag), texts), fatal=tag == T.PhotometricInterpretation)
+                volume.add(_mixture(volume, tag, texts), fatal=tag == T.PhotometricInterpretation)
     for tag in _EQUAL_INTEGERS:
         values = [(header.values.get(tag), header.order) for header in headers]
         if values.count(values[0]) != len(values):
             texts = [_integer_text(*value) for value in values]
             if len(set(texts)) > 1:
-                volume.add(_mixture(volume, name_tag(tag), texts))
+                volume.add(_mixture(volume, tag, texts))
+    texts = [f"{value:g}" if (value := b_value(header)) is not None else "" for header in headers]
+    if len(set(texts)) > 1:
+        volume.add(_mixture(volume, "b-value", texts))
     if planes[0].labels:
         for name in _EQUAL_LABELS:
             texts = [plane.labels.get(name, "") for plane in planes]
@@ -90,12 +114,14 @@ def check_mixture(volume):
 
 
 def _mixture(volume, what, texts):
+    """The error of slices that differ in an element (given by its tag) or in a label."""
+    tag, what = (what, name_tag(what)) if isinstance(what, int) else (None, what)
     counts = Counter(texts).most_common()
     (usual, _), (rare, number) = counts[0], counts[-1]
     name = volume.planes[texts.index(rare)].name
     return MixedSeries(
-        f"{volume.name}: {what} is {rare[:60]!r} in {number} of {len(texts)} slices ({name}) and {usual[:60]!r} in "
-        "others. Pass strict=False to read them as one volume."
+        f"{volume.name}: {what} is {shown(rare, tag)!r} in {number} of {len(texts)} slices ({name}) and "
+        f"{shown(usual, tag)!r} in others. Pass strict=False to read them as one volume."
     )
 
 

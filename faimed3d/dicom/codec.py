@@ -10,7 +10,7 @@ from bisect import bisect_right
 import numpy as np
 import SimpleITK as sitk
 
-from faimed3d.errors import DamagedFile, TruncatedFile
+from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 from .tags import T, name_tag
 
@@ -24,6 +24,7 @@ COMPRESSED = frozenset((_RLE, *_JPEG_2000, *_JPEG_LS, *_JPEG))
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 _END_SEARCH = 64  # bytes before the end of a frame: some writers pad more than the one byte allowed
+_DEEPEST = 16  # bits: GDCM drops the lower half of deeper JPEG 2000 words
 _SECONDARY_CAPTURE = b"1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -203,6 +204,10 @@ def _check_frame(file, header, group, number, rows, columns):
         raise DamagedFile(
             f"{path}: frame {number} has {samples} samples of {bits} bits, {name_tag(T.BitsAllocated)} says 1 of at "
             f"most {allocated}"
+        )
+    if bits > _DEEPEST:
+        raise UnsupportedImage(
+            f"{path}: frame {number} has {bits} bits, compressed frames of more than {_DEEPEST} cannot be decoded here"
         )
     position, length = group[-1]
     tail = _read(file, position + max(0, length - _END_SEARCH), min(length, _END_SEARCH))

@@ -8,10 +8,20 @@ import re
 
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile
 
-from .tags import T, name_tag
+from .tags import T, name_tag, standard_vr
 from .walk import HEAD, Window, looks_bare, walk_file
 
-__all__ = ["Header", "is_dicom", "read_header"]
+__all__ = ["Header", "decimal_number", "is_dicom", "read_header", "shown"]
+
+_DECIMAL = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *")
+# What one value of a VR may hold (PS3.5 section 6.2), and a little more that writers put there
+_PLAUSIBLE = {
+    "CS": r"[A-Za-z0-9 _./+-]{0,16}",
+    "DS": r"[0-9.,eE +-]{0,32}",
+    "IS": r"[0-9 +-]{0,16}",
+    "UI": r"[0-9.]{0,64}",
+}
+_PLAIN = r"[ -\]_-~]{0,64}"
 
 
 class Header:
@@ -67,20 +77,20 @@ class Header:
         return uid if re.fullmatch(r"[0-9.]+", uid) else ""
 
     def number(self, tag):
-        """First number of a DS or IS element; None where it is absent or empty.
+        """Number of a DS or IS element; None where it is absent or empty.
 
         Raises:
-            DamagedFile: the text is not a finite number.
+            DamagedFile: the text is not one finite number.
         """
         text = self.text(tag)
         if not text:
             return None
         try:
-            value = float(text.partition("\\")[0])
+            value = decimal_number(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise DamagedFile(f"{self.path}: {name_tag(tag)} must be a finite number, got {text[:40]!r}")
+            raise DamagedFile(f"{self.path}: {name_tag(tag)} must be one finite number, got {shown(text, tag)!r}")
         return value
 
     def vector(self, tag, count):
@@ -93,11 +103,13 @@ class Header:
         if not text:
             return None
         try:
-            values = tuple(map(float, text.split("\\")))
+            values = tuple(map(decimal_number, text.split("\\")))
         except ValueError:
             values = ()
         if len(values) != count or not all(map(math.isfinite, values)):
-            raise MissingGeometry(f"{self.path}: {name_tag(tag)} must be {count} finite numbers, got {text[:80]!r}")
+            raise MissingGeometry(
+                f"{self.path}: {name_tag(tag)} must be {count} finite numbers, got {shown(text, tag)!r}"
+            )
         return values
 
     def integer(self, tag, default=None):
@@ -110,6 +122,27 @@ class Header:
         if len(value) == 4:
             return int.from_bytes(value, "little" if self.order == "<" else "big")
         raise DamagedFile(f"{self.path}: {name_tag(tag)} must hold one integer, has {len(value)} bytes")
+
+
+def decimal_number(text):
+    """The number of a DS or IS value; Python alone would also take '1_000' and the digits of other scripts.
+
+    Raises:
+        ValueError: the text is no decimal number.
+    """
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("not a decimal number")
+    return float(text)
+
+
+def shown(text, tag=None):
+    """A value as a message quotes it: not at all if it cannot be one.
+
+    An element with a damaged length swallows those behind it, the patient's name among them.
+    """
+    allowed = _PLAUSIBLE.get(standard_vr(tag) if tag else "", _PLAIN)
+    whole = all(re.fullmatch(allowed, part) for part in text.split("\\"))
+    return text[:80] if whole else "a damaged value"
 
 
 class _Everything:

@@ -62,12 +62,24 @@ def _planes(header):
         return detector_planes(header, frames, rows, columns)
     if "MOSAIC" in header.text(T.ImageType).split("\\"):
         return mosaic_planes(header, rows, columns)
+    if (
+        header.text(T.SiemensCreator) == "SIEMENS MR HEADER"
+        and len(header.values.get(T.SiemensMosaicCount) or b"") == 2
+    ):
+        tiles = header.integer(T.SiemensMosaicCount)
+        if tiles > 1:
+            raise UnsupportedImage(
+                f"{header.path}: (0019,100A) says {tiles} tiles, {name_tag(T.ImageType)} does not say MOSAIC: whether "
+                "it is one slice is unknown"
+            )
     return [single_plane(header, rows, columns)]
 
 
 def _matrix(header):
-    rows, columns = header.integer(T.Rows, 0), header.integer(T.Columns, 0)
+    rows, columns = header.integer(T.Rows), header.integer(T.Columns)
     for tag, value in ((T.Rows, rows), (T.Columns, columns)):
+        if value is None:
+            raise DamagedFile(f"{header.path}: {name_tag(tag)} is absent")
         if not 1 <= value <= _LARGEST_SIDE:
             raise DamagedFile(f"{header.path}: {name_tag(tag)} must be 1 to {_LARGEST_SIDE}, got {value}")
     return rows, columns

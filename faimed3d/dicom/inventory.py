@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from faimed3d.errors import NoImages, ReadError
 
+from .header import shown
 from .multiframe import read_dataset
 from .pixels import describe_pixels
 from .scan import list_folder, scan_files, scan_folder
@@ -107,13 +108,17 @@ def volume_words(volume):
     plane, header = volume.planes[0], volume.header
     parts = [
         description_of(header) or "without description",
-        header.text(T.Modality),
+        _plain(header, T.Modality),
         f"{len(volume.planes)} slice{'s' * (len(volume.planes) > 1)} of {plane.rows} x {plane.columns}",
         orientation_name(plane) if volume.stackable else "cannot be stacked",
         volume.distinct,
-        f"series {header.text(T.SeriesInstanceUID)}",
+        f"series {_plain(header, T.SeriesInstanceUID)}",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _plain(header, tag):
+    return shown(header.text(tag), tag)
 
 
 def description_of(header):
@@ -126,7 +131,8 @@ def description_of(header):
         text = decode_bytes(raw, encodings, set())
     except Exception:  # an unknown or wrong character set: the bytes as they are say more than nothing
         text = raw.decode("latin-1")
-    return text.strip(" \0")
+    text = text.strip(" \0")
+    return text if text.isprintable() else "a damaged value"
 
 
 def _folders(root):
@@ -156,7 +162,7 @@ def _with_progress(folders):
 
 
 def _row(volume, root, damaged, stray, tags):
-    header, plane = volume.header, volume.planes[0]
+    header = volume.header
     uid = header.text(T.SeriesInstanceUID)
     problems = [h.error for h in damaged if h.known_series == uid]
     problems += [h.error for h in stray if not h.known_series]
@@ -167,28 +173,39 @@ def _row(volume, root, damaged, stray, tags):
                 describe_pixels(each)
     except ReadError as error:
         problems.append(error)
-    spacing = shape = None
-    if volume.stackable:
-        shape = (len(volume.planes), plane.rows, plane.columns)
-        x, y = plane.spacing[1], plane.spacing[0]
-        spacing = volume.geometry.spacing if volume.geometry else (x, y, math.nan)
+    grid = grid_of(volume)
     extra = _extra(header.path, tags) if tags else []
     return (
         volume_key(volume, root),
         volume.folder,
-        uid,
+        grid["series_uid"],
         description_of(header),
-        header.text(T.Modality),
+        _plain(header, T.Modality),
         len(volume.planes) if volume.stackable else 0,
-        shape,
-        spacing,
-        orientation_name(plane) if volume.stackable else "",
+        grid["shape"],
+        grid["spacing"],
+        grid["orientation"],
         volume.distinct,
         UID(header.syntax).name if header.syntax else "",
         "; ".join(map(str, problems)),
         volume.files,
         *extra,
     )
+
+
+def grid_of(volume):
+    """Columns of the inventory that say which series a volume is of, and on which grid it lies."""
+    plane, spacing, shape = volume.planes[0], None, None
+    if volume.stackable:
+        shape = (len(volume.planes), plane.rows, plane.columns)
+        x, y = plane.spacing[1], plane.spacing[0]
+        spacing = volume.geometry.spacing if volume.geometry else (x, y, math.nan)
+    return {
+        "series_uid": volume.header.text(T.SeriesInstanceUID),
+        "shape": shape,
+        "spacing": spacing,
+        "orientation": orientation_name(plane) if volume.stackable else "",
+    }
 
 
 def _tag_number(tag):

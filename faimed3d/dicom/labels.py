@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 
+from .header import decimal_number, shown
 from .tags import T
 
-__all__ = ["CONTENT", "TIMES", "distinct_label", "labels_of", "order_keys"]
+__all__ = ["CONTENT", "TIMES", "b_value", "distinct_label", "labels_of", "order_keys"]
 
 # In the order in which they are tried: what makes another kind of image first, then the course of time.
 CONTENT = (
@@ -43,7 +44,7 @@ def labels_of(plane):
         # the last part is a time: a date alone is no label
         if name not in labels and header.values.get(tags[-1]):
             labels[name] = " ".join(header.text(tag) for tag in tags)
-    value = _b_value(header)
+    value = b_value(header)
     if value is not None:
         labels["b-value"] = f"{value:g}"
     gradient = header.values.get(T.DiffusionGradientOrientation) or header.values.get(T.SiemensGradient)
@@ -64,7 +65,7 @@ def distinct_label(name, value, index, count):
     if not value:
         return f"without {name}"
     keys = order_keys(value)
-    number = f"{keys[0][1]:g}" if len(keys) == 1 and keys[0][0] == 0 else value
+    number = f"{keys[0][1]:g}" if len(keys) == 1 and keys[0][0] == 0 else shown(value)
     return f"{name} {number}{_UNITS.get(name, '')}"
 
 
@@ -73,13 +74,14 @@ def order_keys(value):
     parts = []
     for part in value.replace("\\", " ").split():
         try:
-            parts.append((0, float(part), ""))
+            parts.append((0, decimal_number(part), ""))
         except ValueError:
             parts.append((1, 0.0, part))
     return parts
 
 
-def _b_value(header):
+def b_value(header):
+    """Diffusion weighting of a file in s/mm2, from the standard element or a vendor's own; None where it has none."""
     raw = header.values.get(T.DiffusionBValue)
     if raw and len(raw) == 8:
         return struct.unpack(header.order + "d", raw)[0]
@@ -89,10 +91,10 @@ def _b_value(header):
             return struct.unpack(header.order + "f", raw)[0]
         text = header.text(T.SiemensBValue)
         if text:
-            return float(text)
+            return decimal_number(text)
         text = header.text(T.GEBValue).partition("\\")[0]
         if text:
-            return float(text) % 100000  # the vendor adds a multiple of 1e5 (dcm2niix, GE notes)
+            return decimal_number(text) % 100000  # the vendor adds a multiple of 1e5 (dcm2niix, GE notes)
     except ValueError:  # another vendor's use of the same private tag
         return None
     return None

@@ -252,13 +252,25 @@ def _scale(words, plane, out):
         if intercept == int(intercept):
             np.add(words, np.float32(intercept), out=out, dtype=np.float32, casting="unsafe")
             return
-    if slope == 1 and intercept == 0:
-        out[...] = words
-        return
+    if words.dtype.kind in "iu":
+        _check_exact(words, plane)
     with np.errstate(over="ignore"):
         values = words * np.float64(slope)
         values += intercept
         out[...] = values
+    if np.count_nonzero(np.isinf(out)) > np.count_nonzero(np.isinf(words)):
+        raise UnsupportedImage(f"{plane.header.path}: {plane.name} has values beyond what float32 can hold")
+
+
+def _check_exact(words, plane):
+    """Refuse whole numbers, which may be labels, that float32 would round."""
+    if words.dtype.itemsize == 4 and plane.slope == int(plane.slope) and plane.intercept == int(plane.intercept):
+        ends = [float(word) * plane.slope + plane.intercept for word in (words.min(), words.max())]
+        if max(map(abs, ends)) > _EXACT:
+            raise UnsupportedImage(
+                f"{plane.header.path}: {plane.name} has whole numbers from {min(ends):.0f} to {max(ends):.0f}, float32 "
+                f"holds them exactly up to {_EXACT} only"
+            )
 
 
 def _inflated(header):

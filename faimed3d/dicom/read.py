@@ -12,7 +12,8 @@ import pandas as pd
 from faimed3d.errors import DuplicateSlices, NoImages, SeveralVolumes, UnsupportedImage
 
 from .check import usual_gap
-from .inventory import dicom_inventory, volume_key, volume_words
+from .header import shown
+from .inventory import dicom_inventory, grid_of, volume_key, volume_words
 from .pixels import decode_planes, equal_pixels
 from .resample import resample_stack
 from .scan import scan_files, scan_folder
@@ -117,9 +118,15 @@ def _choose_row(row):
     chosen = [v for v in volumes if v.files == tuple(files) and v.distinct == distinct] or [
         v for v in volumes if v.files == tuple(files)
     ]
-    if len(chosen) != 1 or len(chosen[0].planes) != slices:
+    if len(chosen) != 1 or len(chosen[0].planes) != slices or not _as_listed(chosen[0], row):
         raise NoImages(f"{folder}: the volume {key} is no longer as the inventory lists it; make a new one")
     return _with_damage(chosen[0], scan)
+
+
+def _as_listed(volume, row):
+    """Whether series and grid of a volume are those of its row: other files may have taken the names."""
+    # as text, in which NaN equals NaN
+    return all(str(row[name]) == str(value) for name, value in grid_of(volume).items() if name in row)
 
 
 def _choose_below(path, series):
@@ -146,8 +153,8 @@ def _nothing_found(path, scan, volumes, series):
         header = scan.colour[0]
         kind = header.text(T.PhotometricInterpretation)
         return UnsupportedImage(
-            f"{header.path}: a colour image ((0028,0004) PhotometricInterpretation {kind}), not a volume of one value "
-            f"per voxel; {scan.summary()}"
+            f"{header.path}: a colour image ((0028,0004) PhotometricInterpretation {shown(kind)}), not a volume of one "
+            f"value per voxel; {scan.summary()}"
         )
     text = f"{path}: no DICOM image; {scan.summary()}"
     if scan.folders:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 from faimed3d.errors import DamagedFile, TruncatedFile
 
-from .header import Header, read_header
+from .header import Header, read_header, shown
 from .tags import WANTED, T, name_tag
 
 __all__ = ["Scan", "list_folder", "scan_files", "scan_folder"]
@@ -196,11 +197,11 @@ def _sort_by_colour(scan, header):
         if samples != 1 and not (colour and samples in (3, 4)):
             raise DamagedFile(
                 f"{header.path}: {name_tag(T.SamplesPerPixel)} is {samples}, though "
-                f"{name_tag(T.PhotometricInterpretation)} is {kind!r}"
+                f"{name_tag(T.PhotometricInterpretation)} is {shown(kind)!r}"
             )
         if samples == 1 and colour and kind != "PALETTE COLOR":
             raise DamagedFile(
-                f"{header.path}: {name_tag(T.PhotometricInterpretation)} is {kind!r}, though "
+                f"{header.path}: {name_tag(T.PhotometricInterpretation)} is {shown(kind)!r}, though "
                 f"{name_tag(T.SamplesPerPixel)} is 1"
             )
     except DamagedFile as error:
@@ -234,11 +235,17 @@ def _stranger(path, scan):
         return TruncatedFile(f"{path}: the file holds only zeros where its header should be ({size} bytes)")
     if suffix in _SLICE_SUFFIXES:
         return DamagedFile(f"{path}: named as DICOM, but it begins with {head[:8]!r} and no DICOM header follows")
-    if not _is_text(head):
+    if not _is_text(head) or _pattern(path) in {_pattern(header.path) for header in scan.images}:
         return DamagedFile(
             f"{path}: named as the slices beside it, but it begins with {head[:8]!r} and no DICOM header follows"
         )
     return None
+
+
+def _pattern(path):
+    """A file name that counts, its numbers left open; None for others: a README is not named as a slice."""
+    pattern, numbers = re.subn(r"\d+", "0", os.path.basename(path))
+    return pattern if numbers else None
 
 
 def _is_text(head):

@@ -46,8 +46,9 @@ def segment_planes(header, frames, rows, columns):
             f"{name_tag(T.BitsAllocated)} {bits}; only BINARY ones of 1 bit are labels. Convert it with highdicom"
         )
     if header.syntax not in _NATIVE or header.length < 0:
+        kind = "big endian" if header.order == ">" else "compressed"
         raise UnsupportedImage(
-            f"{header.path}: a compressed DICOM segmentation ((0002,0010) TransferSyntaxUID {header.syntax}); "
+            f"{header.path}: a {kind} DICOM segmentation ((0002,0010) TransferSyntaxUID {header.syntax}); "
             "decompress it first, with gdcmconv --raw or dcmdjpeg"
         )
     need = math.ceil(frames * rows * columns / 8)

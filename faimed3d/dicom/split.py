@@ -15,6 +15,8 @@ __all__ = ["Part", "split_volumes"]
 _SMALLEST_SHARE = 0.5
 # Values that rise with time at each position, best first
 _RANKS = ("time point", "time offset", "trigger time", "frame time", "acquisition time", "content time", "instance")
+_CLOCKS = ("acquisition time", "content time")
+_HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 
 
 @dataclass
@@ -95,13 +97,15 @@ def _complete_split(members, places, labels, count):
 
 
 def _partial_split(members, places, labels, count):
-    """A label whose values occur at least at half of the places, and none twice at one."""
+    """A label whose values occur at least at half of the places, and none twice at one; the last time at any number."""
     for name in (*CONTENT, "stack", *TIMES):
         parts = _parts(members, labels, name)
         if len(parts) < 2:
             continue
         sizes = [(len(part), len({places[k] for k in part})) for _, part in parts]
-        if all(size == distinct >= max(2, _SMALLEST_SHARE * count) for size, distinct in sizes):
+        aborted = name in TIMES and all(distinct == count for _, distinct in sizes[:-1])
+        least = 1 if aborted else max(2, _SMALLEST_SHARE * count)
+        if all(size == distinct >= least for size, distinct in sizes):
             return name, parts
     return None
 
@@ -123,14 +127,35 @@ def _rank_split(members, places, labels, count):
             continue
         ranked = [sorted(stack, key=keys.__getitem__) for stack in stacks.values()]
         parts = [[stack[rank] for stack in ranked] for rank in range(repeats)]
-        if name != "instance" or _in_sequence(parts, ranked, keys):
+        if _is_course(name, parts, ranked, keys, labels):
             return name, [(str(rank), part) for rank, part in enumerate(parts)]
     return None
 
 
-def _in_sequence(parts, ranked, keys):
-    """Whether numbers run through volume after volume, or through place after place, and not at random."""
-    return any(
-        all(max(keys[k] for k in a) < min(keys[k] for k in b) for a, b in pairwise(groups))
-        for groups in (parts, sorted(ranked, key=lambda stack: keys[stack[0]]))
-    )
+def _is_course(name, parts, ranked, keys, labels):
+    """Whether values run through volume after volume, or through place after place, and not at random.
+
+    Clocks also tick on between two reconstructions of one acquisition, and start again at midnight.
+    """
+    if name == "trigger time":
+        return True  # counted from each heart beat, so neither
+    by_place = sorted(ranked, key=lambda stack: keys[stack[0]])
+    if name not in _CLOCKS:
+        return _in_sequence(parts, keys) or _in_sequence(by_place, keys)
+    numbers = [[order_keys(labels[k].get("instance", "")) for k in stack] for stack in ranked]
+    distinct = all(a != b for stack in numbers for a, b in pairwise(sorted(stack)))
+    confirmed = all(a < b for stack in numbers for a, b in pairwise(stack))
+    if _over_midnight(keys.values()) or (distinct and not confirmed):
+        return False
+    return _in_sequence(parts, keys) or (confirmed and _in_sequence(by_place, keys))
+
+
+def _in_sequence(groups, keys):
+    return all(max(keys[k] for k in a) < min(keys[k] for k in b) for a, b in pairwise(groups))
+
+
+def _over_midnight(keys):
+    """Whether times (HHMMSS) of one date, or of none, lie more than half a day apart."""
+    *dates, times = zip(*keys, strict=True) if len(set(map(len, keys))) == 1 else ((),)
+    times = [time for _, time, _ in times]
+    return bool(times) and all(len(set(date)) == 1 for date in dates) and _HALF_DAY < max(times) - min(times) < _DAY

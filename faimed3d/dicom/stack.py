@@ -103,7 +103,9 @@ def volumes_of(scan):
     """
     series = defaultdict(list)
     for header in scan.images:
-        series[header.text(T.SeriesInstanceUID)].append(header)
+        uid = header.text(T.SeriesInstanceUID)
+        # without a series UID two patients must not become one
+        series[uid, "" if uid else header.text(T.StudyInstanceUID)].append(header)
     volumes = []
     for headers in sorted(series.values(), key=_series_order):
         volumes += _volumes_of_series(scan, headers)

@@ -18,13 +18,14 @@ SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPat
 TemporalPositionIdentifier StackID FrameOfReferenceUID SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows
 Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope
 ModalityLUTSequence Units DetectorInformationSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-GridFrameOffsetVector DoseGridScaling
+GridFrameOffsetVector DoseGridScaling StudyInstanceUID
 """
 
 
 class T:
     """Tag numbers by keyword: ``T.PixelSpacing`` is 0x00280030; private ones carry their vendor's name."""
 
+    SiemensCreator = 0x00190010
     SiemensMosaicCount = 0x0019100A  # "NumberOfImagesInMosaic", private creator SIEMENS MR HEADER
     SiemensBValue = 0x0019100C
     SiemensGradient = 0x0019100E

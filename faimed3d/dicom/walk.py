@@ -150,7 +150,8 @@ def _walk(header, window, position, explicit, wanted):
                 header.vrs[tag] = vr
                 if length > _LONGEST or vr in _BINARY:
                     continue
-            if vr == b"SQ" or (not vr and standard_vr(tag) == "SQ"):
+            # PS3.5 section 6.2.2: a sequence may be written as UN by a node that did not know it
+            if vr == b"SQ" or (vr in (b"", b"UN") and standard_vr(tag) == "SQ"):
                 if length:
                     _keep(header, tag, None)
                 continue
