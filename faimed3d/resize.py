@@ -6,7 +6,6 @@ first voxel. These are functions of plain tensors: the geometry that goes with i
 
 from __future__ import annotations
 
-from math import prod
 from operator import index
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 
 __all__ = ["resize_linear", "resize_nearest"]
 
-_LARGE = 1 << 21  # voxels of a result from which on blending planes pays
+_LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
 
 
@@ -99,9 +98,9 @@ def _nearest(n, m, device):
 
 
 def _stretches(t, size):
-    """Whether to blend finished planes along D; on a small result torch's one call is as fast and depends on less."""
+    """Whether to blend finished planes along D: where planes are added, on a CPU, and no gradient is wanted."""
     records = t.requires_grad and torch.is_grad_enabled()
-    return t.is_cpu and not records and t.shape[1] < size[0] and len(t) * prod(size) >= _LARGE
+    return t.is_cpu and not records and t.shape[1] < size[0]
 
 
 def _resize_planes(t, size):
@@ -124,6 +123,9 @@ def _stretch_depth(t, depth):
     upper = (lower + 1).clamp_(max=t.shape[1] - 1)
     weights = positions - lower
     planes = t.reshape(*t.shape[:2], -1)
+    if len(t) * depth * planes.shape[2] < _LARGE:  # fits the cache: two copies cost less than a call for each plane
+        blend = torch.lerp(planes[:, lower], planes[:, upper], weights.to(t.dtype)[:, None])
+        return blend.view(t.shape[0], depth, *t.shape[2:])
     out = t.new_empty(t.shape[0], depth, planes.shape[2])
     count = max(1, _CHUNK // len(t))
     for k, (i, j, weight) in enumerate(zip(lower.tolist(), upper.tolist(), weights.tolist(), strict=True)):
