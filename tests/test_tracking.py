@@ -473,6 +473,8 @@ class TestForeignWrites:
             lambda t: torch.add(t, t.roll(1, 0) - t, out=t),
             lambda t: torch.split_with_sizes_copy(t.flip(0), (4,), 0, out=[t]),
             lambda t: t.set_(t.flip(0).clone()),
+            lambda t: torch._foreach_copy_([t], [t.flip(0).clone()]),
+            lambda t: torch._foreach_add_([t], [t.flip(0).clone()]),
             lambda t: setattr(t, "real", t.flip(0).clone()),
             lambda t: t.__setitem__((0, 0), t[0, 1].clone()),
             lambda t: t.masked_scatter_(torch.ones(t.shape, dtype=torch.bool), t.flip(0)),
@@ -530,6 +532,30 @@ class TestForeignWrites:
 
 
 class TestBatchesOfDisagreeingItems:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda b: b.clamp_(0),
+            lambda b: b.add_(1).mul_(2).round_(),
+            lambda b: b.add_(b),
+            lambda b: b.__iadd__(torch.ones(b.shape)),
+            lambda b: torch.ceil(b, out=b),
+            lambda b: torch.add(b, 1, out=torch.empty_like(b)),
+            lambda b: b.unsqueeze_(0)[0],
+        ],
+    )
+    @pytest.mark.parametrize("make", [batch, labels])
+    def test_changes_in_place_leave_each_item_its_place(self, make, change):
+        b = change(make(0))
+        assert [item.geometry for item in b] == [LOPSIDED, OTHER]
+
+    def test_a_batch_turned_in_place_has_no_place(self):
+        b = batch(0)
+        view = b[1]
+        b.copy_(b.flip(-1))
+        assert list(entries(b)) == []
+        assert view.geometry is None
+
     def test_an_item_without_a_place_does_not_adopt_one(self):
         x = torch.stack([volume(0), volume(0).roll(1, 0)])
         y = torch.stack([volume(0), volume(0)])

@@ -64,11 +64,11 @@ class TrackedTensor(TensorBase):
             if result is None:
                 if func in MUTATIONS and isinstance(source, TrackedTensor):
                     MUTATIONS[func](args)
-                for target in _listed(kwargs.get("out")):
+                for target in (*_listed(kwargs.get("out")), *(_listed(source) if _writes_many(func) else ())):
                     _rewrite(target, None)
             elif isinstance(result, tuple | list) and type(result) is not torch.Size:
                 grids = track(func, args, kwargs, shape, result)
-                return _place_each(result, grids, cls, source, "out" in kwargs)
+                return _place_each(result, grids, cls, source, "out" in kwargs or _writes_many(func))
         return result
 
     def __getattr__(self, name):
@@ -200,9 +200,22 @@ def _rewrite(tensor, grid, moved=False):
     """Set the grid of a tensor that an operation has changed; ``moved``: its axes changed, nothing was written."""
     if not isinstance(tensor, TrackedTensor):
         return
-    if not moved and grid_of(tensor) is not None and not (grid is tensor._grid or grid == tensor.geometry):
+    before = grid_of(tensor)
+    if not moved and before is not None and not _equal(grid, before):
         note_foreign_write(tensor)
     tensor._grid, tensor._writes = grid if fits(grid, tensor.shape) else None, writes(tensor)
+
+
+def _equal(one, other):
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and all(a == b for a, b in zip(one.flat, other.flat, strict=True))
+    return one is other or (isinstance(one, Geometry) and isinstance(other, Geometry) and one == other)
+
+
+def _writes_many(func):
+    """Whether the operation writes into a list of tensors (``torch._foreach_add_``)."""
+    name = func.__name__
+    return name.startswith("_foreach_") and name.endswith("_")
 
 
 def _is_placed(tensor):
