@@ -17,6 +17,9 @@ _ON_GRID = 1e-3  # share of a gap or pixel within which a slice is taken as it i
 def resample_stack(array, plane, frame, along, across, gap, name):
     """Bring slices at measured places onto an even, upright grid.
 
+    Slices are interpolated along the stack first, a shear and all, and then shifted in their planes: a slice is mixed
+    with its neighbour and never with the fill.
+
     Args:
         array: float32 (D, H, W), slices ordered along the normal.
         plane: the first slice's Plane, for its position and pixel spacing.
@@ -27,51 +30,37 @@ def resample_stack(array, plane, frame, along, across, gap, name):
         name: how messages begin.
 
     Returns:
-        (array, Geometry). Pixels outside a shifted slice get the smallest value of the volume.
+        (array, Geometry). Pixels that lie more than half a pixel outside of a shifted slice get the smallest value of
+        the volume.
     """
     down, wide = plane.spacing
-    array, (top, left) = _straighten(array, across / (wide, down), name)
-    array, step = _even(array, along, gap, name)
+    shifts = _on_grid(across / (wide, down))
+    _check_shifts(shifts, array.shape, name)
+    array, shifts, step = _even(array, along, shifts, gap, name)
+    array, (top, left) = _straighten(array, _on_grid(shifts))
     origin = np.array(plane.position) + frame[0] * (left * wide) + frame[1] * (top * down)
     return array, Geometry(array.shape, (wide, down, step), origin, frame.T.ravel())
 
 
-def _straighten(array, shifts, name):
-    """Shift each slice by (x, y) pixels on a canvas that holds them all; return it and its first (row, column)."""
+def _on_grid(shifts):
     whole = np.round(shifts)
-    shifts = np.where(np.abs(shifts - whole) < _ON_GRID, whole, shifts)
-    if not shifts.any():
-        return array, (0, 0)
-    first, last = np.floor(shifts.min(0)), np.ceil(shifts.max(0))
-    depth, height, width = array.shape
-    if not (last - first < np.multiply(_MOST_SIDES - 1, (width, height))).all():
+    return np.where(np.abs(shifts - whole) < _ON_GRID, whole, shifts)
+
+
+def _check_shifts(shifts, shape, name):
+    _, height, width = shape
+    spread = np.ceil(shifts.max(0)) - np.floor(shifts.min(0))
+    if not (spread < np.multiply(_MOST_SIDES - 1, (width, height))).all():
         raise UnevenSlices(
-            f"{name}: the slices lie up to {(last - first).max():g} pixels off each other in their plane, their size "
+            f"{name}: the slices lie up to {spread.max():g} pixels off each other in their plane, their size "
             f"is {height} x {width}: too far to be one stack"
         )
-    (left, top), (right, bottom) = first.astype(int), last.astype(int)
-    size = (height + bottom - top, width + right - left)
-    fill = np.nanmin(array)
-    result = np.empty((depth, *size), dtype=np.float32)
-    for k, (x, y) in enumerate(shifts):
-        canvas = np.full((size[0] + 1, size[1] + 1), fill, dtype=np.float32)
-        row, column = int(np.floor(y)), int(np.floor(x))
-        canvas[row - top + 1 : row - top + 1 + height, column - left + 1 : column - left + 1 + width] = array[k]
-        down, across = np.float32(y - row), np.float32(x - column)
-        canvas = _between(canvas[1:], canvas[:-1], down)
-        result[k] = _between(canvas[:, 1:], canvas[:, :-1], across)
-    return result, (int(top), int(left))
 
 
-def _between(one, other, share):
-    """Linear interpolation that leaves equal values exactly as they are."""
-    return one + share * (other - one) if share else one
-
-
-def _even(array, along, gap, name):
-    """Interpolate slices at an even step; return them and the step."""
+def _even(array, along, shifts, gap, name):
+    """Interpolate slices and their shifts at an even step; return both and the step."""
     if len(along) == 1:
-        return array, gap
+        return array, shifts, gap
     count = round(along[-1] / gap) + 1
     if count > _MOST_SLICES * len(along):
         raise UnevenSlices(
@@ -79,14 +68,46 @@ def _even(array, along, gap, name):
         )
     step = along[-1] / (count - 1)
     result = np.empty((count, *array.shape[1:]), dtype=np.float32)
+    moved = np.empty((count, 2))
     for k in range(count):
         place = np.interp(k * step, along, np.arange(len(along)))
         lower = min(int(place), len(along) - 2)
-        share = np.float32(place - lower)
-        if share < _ON_GRID:
-            result[k] = array[lower]
-        elif share > 1 - _ON_GRID:
-            result[k] = array[lower + 1]
-        else:
-            result[k] = _between(array[lower], array[lower + 1], share)
-    return result, float(step)
+        share = place - lower
+        share = round(share) if abs(share - round(share)) < _ON_GRID else share
+        result[k] = _between(array[lower], array[lower + 1], np.float32(share))
+        moved[k] = _between(shifts[lower], shifts[lower + 1], share)
+    return result, moved, float(step)
+
+
+def _straighten(array, shifts):
+    """Shift each slice by (x, y) pixels on a canvas that holds them all; return it and its first (row, column)."""
+    if not shifts.any():
+        return array, (0, 0)
+    depth, height, width = array.shape
+    left, top = np.ceil(shifts.min(0) - 0.5).astype(int)
+    right, bottom = np.floor(shifts.max(0) + np.array((width, height)) - 0.5).astype(int)
+    rows, columns = np.arange(top, bottom + 1), np.arange(left, right + 1)
+    result = np.empty((depth, len(rows), len(columns)), dtype=np.float32)
+    fill = np.nanmin(array)
+    for k, (x, y) in enumerate(shifts):
+        canvas, inside = _shifted(array[k], rows - y)
+        canvas, beside = _shifted(canvas.T, columns - x)
+        result[k] = np.where(inside[:, None] & beside, canvas.T, fill)
+    return result, (int(top), int(left))
+
+
+def _shifted(image, places):
+    """Rows of ``image`` at fractional places; return them, and which lie in the image, half a pixel around included."""
+    last = len(image) - 1
+    inside = (places >= -0.5) & (places <= last + 0.5)
+    places = places.clip(0, last)
+    lower = np.minimum(places.astype(int), max(last - 1, 0))
+    share = (places - lower).astype(np.float32)[:, None]
+    return _between(image[lower], image[np.minimum(lower + 1, last)], share), inside
+
+
+def _between(one, other, share):
+    """Linear interpolation that takes a value as it is where its share is all, NaN and infinity beside it or not."""
+    with np.errstate(invalid="ignore"):  # infinity less infinity, where one of the two is taken as it is
+        mixed = one + share * (other - one)
+    return np.where(share == 0, one, np.where(share == 1, other, mixed))
