@@ -41,8 +41,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, header_table, is_dicom, read_dicom
 from faimed3d.dicom.check import DRIFT_TOLERANCE_PIXELS, GRID_TOLERANCE_MM
+from faimed3d.dicom.cluster import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE
 from faimed3d.dicom.header import read_header
-from faimed3d.dicom.stack import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE
 from faimed3d.dicom.tags import WANTED, T
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -415,6 +415,42 @@ def interleaved_echoes(folder):
     write_series(folder, edit=lambda k, dataset: setattr(dataset, "EchoTime", [4.6, 2.3][k % 2]))
 
 
+def every_nth(n, between=None, edit=None, **elements):
+    """Every n-th slice of 13, numbered as in the whole series; ``between`` is SpacingBetweenSlices."""
+
+    def build(folder):
+        series = make_series(stored_values((13, 6, 7)), SpacingBetweenSlices=between, edit=edit, **elements)
+        write(series[::n], folder)
+
+    return build
+
+
+def two_combs(shift, **elements):
+    """Two stacks of 5 slices each, the second ``shift`` mm along the normal; elements are pairs of values."""
+
+    def build(folder):
+        series = []
+        for n in range(2):
+            origin = np.array(ORIGIN) + n * shift * direction_of(OBLIQUE)[:, 2]
+            own = {keyword: values[n] for keyword, values in elements.items()}
+            series += make_series(stored_values(seed=n), origin, **own)
+        write(series, folder)
+
+    return build
+
+
+def half_below(folder):
+    series = make_series(stored_values((9, 6, 7)))
+    write(series[:5], folder)
+    write(series[5:], Path(folder) / "more")
+
+
+def slice_in_colour(folder):
+    series = make_series(stored_values((9, 6, 7)))
+    series[8].PhotometricInterpretation = "PALETTE COLOR"
+    write(series, folder)
+
+
 def without_pixels(folder):
     series = make_series()
     del series[2].PixelData
@@ -441,6 +477,24 @@ FAULTS = {
     ),
     "slices missing in two places": (drop({2, 5, 6}), HOLES, "3 slices are missing in 2 places", (9, 6, 7)),
     "one slice half a gap off": (move(4, 1.2), UNEVEN, "the gaps are uneven", (9, 6, 7)),
+    "every second slice missing": (
+        every_nth(2), HOLES,
+        r"every slice gap is 5\.0 mm, 2 times \(0018,0050\) SliceThickness 2\.5 mm, and \(0020,0013\) InstanceNumber "
+        r"goes by 2 from slice to slice: of 2 slices, 1 is missing\. Pass strict=False to read those that are there",
+        (7, 6, 7),
+    ),
+    "two slices of three missing": (
+        every_nth(3, 2.5, SliceThickness=9), HOLES, r"3 times \(0018,0088\) SpacingBetweenSlices 2\.5 mm", (5, 6, 7)
+    ),
+    "half of the slices in a sub-folder": (
+        half_below, HOLES, r"4 more slices of this volume lie in sub-folders, IM999\d\.dcm in more\. Move", (5, 6, 7)
+    ),
+    "two stacks interleaved": (
+        two_combs(0.9), UNEVEN, r"short and long gaps in turn, so two stacks of slices every 2\.5 mm, 0\.9 mm", UNEVEN
+    ),
+    "a slice in colour": (
+        slice_in_colour, MIXED, r"IM9991\.dcm is a slice in colour \(\(0028,0004\) .* PALETTE COLOR\)", (8, 6, 7)
+    ),
     "two stacks with different gaps": (two_gaps, UNEVEN, r"between .*, 4 others|4 others", (11, 6, 7)),
     "one slice off the line": (move(4, 3.0, 0), UNEVEN, r"IM9995\.dcm .* lies 3\.0 mm off the line", (9, 6, 10)),
     "gantry tilt": (shear(12.5), errors.GantryTilt, r"a gantry tilt of 12\.5 degrees", (9, 12, 7)),
@@ -597,6 +651,46 @@ class TestFaults:
             assert SECRETS[0] not in dicom_inventory(folder).drop(columns="key").to_csv()
 
 
+class TestWhatLooksLikeAFault:
+    @pytest.mark.parametrize(
+        "build",
+        [
+            every_nth(2, InstanceNumber=None),
+            every_nth(2, 5.0),
+            every_nth(2, 2.5, SliceThickness=2.5),  # the distance between the edges of the slices
+            every_nth(2, None, SliceThickness=3),
+            every_nth(2, None, SliceThickness=None),
+            every_nth(2, 2.5, edit=lambda k, dataset: setattr(dataset, "InstanceNumber", k // 2), SliceThickness=1),
+        ],
+    )
+    def test_thin_slices_far_apart_are_no_missing_slices(self, tmp_path, build):
+        build(tmp_path)
+        array, geometry, _ = read_dicom(tmp_path)
+        np.testing.assert_array_equal(array, stored_values((13, 6, 7))[::2])
+        assert geometry.spacing[2] == pytest.approx(5)
+
+    def test_copies_in_a_sub_folder_add_no_slice(self, tmp_path):
+        write_series(tmp_path)
+        shutil.copytree(tmp_path, tmp_path / "copy")
+        (tmp_path / "here").symlink_to(tmp_path)
+        write_series(tmp_path / "other", origin=(0, 0, 0), SeriesInstanceUID="1.9")
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    def test_other_time_points_in_a_sub_folder_add_no_slice(self, tmp_path):
+        volumes = time_series(tmp_path)
+        (tmp_path / "later").mkdir()
+        for path in sorted(tmp_path.glob("*.dcm"))[:8]:
+            path.rename(tmp_path / "later" / path.name)
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], volumes[0])
+        assert list(dicom_inventory(tmp_path)["problems"]) == ["", "", ""]
+
+    def test_gaps_that_differ_a_little_in_turn_are_mended(self, tmp_path):
+        two_combs(1.1)(tmp_path)
+        (array, _, _), texts = read_lenient(tmp_path)
+        assert len(array) in (10, 11)
+        assert "the gaps are uneven" in texts[0]
+
+
 class TestRepairs:
     def test_a_missing_slice_is_interpolated_and_the_others_are_kept(self, tmp_path):
         drop({4})(tmp_path)
@@ -608,26 +702,37 @@ class TestRepairs:
         np.testing.assert_allclose(geometry.affine, expected_affine(), atol=1e-5)
         assert len(files) == 8
 
+    @pytest.mark.parametrize("lost", [(), (4,), (2, 5, 6)])
     @pytest.mark.parametrize(("angle", "axis"), [(12.5, 1), (-20, 0), (3, 1)])
-    def test_an_undone_tilt_puts_every_voxel_where_it_was(self, tmp_path, angle, axis):
+    def test_an_undone_tilt_puts_every_voxel_where_it_was(self, tmp_path, angle, axis, lost):
         # values that are linear in the world survive linear interpolation exactly
         weights = np.array([3.0, -2.0, 5.0])
         shear(angle, axis)(tmp_path)
+        axes = direction_of(OBLIQUE)
         grid = np.stack(np.meshgrid(np.arange(7), np.arange(6), indexing="xy"), -1) * SPACING[:2]
         for path in tmp_path.iterdir():
             dataset = pydicom.dcmread(path)
-            place = np.array(dataset.ImagePositionPatient, float) + grid @ direction_of(OBLIQUE)[:, :2].T
+            place = np.array(dataset.ImagePositionPatient, float) + grid @ axes[:, :2].T
             dataset.PixelData = np.round((place @ weights) * 50).astype(np.int16).tobytes()
             dataset.RescaleSlope, dataset.RescaleIntercept = 0.02, 0
             dataset.save_as(path)
+        for k in lost:
+            (tmp_path / f"IM{9999 - k}.dcm").unlink()
         (array, geometry, _), _ = read_lenient(tmp_path)
-        index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)
-        wrong = np.abs(array - geometry.index_to_world(index) @ weights) > 0.05
-        inside = array > array.min()
-        # one row or column at each border of a slice is blended with the fill value
-        assert (wrong & inside).sum() <= 9 * 2 * 7
-        assert (~wrong).sum() >= 9 * 4 * 5
         assert not geometry.is_sheared
+        # where each voxel of the result lies in the tilted stack: mm along x, y and the normal, the drift taken off
+        index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)
+        place = (geometry.index_to_world(index) - ORIGIN) @ axes
+        assert place[..., 2].max() == pytest.approx(8 * SPACING[2])
+        drift = np.zeros(3)
+        drift[axis] = np.tan(np.radians(angle))
+        place = place - place[..., 2:] * drift
+        nearest = np.clip(place, 0, (6 * SPACING[0], 5 * SPACING[1], np.inf))
+        outside = (np.abs(place - nearest) > np.array(SPACING) / 2).any(-1)
+        values = (ORIGIN + (nearest + nearest[..., 2:] * drift) @ axes.T) @ weights
+        np.testing.assert_allclose(array[~outside], values[~outside], atol=0.03)
+        assert (array[outside] == array.min()).all()
+        assert (~outside).sum() == 9 * 6 * 7  # as many pixels as there were: each lies half a pixel around one of them
 
     def test_uneven_gaps_are_interpolated_at_their_true_places(self, tmp_path):
         two_gaps(tmp_path)
@@ -939,6 +1044,65 @@ class TestChoice:
         for share in (0.5, 5):  # between the slices of the first, and on top of them
             write(first + make_series(origin=ORIGIN + share * shift, **{keyword: values[1]}), tmp_path)
             with pytest.raises(errors.MixedSeries, match="in 5 of 10 slices"):
+                read_dicom(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("elements", "words"),
+        [
+            ({"AcquisitionNumber": (4, 5)}, "acquisition"),
+            ({"TemporalPositionIdentifier": (1, 2)}, "time point"),
+            ({"EchoTime": (2.3, 4.6)}, "echo time"),
+        ],
+    )
+    @pytest.mark.parametrize("shift", [0.9, 3.1])
+    def test_stacks_between_each_others_slices_are_several_volumes(self, tmp_path, elements, words, shift):
+        two_combs(shift, **elements)(tmp_path)
+        table = dicom_inventory(tmp_path)
+        assert list(table["slices"]) == [5, 5]
+        assert not table["problems"].any()
+        assert table["distinct"].str.startswith(words).all()
+        for n in range(2):
+            array, geometry, _ = read_dicom(table.iloc[n])
+            np.testing.assert_array_equal(array, stored_values(seed=n))
+            expected = np.array(ORIGIN) + n * shift * direction_of(OBLIQUE)[:, 2]
+            np.testing.assert_allclose(geometry.origin, expected, atol=1e-5)
+        with pytest.raises(errors.SeveralVolumes):
+            read_dicom(tmp_path, strict=False)
+
+    def test_a_hole_in_one_of_two_interleaved_stacks_is_that_stacks_fault(self, tmp_path):
+        two_combs(0.9, AcquisitionNumber=(1, 2))(tmp_path)
+        holed = next(p for p in tmp_path.iterdir() if pydicom.dcmread(p).AcquisitionNumber == 1 and "9997" in p.name)
+        holed.unlink()
+        problems = dicom_inventory(tmp_path)["problems"]
+        assert "a slice is missing" in problems[0]
+        assert problems[1] == ""
+
+    def test_thin_and_thick_stacks_one_behind_the_other_stay_one(self, tmp_path):
+        two_gaps(tmp_path)
+        for path in tmp_path.iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.AcquisitionNumber = 1 if dataset.InstanceNumber <= 5 else 2
+            dataset.save_as(path)
+        with pytest.raises(errors.UnevenSlices, match="the gaps are uneven"):
+            read_dicom(tmp_path)
+        assert len(read_lenient(tmp_path)[0][0]) == 11
+
+    @pytest.mark.parametrize(("numbers", "apart"), [((1, 2, 3), True), ((1, 3, 2), False), ((1, 1, 1), True)])
+    def test_trigger_times_count_if_the_instance_numbers_do_not_contradict(self, tmp_path, numbers, apart):
+        volumes = stored_values((3, 4, 6, 7))
+        series = []
+        for t in range(3):
+            for k, dataset in enumerate(make_series(volumes[t], Modality="MR")):
+                # the heart beats at its own rate while each slice is taken
+                dataset.TriggerTime = f"{t * (30 + 4 * k) + k:g}"
+                dataset.InstanceNumber = (numbers[t] if k == 2 else t + 1) if numbers[1] > 1 else 1
+                series.append(dataset)
+        write(series, tmp_path)
+        if apart:
+            for t in range(3):
+                np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+        else:
+            with pytest.raises(errors.DuplicateSlices):
                 read_dicom(tmp_path)
 
     def test_a_bolus_series_is_one_volume_per_time_point(self, tmp_path):

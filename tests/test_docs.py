@@ -7,7 +7,7 @@ import pytest
 from test_dicom import FAULTS
 
 from faimed3d import errors
-from faimed3d.dicom import check, plane, stack
+from faimed3d.dicom import check, cluster, plane
 from faimed3d.dicom.write import TEMPLATE_KEYWORDS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "dicom.md").read_text(encoding="utf-8")
@@ -40,15 +40,15 @@ def test_the_table_of_faults_says_what_the_tests_of_reading_check(name):
     ("row", "text"),
     [
         ("a slice off the even grid", f"{check.GRID_TOLERANCE_MM} mm, at most a tenth of the gap; 1 % of the gap"),
-        ("direction cosines within a stack", f"{stack.ORIENTATION_TOLERANCE}"),
+        ("direction cosines within a stack", f"{cluster.ORIENTATION_TOLERANCE}"),
         ("unit length and right angle of the two directions", f"{plane.COSINE_TOLERANCE}"),
-        ("pixel spacing within a stack", f"{stack.PIXEL_SPACING_TOLERANCE:.2%}".replace("%", " %")),
-        ("images that count as at one position", f"{stack.SAME_PLACE_MM} mm, at most a tenth of a pixel"),
+        ("pixel spacing within a stack", f"{cluster.PIXEL_SPACING_TOLERANCE:.2%}".replace("%", " %")),
+        ("images that count as at one position", f"{cluster.SAME_PLACE_MM} mm, at most a tenth of a pixel"),
     ],
 )
 def test_the_tolerances_are_those_of_the_code(row, text):
     assert ROWS[row][0].startswith(text)
-    assert check.GRID_TOLERANCE_THIN == check.MULTIPLE_TOLERANCE == stack.SAME_PLACE_PIXELS == 0.1
+    assert check.GRID_TOLERANCE_THIN == check.MULTIPLE_TOLERANCE == cluster.SAME_PLACE_PIXELS == 0.1
     assert check.GRID_TOLERANCE_THICK == 0.01
     assert check.DRIFT_TOLERANCE_PIXELS == 0.25
 

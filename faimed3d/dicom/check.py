@@ -17,7 +17,7 @@ from .labels import b_value
 from .plane import normal_of
 from .tags import T, name_tag
 
-__all__ = ["check_doubled", "check_drift", "check_gaps", "check_mixture", "usual_gap"]
+__all__ = ["check_doubled", "check_drift", "check_gaps", "check_mixture", "check_steps", "is_regular", "usual_gap"]
 
 # Positions are written with as few as one decimal: a plane may lie 0.05 mm off the even grid. For thin slices this is
 # at most a tenth of a gap, for thick ones a hundredth of a gap is allowed (highdicom's relative tolerance).
@@ -29,6 +29,10 @@ GRID_TOLERANCE_THICK = 0.01
 DRIFT_TOLERANCE_PIXELS = 0.25
 # Gaps that are n times the usual one, to a tenth of it, are holes left by n - 1 slices.
 MULTIPLE_TOLERANCE = 0.1
+# Gaps that are short and long in turn are two stacks, where the short one is below this share of the long one and there
+# are this many slices in each; tables that move unevenly stay above it.
+INTERLEAVED_SHARE = 2 / 3
+INTERLEAVED_SLICES = 3
 
 _EQUAL_TAGS = (
     T.SOPClassUID,
@@ -142,14 +146,10 @@ def check_gaps(volume):
     along = volume.along
     gaps = np.diff(along)
     usual = usual_gap(along)
-    tolerance = max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
-    mean = along[-1] / len(gaps)
-    even_grid = np.abs(along - mean * np.arange(len(along))).max() <= tolerance
-    off = np.abs(gaps - usual) > 2 * tolerance
-    if even_grid and not off.any():
+    tolerance = _gap_tolerance(usual)
+    if _is_even(along, tolerance):
         return True
-    multiples = np.round(gaps / usual)
-    holes = (multiples >= 2) & (np.abs(gaps / usual - multiples) <= MULTIPLE_TOLERANCE)
+    off = np.abs(gaps - usual) > 2 * tolerance
     worst = int(np.argmax(np.abs(gaps - usual)))
     first, second = volume.planes[worst], volume.planes[worst + 1]
     others = int((np.abs(gaps - usual) <= 2 * tolerance).sum())
@@ -157,10 +157,20 @@ def check_gaps(volume):
         f"{volume.name}: slice gap {_mm(gaps[worst])} mm between {first.name} ({_where(first)}) and {second.name} "
         f"({_where(second)}), {others} others {_mm(usual)} mm"
     )
+    holes = _holes(gaps, usual)
     if holes.any() and not (off & ~holes).any():
-        number = int((multiples[holes] - 1).sum())
+        number = int((np.round(gaps / usual)[holes] - 1).sum())
         what = "a slice is missing" if number == 1 else f"{number} slices are missing in {int(holes.sum())} places"
         volume.add(MissingSlices(f"{text}: {what}. Pass strict=False to resample."))
+    elif _is_interleaved(along, tolerance):
+        volume.add(
+            UnevenSlices(
+                f"{text}: short and long gaps in turn, so two stacks of slices every {_mm(along[2])} mm, "
+                f"{_mm(gaps.min())} mm apart, and no acquisition, time or contrast tells them from each other. Move "
+                "the files of one of them away"
+            ),
+            fatal=True,
+        )
     elif off.any():
         more = f" ({int(off.sum())} gaps differ)" if off.sum() > 1 else ""
         volume.add(UnevenSlices(f"{text}: the gaps are uneven{more}. Pass strict=False to resample."))
@@ -172,6 +182,74 @@ def check_gaps(volume):
             )
         )
     return False
+
+
+def is_regular(along):
+    """Whether slices at these distances in mm, in any order, lie on an even grid, some of its places empty or not."""
+    along = np.sort(along) - np.min(along)
+    gaps, usual = np.diff(along), usual_gap(along)
+    if not usual > 0:
+        return False
+    tolerance = _gap_tolerance(usual)
+    return _is_even(along, tolerance) or not ((np.abs(gaps - usual) > 2 * tolerance) & ~_holes(gaps, usual)).any()
+
+
+def check_steps(volume, gap):
+    """Note an even stack of which only every n-th slice is there, as its numbers and the header's gap both say.
+
+    Either of them alone says nothing: numbers also count the images of another echo, and vendors write
+    SpacingBetweenSlices in several meanings, the distance of the slices' edges among them.
+    """
+    planes = volume.planes
+    header = planes[0].header
+    numbers = [plane.header.text(T.InstanceNumber) for plane in planes]
+    if len(set(volume.files)) < max(3, len(planes)) or not all(number.isdigit() for number in numbers):
+        return
+    steps = set(np.diff([int(number) for number in numbers]).tolist())
+    between, thickness = header.number(T.SpacingBetweenSlices), header.number(T.SliceThickness)
+    tag, written = (T.SpacingBetweenSlices, between) if between else (T.SliceThickness, thickness)
+    step = abs(steps.pop()) if len(steps) == 1 else 0
+    if step < 2 or not written:
+        return
+    written = abs(written)
+    if abs(gap / written - step) > MULTIPLE_TOLERANCE or _is_edge_to_edge(gap, between, thickness):
+        return
+    volume.add(
+        MissingSlices(
+            f"{volume.name}: every slice gap is {_mm(gap)} mm, {step} times {name_tag(tag)} {_mm(written)} mm, and "
+            f"{name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {step} slices, {step - 1} "
+            f"{'is' if step == 2 else 'are'} missing. Pass strict=False to read those that are there."
+        )
+    )
+
+
+def _is_edge_to_edge(gap, between, thickness):
+    return bool(between and thickness) and abs(abs(between) + abs(thickness) - gap) <= MULTIPLE_TOLERANCE * gap
+
+
+def _gap_tolerance(usual):
+    return max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
+
+
+def _is_even(along, tolerance):
+    gaps = np.diff(along)
+    mean = along[-1] / len(gaps)
+    on_grid = np.abs(along - mean * np.arange(len(along))).max() <= tolerance
+    return on_grid and not (np.abs(gaps - usual_gap(along)) > 2 * tolerance).any()
+
+
+def _holes(gaps, usual):
+    multiples = np.round(gaps / usual)
+    return (multiples >= 2) & (np.abs(gaps / usual - multiples) <= MULTIPLE_TOLERANCE)
+
+
+def _is_interleaved(along, tolerance):
+    gaps, steps = np.diff(along), along[2:] - along[:-2]
+    return (
+        len(along) >= 2 * INTERLEAVED_SLICES
+        and np.ptp(steps) <= 4 * tolerance
+        and max(gaps[::2].max(), gaps[1::2].max()) * INTERLEAVED_SHARE > min(gaps[::2].max(), gaps[1::2].max())
+    )
 
 
 def usual_gap(along):

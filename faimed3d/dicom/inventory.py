@@ -18,8 +18,9 @@ from faimed3d.errors import NoImages, ReadError
 from .header import shown
 from .multiframe import read_dataset
 from .pixels import describe_pixels
+from .plane import orientation_name
 from .scan import list_folder, scan_files, scan_folder
-from .stack import orientation_name, volumes_of
+from .stack import volumes_of
 from .table import value_text
 from .tags import T
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError
 
 from .header import Header
@@ -18,7 +20,9 @@ __all__ = [
     "Plane",
     "between_planes",
     "check_scale",
+    "frame_of",
     "normal_of",
+    "orientation_name",
     "placed",
     "scaling",
     "single_plane",
@@ -147,6 +151,24 @@ def normal_of(orientation):
     """Cross product of the row and the column direction (six cosines) as a tuple of three."""
     a, b, c, d, e, f = orientation
     return b * f - c * e, c * d - a * f, a * e - b * d
+
+
+def orientation_name(plane):
+    """``axial``, ``coronal``, ``sagittal``, or ``oblique`` where the normal is over 20 degrees off all three axes."""
+    normal = [abs(n) for n in normal_of(plane.orientation)]
+    if max(normal) < math.cos(math.radians(20)):
+        return "oblique"
+    return ("sagittal", "coronal", "axial")[normal.index(max(normal))]
+
+
+def frame_of(plane):
+    """Orthonormal rows: along x, along y and the normal of a plane, float64 (3, 3)."""
+    row = np.array(plane.orientation[:3])
+    row /= np.linalg.norm(row)
+    column = np.array(plane.orientation[3:])
+    column -= row * (row @ column)
+    column /= np.linalg.norm(column)
+    return np.array((row, column, np.cross(row, column)))
 
 
 def single_plane(header, rows, columns):

@@ -15,10 +15,11 @@ from .check import usual_gap
 from .header import shown
 from .inventory import dicom_inventory, grid_of, volume_key, volume_words
 from .pixels import decode_planes, equal_pixels
+from .plane import frame_of
 from .resample import resample_stack
 from .scan import scan_files, scan_folder
 from .segments import decode_segments
-from .stack import frame_of, volumes_of
+from .stack import volumes_of
 from .tags import T
 
 __all__ = ["read_dicom"]

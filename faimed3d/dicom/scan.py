@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from faimed3d.errors import DamagedFile, TruncatedFile
@@ -12,7 +13,7 @@ from faimed3d.errors import DamagedFile, TruncatedFile
 from .header import Header, read_header, shown
 from .tags import WANTED, T, name_tag
 
-__all__ = ["Scan", "list_folder", "scan_files", "scan_folder"]
+__all__ = ["Scan", "list_folder", "scan_below", "scan_files", "scan_folder"]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -68,6 +69,7 @@ _PIXELS_EXPECTED = (
 )
 _COLOURS = ("RGB", "PALETTE COLOR", "ARGB", "CMYK", "HSV")
 _MEDIA_CLASS = 0x00020002
+_MOST_BELOW = 5000  # files in sub-folders that are looked at: a third of a second
 _SLICE_SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))
 
 
@@ -123,6 +125,27 @@ def scan_folder(folder):
         else:
             scan.skipped["links to nothing"] += 1
     return scan
+
+
+def scan_below(scan, series):
+    """Headers of the images of the given series that lie in the sub-folders of a scan, files of the scan left out.
+
+    Args:
+        scan: of a folder. Folders within its sub-folders are not looked into, nor more than 5000 files.
+        series: set of SeriesInstanceUIDs.
+    """
+    files = []
+    for folder in scan.folders:
+        with suppress(PermissionError):
+            files += list_folder(folder)[0]
+        if len(files) >= _MOST_BELOW:
+            break
+    known = {header.identity for header in scan.images}
+    return [
+        header
+        for header in scan_files(files[:_MOST_BELOW]).images
+        if header.text(T.SeriesInstanceUID) in series and header.identity not in known
+    ]
 
 
 def list_folder(folder):

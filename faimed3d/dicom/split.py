@@ -6,10 +6,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import numpy as np
+
+from .check import is_regular
 from .labels import CONTENT, TIMES, distinct_label, labels_of, order_keys
 from .tags import T
 
-__all__ = ["Part", "split_volumes"]
+__all__ = ["Part", "split_interleaved", "split_volumes"]
 
 # A label may split a set whose parts are not all complete (an aborted time point) if each has this share of positions
 _SMALLEST_SHARE = 0.5
@@ -17,6 +20,7 @@ _SMALLEST_SHARE = 0.5
 _RANKS = ("time point", "time offset", "trigger time", "frame time", "acquisition time", "content time", "instance")
 _CLOCKS = ("acquisition time", "content time")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
+_SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
 
 
 @dataclass
@@ -49,6 +53,52 @@ def split_volumes(planes, places):
     for kept, copy in copies:
         next(part for part in parts if kept in part.planes).doubled.append((kept, copy))
     return parts
+
+
+def split_interleaved(parts, normal):
+    """Split the parts of uneven gaps where a label makes stacks of them that lie between each other's slices.
+
+    Args:
+        parts: list of Part.
+        normal: of their planes, array of three.
+
+    Returns:
+        Parts; those that no label splits as they are. Stacks one behind the other, of thin and of thick slices, stay
+        one.
+    """
+    return [each for part in parts for each in _interleaved(part, normal)]
+
+
+def _interleaved(part, normal):
+    along = np.array([plane.position for plane in part.planes]) @ normal
+    if len(along) < 2 * _SMALLEST_STACK or is_regular(along):
+        return [part]
+    labels = [labels_of(plane) for plane in part.planes]
+    for name in (*CONTENT, "stack", *TIMES):
+        groups = _parts(range(len(labels)), labels, name)
+        places = [along[members] for _, members in groups]
+        if len(groups) > 1 and all(map(_is_stack, places)) and _all_overlap(places):
+            return [
+                Part(
+                    planes := [part.planes[k] for k in members],
+                    ", ".join(filter(None, (part.distinct, distinct_label(name, value, index, len(groups))))),
+                    [pair for pair in part.doubled if pair[0] in planes],
+                )
+                for index, (value, members) in enumerate(groups)
+            ]
+    return [part]
+
+
+def _is_stack(along):
+    return len(along) >= _SMALLEST_STACK and is_regular(along)
+
+
+def _all_overlap(places):
+    ends = [(along.min(), along.max()) for along in places]
+    return all(
+        any(low < other_high and other_low < high for n, (other_low, other_high) in enumerate(ends) if n != k)
+        for k, (low, high) in enumerate(ends)
+    )
 
 
 def _without_copies(planes, places):
@@ -129,6 +179,8 @@ def _rank_split(members, places, labels, count):
         parts = [[stack[rank] for stack in ranked] for rank in range(repeats)]
         if _is_course(name, parts, ranked, keys, labels):
             return name, [(str(rank), part) for rank, part in enumerate(parts)]
+        if name == "trigger time":
+            return None  # heart phases that the instance numbers contradict: neither is to be believed
     return None
 
 
@@ -137,14 +189,15 @@ def _is_course(name, parts, ranked, keys, labels):
 
     Clocks also tick on between two reconstructions of one acquisition, and start again at midnight.
     """
-    if name == "trigger time":
-        return True  # counted from each heart beat, so neither
     by_place = sorted(ranked, key=lambda stack: keys[stack[0]])
-    if name not in _CLOCKS:
+    if name not in (*_CLOCKS, "trigger time"):
         return _in_sequence(parts, keys) or _in_sequence(by_place, keys)
     numbers = [[order_keys(labels[k].get("instance", "")) for k in stack] for stack in ranked]
     distinct = all(a != b for stack in numbers for a, b in pairwise(sorted(stack)))
     confirmed = all(a < b for stack in numbers for a, b in pairwise(stack))
+    if name == "trigger time":
+        # counted from each heart beat, so the same times come again at the next place
+        return confirmed or not distinct
     if _over_midnight(keys.values()) or (distinct and not confirmed):
         return False
     return _in_sequence(parts, keys) or (confirmed and _in_sequence(by_place, keys))

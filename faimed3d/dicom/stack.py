@@ -5,30 +5,25 @@ Strict reading raises the first of a volume's ``problems``; ``strict=False`` may
 
 from __future__ import annotations
 
-import math
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from faimed3d.errors import MissingGeometry, MixedSeries
+from faimed3d.errors import MissingGeometry, MissingSlices, MixedSeries, ReadError
 from faimed3d.geometry import Geometry
 
-from .check import check_doubled, check_drift, check_gaps, check_mixture
+from .check import check_doubled, check_drift, check_gaps, check_mixture, check_steps
+from .cluster import belongs, clusters_of, difference, place_ids, same_place
+from .header import shown
 from .image import planes_of
-from .plane import PIXEL_MM, normal_of
-from .split import split_volumes
+from .plane import PIXEL_MM, frame_of, orientation_name, single_plane
+from .scan import Scan, scan_below
+from .split import split_interleaved, split_volumes
 from .tags import T, name_tag
 
-__all__ = ["Volume", "frame_of", "orientation_name", "volumes_of"]
-
-# Planes of one stack: direction cosines that differ by rounding (three decimals differ by up to 1e-3, which is 0.25 mm
-# at 250 mm), pixel spacings by less than half a pixel over 1000 pixels.
-ORIENTATION_TOLERANCE = 1e-3
-PIXEL_SPACING_TOLERANCE = 5e-4
-# Two planes at one place: less apart than positions are written (0.01 mm), and than a tenth of a pixel in microscopy.
-SAME_PLACE_MM = 0.01
-SAME_PLACE_PIXELS = 0.1
+__all__ = ["Volume", "volumes_of"]
 
 
 @dataclass(eq=False)
@@ -101,6 +96,13 @@ def volumes_of(scan):
 
     Localizers that share a series with other images are counted in ``scan.skipped``.
     """
+    volumes = _volumes_of(scan)
+    if scan.folders:
+        _note_lost_below(volumes, scan)
+    return volumes
+
+
+def _volumes_of(scan):
     series = defaultdict(list)
     for header in scan.images:
         uid = header.text(T.SeriesInstanceUID)
@@ -110,6 +112,31 @@ def volumes_of(scan):
     for headers in sorted(series.values(), key=_series_order):
         volumes += _volumes_of_series(scan, headers)
     return volumes
+
+
+def _note_lost_below(volumes, scan):
+    """Note the volumes to which images in sub-folders would add slices: half of a series is no volume."""
+    below = scan_below(scan, {volume.header.text(T.SeriesInstanceUID) for volume in volumes} - {""})
+    if not below:
+        return
+    whole = {
+        (id(plane.header), plane.frame, plane.corner): other
+        for other in _volumes_of(Scan(scan.folder, scan.images + below))
+        for plane in other.planes
+    }
+    for volume in volumes:
+        first = volume.planes[0]
+        other = whole.get((id(first.header), first.frame, first.corner), volume)
+        more = [plane for plane in other.planes if plane.header in below]
+        if more and len(other.planes) > len(volume.planes):
+            folder = os.path.relpath(os.path.dirname(more[0].header.path), scan.folder or ".")
+            volume.problems.insert(
+                0,
+                MissingSlices(
+                    f"{volume.name}: {len(other.planes) - len(volume.planes)} more slices of this volume lie in "
+                    f"sub-folders, {more[0].name} in {folder}. Move them here, or pass strict=False to leave them out."
+                ),
+            )
 
 
 def _series_order(headers):
@@ -124,7 +151,7 @@ def _volumes_of_series(scan, headers):
         headers = [h for h in headers if h not in scouts]
     planes = [plane for header in headers for plane in planes_of(header)]
     lost = [plane for plane in planes if plane.error]
-    clusters = _clusters([plane for plane in planes if not plane.error])
+    clusters = clusters_of([plane for plane in planes if not plane.error])
     if not clusters:
         volume = Volume(lost, scan.folder)
         for error in dict.fromkeys(plane.error for plane in lost):
@@ -135,8 +162,7 @@ def _volumes_of_series(scan, headers):
     kept = [cluster for cluster in clusters if cluster not in odd]
     volumes = []
     for cluster in kept:
-        parts = split_volumes(cluster, _place_ids(cluster))
-        for part in parts:
+        for part in split_interleaved(split_volumes(cluster, place_ids(cluster)), frame_of(cluster[0])[2]):
             volume = Volume(part.planes, scan.folder, distinct=part.distinct, doubled=part.doubled)
             if len(kept) > 1:
                 volume.distinct = ", ".join(filter(None, (_shape_label(cluster[0]), part.distinct)))
@@ -149,93 +175,39 @@ def _volumes_of_series(scan, headers):
         main.add(
             MixedSeries(
                 f"{main.name}: {plane.name} differs from the {len(main.planes)} other slices of its series in "
-                f"{_difference(plane, reference)}. Pass strict=False to leave it out."
+                f"{difference(plane, reference)}. Pass strict=False to leave it out."
             )
         )
     for volume in volumes:
         _examine(volume)
+    _note_coloured(main, scan)
     return volumes
 
 
-def _clusters(planes):
-    """Group planes of one matrix, pixel spacing, orientation and frame of reference."""
-    known, clusters = {}, []
-    for plane in planes:
-        key = (plane.rows, plane.columns, _world(plane), plane.orientation, plane.spacing)
-        place = known.get(key)
-        if place is None:
-            place = next((k for k, cluster in enumerate(clusters) if _belongs(key, cluster[0])), len(clusters))
-            if place == len(clusters):
-                clusters.append([])
-            known[key] = place
-        clusters[place].append(plane)
-    return clusters
-
-
-def _world(plane):
-    """What planes of one volume share: the frame of reference, and for a segmentation its file and so its numbers."""
-    frame = plane.header.text(T.FrameOfReferenceUID)
-    return frame if plane.segments is None else (frame, plane.header.path)
-
-
-def _belongs(key, plane):
-    rows, columns, frame, orientation, spacing = key
-    return (
-        (rows, columns, frame) == (plane.rows, plane.columns, _world(plane))
-        and max(abs(a - b) for a, b in zip(orientation, plane.orientation, strict=True)) <= ORIENTATION_TOLERANCE
-        and max(abs(a / b - 1) for a, b in zip(spacing, plane.spacing, strict=True)) <= PIXEL_SPACING_TOLERANCE
-    )
-
-
-def _difference(plane, other):
-    if (plane.rows, plane.columns) != (other.rows, other.columns):
-        return f"matrix: {plane.rows} x {plane.columns}, not {other.rows} x {other.columns} {name_tag(T.Rows)}"
-    if max(abs(a / b - 1) for a, b in zip(plane.spacing, other.spacing, strict=True)) > PIXEL_SPACING_TOLERANCE:
-        return f"{name_tag(T.PixelSpacing)}: {plane.spacing} mm, not {other.spacing} mm"
-    gap = max(abs(a - b) for a, b in zip(plane.orientation, other.orientation, strict=True))
-    if gap > ORIENTATION_TOLERANCE:
-        return f"{name_tag(T.ImageOrientationPatient)}: {plane.orientation}, not {other.orientation}"
-    return name_tag(T.FrameOfReferenceUID)
+def _note_coloured(volume, scan):
+    """Note colour images of the volume's series that lie on its grid, at places of their own: slices that are lost."""
+    first = volume.planes[0]
+    uid = first.header.text(T.SeriesInstanceUID)
+    for header in scan.colour:
+        if header.text(T.SeriesInstanceUID) != uid or header.text(T.SOPClassUID) != first.header.text(T.SOPClassUID):
+            continue
+        try:
+            plane = single_plane(header, header.integer(T.Rows), header.integer(T.Columns))
+        except ReadError:  # without a place of its own it is a capture beside the slices
+            continue
+        if belongs(plane, first) and len(set(place_ids([*volume.planes, plane]))) > len(volume.planes):
+            volume.add(
+                MixedSeries(
+                    f"{volume.name}: {plane.name} is a slice in colour ({name_tag(T.PhotometricInterpretation)} "
+                    f"{shown(header.text(T.PhotometricInterpretation), T.PhotometricInterpretation)}), the "
+                    f"{len(volume.planes)} others are not. Pass strict=False to leave it out."
+                )
+            )
+            return
 
 
 def _shape_label(plane):
     return f"{orientation_name(plane)} {plane.rows}x{plane.columns}"
-
-
-def orientation_name(plane):
-    """``axial``, ``coronal``, ``sagittal``, or ``oblique`` where the normal is over 20 degrees off all three axes."""
-    normal = [abs(n) for n in normal_of(plane.orientation)]
-    if max(normal) < math.cos(math.radians(20)):
-        return "oblique"
-    return ("sagittal", "coronal", "axial")[normal.index(max(normal))]
-
-
-def frame_of(plane):
-    """Orthonormal rows: along x, along y and the normal of a plane, float64 (3, 3)."""
-    row = np.array(plane.orientation[:3])
-    row /= np.linalg.norm(row)
-    column = np.array(plane.orientation[3:])
-    column -= row * (row @ column)
-    column /= np.linalg.norm(column)
-    return np.array((row, column, np.cross(row, column)))
-
-
-def _same_place(plane):
-    return min(SAME_PLACE_MM, SAME_PLACE_PIXELS * min(plane.spacing))
-
-
-def _place_ids(planes):
-    """A number for each plane, equal for planes at the same place."""
-    offsets = np.array([plane.position for plane in planes]) @ frame_of(planes[0]).T
-    limit = _same_place(planes[0])
-    ids = np.zeros(len(planes), dtype=np.int64)
-    for axis in (2, 0, 1):
-        order = np.argsort(offsets[:, axis], kind="stable")
-        steps = np.diff(offsets[order, axis], prepend=offsets[order[:1], axis]) > limit
-        level = np.empty_like(ids)
-        level[order] = np.cumsum(steps)
-        ids = np.unique(ids * (level.max() + 1) + level, return_inverse=True)[1]
-    return ids.tolist()
 
 
 def _examine(volume):
@@ -246,7 +218,7 @@ def _examine(volume):
     order = np.argsort(positions @ frame[2], kind="stable")
     planes = [planes[k] for k in order]
     along = (positions @ frame[2])[order]
-    limit = _same_place(planes[0])
+    limit = same_place(planes[0])
     kept = [0]
     for k in range(1, len(planes)):
         if along[k] - along[kept[-1]] > limit:
@@ -281,6 +253,8 @@ def _examine(volume):
     else:
         gap = volume.along[-1] / (len(planes) - 1)
         even = check_gaps(volume)
+        if even:
+            check_steps(volume, gap)
         if not (check_drift(volume) and even):
             return
     down, across = planes[0].spacing
