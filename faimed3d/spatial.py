@@ -22,6 +22,7 @@ __all__ = ["crop_3d", "pad_or_crop", "reorient", "resample", "resample_like", "r
 
 _AXES = "DHW"
 _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
+_PLACES = 1 << 20  # of a turned grid worked on at once
 _FEW_OPERATIONS = (torch.uint16, torch.uint32, torch.uint64)  # torch stores these and computes little with them
 
 
@@ -234,20 +235,24 @@ def _along_axes(rows, scale, offset, size, nearest, fill):
 
 
 def _across_axes(rows, matrix, offset, size, nearest, fill):
-    """Resample (N, D, H, W) onto a turned grid, slice by slice: memory for the positions of one slice only."""
-    sample = _sample_nearest if nearest else _sample_linear
+    """Resample (N, D, H, W) onto a turned grid, some slices at a time: memory for the positions of few slices only."""
+    find = _nearest_voxels if nearest else _blended_voxels
     result = rows.new_empty((len(rows), *size))
-    h = torch.arange(size[1], dtype=torch.float64, device=rows.device)[:, None]
-    w = torch.arange(size[2], dtype=torch.float64, device=rows.device)[None, :]
+    d, h, w = (
+        torch.arange(n, dtype=torch.float64, device=rows.device).reshape([-1 if k == axis else 1 for k in range(3)])
+        for axis, n in enumerate(size)
+    )
     first = [matrix[axis, 1] * h + matrix[axis, 2] * w + offset[axis] for axis in range(3)]
-    for d in range(size[0]):
+    step = max(1, _PLACES // (size[1] * size[2]))
+    for part in (slice(start, start + step) for start in range(0, size[0], step)):
         places, inside = [], True
         for axis, n in enumerate(rows.shape[1:]):
-            place, within = _clamped(first[axis] + matrix[axis, 0] * d, n)
+            place, within = _clamped(first[axis] + matrix[axis, 0] * d[part], n)
             places.append(place)
             inside = inside & within
-        for row, out in zip(rows, result, strict=True):
-            out[d] = torch.where(inside, sample(row, places), fill)
+        voxels = find(places, rows.shape[1:], rows.dtype)
+        for k, row in enumerate(rows):
+            result[k, part] = torch.where(inside, voxels(row.reshape(-1)), fill)
     return result
 
 
@@ -261,25 +266,31 @@ def _nearest(places):
     return (places + (0.5 + 1e-9)).floor().long()  # halves go up, as in resize_nearest
 
 
-def _sample_nearest(row, places):
-    return row[tuple(map(_nearest, places))]
+def _nearest_voxels(places, shape, dtype):
+    """Function that takes from a flat volume of ``shape`` the voxels nearest to ``places``."""
+    d, h, w = map(_nearest, places)
+    index = (d * shape[1] + h) * shape[2] + w
+    return lambda flat: flat.take(index)
 
 
-def _sample_linear(row, places):
-    """Blend the eight neighbours, found by their number in the flat volume: faster than three index arrays."""
-    flat, here, weights, steps = row.reshape(-1), 0, [], []
-    for place, n, stride in zip(places, row.shape, (row[0].numel(), row.shape[2], 1), strict=True):
+def _blended_voxels(places, shape, dtype):
+    """Function that blends in a flat volume of ``shape`` the eight voxels round ``places``.
+
+    Found by their number in the flat volume, which is faster than by three index arrays.
+    """
+    here, weights, steps = 0, [], []
+    for place, n, stride in zip(places, shape, (shape[1] * shape[2], shape[2], 1), strict=True):
         low = place.long()
-        weights.append((place - low).to(row.dtype))
+        weights.append((place - low).to(dtype))
         steps.append((low < n - 1) * stride)
         here = here + low * stride
 
-    def along(axis, index):
+    def along(flat, axis, index):
         if axis == 3:
             return flat.take(index)
-        return along(axis + 1, index).lerp_(along(axis + 1, index + steps[axis]), weights[axis])
+        return along(flat, axis + 1, index).lerp_(along(flat, axis + 1, index + steps[axis]), weights[axis])
 
-    return along(0, here)
+    return lambda flat: along(flat, 0, here)
 
 
 def _is_mask(t):

@@ -278,6 +278,11 @@ class TestResample:
         assert both.geometry == LOPSIDED
         torch.testing.assert_close(plain(both[1]), plain(t[1].resample_like(LOPSIDED)))
 
+    @pytest.mark.parametrize("target", [LOPSIDED, BIG.regrid((3, 4, 5), (1.4, 1.3, 1.6))])
+    def test_a_gradient_flows_as_far_as_the_voxels(self, target):
+        voxels = torch.rand(2, *BIG.shape, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda x: plain(TensorDicom3D(x, BIG).resample_like(target, value=0)), voxels)
+
     def test_whole_number_images_become_float(self):
         t = TensorDicom3D(torch.arange(24).reshape(2, 3, 4), LOPSIDED)
         torch.testing.assert_close(plain(t.resample(0.9)), plain(t.float().resample(0.9)))
