@@ -256,10 +256,9 @@ def _shift_and_divide(x, shift, divisor, shape):
 
     ``shift`` is a Python float: what of it does not fit into float32 is taken off in a second, small step.
     """
-    divisor = torch.tensor(divisor or 1.0, dtype=x.dtype, device=x.device)
-    first = torch.tensor(shift, dtype=x.dtype)
-    out = torch.sub(x, first.to(x.device))
+    divisor, first = (torch.tensor(value, dtype=x.dtype) for value in (divisor or 1.0, shift))
+    out = torch.sub(x, first)
     rest = shift - first.item()
     if abs(rest) > 1e-8 * abs(divisor.item()):
         out.sub_(rest)
-    return out.div_(divisor).view(shape)
+    return out.div_(divisor.to(x.device)).view(shape)  # a GPU would multiply by the rounded inverse of a CPU's number

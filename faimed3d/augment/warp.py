@@ -262,13 +262,16 @@ def warp_3d(x, frames, warp, interpolation="linear", fill=None, grids=None):
 
 
 def _product(columns, planes):
-    """Matrix product in full float32: where a user allows TF32 or autocast, places would be off by parts of a voxel."""
+    """Matrix product in full precision: where a user allows TF32 or autocast, places would be off by parts of a voxel.
+
+    float64 is exempt from both, whichever of torch's switches was used; one item at a time, it takes little memory.
+    """
     if not planes.is_cuda:
         return columns @ planes
-    with torch.autocast("cuda", enabled=False):
-        if torch.get_float32_matmul_precision() == "highest":
-            return columns @ planes
-        return (columns.double() @ planes.double()).float()
+    columns, out = columns.double(), planes.new_empty(len(planes), len(columns), planes.shape[2])
+    for item, plane in zip(out, planes, strict=True):
+        item.copy_(columns @ plane.double())
+    return out
 
 
 def _outside(x, fill, nearest):
