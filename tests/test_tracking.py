@@ -379,6 +379,9 @@ class TestBatches:
         assert images[torch.tensor([1, 0, 1])][2].geometry == OTHER
         assert images[:1].geometry == LOPSIDED
 
+    def test_a_mask_over_the_items_is_followed(self):
+        assert batch(0)[torch.tensor([[False], [True]])].geometry == OTHER
+
     def test_one_place_for_all_is_the_place_of_the_batch(self):
         assert torch.stack([volume(0), volume(1)]).geometry == BIG
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+import torch
 from torch import Tensor
 
 __all__ = ["index_grid"]
@@ -68,7 +69,7 @@ def _expanded(items, ndim):
             ellipsis = len(plain)
             continue
         if item is not None and not isinstance(item, slice):
-            item = _integer_or_array(item)
+            item = None if _chooses_voxels(item, ndim - 3) else _integer_or_array(item)
             if item is None:
                 return None
         used += 0 if item is None else item.ndim if isinstance(item, np.ndarray) and item.dtype == bool else 1
@@ -76,6 +77,11 @@ def _expanded(items, ndim):
     if ellipsis is not None:
         plain[ellipsis:ellipsis] = [slice(None)] * (ndim - used)
     return plain
+
+
+def _chooses_voxels(item, lead):
+    """Whether a mask over several axes reaches D, H or W (``t[t > 0]``): no grid, so it stays where it is, on a GPU."""
+    return isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8) and item.ndim > max(lead, 1)
 
 
 def _integer_or_array(item):
