@@ -129,31 +129,6 @@ def main():
         rows.append((f"{name}, ours as a batch", *compare(whole_batch, peer, images, masks, n=5)))
         rows.append((f"{name}, ours one by one", *compare(each, peer, images, masks, n=5)))
     table(rows)
-    if torch.cuda.is_available():
-        on_device(rows=[])
-
-
-def on_device(rows):
-    """The same batch on the GPU; MONAI works there too, TorchIO does not."""
-    images, masks = make_case("cuda")
-    ours = faimed3d_way()
-
-    def synchronised(run):
-        def call(images, masks):
-            done = run(images, masks)
-            torch.cuda.synchronize()
-            return done
-
-        return call
-
-    whole = synchronised(lambda images, masks: ours((TensorDicom3D(images), TensorMask3D(masks[:, 0]))))
-    for name, lattice in (("MONAI Rand3DElastic", False), ("MONAI RandAffine + RandSmoothDeform", True)):
-        if importlib.util.find_spec("monai") is None:
-            rows.append((f"CUDA, {name}", "", "not installed", "", ""))
-            continue
-        peer = synchronised(one_by_one(monai_way(lattice)))
-        rows.append((f"CUDA, {name}", *compare(whole, peer, images, masks, n=15)))
-    table(rows)
 
 
 if __name__ == "__main__":
