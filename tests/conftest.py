@@ -1,13 +1,20 @@
-"""What every test shares: no window on the screen, and the real volumes where this machine has them."""
+"""What every test shares: no window on the screen, training on the CPU, the real volumes where there are any."""
 
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from fastai.torch_core import default_device
 
 mpl.use("Agg")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _device(request):
+    """The CPU, but for tests marked ``gpu``: others compare to the last bit, and with tensors that they made there."""
+    default_device(None if request.node.get_closest_marker("gpu") else False)
 
 
 @pytest.fixture
