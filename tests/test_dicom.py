@@ -487,10 +487,10 @@ FAULTS = {
         every_nth(3, 2.5, SliceThickness=9), HOLES, r"3 times \(0018,0088\) SpacingBetweenSlices 2\.5 mm", (5, 6, 7)
     ),
     "half of the slices in a sub-folder": (
-        half_below, HOLES, r"4 more slices of this volume lie in sub-folders, IM999\d\.dcm in more\. Move", (5, 6, 7)
+        half_below, HOLES, r"4 more slices of this volume lie in other folders, IM999\d\.dcm in more\. Bring", (5, 6, 7)
     ),
     "two stacks interleaved": (
-        two_combs(0.9), UNEVEN, r"short and long gaps in turn, so two stacks of slices every 2\.5 mm, 0\.9 mm", UNEVEN
+        two_combs(0.9), UNEVEN, r"5 of the gaps are short, 0\.9 mm the shortest, so more than one stack, and no", UNEVEN
     ),
     "a slice in colour": (
         slice_in_colour, MIXED, r"IM9991\.dcm is a slice in colour \(\(0028,0004\) .* PALETTE COLOR\)", (8, 6, 7)
@@ -657,7 +657,6 @@ class TestWhatLooksLikeAFault:
         [
             every_nth(2, InstanceNumber=None),
             every_nth(2, 5.0),
-            every_nth(2, 2.5, SliceThickness=2.5),  # the distance between the edges of the slices
             every_nth(2, None, SliceThickness=3),
             every_nth(2, None, SliceThickness=None),
             every_nth(2, 2.5, edit=lambda k, dataset: setattr(dataset, "InstanceNumber", k // 2), SliceThickness=1),
@@ -950,7 +949,8 @@ class TestChoice:
     def test_time_points_are_told_apart(self, tmp_path, label):
         volumes = time_series(tmp_path, label)
         table = dicom_inventory(tmp_path)
-        assert list(table["distinct"]) == [f"time point {t} of 3" for t in (1, 2, 3)]
+        word = "time point" if label else "repetition"
+        assert list(table["distinct"]) == [f"{word} {t} of 3" for t in (1, 2, 3)]
         assert not table["problems"].any()
         for t in range(3):
             np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
@@ -1041,10 +1041,12 @@ class TestChoice:
     def test_volumes_of_another_contrast_are_not_stacked(self, tmp_path, keyword, values):
         first = make_series(**{keyword: values[0]})
         shift = direction_of(OBLIQUE)[:, 2] * SPACING[2]
-        for share in (0.5, 5):  # between the slices of the first, and on top of them
-            write(first + make_series(origin=ORIGIN + share * shift, **{keyword: values[1]}), tmp_path)
-            with pytest.raises(errors.MixedSeries, match="in 5 of 10 slices"):
-                read_dicom(tmp_path)
+        write(first + make_series(origin=ORIGIN + 5 * shift, **{keyword: values[1]}), tmp_path)  # on top of the first
+        with pytest.raises(errors.MixedSeries, match="in 5 of 10 slices"):
+            read_dicom(tmp_path)
+        write(first + make_series(origin=ORIGIN + 0.5 * shift, **{keyword: values[1]}), tmp_path)  # between its slices
+        assert list(dicom_inventory(tmp_path)["slices"]) == [5, 5]
+        np.testing.assert_array_equal(read_dicom(tmp_path, 0)[0], stored_values())
 
     @pytest.mark.parametrize(
         ("elements", "words"),
@@ -1205,11 +1207,11 @@ class TestFiles:
     @pytest.mark.parametrize("text", ["<html><body>404</body></html>", "version https://git-lfs.github.com/spec/v1"])
     def test_a_slice_without_extension_that_became_text_is_lost(self, tmp_path, text):
         paths = write(make_series(), tmp_path, [f"IM{k:04d}" for k in range(5)])
-        (tmp_path / "README").write_text(text)
-        (tmp_path / "notes1").write_text(text)
+        (tmp_path / "README").write_text("text")
+        (tmp_path / "notes1").write_text("text")
         np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
         paths[4].write_text(text)
-        with pytest.raises(errors.DamagedFile, match="IM0004: named as the slices beside it, but it begins with"):
+        with pytest.raises(errors.DamagedFile, match=r"IM0004: (named as the slices beside it, but it|a pointer to)"):
             read_dicom(tmp_path)
 
     def test_only_links_to_nothing(self, tmp_path):
@@ -1268,7 +1270,7 @@ class TestMultiFrame:
     @pytest.mark.parametrize(
         ("name", "values", "words"),
         [
-            ("time", (1, 2), "time point 2 of 2"), ("stack", ("a", "b"), "stack b"),
+            ("time", (1, 2), "time point 2 of 2"), ("stack", ("a", "b"), "stack 2 of 2"),
             ("echo", (2.5, 5.0), "echo time 5 ms"), ("b", (0.0, 1000.0), "b-value 1000 s/mm2"),
         ],
     )  # fmt: skip

@@ -6,34 +6,48 @@ Each notes what it finds in the volume's problems; the tolerances stand here wit
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
-from faimed3d.errors import DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
+from faimed3d.errors import DamagedFile, DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
 
 from .header import shown
-from .labels import b_value
+from .labels import VOLUMES, labels_of
 from .plane import normal_of
 from .tags import T, name_tag
 
-__all__ = ["check_doubled", "check_drift", "check_gaps", "check_mixture", "check_steps", "is_regular", "usual_gap"]
+__all__ = [
+    "check_count",
+    "check_doubled",
+    "check_drift",
+    "check_gaps",
+    "check_mixture",
+    "check_steps",
+    "concatenation_parts",
+    "instance_number",
+    "is_regular",
+    "usual_gap",
+    "where",
+]
 
-# Positions are written with as few as one decimal: a plane may lie 0.05 mm off the even grid. For thin slices this is
-# at most a tenth of a gap, for thick ones a hundredth of a gap is allowed (highdicom's relative tolerance).
-GRID_TOLERANCE_MM = 0.06
+# Positions are written with as few as one decimal: each of their three numbers may be 0.05 mm off, the plane 0.09 mm
+# off the even grid. For thin slices this is at most a tenth of a gap, for thick ones a hundredth of a gap is allowed
+# (highdicom's relative tolerance).
+GRID_TOLERANCE_MM = 0.09
 GRID_TOLERANCE_THIN = 0.1
 GRID_TOLERANCE_THICK = 0.01
 # Drift in the plane from the first slice to the last: a quarter of a pixel is below what a cosine of four decimals
-# makes of 300 mm.
+# makes of 300 mm. Small pixels may drift as far as positions are rounded.
 DRIFT_TOLERANCE_PIXELS = 0.25
 # Gaps that are n times the usual one, to a tenth of it, are holes left by n - 1 slices.
 MULTIPLE_TOLERANCE = 0.1
-# Gaps that are short and long in turn are two stacks, where the short one is below this share of the long one and there
-# are this many slices in each; tables that move unevenly stay above it.
-INTERLEAVED_SHARE = 2 / 3
-INTERLEAVED_SLICES = 3
+# A gap below this share of one beside it is short; this many of them are the gaps between the slices of two stacks that
+# lie in each other. Tables that move unevenly stay above the share, and one slice at a wrong place makes one short gap.
+SHORT_SHARE = 2 / 3
+MOST_SHORT = 2
 
+_PET = "1.2.840.10008.5.1.4.1.1.128"
 _EQUAL_TAGS = (
     T.SOPClassUID,
     T.Modality,
@@ -43,14 +57,19 @@ _EQUAL_TAGS = (
     T.InversionTime,
     T.FlipAngle,
     T.ConvolutionKernel,
+    T.KVP,
+    T.TemporalPositionIdentifier,
     T.Units,
     T.PhotometricInterpretation,
 )
 # Where a slice lacks one of these, it may still be like the others
-_MAY_LACK = (T.EchoNumbers, T.InversionTime, T.FlipAngle)
-_ROUNDED = (T.EchoTime, T.InversionTime, T.FlipAngle)
+_MAY_LACK = (T.EchoNumbers, T.InversionTime, T.FlipAngle, T.KVP, T.TemporalPositionIdentifier)
+_ROUNDED = (T.EchoTime, T.InversionTime, T.FlipAngle, T.KVP)
+# Values of other units, or of another kind of image, are no volume however they are read; nor is one slice inverted
+# against the others, for which of them is right is unknown
+_FATAL = (T.SOPClassUID, T.Modality, T.Units, T.PhotometricInterpretation)
 _EQUAL_INTEGERS = (T.BitsStored, T.HighBit, T.PixelRepresentation)
-_EQUAL_LABELS = ("image type", "component", "echo time", "b-value", "kernel")
+_SAME_DIRECTION = 0.02  # of diffusion gradients: they are written with as few as two decimals
 
 
 def check_doubled(volume):
@@ -63,7 +82,7 @@ def check_doubled(volume):
             volume.add(
                 MixedSeries(
                     f"{volume.name}: {kept.name} and {other.name} lie side by side, {_mm(beside)} mm apart in one "
-                    f"plane ({_where(kept)}): more than one stack. Move the files of the others away"
+                    f"plane ({where(kept)}): more than one stack. Move the files of the others away"
                 ),
                 fatal=True,
             )
@@ -72,7 +91,7 @@ def check_doubled(volume):
     more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
     volume.add(
         DuplicateSlices(
-            f"{volume.name}: {kept.name} and {other.name} lie at one position ({_where(kept)}){more}, and no time, "
+            f"{volume.name}: {kept.name} and {other.name} lie at one position ({where(kept)}){more}, and no time, "
             "echo or acquisition tells them apart. Pass strict=False to drop copies that are equal in every pixel."
         )
     )
@@ -87,22 +106,18 @@ def check_mixture(volume):
             texts = [value.strip(b" \0").decode("latin-1") for value in values]
             held = [text for text in texts if text or tag not in _MAY_LACK]
             if len(set(held)) > 1 and not (tag in _ROUNDED and _nearly(held)):
-                # the inversion of one slice against the others cannot be undone without knowing which is right
-                volume.add(_mixture(volume, tag, texts), fatal=tag == T.PhotometricInterpretation)
+                volume.add(_mixture(volume, tag, texts), fatal=tag in _FATAL)
     for tag in _EQUAL_INTEGERS:
         values = [(header.values.get(tag), header.order) for header in headers]
         if values.count(values[0]) != len(values):
             texts = [_integer_text(*value) for value in values]
             if len(set(texts)) > 1:
                 volume.add(_mixture(volume, tag, texts))
-    texts = [f"{value:g}" if (value := b_value(header)) is not None else "" for header in headers]
-    if len(set(texts)) > 1:
-        volume.add(_mixture(volume, "b-value", texts))
-    if planes[0].labels:
-        for name in _EQUAL_LABELS:
-            texts = [plane.labels.get(name, "") for plane in planes]
-            if len(set(texts)) > 1:
-                volume.add(_mixture(volume, name, texts))
+    labels = [labels_of(plane) for plane in planes]
+    for name in VOLUMES if planes[0].labels else ("b-value", "gradient"):
+        texts = [label.get(name, "") for label in labels]
+        if len(set(texts)) > 1 and not _nearly(texts) and not (name == "gradient" and _one_direction(texts)):
+            volume.add(_mixture(volume, name, texts))
     scaled = Counter(plane.rescaled for plane in planes)
     if len(scaled) > 1:
         rare, number = scaled.most_common()[-1]
@@ -141,6 +156,11 @@ def _nearly(texts):
     return max(numbers) - min(numbers) <= 0.01 * max(numbers)  # scanners write the echo time with rounding
 
 
+def _one_direction(texts):
+    directions = np.array([list(map(float, text.split("\\"))) if text else [0.0] * 3 for text in texts])
+    return bool((np.ptp(directions, axis=0) <= _SAME_DIRECTION).all())
+
+
 def check_gaps(volume):
     """Note missing slices and uneven gaps; return whether the planes lie on an even grid."""
     along = volume.along
@@ -154,20 +174,21 @@ def check_gaps(volume):
     first, second = volume.planes[worst], volume.planes[worst + 1]
     others = int((np.abs(gaps - usual) <= 2 * tolerance).sum())
     text = (
-        f"{volume.name}: slice gap {_mm(gaps[worst])} mm between {first.name} ({_where(first)}) and {second.name} "
-        f"({_where(second)}), {others} others {_mm(usual)} mm"
+        f"{volume.name}: slice gap {_mm(gaps[worst])} mm between {first.name} ({where(first)}) and {second.name} "
+        f"({where(second)}), {others} others {_mm(usual)} mm"
     )
     holes = _holes(gaps, usual)
     if holes.any() and not (off & ~holes).any():
-        number = int((np.round(gaps / usual)[holes] - 1).sum())
-        what = "a slice is missing" if number == 1 else f"{number} slices are missing in {int(holes.sum())} places"
+        number, places = int((np.round(gaps / usual)[holes] - 1).sum()), int(holes.sum())
+        what = "a slice is missing" if number == 1 else f"{number} slices are missing"
+        what += f" in {places} places" if places > 1 else ""
         volume.add(MissingSlices(f"{text}: {what}. Pass strict=False to resample."))
-    elif _is_interleaved(along, tolerance):
+    elif _short_gaps(gaps) > MOST_SHORT:
         volume.add(
             UnevenSlices(
-                f"{text}: short and long gaps in turn, so two stacks of slices every {_mm(along[2])} mm, "
-                f"{_mm(gaps.min())} mm apart, and no acquisition, time or contrast tells them from each other. Move "
-                "the files of one of them away"
+                f"{text}: {_short_gaps(gaps)} of the gaps are short, {_mm(gaps.min())} mm the shortest, so more than "
+                "one stack, and no acquisition, time or contrast tells them from each other. Move the files of the "
+                "others away"
             ),
             fatal=True,
         )
@@ -194,37 +215,84 @@ def is_regular(along):
     return _is_even(along, tolerance) or not ((np.abs(gaps - usual) > 2 * tolerance) & ~_holes(gaps, usual)).any()
 
 
-def check_steps(volume, gap):
+def check_steps(volume, numbers):
     """Note an even stack of which only every n-th slice is there, as its numbers and the header's gap both say.
 
-    Either of them alone says nothing: numbers also count the images of another echo, and vendors write
-    SpacingBetweenSlices in several meanings, the distance of the slices' edges among them.
+    Either of them alone says nothing: numbers also count the images of another echo, and slices may be thin and far
+    apart.
+
+    Args:
+        volume: the Volume, examined.
+        numbers: set of the instance numbers of all images of the series.
     """
-    planes = volume.planes
-    header = planes[0].header
-    numbers = [plane.header.text(T.InstanceNumber) for plane in planes]
-    if len(set(volume.files)) < max(3, len(planes)) or not all(number.isdigit() for number in numbers):
+    planes, own = volume.planes, [instance_number(plane) for plane in volume.planes]
+    if len(planes) < 3 or len(set(volume.files)) < len(planes) or None in own:
         return
-    steps = set(np.diff([int(number) for number in numbers]).tolist())
-    between, thickness = header.number(T.SpacingBetweenSlices), header.number(T.SliceThickness)
-    tag, written = (T.SpacingBetweenSlices, between) if between else (T.SliceThickness, thickness)
+    gap = volume.along[-1] / (len(planes) - 1)
+    steps = set(np.diff(own).tolist())
     step = abs(steps.pop()) if len(steps) == 1 else 0
-    if step < 2 or not written:
+    header, written = planes[0].header, planes[0].depth
+    tag = T.SpacingBetweenSlices if header.values.get(T.SpacingBetweenSlices) else T.SliceThickness
+    ratio = round(gap / written) if written else 0
+    if ratio < 2 or step < 2 or step % ratio or abs(gap / written - ratio) > MULTIPLE_TOLERANCE:
         return
-    written = abs(written)
-    if abs(gap / written - step) > MULTIPLE_TOLERANCE or _is_edge_to_edge(gap, between, thickness):
+    if not _is_even(volume.along, _gap_tolerance(usual_gap(volume.along))):
         return
+    if numbers.issuperset(range(min(own), max(own) + 1)):
+        return  # none is missing: the others are of other volumes
     volume.add(
         MissingSlices(
-            f"{volume.name}: every slice gap is {_mm(gap)} mm, {step} times {name_tag(tag)} {_mm(written)} mm, and "
-            f"{name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {step} slices, {step - 1} "
-            f"{'is' if step == 2 else 'are'} missing. Pass strict=False to read those that are there."
+            f"{volume.name}: every slice gap is {_mm(gap)} mm, {ratio} times {name_tag(tag)} {_mm(written)} mm, and "
+            f"{name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {ratio} slices, {ratio - 1} "
+            f"{'is' if ratio == 2 else 'are'} missing. Pass strict=False to read those that are there."
         )
     )
 
 
-def _is_edge_to_edge(gap, between, thickness):
-    return bool(between and thickness) and abs(abs(between) + abs(thickness) - gap) <= MULTIPLE_TOLERANCE * gap
+def check_count(volume, parts):
+    """Note a volume with fewer slices than its header says: parts of a concatenation, slices of a PET volume.
+
+    Args:
+        volume: the Volume.
+        parts: numbers of the files that are there, by ConcatenationUID: see :func:`concatenation_parts`.
+    """
+    header = volume.header
+    there = parts.get(header.text(T.ConcatenationUID))
+    total = _whole_number(header, T.InConcatenationTotalNumber) if there else None
+    slices = _whole_number(header, T.NumberOfSlices) if header.text(T.SOPClassUID) == _PET else None
+    for tag, what, expected, found in (
+        (T.InConcatenationTotalNumber, "files of a concatenation", total, len(there or ())),
+        (T.NumberOfSlices, "slices", slices, len(volume.planes)),
+    ):
+        if expected and found < expected:
+            volume.add(
+                MissingSlices(
+                    f"{volume.name}: {found} {what} are there, {name_tag(tag)} says {expected}. Pass strict=False to "
+                    "read those that are there."
+                )
+            )
+
+
+def concatenation_parts(headers):
+    """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
+    parts = defaultdict(set)
+    for header in headers:
+        if uid := header.text(T.ConcatenationUID):
+            parts[uid].add(_whole_number(header, T.InConcatenationNumber))
+    return parts
+
+
+def _whole_number(header, tag):
+    try:
+        return header.integer(tag)
+    except DamagedFile:  # of no use here, and no harm to the pixels
+        return None
+
+
+def instance_number(plane):
+    """(0020,0013) InstanceNumber of a plane's file; None where it is no whole number."""
+    text = plane.header.text(T.InstanceNumber)
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _gap_tolerance(usual):
@@ -232,10 +300,11 @@ def _gap_tolerance(usual):
 
 
 def _is_even(along, tolerance):
-    gaps = np.diff(along)
-    mean = along[-1] / len(gaps)
-    on_grid = np.abs(along - mean * np.arange(len(along))).max() <= tolerance
-    return on_grid and not (np.abs(gaps - usual_gap(along)) > 2 * tolerance).any()
+    """Whether slices lie within ``tolerance`` of the even grid that fits them best, and no gap stands out."""
+    numbers = np.arange(len(along)) - (len(along) - 1) / 2
+    step = (numbers @ along) / (numbers @ numbers)
+    on_grid = np.abs(along - along.mean() - step * numbers).max() <= tolerance
+    return on_grid and not (np.abs(np.diff(along) - usual_gap(along)) > 2 * tolerance).any()
 
 
 def _holes(gaps, usual):
@@ -243,13 +312,9 @@ def _holes(gaps, usual):
     return (multiples >= 2) & (np.abs(gaps / usual - multiples) <= MULTIPLE_TOLERANCE)
 
 
-def _is_interleaved(along, tolerance):
-    gaps, steps = np.diff(along), along[2:] - along[:-2]
-    return (
-        len(along) >= 2 * INTERLEAVED_SLICES
-        and np.ptp(steps) <= 4 * tolerance
-        and max(gaps[::2].max(), gaps[1::2].max()) * INTERLEAVED_SHARE > min(gaps[::2].max(), gaps[1::2].max())
-    )
+def _short_gaps(gaps):
+    beside = np.maximum(np.append(gaps[1:], 0), np.append(0, gaps[:-1]))
+    return int((gaps < SHORT_SHARE * beside).sum())
 
 
 def usual_gap(along):
@@ -264,7 +329,7 @@ def check_drift(volume):
     """Note a tilted gantry or a slice off the line of the others; return whether the stack is upright."""
     along, across = volume.along, volume.across
     planes = volume.planes
-    tolerance = DRIFT_TOLERANCE_PIXELS * min(planes[0].spacing)
+    tolerance = max(DRIFT_TOLERANCE_PIXELS * min(planes[0].spacing), GRID_TOLERANCE_MM)
     if np.abs(across).max() <= tolerance:
         return True
     slope = (along[:, None] * across).sum(0) / (along**2).sum()
@@ -283,14 +348,14 @@ def check_drift(volume):
         shift = np.linalg.norm(across[worst] - np.median(across, axis=0))
         volume.add(
             UnevenSlices(
-                f"{volume.name}: {planes[worst].name} ({_where(planes[worst])}) lies {_mm(shift)} mm off the line of "
+                f"{volume.name}: {planes[worst].name} ({where(planes[worst])}) lies {_mm(shift)} mm off the line of "
                 "the other slices, in its own plane. Pass strict=False to resample."
             )
         )
     return False
 
 
-def _where(plane):
+def where(plane):
     """Place of a plane along the axis nearest to its normal: ``z 761.2``."""
     normal = [abs(n) for n in normal_of(plane.orientation)]
     axis = normal.index(max(normal))

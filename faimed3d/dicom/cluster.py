@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
 from .plane import frame_of
@@ -20,17 +22,38 @@ SAME_PLACE_PIXELS = 0.1
 
 def clusters_of(planes):
     """Group planes of one matrix, pixel spacing, orientation and frame of reference."""
-    known, clusters = {}, []
+    known, clusters, kinds = {}, [], defaultdict(_Kinds)
     for plane in planes:
         key = (plane.rows, plane.columns, _world(plane), plane.orientation, plane.spacing)
         place = known.get(key)
         if place is None:
-            place = next((k for k, cluster in enumerate(clusters) if belongs(plane, cluster[0])), len(clusters))
+            place = known[key] = kinds[key[:3]].number_of(plane, len(clusters))
             if place == len(clusters):
                 clusters.append([])
-            known[key] = place
         clusters[place].append(plane)
     return clusters
+
+
+class _Kinds:
+    """Orientations and pixel spacings that differ, each with a number: thousands are compared with at once."""
+
+    def __init__(self):
+        self.numbers, self.orientations, self.spacings = [], np.empty((8, 6)), np.empty((8, 2))
+
+    def number_of(self, plane, fresh):
+        """Number of the kind that a plane is of; a new kind gets ``fresh``."""
+        count = len(self.numbers)
+        turns = np.abs(self.orientations[:count] - plane.orientation).max(1)
+        growths = np.abs(self.spacings[:count] / plane.spacing - 1).max(1)
+        like = np.flatnonzero((turns <= ORIENTATION_TOLERANCE) & (growths <= PIXEL_SPACING_TOLERANCE))
+        if len(like):
+            return self.numbers[like[0]]
+        if count == len(self.orientations):
+            self.orientations = np.concatenate([self.orientations, np.empty_like(self.orientations)])
+            self.spacings = np.concatenate([self.spacings, np.empty_like(self.spacings)])
+        self.orientations[count], self.spacings[count] = plane.orientation, plane.spacing
+        self.numbers.append(fresh)
+        return fresh
 
 
 def belongs(plane, other):

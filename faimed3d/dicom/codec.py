@@ -24,6 +24,7 @@ COMPRESSED = frozenset((_RLE, *_JPEG_2000, *_JPEG_LS, *_JPEG))
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 _END_SEARCH = 64  # bytes before the end of a frame: some writers pad more than the one byte allowed
+_MOST_RUN = 64  # bytes that one byte of RLE can stand for: two make a run of 128 (PS3.5 annex G.3)
 _DEEPEST = 16  # bits: GDCM drops the lower half of deeper JPEG 2000 words
 _SECONDARY_CAPTURE = b"1.2.840.10008.5.1.4.1.1.7"
 
@@ -186,6 +187,9 @@ def _check_frame(file, header, group, number, rows, columns):
     if header.syntax == _RLE:
         if len(head) < 64 or not 1 <= struct.unpack_from("<I", head)[0] <= 15:
             raise DamagedFile(f"{path}: frame {number} has no RLE header")
+        size = sum(length for _, length in group)
+        if size * _MOST_RUN < rows * columns:
+            raise TruncatedFile(f"{path}: {size} bytes of RLE cannot be frame {number} of {rows} x {columns} pixels")
         return
     described = _jpeg_2000_frame if header.syntax in _JPEG_2000 else _jpeg_frame
     # a marker segment longer than what was read is legal and rare: read all of the frame then

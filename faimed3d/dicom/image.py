@@ -62,6 +62,7 @@ def _planes(header):
         return detector_planes(header, frames, rows, columns)
     if "MOSAIC" in header.text(T.ImageType).split("\\"):
         return mosaic_planes(header, rows, columns)
+    _refuse_united_grid(header)
     if (
         header.text(T.SiemensCreator) == "SIEMENS MR HEADER"
         and len(header.values.get(T.SiemensMosaicCount) or b"") == 2
@@ -73,6 +74,19 @@ def _planes(header):
                 "it is one slice is unknown"
             )
     return [single_plane(header, rows, columns)]
+
+
+def _refuse_united_grid(header):
+    """Refuse the vendor's way of a volume in one image: dcm2niix, UIH/README.md."""
+    named = "VFRAME" in header.text(T.ImageType).split("\\")
+    if not named and header.text(T.UnitedCreator) != "Image Private Header":
+        return
+    tiles = header.number(T.UnitedGridCount) or 1
+    if named or tiles > 1:
+        raise UnsupportedImage(
+            f"{header.path}: a United Imaging grid, {tiles:g} slices in one image by (0065,1050), which is not "
+            "supported: convert the original files with dcm2niix"
+        )
 
 
 def _matrix(header):

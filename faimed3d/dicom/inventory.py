@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import defaultdict
 from numbers import Integral
 
 import pandas as pd
@@ -20,7 +21,7 @@ from .multiframe import read_dataset
 from .pixels import describe_pixels
 from .plane import orientation_name
 from .scan import list_folder, scan_files, scan_folder
-from .stack import volumes_of
+from .series import join_scans, note_scattered, volumes_of
 from .table import value_text
 from .tags import T
 
@@ -83,18 +84,43 @@ def dicom_inventory(path, recurse=True, tags=None):
         scans = [scan_files([path], os.path.dirname(path))]
     else:
         raise NoImages(f"{path}: neither a file nor a folder")
+    places = defaultdict(set)
     for scan in scans:
-        volumes = volumes_of(scan)
+        volumes = volumes_of(scan, below=False)
         known = {volume.header.text(T.SeriesInstanceUID) for volume in volumes}
         stray = [h for h in scan.damaged if h.known_series not in known]
         damaged += [str(header.error) for header in stray]
         for volume in volumes:
             rows.append(_row(volume, path, [h for h in scan.damaged if h not in stray], stray, tags))
+        for uid in known:
+            places[uid].add(scan.folder)
         for reason, count in scan.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
     table = pd.DataFrame(rows, columns=[*COLUMNS, *map(str, tags)])
+    for uid, folders in places.items():
+        if uid and len(folders) > 1:
+            _note_spread(table, uid, sorted(folders), path)
     table.attrs["skipped"], table.attrs["damaged"] = skipped, damaged
     return table
+
+
+def _note_spread(table, uid, folders, root):
+    """Note the volumes of a series in several folders that would be others if all of it lay in one."""
+    scans = [scan_folder(folder) for folder in folders]
+    for scan in scans:
+        scan.images = [header for header in scan.images if header.text(T.SeriesInstanceUID) == uid]
+    whole = join_scans(*(scan.images for scan in scans))
+    for scan in scans:
+        volumes = volumes_of(scan, below=False)
+        for volume in volumes:
+            volume.problems.clear()
+        note_scattered(volumes, scan, whole)
+        for volume in volumes:
+            row = (table["key"] == volume_key(volume, root)).to_numpy()
+            for problem in volume.problems:
+                table.loc[row, "problems"] = [
+                    "; ".join(filter(None, (str(problem), old))) for old in table.loc[row, "problems"]
+                ]
 
 
 def volume_key(volume, root):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
 
 import pydicom
+from pydicom.datadict import tag_for_keyword
 
-from faimed3d.errors import DamagedFile, MissingGeometry, UnsupportedImage
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, UnsupportedImage
 
+from .labels import DIMENSIONS
 from .plane import Plane, check_scale, normal_of, placed, scaling
 from .tags import T, name_tag
 
@@ -33,6 +36,9 @@ _FRAME_LABELS = {
     "trigger time": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
     "acquisition": (("FrameContentSequence", "FrameAcquisitionNumber"),),
     "kernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
+    "tube voltage": (("CTXRayDetailsSequence", "KVP"),),
+    "velocity encoding": (("MRVelocityEncodingSequence", "VelocityEncodingDirection"),),
+    "spin labelling": (("MRArterialSpinLabelingSequence", "ASLContext"),),
     "acquisition time": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
 }
 
@@ -61,14 +67,10 @@ def functional_planes(header, frames, rows, columns):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _functional_planes(header, frames, rows, columns, dataset)
-    except (AttributeError, IndexError, KeyError, TypeError, OverflowError, NotImplementedError) as error:
-        raise DamagedFile(
-            f"{header.path}: {name_tag(tags[1])} cannot be read: {type(error).__name__}: {error}"
-        ) from error
-    except ValueError as error:
-        if isinstance(error, (DamagedFile, MissingGeometry, UnsupportedImage)):
-            raise
-        raise DamagedFile(f"{header.path}: {name_tag(tags[1])} cannot be read: {error}") from error
+    except ReadError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
+        raise DamagedFile(f"{header.path}: {name_tag(tags[1])} cannot be read ({type(error).__name__})") from error
 
 
 def _functional_planes(header, frames, rows, columns, dataset):
@@ -137,6 +139,7 @@ def detector_planes(header, frames, rows, columns):
     gap = header.number(T.SpacingBetweenSlices)
     if not gap:
         raise MissingGeometry(f"{header.path}: {name_tag(T.SpacingBetweenSlices)} is absent, {frames} frames need it")
+    places = _slice_vector(header, frames)
     slope, intercept, rescaled = scaling(header)
     spacing = header.vector(T.PixelSpacing, 2)
     first = placed(Plane(header, 0, rows, columns, position, orientation, spacing, abs(gap)))
@@ -147,7 +150,7 @@ def detector_planes(header, frames, rows, columns):
             k,
             rows,
             columns,
-            tuple(p + k * gap * n for p, n in zip(first.position, normal, strict=True)),
+            tuple(p + place * gap * n for p, n in zip(first.position, normal, strict=True)),
             orientation,
             spacing,
             abs(gap),
@@ -155,8 +158,22 @@ def detector_planes(header, frames, rows, columns):
             intercept,
             rescaled,
         )
-        for k in range(frames)
+        for k, place in enumerate(places)
     ]
+
+
+def _slice_vector(header, frames):
+    """The place of each frame in the stack, from 0, by (0054,0080) SliceVector, else by the order of the frames."""
+    count = header.integer(T.NumberOfSlices, frames)
+    raw = header.values.get(T.SliceVector) or b""
+    vector = struct.unpack(f"{header.order}{len(raw) // 2}H", raw[: len(raw) // 2 * 2])
+    vector = vector or tuple(range(1, frames + 1))
+    if count != frames or sorted(vector) != list(range(1, frames + 1)):
+        raise UnsupportedImage(
+            f"{header.path}: {frames} frames, {name_tag(T.NumberOfSlices)} {count}, and {len(set(vector))} different "
+            f"numbers in {name_tag(T.SliceVector)}: more than one volume in the frames (energy windows, time slots)"
+        )
+    return [number - 1 for number in vector]
 
 
 def _find(groups, macro, keyword):
@@ -173,9 +190,12 @@ def _number(header, groups, macro, keyword):
     value = _find(groups, macro, keyword)
     if value is None:
         return None
-    value = float(value)
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        value = math.nan
     if not math.isfinite(value):
-        raise DamagedFile(f"{header.path}: {keyword} must be a finite number, got {value}")
+        raise DamagedFile(f"{header.path}: {name_tag(tag_for_keyword(keyword))} must be one finite number")
     return value
 
 
@@ -186,9 +206,12 @@ def _vector(header, groups, macro, keyword, count):
 def _finite(header, value, keyword, count):
     if value is None:
         return None
-    values = tuple(float(v) for v in value) if hasattr(value, "__iter__") else (float(value),)
+    try:
+        values = tuple(map(float, value)) if hasattr(value, "__iter__") else (float(value),)
+    except (TypeError, ValueError):
+        values = ()
     if len(values) != count or not all(map(math.isfinite, values)):
-        raise MissingGeometry(f"{header.path}: {keyword} must be {count} finite numbers, got {values}")
+        raise MissingGeometry(f"{header.path}: {name_tag(tag_for_keyword(keyword))} must be {count} finite numbers")
     return values
 
 
@@ -206,4 +229,8 @@ def _labels(groups):
         vector = direction[0].get("DiffusionGradientOrientation")
         if vector is not None:
             labels["gradient"] = "\\".join(f"{float(v):.4f}" for v in vector)
+    index = _find(groups, "FrameContentSequence", "DimensionIndexValues")
+    if index is not None:
+        values = index if hasattr(index, "__iter__") else [index]
+        labels |= {name: str(value) for name, value in zip(DIMENSIONS, values, strict=False)}
     return labels

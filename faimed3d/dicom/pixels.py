@@ -117,7 +117,14 @@ def decode_planes(planes, workers=None):
     for k, plane in enumerate(planes):
         files[plane.header.path].append((k, plane))
     formats = [describe_pixels(members[0][1].header) for members in files.values()]
-    out = np.empty((len(planes), planes[0].rows, planes[0].columns), dtype=np.float32)
+    shape = (len(planes), planes[0].rows, planes[0].columns)
+    try:
+        out = np.empty(shape, dtype=np.float32)
+    except MemoryError as error:
+        raise UnsupportedImage(
+            f"{planes[0].header.path}: {shape[0]} slices of {shape[1]} x {shape[2]} pixels need "
+            f"{4 * np.prod(shape, dtype=float) / 2**30:.1f} GiB of memory, which is not to be had"
+        ) from error
     jobs = list(zip(formats, files.values(), strict=True))
     compressed = any(form.fragments for form in formats)
     with tempfile.TemporaryDirectory(prefix="faimed3d-", dir=_memory_folder()) if compressed else _Nowhere() as folder:

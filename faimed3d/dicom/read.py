@@ -9,7 +9,7 @@ from numbers import Integral
 
 import pandas as pd
 
-from faimed3d.errors import DuplicateSlices, NoImages, SeveralVolumes, UnsupportedImage
+from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, SeveralVolumes, UnsupportedImage
 
 from .check import usual_gap
 from .header import shown
@@ -19,7 +19,7 @@ from .plane import frame_of
 from .resample import resample_stack
 from .scan import scan_files, scan_folder
 from .segments import decode_segments
-from .stack import volumes_of
+from .series import volumes_of
 from .tags import T
 
 __all__ = ["read_dicom"]
@@ -107,21 +107,34 @@ def _with_damage(volume, scan):
 def _choose_row(row):
     try:
         folder, files, key, problems = row["folder"], row["files"], row["key"], row["problems"]
-        distinct, slices = row["distinct"], row["slices"]
+        row["distinct"], row["slices"]
     except KeyError as error:
         raise TypeError(f"a row given as series must come from dicom_inventory, this one lacks {error}") from error
     for file in files:
         if not os.path.exists(file):
             raise FileNotFoundError(f"{file}: no such file, though the inventory lists it")
-    # a row without a problem needs its own files alone; one with a problem is judged with all of its folder
-    scan = scan_folder(folder) if problems else scan_files(files, folder)
-    volumes = volumes_of(scan)
-    chosen = [v for v in volumes if v.files == tuple(files) and v.distinct == distinct] or [
-        v for v in volumes if v.files == tuple(files)
-    ]
-    if len(chosen) != 1 or len(chosen[0].planes) != slices or not _as_listed(chosen[0], row):
+    chosen = None
+    if not problems:
+        # a row without a problem mostly needs its own files alone; among others they may be split by other labels
+        scan = scan_files(files, folder)
+        chosen = _as_row(volumes_of(scan), row)
+    if chosen is None:
+        scan = scan_folder(folder)
+        chosen = _as_row(volumes_of(scan), row)
+    if chosen is None:
         raise NoImages(f"{folder}: the volume {key} is no longer as the inventory lists it; make a new one")
-    return _with_damage(chosen[0], scan)
+    chosen = _with_damage(chosen, scan)
+    if problems and not chosen.problems:
+        chosen.add(MissingSlices(f"{folder}: {problems} (as the inventory says; if that is mended, make a new one)"))
+    return chosen
+
+
+def _as_row(volumes, row):
+    """The one volume that a row of the inventory means; None where there is none, or several."""
+    same = [v for v in volumes if v.files == tuple(row["files"]) and len(v.planes) == row["slices"]]
+    same = [v for v in same if _as_listed(v, row)]
+    named = [v for v in same if v.distinct == row["distinct"]] or same
+    return named[0] if len(named) == 1 else None
 
 
 def _as_listed(volume, row):

@@ -10,7 +10,7 @@ from faimed3d.geometry import Geometry
 __all__ = ["resample_stack"]
 
 _MOST_SLICES = 4  # times as many as were read: beyond that, most of the volume would be invented
-_MOST_SIDES = 8  # the same for the sides of a slice: a stack so far out of line is no tilted gantry
+_MOST_VOXELS = 8  # the same for all voxels: a stack so far out of line is no tilted gantry
 _ON_GRID = 1e-3  # share of a gap or pixel within which a slice is taken as it is
 
 
@@ -49,8 +49,8 @@ def _on_grid(shifts):
 
 def _check_shifts(shifts, shape, name):
     _, height, width = shape
-    spread = np.ceil(shifts.max(0)) - np.floor(shifts.min(0))
-    if not (spread < np.multiply(_MOST_SIDES - 1, (width, height))).all():
+    spread = shifts.max(0) - shifts.min(0)
+    if (spread[0] + width) * (spread[1] + height) > _MOST_VOXELS * height * width:
         raise UnevenSlices(
             f"{name}: the slices lie up to {spread.max():g} pixels off each other in their plane, their size "
             f"is {height} x {width}: too far to be one stack"
@@ -88,7 +88,7 @@ def _straighten(array, shifts):
     right, bottom = np.floor(shifts.max(0) + np.array((width, height)) - 0.5).astype(int)
     rows, columns = np.arange(top, bottom + 1), np.arange(left, right + 1)
     result = np.empty((depth, len(rows), len(columns)), dtype=np.float32)
-    fill = np.nanmin(array)
+    fill = np.fmin.reduce(array, axis=None)  # NaN where there is nothing else
     for k, (x, y) in enumerate(shifts):
         canvas, inside = _shifted(array[k], rows - y)
         canvas, beside = _shifted(canvas.T, columns - x)

@@ -70,6 +70,11 @@ _PIXELS_EXPECTED = (
 _COLOURS = ("RGB", "PALETTE COLOR", "ARGB", "CMYK", "HSV")
 _MEDIA_CLASS = 0x00020002
 _MOST_BELOW = 5000  # files in sub-folders that are looked at: a third of a second
+_POINTER = b"version https://git-lfs"  # git-lfs leaves this in the place of a file that was not fetched
+_SYSTEM_NAMES = frozenset(
+    ("thumbs.db", "desktop.ini", "icon", "lockfile", "version", "checksums", "md5sums", "dirfile")
+)
+_HEX_NAME = re.compile(r"(?=.*[0-9])[0-9A-Fa-f]{6,}")
 _SLICE_SUFFIXES = frozenset((".dcm", ".dicom", ".dic", ".ima"))
 
 
@@ -128,18 +133,22 @@ def scan_folder(folder):
 
 
 def scan_below(scan, series):
-    """Headers of the images of the given series that lie in the sub-folders of a scan, files of the scan left out.
+    """Headers of the images of the given series that lie below the folder of a scan, files of the scan left out.
 
     Args:
-        scan: of a folder. Folders within its sub-folders are not looked into, nor more than 5000 files.
+        scan: of a folder. Not more than 5000 files below it are looked at, those of its own sub-folders first.
         series: set of SeriesInstanceUIDs.
     """
-    files = []
-    for folder in scan.folders:
+    files, waiting, seen = [], list(scan.folders), set()
+    while waiting and len(files) < _MOST_BELOW:
+        folder = waiting.pop(0)
         with suppress(PermissionError):
-            files += list_folder(folder)[0]
-        if len(files) >= _MOST_BELOW:
-            break
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                inside, _, below = list_folder(folder)
+                files += [file for file in inside if os.access(file, os.R_OK)]
+                waiting += below
     known = {header.identity for header in scan.images}
     return [
         header
@@ -180,8 +189,12 @@ def scan_files(files, folder=""):
             continue
         seen.add(header.identity)
         _sort_in(scan, header)
+    names = [os.path.basename(header.path) for header in scan.images] if strangers else ()
+    suffixes = {os.path.splitext(name)[1].lower() for name in names}
+    patterns = {pattern for name in names for pattern in _patterns(name)}
+    hidden = any(name.startswith(".") for name in names)
     for path in strangers:
-        fault = _stranger(path, scan)
+        fault = None if _is_no_slice(os.path.basename(path), hidden) else _stranger(path, suffixes, patterns)
         if fault:
             scan.damaged.append(_unreadable(path, fault))
         else:
@@ -238,16 +251,18 @@ def _sort_by_colour(scan, header):
         scan.images.append(header)
 
 
-def _stranger(path, scan):
-    """The fault of a file that is not DICOM, where it is likely a damaged slice; None where it is just another file."""
+def _stranger(path, suffixes, patterns):
+    """The fault of a file that is not DICOM, where it is likely a damaged slice; None where it is just another file.
+
+    Args:
+        path: the file.
+        suffixes, patterns: of the names of the images beside it.
+    """
     name = os.path.basename(path)
-    if name.startswith("._"):
-        return None  # what macOS leaves beside files on foreign disks
     stem, suffix = os.path.splitext(name.lower())
     if suffix == ".gz" and os.path.splitext(stem)[1] in _SLICE_SUFFIXES:
         return DamagedFile(f"{path}: a slice packed with gzip; unpack it")
-    peers = {os.path.splitext(h.path)[1].lower() for h in scan.images}
-    if suffix not in _SLICE_SUFFIXES and suffix not in peers and not suffix[1:].isdigit():
+    if suffix not in _SLICE_SUFFIXES and suffix not in suffixes and not suffix[1:].isdigit():
         return None
     with open(path, "rb") as file:
         head = file.read(256)
@@ -256,19 +271,27 @@ def _stranger(path, scan):
         return TruncatedFile(f"{path}: the file is empty (0 bytes); delete it, or restore it")
     if not head.strip(b"\0"):
         return TruncatedFile(f"{path}: the file holds only zeros where its header should be ({size} bytes)")
+    if head.startswith(_POINTER):
+        return DamagedFile(f"{path}: a pointer to a file that was not fetched: fetch it (git lfs pull)")
     if suffix in _SLICE_SUFFIXES:
         return DamagedFile(f"{path}: named as DICOM, but it begins with {head[:8]!r} and no DICOM header follows")
-    if not _is_text(head) or _pattern(path) in {_pattern(header.path) for header in scan.images}:
+    if not _is_text(head) or not patterns.isdisjoint(_patterns(name)):
         return DamagedFile(
             f"{path}: named as the slices beside it, but it begins with {head[:8]!r} and no DICOM header follows"
         )
     return None
 
 
-def _pattern(path):
-    """A file name that counts, its numbers left open; None for others: a README is not named as a slice."""
-    pattern, numbers = re.subn(r"\d+", "0", os.path.basename(path))
-    return pattern if numbers else None
+def _is_no_slice(name, hidden):
+    """Whether a name is one of those that systems and programs leave; ``hidden``: the slices begin with a dot too."""
+    return name.startswith("._") or name.strip().lower() in _SYSTEM_NAMES or (name.startswith(".") and not hidden)
+
+
+def _patterns(name):
+    """What a file name that counts looks like, its numbers left open; none for others: a README is no slice."""
+    pattern, numbers = re.subn(r"\d+", "0", name)
+    found = {pattern} if numbers else set()
+    return found | {f"{len(name)} hexadecimal digits"} if _HEX_NAME.fullmatch(name) else found
 
 
 def _is_text(head):

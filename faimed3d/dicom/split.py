@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from .check import is_regular
-from .labels import CONTENT, TIMES, distinct_label, labels_of, order_keys
+from .labels import CONTENT, DIMENSIONS, TIMES, VOLUMES, distinct_label, labels_of, order_keys
 from .tags import T
 
 __all__ = ["Part", "split_interleaved", "split_volumes"]
@@ -21,14 +21,23 @@ _RANKS = ("time point", "time offset", "trigger time", "frame time", "acquisitio
 _CLOCKS = ("acquisition time", "content time")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 _SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
+_NEARLY = 0.01  # share within which numbers of one label count as one: scanners round echo times
 
 
 @dataclass
 class Part:
-    """Planes of one volume, what tells it from the other parts, and copies (kept plane, copy) left out of it."""
+    """Planes of one volume.
+
+    Attributes:
+        planes: the planes.
+        distinct: in words, what tells it from the other parts.
+        labels: the same as labels (see ``labels.py``), where it is labels that do.
+        doubled: copies left out of it, pairs (kept plane, copy).
+    """
 
     planes: list
     distinct: str = ""
+    labels: dict = field(default_factory=dict)
     doubled: list = field(default_factory=list)
 
 
@@ -44,11 +53,11 @@ def split_volumes(planes, places):
     """
     if len(set(places)) == len(places):
         return [Part(planes)]
-    planes, places, copies = _without_copies(planes, places)
     labels = [labels_of(plane) for plane in planes]
+    members, copies = _without_copies(planes, places, labels)
     parts = [
-        Part([planes[k] for k in members], ", ".join(words))
-        for members, words in _split(list(range(len(planes))), places, labels, [])
+        Part([planes[k] for k in part], ", ".join(words), shared)
+        for part, words, shared in _split(members, places, labels, [], {})
     ]
     for kept, copy in copies:
         next(part for part in parts if kept in part.planes).doubled.append((kept, copy))
@@ -56,7 +65,7 @@ def split_volumes(planes, places):
 
 
 def split_interleaved(parts, normal):
-    """Split the parts of uneven gaps where a label makes stacks of them that lie between each other's slices.
+    """Split the parts where a label makes stacks of them that lie between each other's slices.
 
     Args:
         parts: list of Part.
@@ -64,24 +73,26 @@ def split_interleaved(parts, normal):
 
     Returns:
         Parts; those that no label splits as they are. Stacks one behind the other, of thin and of thick slices, stay
-        one.
+        one, and so do even ones that were acquired in two passes.
     """
     return [each for part in parts for each in _interleaved(part, normal)]
 
 
 def _interleaved(part, normal):
     along = np.array([plane.position for plane in part.planes]) @ normal
-    if len(along) < 2 * _SMALLEST_STACK or is_regular(along):
+    if len(along) < 2 * _SMALLEST_STACK:
         return [part]
     labels = [labels_of(plane) for plane in part.planes]
-    for name in (*CONTENT, "stack", *TIMES):
+    for name in VOLUMES if is_regular(along) else dict.fromkeys((*VOLUMES, *TIMES)):
         groups = _parts(range(len(labels)), labels, name)
         places = [along[members] for _, members in groups]
-        if len(groups) > 1 and all(map(_is_stack, places)) and _all_overlap(places):
+        apart = name == "stack"  # by its definition (PS3.3 C.7.6.16.2.2, Frame Content) one stack is not another
+        if len(groups) > 1 and all(map(_is_stack, places)) and (apart or _all_overlap(places)):
             return [
                 Part(
                     planes := [part.planes[k] for k in members],
                     ", ".join(filter(None, (part.distinct, distinct_label(name, value, index, len(groups))))),
+                    {**part.labels, name: value},
                     [pair for pair in part.doubled if pair[0] in planes],
                 )
                 for index, (value, members) in enumerate(groups)
@@ -101,32 +112,34 @@ def _all_overlap(places):
     )
 
 
-def _without_copies(planes, places):
-    """Take out planes that repeat the SOP instance (and frame) of another one at the same place."""
+def _without_copies(planes, places, labels):
+    """Numbers of the planes that repeat no other one, by SOP instance and frame, place and labels; and the copies."""
     seen, kept, copies = {}, [], []
     for k, (plane, place) in enumerate(zip(planes, places, strict=True)):
         uid = plane.header.text(T.SOPInstanceUID)
-        first = seen.setdefault((uid, plane.frame, place), k) if uid else k
+        # anonymised files may all have one UID: then it says nothing of them
+        first = seen.setdefault((uid, plane.frame, place, tuple(labels[k].items())), k) if uid else k
         if first == k:
             kept.append(k)
         else:
             copies.append((planes[first], plane))
-    return [planes[k] for k in kept], [places[k] for k in kept], copies
+    return kept, copies
 
 
-def _split(members, places, labels, words):
-    """Return [(members, words)]: split by one label, then each part further."""
+def _split(members, places, labels, words, shared):
+    """Return [(members, words, labels)]: split by one label, then each part further."""
     count = len({places[k] for k in members})
     if count == len(members):
-        return [(members, words)]
+        return [(members, words, shared)]
     choice = _complete_split(members, places, labels, count) or _rank_split(members, places, labels, count)
     choice = choice or _partial_split(members, places, labels, count)
     if not choice:
-        return [(members, words)]
-    name, parts = choice
+        return [(members, words, shared)]
+    name, parts, ranked = choice
     result = []
     for index, (value, part) in enumerate(parts):
-        result += _split(part, places, labels, [*words, distinct_label(name, value, index, len(parts))])
+        known = shared if ranked else {**shared, name: value}
+        result += _split(part, places, labels, [*words, distinct_label(name, value, index, len(parts))], known)
     return result
 
 
@@ -139,15 +152,18 @@ def _parts(members, labels, name):
 
 def _complete_split(members, places, labels, count):
     """A label each value of which occurs at every place."""
-    for name in (*CONTENT, "stack", *TIMES):
+    for name in (*CONTENT, "stack", *TIMES, *DIMENSIONS):
         parts = _parts(members, labels, name)
         if len(parts) > 1 and all(len({places[k] for k in part}) == count for _, part in parts):
-            return name, parts
+            return name, parts, False
     return None
 
 
 def _partial_split(members, places, labels, count):
-    """A label whose values occur at least at half of the places, and none twice at one; the last time at any number."""
+    """A label whose values occur at least at half of the places, and none twice at one; the last time at any number.
+
+    Other contents, such as a b-value, may come several times: further labels then split what has it.
+    """
     for name in (*CONTENT, "stack", *TIMES):
         parts = _parts(members, labels, name)
         if len(parts) < 2:
@@ -155,8 +171,8 @@ def _partial_split(members, places, labels, count):
         sizes = [(len(part), len({places[k] for k in part})) for _, part in parts]
         aborted = name in TIMES and all(distinct == count for _, distinct in sizes[:-1])
         least = 1 if aborted else max(2, _SMALLEST_SHARE * count)
-        if all(size == distinct >= least for size, distinct in sizes):
-            return name, parts
+        if all((size == distinct or name in CONTENT) and distinct >= least for size, distinct in sizes):
+            return name, parts, False
     return None
 
 
@@ -177,30 +193,75 @@ def _rank_split(members, places, labels, count):
             continue
         ranked = [sorted(stack, key=keys.__getitem__) for stack in stacks.values()]
         parts = [[stack[rank] for stack in ranked] for rank in range(repeats)]
-        if _is_course(name, parts, ranked, keys, labels):
-            return name, [(str(rank), part) for rank, part in enumerate(parts)]
-        if name == "trigger time":
-            return None  # heart phases that the instance numbers contradict: neither is to be believed
+        course = _is_course(name, parts, ranked, keys, labels)
+        if course and _agree(parts, labels):
+            return name, [(str(rank), part) for rank, part in enumerate(parts)], True
+        if course is not False:
+            return None  # two elements tell the volumes apart in two ways: neither is to be believed
     return None
 
 
 def _is_course(name, parts, ranked, keys, labels):
     """Whether values run through volume after volume, or through place after place, and not at random.
 
-    Clocks also tick on between two reconstructions of one acquisition, and start again at midnight.
+    Returns:
+        None where the instance numbers contradict values that make sense. Clocks also tick on between two
+        reconstructions of one acquisition, and start again at midnight; they then are no course.
     """
     by_place = sorted(ranked, key=lambda stack: keys[stack[0]])
+    in_turn, place_after_place = _in_sequence(parts, keys), _in_sequence(by_place, keys)
+    if name == "instance":
+        return _is_counting(by_place, keys, in_turn, place_after_place)
     if name not in (*_CLOCKS, "trigger time"):
-        return _in_sequence(parts, keys) or _in_sequence(by_place, keys)
+        return in_turn or place_after_place
     numbers = [[order_keys(labels[k].get("instance", "")) for k in stack] for stack in ranked]
     distinct = all(a != b for stack in numbers for a, b in pairwise(sorted(stack)))
     confirmed = all(a < b for stack in numbers for a, b in pairwise(stack))
     if name == "trigger time":
         # counted from each heart beat, so the same times come again at the next place
-        return confirmed or not distinct
-    if _over_midnight(keys.values()) or (distinct and not confirmed):
+        return True if confirmed or not distinct else None
+    if _over_midnight(keys.values()):
         return False
-    return _in_sequence(parts, keys) or (confirmed and _in_sequence(by_place, keys))
+    if distinct and not confirmed:
+        return None if in_turn else False
+    return in_turn or (confirmed and place_after_place)
+
+
+def _is_counting(by_place, keys, in_turn, place_after_place):
+    """Whether instance numbers count on as if none were missing: the same steps at every place, and between places."""
+    try:
+        numbers = np.array([[_as_integer(keys[k]) for k in stack] for stack in by_place], dtype=float)
+    except ValueError:
+        return False
+    if np.ptp(np.diff(numbers, axis=1), axis=0).any():
+        return False
+    steps = np.diff(numbers[:, 0])
+    return in_turn or bool(place_after_place and not (steps % steps.min()).any())
+
+
+def _as_integer(key):
+    """Number of an instance, and of the frame in it where its file has several."""
+    if not 1 <= len(key) <= 2 or any(kind or value % 1 for kind, value, _ in key):
+        raise ValueError("no whole number")
+    return key[0][1] * (1 << 24 if len(key) == 2 else 1) + (key[1][1] if len(key) == 2 else 0)
+
+
+def _agree(parts, labels):
+    """Whether the planes of each part are alike in what all slices of one volume share."""
+    for name in VOLUMES:
+        for part in parts:
+            values = {labels[k].get(name, "") for k in part}
+            if len(values) > 1 and not _nearly_equal(values):
+                return False
+    return True
+
+
+def _nearly_equal(values):
+    keys = [order_keys(value) for value in values]
+    if any(len(key) != 1 or key[0][0] for key in keys):
+        return False
+    numbers = [key[0][1] for key in keys]
+    return max(numbers) - min(numbers) <= _NEARLY * max(map(abs, numbers))
 
 
 def _in_sequence(groups, keys):

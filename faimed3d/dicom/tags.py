@@ -18,19 +18,30 @@ SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPat
 TemporalPositionIdentifier StackID FrameOfReferenceUID SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows
 Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope
 ModalityLUTSequence Units DetectorInformationSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-GridFrameOffsetVector DoseGridScaling StudyInstanceUID
+GridFrameOffsetVector DoseGridScaling StudyInstanceUID PatientID KVP ConcatenationUID InConcatenationNumber
+InConcatenationTotalNumber NumberOfSlices SliceVector
 """
 
 
 class T:
-    """Tag numbers by keyword: ``T.PixelSpacing`` is 0x00280030; private ones carry their vendor's name."""
+    """Tag numbers by keyword: ``T.PixelSpacing`` is 0x00280030; private ones carry their vendor's name.
 
-    SiemensCreator = 0x00190010
-    SiemensMosaicCount = 0x0019100A  # "NumberOfImagesInMosaic", private creator SIEMENS MR HEADER
+    A private element means what its block's creator says (PS3.5 section 7.8.1): look at ``SiemensCreator`` and the like
+    first.
+    """
+
+    SiemensCreator = 0x00190010  # SIEMENS MR HEADER
+    SiemensMosaicCount = 0x0019100A  # "NumberOfImagesInMosaic"
     SiemensBValue = 0x0019100C
     SiemensGradient = 0x0019100E
+    GECreator = 0x00430010  # GEMS_PARM_01
     GEBValue = 0x00431039
+    PhilipsCreator = 0x20010010  # Philips Imaging DD 001
     PhilipsBValue = 0x20011003
+    UnitedCreator = 0x00650010  # Image Private Header
+    UnitedBValue = 0x00651009
+    UnitedGradient = 0x00651037
+    UnitedGridCount = 0x00651050  # "MR Number Of Slice In Volume"
 
 
 for _keyword in _KEYWORDS.split():

@@ -36,7 +36,7 @@ from faimed3d.geometry import Geometry
 from .header import is_dicom
 from .multiframe import read_dataset
 from .scan import scan_folder
-from .stack import volumes_of
+from .series import volumes_of
 from .tags import T
 
 __all__ = ["TEMPLATE_KEYWORDS", "check_upright", "check_volume", "template_dataset", "template_files", "write_series"]
