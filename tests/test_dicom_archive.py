@@ -228,6 +228,15 @@ class TestContradictions:
         with pytest.raises(errors.DuplicateSlices):
             read_dicom(tmp_path)
 
+    def test_a_time_that_one_image_lost_cannot_be_checked(self, tmp_path):
+        volumes, datasets = several(2, 4, by_place=True, AcquisitionTime=lambda t, k: f"1000{t * 20 + k:02d}")
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path, 1)[0], volumes[1])
+        del datasets[0][0].AcquisitionTime
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        with pytest.raises(errors.DuplicateSlices):
+            read_dicom(tmp_path)
+
     @pytest.mark.parametrize(
         ("keyword", "values"),
         [
@@ -305,6 +314,11 @@ class TestFolders:
         keep(datasets, lambda t, k: (t + k) % 2 == 1, tmp_path / "a" / "b")
         with pytest.raises(errors.MissingSlices, match="2 more slices of this volume lie in other folders"):
             read_dicom(tmp_path)
+        for recurse in (False, True):
+            row = dicom_inventory(tmp_path, recurse).iloc[0]
+            assert "2 more slices of this volume lie in other folders" in row["problems"]
+            with pytest.raises(errors.MissingSlices):
+                read_dicom(row)
 
     def test_a_copy_below_with_other_uids_and_positions_hides_nothing(self, tmp_path):
         write(make_series()[:3], tmp_path)

@@ -86,7 +86,7 @@ def dicom_inventory(path, recurse=True, tags=None):
         raise NoImages(f"{path}: neither a file nor a folder")
     places = defaultdict(set)
     for scan in scans:
-        volumes = volumes_of(scan, below=False)
+        volumes = volumes_of(scan, below=not recurse)  # what lies below is compared at the end, all at once
         known = {volume.header.text(T.SeriesInstanceUID) for volume in volumes}
         stray = [h for h in scan.damaged if h.known_series not in known]
         damaged += [str(header.error) for header in stray]

@@ -186,7 +186,10 @@ def _rank_split(members, places, labels, count):
     for k in members:
         stacks[places[k]].append(k)
     for name in _RANKS:
-        if not all(name in labels[k] for k in members):
+        named = sum(name in labels[k] for k in members)
+        if 0 < named < len(members) and name != "instance":
+            return None  # images lost it: what the others say cannot be checked
+        if not named:
             continue
         keys = {k: order_keys(labels[k][name]) for k in members}
         if any(len({str(keys[k]) for k in stack}) < repeats for stack in stacks.values()):
@@ -211,12 +214,14 @@ def _is_course(name, parts, ranked, keys, labels):
     by_place = sorted(ranked, key=lambda stack: keys[stack[0]])
     in_turn, place_after_place = _in_sequence(parts, keys), _in_sequence(by_place, keys)
     if name == "instance":
-        return _is_counting(by_place, keys, in_turn, place_after_place)
+        return _counts_on(parts, ranked, keys)
     if name not in (*_CLOCKS, "trigger time"):
         return in_turn or place_after_place
-    numbers = [[order_keys(labels[k].get("instance", "")) for k in stack] for stack in ranked]
-    distinct = all(a != b for stack in numbers for a, b in pairwise(sorted(stack)))
-    confirmed = all(a < b for stack in numbers for a, b in pairwise(stack))
+    numbers = {k: order_keys(labels[k].get("instance", "")) for stack in ranked for k in stack}
+    distinct = all(numbers[a] != numbers[b] for stack in ranked for a, b in pairwise(sorted(stack, key=numbers.get)))
+    confirmed = all(numbers[a] < numbers[b] for stack in ranked for a, b in pairwise(stack))
+    if distinct and confirmed and not _counts_on(parts, ranked, numbers):
+        return None  # images are lost, so the n-th of one place may not belong to the n-th of another
     if name == "trigger time":
         # counted from each heart beat, so the same times come again at the next place
         return True if confirmed or not distinct else None
@@ -227,16 +232,19 @@ def _is_course(name, parts, ranked, keys, labels):
     return in_turn or (confirmed and place_after_place)
 
 
-def _is_counting(by_place, keys, in_turn, place_after_place):
+def _counts_on(parts, ranked, numbers):
     """Whether instance numbers count on as if none were missing: the same steps at every place, and between places."""
+    by_place = sorted(ranked, key=lambda stack: numbers[stack[0]])
     try:
-        numbers = np.array([[_as_integer(keys[k]) for k in stack] for stack in by_place], dtype=float)
+        table = np.array([[_as_integer(numbers[k]) for k in stack] for stack in by_place], dtype=float)
     except ValueError:
         return False
-    if np.ptp(np.diff(numbers, axis=1), axis=0).any():
+    if np.ptp(np.diff(table, axis=1), axis=0).any():
         return False
-    steps = np.diff(numbers[:, 0])
-    return in_turn or bool(place_after_place and not (steps % steps.min()).any())
+    if _in_sequence(parts, numbers):
+        return True
+    steps = np.diff(table[:, 0])
+    return _in_sequence(by_place, numbers) and not (steps % steps.min()).any()
 
 
 def _as_integer(key):
