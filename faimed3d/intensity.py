@@ -16,16 +16,20 @@ from types import MappingProxyType
 import torch
 
 from faimed3d import chunks
+from faimed3d.landmarks import percentiles_of
 
 __all__ = [
     "WINDOWS",
     "apply_window",
     "divide_by_max",
+    "match_moments",
     "max_scale",
     "mean_scale",
     "median_scale",
     "normalize",
+    "rescale",
     "window_limits",
+    "z_score",
 ]
 
 WINDOWS = MappingProxyType(
@@ -106,6 +110,62 @@ def max_scale(t):
     x = _floating(t)
     low, high = _range(x)
     return _shift_and_divide(x, low, high - low, t.shape)
+
+
+def z_score(t, foreground=None):
+    """Shift and scale ``t`` by mean and sd of its foreground.
+
+    Args:
+        t: tensor of any shape.
+        foreground: None for all voxels (:func:`normalize`), ``'minimum'`` for those above the smallest value
+            (:func:`mean_scale`), ``'mean'`` for those above the mean, or a number for those above it.
+
+    >>> z_score(torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0]), foreground=0)
+    tensor([-2., -2., -1.,  0.,  1.])
+    """
+    if foreground is None:
+        return normalize(t)
+    if foreground == "minimum":
+        return mean_scale(t)
+    x = _floating(t)
+    finite = chunks.finite(x)
+    threshold = finite.double().mean() if foreground == "mean" and finite.numel() else foreground
+    chosen = finite[finite > threshold] if finite.numel() else finite
+    return _shift_and_divide(x, *_mean_and_sd(chosen if chosen.numel() > 1 else finite), t.shape)
+
+
+def rescale(t, new_min=0.0, new_max=1.0, percentiles=None):
+    """Shift and scale ``t`` so that its range becomes ``new_min`` .. ``new_max``; a constant one becomes ``new_min``.
+
+    Args:
+        t: tensor of any shape.
+        new_min, new_max: the new range.
+        percentiles: (low, high) in 0..100 that become the ends of the range; what lies beyond is cut. Default: minimum
+            and maximum.
+
+    >>> rescale(torch.tensor([-1000.0, 0.0, 1000.0]), -1, 1)
+    tensor([-1.,  0.,  1.])
+    """
+    if percentiles is not None:
+        x = _floating(t)
+        t = x.clamp(*percentiles_of(x, percentiles)).view(t.shape)
+    return max_scale(t).mul_(new_max - new_min).add_(new_min)
+
+
+def match_moments(t, mean, sd):
+    """Shift and scale ``t`` to this mean and (unbiased) standard deviation; a constant ``t`` becomes ``mean``.
+
+    Args:
+        t: tensor of any shape.
+        mean, sd: numbers, such as those of the images that a network was trained on.
+
+    >>> match_moments(torch.tensor([1, 2, 3]), mean=10, sd=2)
+    tensor([ 8., 10., 12.])
+    """
+    mean, sd = _number("mean", mean), _number("sd", sd)
+    if sd < 0:
+        raise ValueError(f"sd must not be below 0, got {sd:g}")
+    return normalize(t).mul_(sd).add_(mean)
 
 
 def divide_by_max(t, div=None):

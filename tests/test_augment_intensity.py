@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_augment import ARGUMENTS, INTENSITY, RANDOM, make
 
+from faimed3d import appearance
 from faimed3d.augment import (
     Clip3D,
     HistScaled3D,
@@ -29,12 +30,11 @@ from faimed3d.augment import (
     StandardScale,
     Window3D,
     ZScore3D,
-    intensity,
 )
-from faimed3d.augment.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
-from faimed3d.augment.nyul import percentiles_of
-from faimed3d.augment.scaling import scale_to, z_score
 from faimed3d.geometry import Geometry
+from faimed3d.intensity import rescale, z_score
+from faimed3d.landmarks import percentiles_of
+from faimed3d.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (2, 1, 6, 7, 8)
@@ -123,7 +123,7 @@ class TestFunctions:
     def test_noise_has_the_strength_asked_for(self):
         torch.manual_seed(0)
         x = volume((2, 1, 30, 30, 30)) * 50 - 500
-        noise = intensity.add_noise(x, column(0.1, 0.5)) - x
+        noise = appearance.add_noise(x, column(0.1, 0.5)) - x
         spread = noise.flatten(1).std(1) / x.flatten(1).std(1)
         torch.testing.assert_close(spread, torch.tensor([0.1, 0.5]), rtol=0.03, atol=0)
         assert noise.mean().abs() < 0.3
@@ -132,7 +132,7 @@ class TestFunctions:
         torch.manual_seed(0)
         x = torch.zeros(1, 1, 30, 30, 30)
         x[..., 15:] = 100
-        noisy = intensity.add_rician_noise(x, column(0.2))
+        noisy = appearance.add_rician_noise(x, column(0.2))
         sd = 0.2 * 50
         assert noisy.min() >= 0
         assert noisy[..., :15].mean().item() == pytest.approx(sd * np.sqrt(np.pi / 2), rel=0.03)  # Rayleigh
@@ -141,22 +141,22 @@ class TestFunctions:
     def test_brightness_and_contrast_by_hand(self):
         x = torch.tensor([0.0, 2, 4, 6]).view(1, 1, 1, 1, 4)
         sd = np.sqrt(5)
-        found = intensity.adjust_brightness(x, column(0.5)).flatten().numpy()
+        found = appearance.adjust_brightness(x, column(0.5)).flatten().numpy()
         np.testing.assert_allclose(found, [0.5 * sd, 2 + 0.5 * sd, 4 + 0.5 * sd, 6 + 0.5 * sd], rtol=1e-6)
-        assert intensity.adjust_contrast(x, column(0.5)).flatten().tolist() == [1.5, 2.5, 3.5, 4.5]
-        assert intensity.adjust_contrast(x, column(2), preserve_range=False).flatten().tolist() == [-3, 1, 5, 9]
-        assert intensity.adjust_contrast(x, column(2)).flatten().tolist() == [0, 1, 5, 6]
+        assert appearance.adjust_contrast(x, column(0.5)).flatten().tolist() == [1.5, 2.5, 3.5, 4.5]
+        assert appearance.adjust_contrast(x, column(2), preserve_range=False).flatten().tolist() == [-3, 1, 5, 9]
+        assert appearance.adjust_contrast(x, column(2)).flatten().tolist() == [0, 1, 5, 6]
 
     def test_gamma_by_hand(self):
         x = torch.tensor([-1000.0, -500, 0, 1000]).view(1, 1, 1, 1, 4)
-        found = intensity.adjust_gamma(x, column(2)).flatten()
+        found = appearance.adjust_gamma(x, column(2)).flatten()
         torch.testing.assert_close(found, torch.tensor([-1000.0, -875, -500, 1000]))
 
     @given(st.floats(0.3, 3))
     @settings(max_examples=10, deadline=None)
     def test_gamma_keeps_range_and_order(self, gamma):
         x = volume()
-        found = intensity.adjust_gamma(x, column(gamma, 1 / gamma))
+        found = appearance.adjust_gamma(x, column(gamma, 1 / gamma))
         torch.testing.assert_close(found.amin((1, 2, 3, 4)), x.amin((1, 2, 3, 4)))
         torch.testing.assert_close(found.amax((1, 2, 3, 4)), x.amax((1, 2, 3, 4)))
         order = x[0].flatten().argsort()
@@ -164,13 +164,13 @@ class TestFunctions:
 
     def test_bias_field_multiplies_what_is_above_the_minimum(self):
         x = volume().abs() - 3
-        flat = intensity.apply_bias_field(x, torch.full((2, 4, 4, 4), np.log(2)))
+        flat = appearance.apply_bias_field(x, torch.full((2, 4, 4, 4), np.log(2)))
         low = x.amin((1, 2, 3, 4), keepdim=True)
         torch.testing.assert_close(flat, (x - low) * 2 + low)
 
     def test_blur_agrees_with_scipy(self):
         x, sd = volume((2, 1, 12, 13, 14)), column(0.5, 1, 2, 1.5, 0, 0.7).view(2, 3)
-        found = intensity.blur(x, sd)
+        found = appearance.blur(x, sd)
         for i in range(2):
             wanted = ndimage.gaussian_filter(x[i, 0].double().numpy(), sd[i].tolist(), mode="nearest", truncate=4)
             np.testing.assert_allclose(found[i, 0], wanted, atol=2e-3)
@@ -187,29 +187,29 @@ class TestFunctions:
 
     def test_low_resolution_takes_means_and_keeps_straight_lines(self):
         x = torch.arange(8.0).view(1, 1, 1, 1, 8)
-        found = intensity.lower_resolution(x, column(1, 1, 2).view(1, 3)).flatten()
+        found = appearance.lower_resolution(x, column(1, 1, 2).view(1, 3)).flatten()
         torch.testing.assert_close(found, torch.tensor([0.5, 1, 2, 3, 4, 5, 6, 6.5]))
         steps = torch.tensor([0.0, 4, 0, 4, 0, 4]).view(1, 1, 1, 1, 6)
-        assert intensity.lower_resolution(steps, column(1, 1, 2).view(1, 3)).flatten().tolist() == [2] * 6
+        assert appearance.lower_resolution(steps, column(1, 1, 2).view(1, 3)).flatten().tolist() == [2] * 6
 
     def test_ghosts_are_shifted_copies(self):
         x = torch.zeros(1, 1, 1, 1, 64)
         x[..., 30:34] = 1
-        found = intensity.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0.5)).flatten()
+        found = appearance.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0.5)).flatten()
         assert found[14:18].abs().mean() > 3 * found[5:10].abs().mean()
-        torch.testing.assert_close(intensity.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0)), x)
+        torch.testing.assert_close(appearance.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0)), x)
 
     def test_ghosts_lie_along_one_axis(self):
         x = torch.zeros(1, 1, 16, 16, 16)
         x[0, 0, 8, 8, 8] = 1
-        found = intensity.ghost(x, torch.tensor([1]), torch.tensor([2]), column(0.9))[0, 0]
+        found = appearance.ghost(x, torch.tensor([1]), torch.tensor([2]), column(0.9))[0, 0]
         assert found[8, :, 8].abs().sum() > 1
         found[8, :, 8] = 0
         assert found.abs().max() < 1e-6
 
     def test_ghosts_are_of_a_magnitude_image(self):
         x = volume() * 100 - 500
-        found = intensity.ghost(x, torch.tensor([1, 2]), torch.tensor([3, 2]), column(0.9, 0.9))
+        found = appearance.ghost(x, torch.tensor([1, 2]), torch.tensor([3, 2]), column(0.9, 0.9))
         assert (found.amin((1, 2, 3, 4)) >= x.amin((1, 2, 3, 4)) - 1e-3).all()
 
 
@@ -286,7 +286,7 @@ class TestScaling:
         assert z_score(x).mean().abs() < 1e-6
         assert z_score(torch.full((3,), 5.0), 0).tolist() == [0, 0, 0]
         assert z_score(torch.full((3,), torch.nan), 0).isnan().all()
-        assert scale_to(torch.full((3,), 5.0), 2, 3).tolist() == [2, 2, 2]
+        assert rescale(torch.full((3,), 5.0), 2, 3).tolist() == [2, 2, 2]
 
     def test_items_of_a_batch_are_scaled_each_on_its_own(self):
         x = torch.cat([volume((1, 1, 3, 4, 5)), volume((1, 1, 3, 4, 5)) * 100 + 7])

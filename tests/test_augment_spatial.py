@@ -31,10 +31,11 @@ from faimed3d.augment import (
     ResizeCrop3D,
 )
 from faimed3d.augment import warp as warp_module
-from faimed3d.augment.lattice import spline_matrix
 from faimed3d.augment.sizes import crop_at, find_label_voxel
-from faimed3d.augment.warp import Warp, affine_matrix, sample_3d, sampling_grid, spatial_frame, turn_3d, warp_3d
+from faimed3d.augment.warp import Warp, affine_matrix, sample_3d, sampling_grid, spatial_frame, warp_3d
 from faimed3d.geometry import Geometry
+from faimed3d.lattice import spline_matrix
+from faimed3d.turns import turn_3d
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SIZE = (20, 26, 32)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from faimed3d.landmarks import landmarks_of, match_landmarks
 from faimed3d.volume import TensorDicom3D
 
-__all__ = ["StandardScale", "percentiles_of"]
+__all__ = ["StandardScale", "find_standard_scale", "standard_scale_from_filelist"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class StandardScale:
         """Learn the scale: the mean place of each landmark, with the outer ones of every image at ``low`` and ``high``.
 
         Args:
-            items: tensors, or files and DICOM folders, which are read one after the other. A constant image says
-                nothing and is left out.
+            items: images, as tensors, or as files and DICOM folders, which are read one after the other. A constant
+                image says nothing and is left out.
             percentiles: the landmarks.
             foreground: see the class.
             low, high: standard values of the first and last landmark.
@@ -69,7 +70,7 @@ class StandardScale:
         found = []
         for item in items:
             x = item if isinstance(item, torch.Tensor) else TensorDicom3D.create(item)
-            places = np.array(_landmarks(x.as_subclass(torch.Tensor), percentiles, foreground))
+            places = np.array(landmarks_of(x.as_subclass(torch.Tensor), percentiles, foreground))
             if places[-1] > places[0]:
                 found.append((places - places[0]) / (places[-1] - places[0]))
         if not found:
@@ -81,7 +82,7 @@ class StandardScale:
         return cls(tuple(percentiles), tuple(values.tolist()), foreground)
 
     def apply(self, x):
-        """Return ``x`` with its landmarks at the standard values, piecewise linear between and straight on beyond them.
+        """Return ``x`` with its landmarks at the standard values; see ``faimed3d.landmarks.match_landmarks``.
 
         Args:
             x: plain tensor of any shape. A constant one becomes the middle of the scale; NaN stays NaN.
@@ -89,15 +90,7 @@ class StandardScale:
         Returns:
             float32 tensor (float64 stays float64).
         """
-        x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-        places, index = np.unique(_landmarks(x, self.percentiles, self.foreground), return_index=True)
-        values = np.array(self.values)[index]
-        if len(places) < 2:
-            return torch.where(x.isfinite(), (self.values[0] + self.values[-1]) / 2, x)
-        slopes = torch.from_numpy(np.diff(values) / np.diff(places)).to(x)
-        places, values = torch.from_numpy(places).to(x), torch.from_numpy(values).to(x)
-        piece = torch.bucketize(x, places[1:-1].contiguous(), right=True)
-        return (x - places[piece]).mul_(slopes[piece]).add_(values[piece])
+        return match_landmarks(x, landmarks_of(x, self.percentiles, self.foreground), self.values)
 
     def save(self, path):
         """Write it as JSON: the whole file, or none."""
@@ -116,16 +109,31 @@ class StandardScale:
             raise ValueError(f"{path} holds no standard scale as StandardScale.save writes it: {error!r}") from error
 
 
-def percentiles_of(x, percentiles):
-    """Return percentiles (0..100) of the finite voxels of a tensor as floats; zeros where there is none."""
-    finite = x[x.isfinite()].cpu().numpy()
-    return tuple(np.percentile(finite, percentiles).tolist()) if finite.size else (0.0,) * len(percentiles)
+def find_standard_scale(inputs, i_min=1, i_max=99, i_s_min=1, i_s_max=100, l_percentile=10, u_percentile=90, step=10):
+    """Learn a standard scale with the landmarks of faimed3d 0.0.6; :meth:`StandardScale.fit` is the name of today.
+
+    The foreground is what lies above the mean. The scale maps percentile ``i_min`` of each image to ``i_s_min`` and
+    ``i_max`` to ``i_s_max`` (0.0.6 had the two exchanged).
+
+    Args:
+        inputs: list of images: tensors, files, DICOM folders; or one image (D, H, W) or (C, D, H, W), or a batch
+            (B, C, D, H, W).
+        i_min, i_max: first and last percentile.
+        i_s_min, i_s_max: their values on the standard scale.
+        l_percentile, u_percentile, step: first and last of the percentiles between, and their distance.
+
+    Returns:
+        ``StandardScale``; its ``values`` and ``percentiles`` are what 0.0.6 returned as a pair.
+
+    >>> find_standard_scale([torch.arange(1001.0)]).values[::5]
+    (1.0, 50.5, 100.0)
+    """
+    if isinstance(inputs, torch.Tensor):
+        inputs = inputs if inputs.ndim == 5 else [inputs]
+    percentiles = (i_min, *range(l_percentile, u_percentile + 1, step), i_max)
+    return StandardScale.fit(inputs, percentiles, "mean", i_s_min, i_s_max)
 
 
-def _landmarks(x, percentiles, foreground):
-    finite = x[x.isfinite()]
-    if finite.numel() and foreground != "all":
-        threshold = finite.min() if foreground == "minimum" else finite.double().mean()
-        above = finite[finite > threshold]
-        finite = above if above.numel() else finite
-    return percentiles_of(finite, percentiles)
+def standard_scale_from_filelist(fns):
+    """Learn a standard scale from files and DICOM folders: :func:`find_standard_scale`, under its name of 0.0.6."""
+    return find_standard_scale(fns)

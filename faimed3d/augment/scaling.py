@@ -13,7 +13,8 @@ from fastai.data.load import DataLoader
 
 from faimed3d import histogram, intensity
 from faimed3d.augment.base import IntensityTransform3D, find_volumes
-from faimed3d.augment.nyul import StandardScale, percentiles_of
+from faimed3d.augment.nyul import StandardScale
+from faimed3d.landmarks import percentiles_of
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "RescaleIntensity3D",
     "Window3D",
     "ZScore3D",
-    "scale_to",
-    "z_score",
 ]
 
 
@@ -98,7 +97,7 @@ class RescaleIntensity3D(_Scaling3D):
 
     def scale(self, x):
         """Rescale one item."""
-        return scale_to(x, self.new_min, self.new_max, self.percentiles)
+        return intensity.rescale(x, self.new_min, self.new_max, self.percentiles)
 
 
 class MaxScale(_Scaling3D):
@@ -141,7 +140,7 @@ class ZScore3D(_Scaling3D):
 
     def scale(self, x):
         """Scale one item."""
-        return z_score(x, self.foreground)
+        return intensity.z_score(x, self.foreground)
 
 
 class HistScaled3D(_Scaling3D):
@@ -239,37 +238,6 @@ class Normalize3D(IntensityTransform3D):
             raise ValueError(f"mean and std must be as many, got {len(self.mean)} and {len(self.std)}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be above 0, got {self.std}")
-
-
-def scale_to(x, new_min=0.0, new_max=1.0, percentiles=None):
-    """Scale a tensor of any shape to ``new_min`` .. ``new_max``; a constant one becomes ``new_min``.
-
-    >>> scale_to(torch.tensor([-1000.0, 0.0, 1000.0]), -1, 1)
-    tensor([-1.,  0.,  1.])
-    """
-    if percentiles is not None:
-        x = x.clamp(*percentiles_of(x, percentiles))
-    return intensity.max_scale(x).mul_(new_max - new_min).add_(new_min)
-
-
-def z_score(x, foreground=None):
-    """Shift and scale a tensor of any shape by mean and sd of its foreground; see :class:`ZScore3D`.
-
-    >>> z_score(torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0]), foreground=0)
-    tensor([-2., -2., -1.,  0.,  1.])
-    """
-    if foreground is None:
-        return intensity.normalize(x)
-    if foreground == "minimum":
-        return intensity.mean_scale(x)
-    finite = x[x.isfinite()].double()
-    threshold = finite.mean() if foreground == "mean" else foreground
-    chosen = finite[finite > threshold]
-    chosen = chosen if chosen.numel() > 1 else finite
-    if not chosen.numel():
-        return x.clone()
-    sd = chosen.std(correction=1 if chosen.numel() > 1 else 0).item()
-    return (x - chosen.mean().item()) / (sd or 1.0)
 
 
 def _channels(name, values):

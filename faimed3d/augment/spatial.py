@@ -17,6 +17,7 @@ import torch
 
 from faimed3d.augment.base import SpatialTransform3D, per_axis, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
+from faimed3d.turns import sides_alike
 
 __all__ = [
     "RandomAffine3D",
@@ -133,7 +134,7 @@ class RandomRotate3D(SpatialTransform3D):
         for i, place in enumerate(places):
             about = self.axis[int(torch.randint(len(self.axis), ()))] + 3
             one, two = (axis for axis in range(3) if axis != about)
-            turns = int(torch.randint(1, 4, ())) if _alike(place, one, two) else 2
+            turns = int(torch.randint(1, 4, ())) if sides_alike(place, one, two) else 2
             degrees[i, about] = 90 * turns
         return Warp.of(len(places), matrix=affine_matrix(degrees).round() + 0.0)
 
@@ -157,7 +158,7 @@ class RandomDihedral3D(SpatialTransform3D):
             orders = [
                 order
                 for order in itertools.permutations(range(3))
-                if all(_alike(place, new, old) for new, old in enumerate(order))
+                if all(sides_alike(place, new, old) for new, old in enumerate(order))
             ]
             order = orders[int(torch.randint(len(orders), ()))]
             for new, old in enumerate(order):
@@ -327,9 +328,3 @@ def _axes(axis):
     if not axes or not all(a in (-1, -2, -3) for a in axes) or len(set(axes)) != len(axes):
         raise ValueError(f"axis must be some of -1 (W), -2 (H) and -3 (D), each once, got {axis!r}")
     return axes
-
-
-def _alike(geometry, one, two):
-    """Whether two of the axes D, H, W have the same number of voxels and, to 1 %, the same spacing."""
-    first, second = geometry.spacing[2 - one], geometry.spacing[2 - two]
-    return geometry.shape[one] == geometry.shape[two] and abs(first - second) <= 0.01 * min(first, second)

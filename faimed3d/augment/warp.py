@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.augment.lattice import centres, spline_matrix
+from faimed3d.lattice import centres, spline_matrix
+from faimed3d.turns import turn_3d
 
-__all__ = ["Warp", "affine_matrix", "sample_3d", "sampling_grid", "spatial_frame", "turn_3d", "warp_3d"]
+__all__ = ["Warp", "affine_matrix", "sample_3d", "sampling_grid", "spatial_frame", "warp_3d"]
 
 _PADDING = {"edge": "border", "reflect": "reflection"}
 
@@ -211,22 +212,6 @@ def sample_3d(x, grid, interpolation="linear", fill=None):
     out = F.grid_sample(values - base if shifted else values, grid, mode, padding, align_corners=False)
     out = out.add_(base) if shifted else out
     return out.to(x.dtype) if nearest else out
-
-
-def turn_3d(x, matrix):
-    """Turn one volume by quarter turns and mirror it, without interpolation.
-
-    Args:
-        x: (..., D, H, W).
-        matrix: (3, 3) over (x, y, z) of 0 and one 1 or -1 in each row and column: axis b goes to axis a.
-    """
-    source = matrix.abs().argmax(1).tolist()
-    lead = x.ndim - 3
-    order = [lead + 2 - source[2 - axis] for axis in range(3)]
-    turned = x.permute(*range(lead), *order)
-    if turned.shape != x.shape:
-        raise ValueError(f"a quarter turn would change the shape {tuple(x.shape[-3:])} to {tuple(turned.shape[-3:])}")
-    return turned.flip([-1 - a for a in range(3) if matrix[a].sum() < 0])
 
 
 def warp_3d(x, frames, warp, interpolation="linear", fill=None, grids=None):
