@@ -83,7 +83,7 @@ def match_landmarks(x, places, values):
     >>> match_landmarks(torch.tensor([0.0, 1.0, 2.0, 6.0]), (0, 2, 4), (0, 10, 100))
     tensor([  0.,   5.,  10., 190.])
     """
-    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    x = (x if x.dtype in (torch.float32, torch.float64) else x.float()).contiguous()  # torch warns of other strides
     places, index = np.unique(np.asarray(places, dtype=float), return_index=True)
     values = np.asarray(values, dtype=float)
     middle, values = (values[0] + values[-1]) / 2, values[index]

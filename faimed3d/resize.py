@@ -6,15 +6,32 @@ first voxel. These are functions of plain tensors: the geometry that goes with i
 
 from __future__ import annotations
 
+import numbers
 from operator import index
 
 import torch
 import torch.nn.functional as F
 
-__all__ = ["resize_linear", "resize_nearest"]
+__all__ = ["resize_linear", "resize_nearest", "scaled_size"]
 
 _LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
+
+
+def scaled_size(size, factor):
+    """The sizes (D, H, W) times ``factor``, rounded, at least 1.
+
+    Args:
+        size: (D, H, W).
+        factor: above 0: one number, or three (D, H, W).
+
+    >>> scaled_size((4, 5, 1), (0.5, 2, 0.1))
+    (2, 10, 1)
+    """
+    factors = (factor,) * 3 if isinstance(factor, numbers.Real) else tuple(factor)
+    if len(factors) != 3 or not all(isinstance(f, numbers.Real) and f > 0 for f in factors):
+        raise ValueError(f"scale_factor must be one number or three (D, H, W), above 0, got {factor!r}")
+    return tuple(max(1, round(n * f)) for n, f in zip(size, factors, strict=True))
 
 
 def resize_linear(t, size):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["MIRRORS", "dihedral_matrix", "quarter_turns", "sides_alike", "turn_3d", "turn_in_patient"]
+__all__ = ["MIRRORS", "dihedral_matrix", "quarter_turns", "sides_alike", "storage_turn", "turn_3d", "turn_in_patient"]
 
 MIRRORS = {
     "left_right": ((-1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -78,16 +78,12 @@ def turn_3d(x, matrix):
     return turned.flip([-1 - a for a in range(3) if matrix[a].sum() < 0])
 
 
-def turn_in_patient(x, matrix, geometry):
-    """Turn a volume about the patient's axes, however it is stored; an oblique one about its axes nearest to those.
+def storage_turn(matrix, geometry):
+    """The matrix over the storage axes, for :func:`turn_3d`, of a turn about the patient's axes.
 
     Args:
-        x: plain tensor (..., D, H, W).
         matrix: (3, 3) over the patient's axes (x, y, z), of 0 and one 1 or -1 in each row and column.
-        geometry: where ``x`` lies.
-
-    Returns:
-        A tensor of the shape of ``x``, never a view of it.
+        geometry: where the volume lies; an oblique one is turned about its axes nearest to the patient's.
 
     Raises:
         ValueError: two axes change places that differ in voxels or, by more than 1 %, in spacing.
@@ -103,7 +99,17 @@ def turn_in_patient(x, matrix, geometry):
                 "a quarter turn needs a plane whose two sides have as many voxels and the same spacing, so that it "
                 f"keeps shape and patient; this volume is {geometry!r}. Resample3D and PadOrCrop3D make it so"
             )
-    turned = turn_3d(x, stored)
+    return stored
+
+
+def turn_in_patient(x, matrix, geometry):
+    """Turn a volume (..., D, H, W) about the patient's axes, however it is stored: a copy, of the same shape.
+
+    Args:
+        x: plain tensor (..., D, H, W).
+        matrix, geometry: as for :func:`storage_turn`, which is where errors come from.
+    """
+    turned = turn_3d(x, storage_turn(matrix, geometry))
     return turned.clone() if turned.data_ptr() == x.data_ptr() else turned
 
 

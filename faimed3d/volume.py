@@ -14,6 +14,7 @@ from torch import Tensor
 
 from faimed3d import histogram, io, spatial
 from faimed3d.display import show_volume
+from faimed3d.earlier import EarlierMaskNames, EarlierNames
 from faimed3d.geometry import Geometry
 from faimed3d.metadata import Metadata
 from faimed3d.surface import mesh, render_3d
@@ -24,7 +25,7 @@ __all__ = ["TensorDicom3D", "TensorMask3D"]
 _NUMPY = {torch.float32: np.float32}  # what is converted while reading; other types are cast afterwards
 
 
-class TensorDicom3D(TrackedTensor):
+class TensorDicom3D(EarlierNames, TrackedTensor):
     """A volume (..., D, H, W) that knows where it lies in the patient.
 
     Every torch operation keeps the geometry exact or drops it (``t.geometry is None``); see ``faimed3d.tracking``.
@@ -222,7 +223,7 @@ class TensorDicom3D(TrackedTensor):
         return show_volume(self, ctx=ctx, **kwargs)
 
 
-class TensorMask3D(TensorDicom3D):
+class TensorMask3D(EarlierMaskNames, TensorDicom3D):
     """Labels (..., D, H, W), 0 is background: interpolated by the nearest voxel, left alone by changes of intensity.
 
     It is a ``TensorDicom3D`` for type dispatch. An operation on an image and a mask gives an image.

@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d import augment
-from faimed3d.augment import IntensityTransform3D, RandomTransform3D, SpatialTransform3D, label, sizes
+from faimed3d.augment import IntensityTransform3D, RandomTransform3D, SpatialTransform3D, earlier, label, sizes
 from faimed3d.augment.base import count_items
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 BASES = {"IntensityTransform3D", "RandomTransform3D", "SpatialTransform3D", "StandardScale"}
+ALIASES = {"MaskErease"}
 STANDARD = augment.StandardScale((0, 50, 100), (0, 30, 100))
 ARGUMENTS = {
     "Clip3D": {"low": -0.5, "high": 0.5},
+    "MaskErase": {"mask": torch.ones(5, 6, 8)},
     "Normalize3D": {"mean": 1.0, "std": 2.0},
     "Pad3D": {"new_size": (7, 7, 9)},
     "PadOrCrop3D": {"size": (4, 7, 6)},
@@ -37,10 +39,11 @@ ARGUMENTS = {
     "Window3D": {"window": (0, 4)},
 }
 KINDS = {name: value for name, value in vars(augment).items() if inspect.isclass(value) and name in augment.__all__}
-NAMES = sorted(set(KINDS) - BASES)
+NAMES = sorted(set(KINDS) - BASES - ALIASES)
 RANDOM = [name for name in NAMES if KINDS[name].split_idx == 0]
 FIXED = [name for name in NAMES if KINDS[name].split_idx is None and name != "RandomCrop3D"]
 INTENSITY = [name for name in NAMES if issubclass(KINDS[name], IntensityTransform3D)]
+EARLIER = [name for name in NAMES if KINDS[name].__module__ == earlier.__name__]
 LABEL = [name for name in NAMES if KINDS[name].__module__ == label.__name__]
 MOVING = [name for name in NAMES if issubclass(KINDS[name], SpatialTransform3D)]
 SIZES = [name for name in NAMES if KINDS[name].__module__ == sizes.__name__]
@@ -73,7 +76,7 @@ def plain(t):
 
 class TestEveryTransform:
     def test_belongs_to_one_kind(self):
-        assert sorted(INTENSITY + LABEL + MOVING + SIZES) == NAMES
+        assert sorted(EARLIER + INTENSITY + LABEL + MOVING + SIZES) == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("channels", [None, 2])

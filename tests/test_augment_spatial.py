@@ -32,7 +32,7 @@ from faimed3d.augment import (
 )
 from faimed3d.augment import warp as warp_module
 from faimed3d.augment.sizes import crop_at, find_label_voxel
-from faimed3d.augment.warp import Warp, affine_matrix, sample_3d, sampling_grid, spatial_frame, warp_3d
+from faimed3d.augment.warp import Warp, affine_matrix, apply_warp, sample_3d, sampling_grid, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.lattice import spline_matrix
 from faimed3d.turns import turn_3d
@@ -69,7 +69,7 @@ def frames(*geometries):
 
 def warped(image, geometry, interpolation="linear", fill=None, **terms):
     terms = {name: torch.as_tensor(value, dtype=torch.float64)[None] for name, value in terms.items()}
-    return warp_3d(image[None, None], frames(geometry), Warp.of(1, **terms), interpolation, fill)[0, 0]
+    return apply_warp(image[None, None], frames(geometry), Warp.of(1, **terms), interpolation, fill)[0, 0]
 
 
 class TestAffineMatrix:
@@ -143,7 +143,7 @@ class TestWorldAwareness:
         other = ANISOTROPIC.replace(spacing=(2, 2, 1))
         matrix = affine_matrix([(25, 10, 0)] * 2)
         image = torch.rand(2, 1, *SIZE)
-        both = warp_3d(image, frames(ANISOTROPIC, other), Warp.of(2, matrix=matrix))
+        both = apply_warp(image, frames(ANISOTROPIC, other), Warp.of(2, matrix=matrix))
         for i, geometry in enumerate((ANISOTROPIC, other)):
             torch.testing.assert_close(both[i, 0], warped(image[i, 0], geometry, matrix=matrix[i]))
 
@@ -375,7 +375,7 @@ class TestMergedTransforms:
         image = blob(ANISOTROPIC, (5, 2, -3))
         turn, flip = affine_matrix([(30, 0, 0)]), torch.diag(torch.tensor([-1.0, 1, 1], dtype=torch.float64))[None]
         merged = Warp.of(1, matrix=turn, shift=[[1, 2, 3]]).then(Warp.of(1, matrix=flip))
-        found = warp_3d(image[None, None], frames(ANISOTROPIC), merged)[0, 0]
+        found = apply_warp(image[None, None], frames(ANISOTROPIC), merged)[0, 0]
         wanted = warped(image, ANISOTROPIC, matrix=turn[0], shift=(1, 2, 3)).flip(-1)
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 

@@ -4,11 +4,13 @@
 - ``sizes``: crop, pad, resize, resample, reorient; the geometry follows.
 - ``intensity`` and ``scaling``: random changes and fixed scales of images; masks are left alone.
 - ``label``: changes of masks; images are left alone.
+- ``earlier``: transforms of faimed3d 0.0.6.
 - ``compose``: ``aug_transforms_3d``, all of it in one call.
 """
 
 from faimed3d.augment.base import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
 from faimed3d.augment.compose import aug_transforms_3d
+from faimed3d.augment.earlier import MaskErase, MaskErease, PreprocessDicom
 from faimed3d.augment.intensity import (
     RandomBiasField3D,
     RandomBlur3D,
@@ -21,7 +23,7 @@ from faimed3d.augment.intensity import (
     RandomRicianNoise3D,
 )
 from faimed3d.augment.label import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
-from faimed3d.augment.nyul import StandardScale
+from faimed3d.augment.nyul import StandardScale, find_standard_scale, standard_scale_from_filelist
 from faimed3d.augment.scaling import (
     Clip3D,
     HistScaled3D,
@@ -57,6 +59,7 @@ from faimed3d.augment.spatial import (
     RandomTrapezoid3D,
     RandomWarp3D,
 )
+from faimed3d.earlier import sheer_3d, trapezoid_3d, warp_3d
 
 __all__ = [
     "ClampMask3D",
@@ -64,6 +67,8 @@ __all__ = [
     "HistScaled3D",
     "IntensityTransform3D",
     "KeepLargestComponent",
+    "MaskErase",
+    "MaskErease",
     "MaxScale",
     "MeanScale",
     "MedianScale",
@@ -71,6 +76,7 @@ __all__ = [
     "Pad3D",
     "PadOrCrop3D",
     "PiecewiseHistScaling",
+    "PreprocessDicom",
     "RandomAffine3D",
     "RandomBiasField3D",
     "RandomBlur3D",
@@ -106,4 +112,9 @@ __all__ = [
     "Window3D",
     "ZScore3D",
     "aug_transforms_3d",
+    "find_standard_scale",
+    "sheer_3d",
+    "standard_scale_from_filelist",
+    "trapezoid_3d",
+    "warp_3d",
 ]

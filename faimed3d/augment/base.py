@@ -19,7 +19,7 @@ import torch
 from fastai.vision.augment import RandTransform
 from torch import Tensor
 
-from faimed3d.augment.warp import spatial_frame, warp_3d
+from faimed3d.augment.warp import apply_warp, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -169,7 +169,7 @@ class SpatialTransform3D(RandomTransform3D):
         fill = self.fill
         if x.interpolation == "nearest" and not isinstance(fill, str):
             fill = None
-        return warp_3d(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
+        return apply_warp(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
 
 
 def find_volumes(b):

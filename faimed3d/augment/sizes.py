@@ -13,8 +13,9 @@ from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 from torch import Tensor
 
-from faimed3d.augment.base import RandomTransform3D, count_items, find_volumes, per_axis
+from faimed3d.augment.base import RandomTransform3D, count_items, find_volumes
 from faimed3d.geometry import Geometry
+from faimed3d.resize import scaled_size
 from faimed3d.spatial import crop_3d, pad_or_crop, reorient, resample, resample_like, resize_3d_tensor
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -44,15 +45,14 @@ class Resize3D(DisplayedTransform):
         if (size is None) == (scale_factor is None):
             raise ValueError(f"Resize3D takes either size or scale_factor, got {size!r} and {scale_factor!r}")
         self.size = None if size is None else _whole(size)
-        self.scale_factor = None if scale_factor is None else per_axis("scale_factor", scale_factor)
+        self.scale_factor = scale_factor
+        if scale_factor is not None:
+            scaled_size((1, 1, 1), scale_factor)  # checks it
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):
         """Resize a volume."""
-        scaled = self.scale_factor and tuple(
-            max(1, round(n * f)) for n, f in zip(x.shape[-3:], self.scale_factor, strict=True)
-        )
-        return resize_3d_tensor(x, self.size or scaled)
+        return resize_3d_tensor(x, self.size or scaled_size(x.shape[-3:], self.scale_factor))
 
 
 class Resample3D(DisplayedTransform):

@@ -17,7 +17,7 @@ from torch import Tensor
 from faimed3d.lattice import centres, spline_matrix
 from faimed3d.turns import turn_3d
 
-__all__ = ["Warp", "affine_matrix", "sample_3d", "sampling_grid", "spatial_frame", "warp_3d"]
+__all__ = ["Warp", "affine_matrix", "apply_warp", "sample_3d", "sampling_grid", "spatial_frame"]
 
 _PADDING = {"edge": "border", "reflect": "reflection"}
 
@@ -214,7 +214,7 @@ def sample_3d(x, grid, interpolation="linear", fill=None):
     return out.to(x.dtype) if nearest else out
 
 
-def warp_3d(x, frames, warp, interpolation="linear", fill=None, grids=None):
+def apply_warp(x, frames, warp, interpolation="linear", fill=None, grids=None):
     """Warp N volumes, each in its own way; those only turned or mirrored are not interpolated.
 
     Args:

@@ -1,0 +1,137 @@
+"""Transforms of faimed3d 0.0.6, and its functions to learn a standard scale."""
+
+import numpy as np
+import pytest
+import torch
+from coordinates import LOPSIDED, check, world
+from torch import Tensor
+
+from faimed3d import augment
+from faimed3d.augment import MaskErase, PreprocessDicom, find_standard_scale, standard_scale_from_filelist
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.geometry import Geometry
+
+ROOM = Geometry((4, 6, 8), spacing=(0.5, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
+
+
+def plain(t):
+    return t.as_subclass(Tensor)
+
+
+def ramp(low, high, size=1001):
+    return torch.linspace(low, high, size).reshape(7, 11, 13)
+
+
+class TestPreprocessDicom:
+    def test_brings_image_and_mask_to_the_spacing_in_the_plane(self):
+        image, mask = TensorDicom3D(torch.rand(ROOM.shape), ROOM), TensorMask3D(torch.ones(ROOM.shape), ROOM)
+        for volume in PreprocessDicom(spacing=1)((image, mask)):
+            assert volume.shape == (4, 12, 4)
+            assert volume.get_spacing() == (1, 1, 3)
+
+    def test_clips_images_alone_and_only_if_asked(self):
+        image = TensorDicom3D(torch.linspace(-3000, 20000, 192).reshape(ROOM.shape), ROOM)
+        mask = TensorMask3D(torch.full(ROOM.shape, 7), ROOM)
+        clipped, kept = PreprocessDicom(correct_spacing=False, clip_high_values=True)((image, mask))
+        assert (clipped.min(), clipped.max()) == (-2000, 10000)
+        assert torch.equal(PreprocessDicom(correct_spacing=False)(image), image)
+        narrow = PreprocessDicom(correct_spacing=False, clip_high_values=True, clipping_range=(0, 5))
+        assert (narrow(mask) == 7).all()
+        assert torch.equal(kept, mask)
+
+    def test_refuses_a_slope_that_reading_knows_nothing_of(self):
+        image = TensorDicom3D(torch.rand(ROOM.shape), ROOM)
+        image.set_metadata("0028|1053", 2)
+        with pytest.raises(ValueError, match="set by hand to 2 and None"):
+            PreprocessDicom()(image)
+        assert PreprocessDicom(rescale=False, correct_spacing=False)(image) is image
+
+    def test_refuses_an_empty_range(self):
+        with pytest.raises(ValueError, match=r"clipping_range must be \(lowest, highest\), got \(5, 5\)"):
+            PreprocessDicom(clipping_range=(5, 5))
+
+
+class TestMaskErase:
+    keep = torch.zeros(ROOM.shape)
+    keep[1:3, 2:4, 1:6] = 1
+    keep[1, 2, 1] = 0
+
+    def test_cuts_to_the_box_and_fills_outside(self):
+        image = TensorDicom3D(torch.rand(2, *ROOM.shape) + 5, ROOM)
+        erased = MaskErase(TensorMask3D(self.keep, ROOM))(image)
+        assert erased.shape == (2, 2, 5, 5)
+        inside = erased[:, :, 1:3]
+        low = plain(image).min()
+        assert torch.equal(plain(inside)[:, 1], plain(image)[:, 2, 2:4, 1:6])
+        assert (plain(inside)[:, 0, 0, 0] == low).all()
+        assert (plain(erased)[:, :, [0, 3, 4]] == low).all()
+        assert (plain(MaskErase(self.keep, value=-1)(image))[:, 0, 0, 0] == -1).all()
+
+    def test_every_voxel_stays_in_its_place(self):
+        whole = torch.zeros(ROOM.shape)
+        whole[1:3, 2:4, 1:6] = 1
+
+        def erase(t):
+            return MaskErase(whole, pad=(2, 2, 5))(t)
+
+        assert check(lambda axis: world(ROOM, axis), erase, [ROOM], kept=True) == 3 * 20
+
+    def test_a_mask_gets_background_and_keeps_its_type(self):
+        mask = TensorMask3D(torch.full(ROOM.shape, 3, dtype=torch.uint8), ROOM)
+        erased = MaskErase(self.keep, pad=(4, 4, 7))(mask)
+        assert erased.dtype == torch.uint8
+        assert erased.shape == (4, 4, 7)
+        assert (erased == 3).sum() == self.keep.sum()
+
+    def test_nan_is_no_smallest_value(self):
+        image = torch.rand(ROOM.shape)
+        image[0, 0, 0] = torch.nan
+        assert MaskErase(self.keep)(TensorDicom3D(image)).isfinite().all()
+        assert (MaskErase(self.keep)(TensorDicom3D(image * torch.nan))[0, 1, 0] == 0).all()
+
+    def test_refuses_an_empty_mask_and_other_sizes(self):
+        with pytest.raises(ValueError, match=r"with a voxel that is not 0, got \(2, 3, 4\)"):
+            MaskErase(torch.zeros(2, 3, 4))
+        with pytest.raises(ValueError, match=r"must be one volume \(D, H, W\)"):
+            MaskErase(torch.ones(1, 2, 3, 4))
+        with pytest.raises(ValueError, match=r"a mask of \(4, 6, 8\) voxels .* the volume has \(2, 3, 4\)"):
+            MaskErase(self.keep)(TensorDicom3D(torch.rand(2, 3, 4)))
+
+    def test_the_name_as_it_was_spelled(self):
+        assert augment.MaskErease is MaskErase
+
+
+class TestStandardScale:
+    def test_a_ramp_gets_the_scale_it_is_to_get(self):
+        scale = find_standard_scale([ramp(0, 1000)])  # 0.0.6 made 2999 to 5424 of it
+        assert scale.percentiles == (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
+        expected = np.interp(scale.percentiles, (1, 99), (1, 100))
+        np.testing.assert_allclose(scale.values, expected, atol=1e-3)
+
+    def test_arguments(self):
+        scale = find_standard_scale([ramp(0, 1)], 5, 95, 0, 1, 25, 75, 25)
+        assert scale.percentiles == (5, 25, 50, 75, 95)
+        np.testing.assert_allclose(scale.values, np.interp((5, 25, 50, 75, 95), (5, 95), (0, 1)), atol=1e-3)
+
+    def test_one_image_and_a_batch_are_no_lists_of_slices(self):
+        volume = ramp(0, 1000)
+        volume[0] = 0  # a constant slice was an IndexError
+        alone = find_standard_scale(volume)
+        assert alone == find_standard_scale([volume])
+        assert alone == find_standard_scale(volume[None])
+        batch = find_standard_scale(torch.stack([volume, volume * 3])[:, None])
+        np.testing.assert_allclose(batch.values, alone.values)
+
+    def test_from_files_in_any_order(self, tmp_path):
+        files = []
+        for k, power in enumerate((1, 2, 3)):
+            files.append(tmp_path / f"{k}.nii.gz")
+            TensorDicom3D(ramp(0, 1) ** power).save(files[-1])
+        scale = standard_scale_from_filelist(files)
+        np.testing.assert_allclose(scale.values, standard_scale_from_filelist(files[::-1]).values)
+        assert scale.values[5] < 50  # two of three bend down
+
+    def test_makes_the_histograms_of_two_scanners_alike(self):
+        one, other = ramp(0, 1) ** 2, 400 * ramp(0, 1) ** 2 - 90
+        scale = find_standard_scale([one, other])
+        torch.testing.assert_close(scale.apply(one), scale.apply(other), atol=1e-2, rtol=0)
