@@ -1,4 +1,4 @@
-"""Losses of voxel labels: fastai's cross-entropy and focal loss made right for volumes, Dice, Tversky, Dice + CE.
+"""Losses of voxel labels: fastai's cross-entropy and focal loss made right for volumes, Dice, Tversky, MCC, Dice + CE.
 
 Predictions are logits ``(B, C, D, H, W)``, targets whole numbers ``(B, D, H, W)`` (a channel axis of 1 is allowed).
 All have fastai's ``activation``, ``decodes`` and ``reduction``, so ``predict``, ``get_preds`` and ``Interpretation``
@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
 from torch import Tensor
 
-__all__ = ["CrossEntropyLoss3D", "DiceCELoss3D", "DiceLoss3D", "FocalLoss3D", "TverskyLoss3D"]
+__all__ = [
+    "CrossEntropyLoss3D",
+    "DiceCELoss3D",
+    "DiceLoss3D",
+    "FocalLoss3D",
+    "MCCLoss",
+    "OverlapLoss3D",
+    "TverskyLoss3D",
+]
 
 
 class CrossEntropyLoss3D(CrossEntropyLossFlat):
@@ -43,47 +51,49 @@ class FocalLoss3D(FocalLossFlat):
         return super().__call__(*_rows(inp, targ), **kwargs)
 
 
-class TverskyLoss3D:
-    """1 - Tversky index of each class, averaged over the classes that the item shows.
+class OverlapLoss3D:
+    """Base of the losses that compare each class's probability map with its mask; inherit and define :meth:`costs`.
 
-    The index is ``TP / (TP + alpha * FP + beta * FN)`` of the probabilities: a larger ``beta`` punishes what is missed.
-    A class that an item's target does not show is left out of that item's mean: it neither rewards nor costs. What is
-    predicted of it all the same costs the classes that are there, the background among them. Where no counted class is
-    shown (possible without background), the loss is their mean probability: 0 if nothing is predicted.
+    The loss of an item is the mean of the costs of the classes that its target shows. A class that is not shown is left
+    out of that mean: it neither rewards nor costs. What is predicted of it all the same costs the classes that are
+    there, the background among them. Where no counted class is shown (possible without background), the loss is their
+    mean probability: 0 if nothing is predicted.
 
     Args:
-        alpha: weight of false positives.
-        beta: weight of false negatives.
         include_background: count class 0.
         weight: one number per class, 0 to leave a class out; None counts all alike.
         ignore_index: voxels of this label count nowhere; None for none.
-        smooth: added above and below the fraction, in voxels.
+        smooth: of the costs, in voxels.
         reduction: 'mean' or 'sum' over the items, 'none' for one number per item.
 
     Raises:
         ValueError: shapes that do not belong together, labels that are no class.
+
+    >>> class Missed(OverlapLoss3D):
+    ...     def costs(self, probability, shown):
+    ...         return 1 - (probability * shown).sum(-1) / shown.sum(-1).clamp(min=1)
+    >>> Missed()(torch.zeros(1, 4, 2, 3, 4), torch.zeros(1, 2, 3, 4))
+    tensor(0.7500)
     """
 
     y_int = True
 
-    def __init__(
-        self,
-        alpha=0.3,
-        beta=0.7,
-        include_background=True,
-        weight=None,
-        ignore_index=None,
-        smooth=1e-5,
-        reduction="mean",
-    ):
-        if min(alpha, beta) < 0 or alpha + beta == 0:
-            raise ValueError(f"alpha and beta must not be negative, nor both 0; got {alpha} and {beta}")
-        self.alpha, self.beta, self.include_background = alpha, beta, include_background
+    def __init__(self, include_background=True, weight=None, ignore_index=None, smooth=1e-5, reduction="mean"):
+        self.include_background = include_background
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
         self.ignore_index, self.smooth, self.reduction = ignore_index, smooth, reduction
 
     def __call__(self, inp, targ):
         return _reduced(self._each(*_rows(inp, targ)), self.reduction)
+
+    def costs(self, probability, shown):
+        """Cost of each class (B, C), 0 for a perfect prediction; those of classes that are not shown are not used.
+
+        Args:
+            probability: (B, C, N) of N voxels; 0 where a voxel is ignored.
+            shown: (B, C, N) bool, whether a voxel shows a class; False where it is ignored.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define costs(self, probability, shown)")
 
     def _each(self, inp, targ):
         """Loss of each item, from logits (B, C, N) and labels (B, N)."""
@@ -94,16 +104,11 @@ class TverskyLoss3D:
         shown = _one_hot(targ, count, self.ignore_index)
         if self.ignore_index is not None:
             probability = probability * (targ != self.ignore_index)[:, None]
-        true = (probability * shown).sum(-1)
-        positive, actual = probability.sum(-1), shown.sum(-1)
-        wrong, missed = positive - true, actual - true
-        index = (true + self.smooth) / (true + self.alpha * wrong + self.beta * missed + self.smooth)
         weight = self._weights(count, inp.device)
-        weights = weight * (actual > 0)
+        weights = weight * shown.any(-1)
         total = weights.sum(1)
-        cost = ((1 - index) * weights).sum(1) / total.clamp(min=1e-12)
-        voxels = shown.new_tensor(targ.shape[1], dtype=torch.float32)
-        absent = (positive * weight).sum(1) / (weight.sum() * voxels)
+        cost = (self.costs(probability, shown) * weights).sum(1) / total.clamp(min=1e-12)
+        absent = (probability.sum(-1) * weight).sum(1) / (weight.sum() * targ.shape[1])
         return torch.where(total > 0, cost, absent)
 
     def _weights(self, count, device):
@@ -124,21 +129,81 @@ class TverskyLoss3D:
         return x.argmax(dim=1)
 
     def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+class TverskyLoss3D(OverlapLoss3D):
+    """1 - Tversky index of each class, averaged over the classes that the item shows.
+
+    The index is ``TP / (TP + alpha * FP + beta * FN)`` of the probabilities: a larger ``beta`` punishes what is missed.
+
+    Args:
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        kwargs: of :class:`OverlapLoss3D`; ``smooth`` is added above and below the fraction.
+    """
+
+    def __init__(self, alpha=0.3, beta=0.7, **kwargs):
+        if min(alpha, beta) < 0 or alpha + beta == 0:
+            raise ValueError(f"alpha and beta must not be negative, nor both 0; got {alpha} and {beta}")
+        super().__init__(**kwargs)
+        self.alpha, self.beta = alpha, beta
+
+    def costs(self, probability, shown):
+        """1 - index of each class."""
+        true = (probability * shown).sum(-1)
+        wrong, missed = probability.sum(-1) - true, shown.sum(-1) - true
+        return 1 - (true + self.smooth) / (true + self.alpha * wrong + self.beta * missed + self.smooth)
+
+    def __repr__(self):
         return f"{type(self).__name__}(alpha={self.alpha}, beta={self.beta})"
 
 
 class DiceLoss3D(TverskyLoss3D):
-    """1 - soft Dice of each class: :class:`TverskyLoss3D` with alpha = beta = 0.5; the other arguments are its own.
+    """1 - soft Dice of each class: :class:`TverskyLoss3D` with alpha = beta = 0.5.
 
     fastai's ``DiceLoss`` works on volumes as well; it sums over items and classes, and a class that an item does not
     show costs it up to 1 however good the prediction.
+
+    Args:
+        squared: square the probabilities in the denominator (Milletari et al. 2016, V-Net, arXiv:1606.04797).
+        kwargs: of :class:`OverlapLoss3D`.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, squared=False, **kwargs):
         super().__init__(alpha=0.5, beta=0.5, **kwargs)
+        self.squared = squared
+
+    def costs(self, probability, shown):
+        """1 - Dice of each class."""
+        if not self.squared:
+            return super().costs(probability, shown)
+        true = (probability * shown).sum(-1)
+        return 1 - (true + self.smooth) / ((probability.square().sum(-1) + shown.sum(-1)) / 2 + self.smooth)
 
     def __repr__(self):
-        return "DiceLoss3D()"
+        return f"DiceLoss3D({'squared=True' if self.squared else ''})"
+
+
+class MCCLoss(OverlapLoss3D):
+    """1 - Matthews correlation coefficient of each class, averaged over the classes that the item shows; 0 to 2.
+
+    Unlike Dice it counts the voxels that rightly have *not* the class, so that finding everything is no way to please
+    it. A class that fills the whole of an item has no coefficient: there the cost is the share that is missed.
+    After Abhishek and Hamarneh 2021, arXiv:2010.13454.
+
+    Args:
+        kwargs: of :class:`OverlapLoss3D`; ``smooth`` is added to the covariance and the two variances.
+    """
+
+    def costs(self, probability, shown):
+        """1 - coefficient of each class."""
+        count = shown.sum((1, 2))[:, None].clamp(min=1)  # voxels that are not ignored
+        true, found, actual = ((x.sum(-1) / count) for x in (probability * shown, probability, shown))
+        smooth = self.smooth / count
+        both = (found * (1 - found) + smooth) * (actual * (1 - actual) + smooth)
+        coefficient = (true - found * actual + smooth) / both.clamp(min=1e-30).sqrt()
+        return torch.where(actual < 1, 1 - coefficient, 1 - found)
 
 
 class DiceCELoss3D(DiceLoss3D):
@@ -168,6 +233,27 @@ class DiceCELoss3D(DiceLoss3D):
 
     def __repr__(self):
         return f"DiceCELoss3D(dice_weight={self.dice_weight}, ce_weight={self.ce_weight})"
+
+
+# Names of faimed3d 0.0.6 that fastai has too; not in __all__, where they would replace fastai's in a star import.
+BaseLoss = OverlapLoss3D
+
+
+def DiceLoss(method="miletari", alpha=0.5, beta=0.5, smooth=1e-5, weights=None, **kwargs):
+    """The Dice losses of faimed3d 0.0.6 under their old name; today :class:`DiceLoss3D` and :class:`TverskyLoss3D`.
+
+    Args:
+        method: 'miletari' for squares in the denominator, 'simple' for none, 'tversky' for ``alpha`` and ``beta``.
+        alpha, beta: weights of false positives and false negatives with 'tversky'.
+        smooth, kwargs: of :class:`OverlapLoss3D`.
+        weights: one number per class; its ``weight``.
+    """
+    kwargs = {"smooth": smooth, "weight": weights, **kwargs}
+    if method == "tversky":
+        return TverskyLoss3D(alpha, beta, **kwargs)
+    if method not in ("miletari", "simple"):
+        raise ValueError(f"method must be 'miletari', 'simple' or 'tversky', got {method!r}")
+    return DiceLoss3D(squared=method == "miletari", **kwargs)
 
 
 def _rows(inp, targ):

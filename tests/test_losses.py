@@ -3,17 +3,33 @@
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat
 
+from faimed3d import losses
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
+from faimed3d.losses import (
+    CrossEntropyLoss3D,
+    DiceCELoss3D,
+    DiceLoss3D,
+    FocalLoss3D,
+    MCCLoss,
+    OverlapLoss3D,
+    TverskyLoss3D,
+)
 
 SHAPE = (2, 3, 4)
 COUNT = 3
-LOSSES = [CrossEntropyLoss3D, FocalLoss3D, DiceLoss3D, TverskyLoss3D, DiceCELoss3D]
+
+
+def squared_dice():
+    return DiceLoss3D(squared=True)
+
+
+LOSSES = [CrossEntropyLoss3D, FocalLoss3D, DiceLoss3D, squared_dice, TverskyLoss3D, DiceCELoss3D, MCCLoss]
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +168,7 @@ class TestTversky:
         assert costs[0] < 1e-6
         assert costs[1] == pytest.approx(1 / (2 * math.prod(SHAPE)), rel=1e-3)
 
-    @pytest.mark.parametrize("loss", [DiceLoss3D, TverskyLoss3D, DiceCELoss3D])
+    @pytest.mark.parametrize("loss", [DiceLoss3D, TverskyLoss3D, DiceCELoss3D, MCCLoss])
     def test_ignored_voxels_count_nowhere(self, loss, target):
         scores = torch.randn(2, COUNT, *SHAPE)
         holed = target.clone()
@@ -199,3 +215,85 @@ class TestDiceCE:
             (slope,) = torch.autograd.grad(DiceCELoss3D()(scores, target), scores)
             scores = (scores - 10 * slope).detach().requires_grad_()
         assert torch.equal(DiceCELoss3D().decodes(scores), target)
+
+
+class TestMCC:
+    def test_of_labels_is_the_correlation_of_the_masks(self, target):
+        guess = (target + (torch.rand(target.shape) < 0.3)) % COUNT
+        loss = MCCLoss(reduction="none")(logits_of(guess, scale=60.0), target)
+        for item in range(2):
+            costs = [
+                1 - np.corrcoef((guess[item] == k).flatten(), (target[item] == k).flatten())[0, 1] for k in range(COUNT)
+            ]
+            assert loss[item] == pytest.approx(np.mean(costs), abs=1e-5)
+
+    def test_of_probabilities_by_hand(self):
+        labels = torch.tensor([0, 0, 0, 1]).reshape(1, 1, 1, 4)
+        p = torch.tensor([0.1, 0.2, 0.3, 0.6])  # of class 1
+        scores = torch.stack([(1 - p).log(), p.log()]).reshape(1, 2, 1, 1, 4)
+        tp, fp, fn, tn = 0.6, 0.6, 0.4, 2.4
+        expected = (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+        assert MCCLoss()(scores, labels) == pytest.approx(1 - expected, abs=1e-5)  # of two classes it is the same
+
+    def test_the_opposite_costs_two_and_a_constant_one(self, target):
+        two = target.clamp(max=1)
+        assert MCCLoss()(logits_of(1 - two, 2), two) == pytest.approx(2, abs=1e-4)
+        assert MCCLoss()(torch.zeros(2, 2, *SHAPE), two) == pytest.approx(1, abs=1e-3)
+        assert MCCLoss()(logits_of(torch.ones_like(two), 2), two) == pytest.approx(1, abs=1e-2)
+
+    def test_a_class_of_one_voxel_in_a_large_volume(self):
+        labels = torch.zeros(1, 40, 100, 100, dtype=torch.int64)
+        labels[0, 20, 50, 50] = 1
+        assert MCCLoss(include_background=False)(logits_of(labels, 2), labels) < 1e-2
+        assert MCCLoss(include_background=False)(logits_of(labels * 0, 2), labels) > 0.99
+
+    def test_falls_as_more_is_right(self):
+        labels = torch.zeros(1, *SHAPE, dtype=torch.int64)
+        labels[..., 2:] = 1
+        guesses = [labels.clone() for _ in range(4)]
+        for wrong, guess in enumerate(guesses):
+            guess.view(-1)[:wrong] += 1
+        found = [MCCLoss()(logits_of(guess % 2, 2), labels).item() for guess in guesses]
+        assert found == sorted(found)
+
+
+class TestSquaredDice:
+    def test_by_hand(self):
+        labels = torch.tensor([0, 0, 0, 1]).reshape(1, 1, 1, 4)
+        p = torch.tensor([0.1, 0.2, 0.3, 0.6])
+        scores = torch.stack([(1 - p).log(), p.log()]).reshape(1, 2, 1, 1, 4)
+        expected = 1 - 2 * 0.6 / (0.01 + 0.04 + 0.09 + 0.36 + 1)
+        loss = DiceLoss3D(squared=True, include_background=False)
+        assert loss(scores, labels) == pytest.approx(expected, abs=1e-5)
+        assert repr(loss) == "DiceLoss3D(squared=True)"
+
+
+class TestEarlierNames:
+    def test_base_loss_is_a_base_to_inherit_from(self, target):
+        assert losses.BaseLoss is OverlapLoss3D
+        with pytest.raises(NotImplementedError, match=r"BaseLoss must define costs\(self, probability, shown\)"):
+            type("BaseLoss", (OverlapLoss3D,), {})()(logits_of(target), target)
+
+    @pytest.mark.parametrize(
+        ("method", "expected"),
+        [
+            ("simple", DiceLoss3D()),
+            ("miletari", DiceLoss3D(squared=True)),
+            ("tversky", TverskyLoss3D(0.2, 0.8)),
+        ],
+    )
+    def test_methods_of_dice(self, method, expected, target):
+        scores = torch.randn(2, COUNT, *SHAPE)
+        loss = losses.DiceLoss(method, alpha=0.2, beta=0.8)
+        assert torch.equal(loss(scores, target), expected(scores, target))
+        assert losses.DiceLoss(method, weights=[1, 2, 3]).weight.tolist() == [1, 2, 3]
+
+    def test_the_default_is_what_it_was(self):
+        assert losses.DiceLoss().squared
+
+    def test_an_unknown_method_is_refused(self):
+        with pytest.raises(ValueError, match="method must be 'miletari', 'simple' or 'tversky', got 'dice'"):
+            losses.DiceLoss("dice")
+
+    def test_fastais_names_are_not_replaced_by_a_star_import(self):
+        assert not {"DiceLoss", "BaseLoss"} & set(losses.__all__)
