@@ -14,6 +14,7 @@ from faimed3d.learner import *
 from faimed3d.losses import *
 from faimed3d.metrics import *
 from faimed3d.models import (
+    AlexNet3D,
     DynamicDeepLab,
     DynamicUnet3D,
     ResNet3D,

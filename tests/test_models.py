@@ -7,35 +7,51 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.interpret import Interpretation
-from fastai.layers import NormType
+from fastai.layers import NormType, SequentialEx
 from fastai.learner import Learner, load_learner
 from fastai.losses import BaseLoss, BCEWithLogitsLossFlat, CrossEntropyLossFlat
 from fastai.torch_core import set_seed
 from torch import nn
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
+from torchvision.ops import StochasticDepth
 
+from faimed3d import models
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
-from faimed3d.losses import DiceCELoss3D
+from faimed3d.losses import DiceCELoss3D, MCCLoss
 from faimed3d.metrics import KeepGeometry
 from faimed3d.models import (
     AdaptiveConcatPool3d,
+    AlexNet3D,
+    BasicBlock3d,
+    Bottleneck3d,
+    ConvLayerDynamicPadding,
+    ConvTranspose3D,
+    DropConnect,
     DynamicDeepLab,
     DynamicUnet3D,
+    EfficientNet,
+    MBConvBlock,
+    ResizeToOrig,
+    ResNet3D,
     UNet3D,
     adapt_first_conv,
+    conv1x1,
+    conv3x3,
     create_body,
     create_cnn_model_3d,
     create_deeplab_model_3d,
     create_head,
     create_unet_model_3d,
     dummy_eval,
+    efficientnet_b0,
     encoder_split,
     in_channels,
     model_sizes,
@@ -313,6 +329,178 @@ class TestResNets:
             body = create_body(arch, n_in=3)
         assert sum(p.numel() for p in body.parameters()) / 1e6 == pytest.approx(million, abs=0.1)
         assert num_features_model(body) == features
+
+
+def conv_settings(model):
+    """Of every convolution: channels out and in, side of the kernel, stride, groups, whether it has a bias."""
+    return [
+        (m.out_channels, m.in_channels, m.kernel_size[0], m.stride[0], m.groups, m.bias is not None)
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d | nn.Conv3d)
+    ]
+
+
+def parameters_of_cubes(model):
+    """How many parameters a network of pictures has when each square kernel becomes a cube."""
+    kernels = {m.weight: m.kernel_size[0] for m in model.modules() if isinstance(m, nn.Conv2d)}
+    return sum(p.numel() * kernels.get(p, 1) for p in model.parameters())
+
+
+class TestEfficientNets:
+    @pytest.mark.parametrize("number", range(8))
+    def test_are_torchvisions_with_cubes_for_squares(self, number):
+        with torch.device("meta"):
+            ours = getattr(models, f"efficientnet_b{number}")(num_classes=1000)
+            theirs = getattr(torchvision.models, f"efficientnet_b{number}")()
+        assert conv_settings(ours) == conv_settings(theirs)
+        assert sum(p.numel() for p in ours.parameters()) == parameters_of_cubes(theirs)
+        assert all(len(set(m.kernel_size)) == 1 for m in ours.modules() if isinstance(m, nn.Conv3d))
+        rates, expected = ([m.p for m in model.modules() if isinstance(m, StochasticDepth)] for model in (ours, theirs))
+        assert rates == pytest.approx(expected)
+        drop, other = ([m.p for m in model.modules() if isinstance(m, nn.Dropout)] for model in (ours, theirs))
+        assert drop == other
+
+    @pytest.mark.parametrize("size", [(3, 20, 9), (1, 40, 33)])
+    @pytest.mark.parametrize("n_in", [1, 2, 3])
+    def test_take_volumes_of_any_size_and_channels(self, size, n_in):
+        model = efficientnet_b0(ni=n_in, num_classes=5).eval()
+        assert model(torch.rand(2, n_in, *size)).shape == (2, 5)
+
+    def test_serve_as_encoders_without_their_head(self):
+        with torch.device("meta"):
+            body = create_body(efficientnet_b0, n_in=1)
+        assert [size[1] for size in model_sizes(body)] == [32, 16, 24, 40, 80, 112, 192, 320]
+        assert model_sizes(body)[-1][2:] == (2, 2, 2)
+        assert len(body) == 8
+
+    def test_have_no_weights_to_begin_with(self):
+        with pytest.raises(TypeError, match="efficientnet_b0 takes neither weights nor pretrained"):
+            create_body(efficientnet_b0, pretrained=True)
+
+    def test_train(self):
+        model = EfficientNet(1, 2)
+        model(torch.rand(2, 1, 4, 40, 40)).sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+    def test_have_the_activation_and_norm_asked_for_everywhere(self):
+        with torch.device("meta"):
+            model = EfficientNet(act_cls=nn.ReLU, norm_type=NormType.Instance)
+        assert not any(isinstance(m, nn.SiLU | nn.BatchNorm3d) for m in model.modules())
+        assert sum(isinstance(m, nn.ReLU) for m in model.modules()) == 49
+        stem = EfficientNet()[0]
+        assert isinstance(list(stem)[-1], nn.SiLU)
+
+
+class TestPartsOfEfficientNets:
+    @pytest.mark.parametrize("ks", [1, 2, 3, 4, (2, 3, 4)])
+    @pytest.mark.parametrize("stride", [1, 2])
+    def test_layers_keep_the_size_whatever_the_kernel(self, ks, stride):
+        out = ConvLayerDynamicPadding(1, 2, ks, stride)(torch.rand(2, 1, 5, 6, 7))
+        assert out.shape[2:] == ((5, 6, 7) if stride == 1 else (3, 3, 4))
+
+    def test_a_block_is_skipped_for_some_items_in_training_only(self):
+        drop, x = DropConnect(0.5), torch.ones(400, 1, 1, 1, 2)
+        kept = drop(x)[:, 0, 0, 0, 0]
+        assert set(kept.tolist()) == {0, 2}
+        assert kept.mean() == pytest.approx(1, abs=0.2)
+        assert torch.equal(drop.eval()(x), x)
+        with pytest.raises(ValueError, match="p must be a probability from 0 to below 1, got 1"):
+            DropConnect(1)
+
+    def test_a_block_adds_its_input_where_the_shapes_agree(self):
+        x = torch.rand(1, 4, 3, 4, 5)
+        for block, added in ((MBConvBlock(4, 4), True), (MBConvBlock(4, 4, id_skip=False), False)):
+            block.eval()
+            nn.init.zeros_(block.narrow[0].weight)
+            assert torch.allclose(
+                block(x), x if added else torch.zeros_like(x), atol=2e-3
+            )  # fastai's norms begin at 1e-3
+        assert MBConvBlock(4, 6, stride=2).eval()(x).shape == (1, 6, 2, 2, 3)
+
+    def test_the_squeeze_can_be_left_out(self):
+        assert MBConvBlock(4, 4, se_ratio=None).weigh is None
+        assert MBConvBlock(4, 4, se_ratio=None)(torch.rand(2, 4, 3, 4, 5)).shape == (2, 4, 3, 4, 5)
+
+
+class TestAlexNet3D:
+    def test_has_the_channels_and_kernels_of_alexnet(self):
+        with torch.device("meta"):
+            ours, theirs = AlexNet3D(3, 1000), torchvision.models.alexnet()
+        found = [
+            (m.out_channels, m.in_channels, m.kernel_size[2], m.stride[2], m.groups, True)
+            for m in ours.modules()
+            if isinstance(m, nn.Conv3d)
+        ]
+        assert found == conv_settings(theirs)
+        linear = [[m.weight.shape for m in net.modules() if isinstance(m, nn.Linear)] for net in (ours, theirs)]
+        assert linear[0] == linear[1]
+
+    @pytest.mark.parametrize("size", [(1, 1, 1), (3, 20, 9), (5, 64, 70)])
+    def test_takes_volumes_of_any_size(self, size):
+        assert AlexNet3D(2, 4).eval()(torch.rand(1, 2, *size)).shape == (1, 4)
+
+    @pytest.mark.parametrize("n_in", [1, 2, 3])
+    def test_serves_as_an_encoder(self, n_in):
+        with torch.device("meta"):
+            body = create_body(AlexNet3D, n_in=n_in)
+            unet = create_unet_model_3d(AlexNet3D, 2, n_in=n_in)
+            assert unet(torch.rand(1, n_in, 5, 64, 70)).shape == (1, 2, 5, 64, 70)
+        assert [tuple(size[1:]) for size in model_sizes(body)][-1] == (256, 64, 2, 2)
+        assert in_channels(body) == n_in
+
+
+class TestPartsOfResNets:
+    @pytest.mark.parametrize(("block", "out"), [(BasicBlock3d, 6), (Bottleneck3d, 24)])
+    def test_blocks_take_a_stride_and_a_shortcut(self, block, out):
+        x = torch.rand(2, 4, 3, 5, 6)
+        shortcut = nn.Sequential(conv1x1(4, out, 2), nn.BatchNorm3d(out))
+        assert block(4, 6, stride=2, downsample=shortcut)(x).shape == (2, out, 2, 3, 3)
+        assert block.expansion * 6 == out
+
+    def test_build_the_resnets(self):
+        with torch.device("meta"):
+            network = ResNet3D(Bottleneck3d, [1, 1, 1, 1], num_classes=7)
+        assert network.fc.out_features == 7
+        assert isinstance(network.layer3[0], Bottleneck3d)
+
+    def test_convolutions_keep_the_size(self):
+        x = torch.rand(1, 4, 3, 5, 6)
+        assert conv3x3(4, 2)(x).shape == conv1x1(4, 2)(x).shape == (1, 2, 3, 5, 6)
+        assert conv3x3(4, 4, groups=2, dilation=2)(x).shape == x.shape
+        assert conv3x3(4, 2, stride=2)(x).shape == conv1x1(4, 2, stride=2)(x).shape == (1, 2, 2, 3, 3)
+        assert conv3x3(4, 2).bias is conv1x1(4, 2).bias is None
+
+
+class TestPartsOfUnets:
+    @pytest.mark.parametrize("blur", [False, True])
+    @pytest.mark.parametrize(("scale", "size"), [(2, (6, 10, 14)), ((1, 2, 3), (3, 10, 21))])
+    def test_transposed_convolution_enlarges_by_its_scale(self, scale, size, blur):
+        layer = ConvTranspose3D(4, 2, scale=scale, blur=blur)
+        assert layer(torch.rand(1, 4, 3, 5, 7)).shape == (1, 2, *size)
+        assert ConvTranspose3D(4)(torch.rand(1, 4, 1, 1, 1)).shape == (1, 4, 2, 2, 2)
+
+    @pytest.mark.parametrize("mode", ["trilinear", "nearest"])
+    def test_resize_to_orig_in_fastais_sequence(self, mode):
+        layers = SequentialEx(nn.Conv3d(1, 2, 3, stride=2, padding=1), ResizeToOrig(mode))
+        assert layers(torch.rand(1, 1, 5, 7, 8)).shape == (1, 2, 5, 7, 8)
+        assert SequentialEx(nn.Identity(), ResizeToOrig(mode))(torch.ones(1, 1, 2, 3, 4)).shape == (1, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("arch", [efficientnet_b0, AlexNet3D])
+class TestLearnersOverThem:
+    def test_classes(self, folder, arch):
+        dls = make_dls(folder, CategoryBlock, ColReader("kind"))
+        learn = cnn_learner_3d(dls, arch)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-3)
+        assert np.isfinite(learn.recorder.values[0][0])
+        assert in_channels(learn.model[0]) == 2
+
+    def test_labels(self, dls, arch):
+        learn = unet_learner_3d(dls, arch, loss_func=MCCLoss())
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-3)
+        assert np.isfinite(learn.recorder.values[0][0])
 
 
 class TestCnn:

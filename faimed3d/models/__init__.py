@@ -1,7 +1,22 @@
 """Networks for volumes: encoders cut from video networks, U-Nets, classifiers. All take ``(B, C, D, H, W)``."""
 
+from faimed3d.models.alexnet import AlexNet3D
 from faimed3d.models.cnn import AdaptiveConcatPool3d, cnn_split, create_cnn_model_3d, create_head
 from faimed3d.models.deeplab import ASPP, ASPPPooling, DeepLabDecoder, DynamicDeepLab, create_deeplab_model_3d
+from faimed3d.models.efficientnet import (
+    ConvLayerDynamicPadding,
+    DropConnect,
+    EfficientNet,
+    MBConvBlock,
+    efficientnet_b0,
+    efficientnet_b1,
+    efficientnet_b2,
+    efficientnet_b3,
+    efficientnet_b4,
+    efficientnet_b5,
+    efficientnet_b6,
+    efficientnet_b7,
+)
 from faimed3d.models.encoder import (
     adapt_first_conv,
     create_body,
@@ -10,27 +25,65 @@ from faimed3d.models.encoder import (
     model_sizes,
     num_features_model,
 )
-from faimed3d.models.resnet import ResNet3D, resnet18_3d, resnet34_3d, resnet50_3d, resnet101_3d, resnet152_3d
-from faimed3d.models.unet import DynamicUnet3D, UNet3D, UnetBlock3D, create_unet_model_3d, encoder_split
+from faimed3d.models.resnet import (
+    BasicBlock3d,
+    Bottleneck3d,
+    ResNet3D,
+    conv1x1,
+    conv3x3,
+    resnet18_3d,
+    resnet34_3d,
+    resnet50_3d,
+    resnet101_3d,
+    resnet152_3d,
+)
+from faimed3d.models.unet import (
+    ConvTranspose3D,
+    DynamicUnet3D,
+    ResizeToOrig,
+    UNet3D,
+    UnetBlock3D,
+    create_unet_model_3d,
+    encoder_split,
+)
 
 __all__ = [
     "ASPP",
     "ASPPPooling",
     "AdaptiveConcatPool3d",
+    "AlexNet3D",
+    "BasicBlock3d",
+    "Bottleneck3d",
+    "ConvLayerDynamicPadding",
+    "ConvTranspose3D",
     "DeepLabDecoder",
+    "DropConnect",
     "DynamicDeepLab",
     "DynamicUnet3D",
+    "EfficientNet",
+    "MBConvBlock",
     "ResNet3D",
+    "ResizeToOrig",
     "UNet3D",
     "UnetBlock3D",
     "adapt_first_conv",
     "cnn_split",
+    "conv1x1",
+    "conv3x3",
     "create_body",
     "create_cnn_model_3d",
     "create_deeplab_model_3d",
     "create_head",
     "create_unet_model_3d",
     "dummy_eval",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
     "encoder_split",
     "in_channels",
     "model_sizes",

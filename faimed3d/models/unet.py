@@ -14,7 +14,16 @@ from torch import nn
 
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
 
-__all__ = ["DynamicUnet3D", "UNet3D", "UnetBlock3D", "create_unet_model_3d", "encoder_split", "enlarge"]
+__all__ = [
+    "ConvTranspose3D",
+    "DynamicUnet3D",
+    "ResizeToOrig",
+    "UNet3D",
+    "UnetBlock3D",
+    "create_unet_model_3d",
+    "encoder_split",
+    "enlarge",
+]
 
 
 class UnetBlock3D(nn.Module):
@@ -41,6 +50,45 @@ class UnetBlock3D(nn.Module):
     def forward(self, x, skip):
         x = enlarge(self.shrink(x), skip)
         return self.conv2(self.conv1(torch.cat([x, self.act(self.bn(skip))], 1)))
+
+
+class ConvTranspose3D(nn.Sequential):
+    """Enlarge by a transposed convolution whose kernel is its stride, so that every voxel makes ``scale`` of its own.
+
+    The U-Nets here interpolate instead (:func:`enlarge`): that has no seams and fits any size.
+
+    Args:
+        ni, nf: channels in and out. Default of ``nf``: as many.
+        scale: how many times as many voxels, along each axis: one number or (D, H, W).
+        blur: even out the seams between the voxels' own by a mean over two.
+        act_cls, norm_type, kwargs: of fastai's ``ConvLayer``.
+
+    >>> ConvTranspose3D(4, 2, scale=(1, 2, 2))(torch.zeros(1, 4, 3, 5, 7)).shape
+    torch.Size([1, 2, 3, 10, 14])
+    """
+
+    def __init__(self, ni, nf=None, scale=2, blur=False, act_cls=None, norm_type=None, **kwargs):
+        layer = {"act_cls": act_cls, "norm_type": norm_type, "ndim": 3, **kwargs}
+        smooth = [nn.ReplicationPad3d((1, 0, 1, 0, 1, 0)), nn.AvgPool3d(2, stride=1)] if blur else []
+        super().__init__(ConvLayer(ni, nf or ni, ks=scale, stride=scale, padding=0, transpose=True, **layer), *smooth)
+
+
+class ResizeToOrig(nn.Module):
+    """Interpolate to the size of the input of a fastai ``SequentialEx``, which keeps it as ``x.orig``.
+
+    Args:
+        mode: 'trilinear' or 'nearest'.
+    """
+
+    def __init__(self, mode="trilinear"):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x):
+        size = x.orig.shape[2:]
+        if x.shape[2:] == size:
+            return x
+        return F.interpolate(x, size, mode=self.mode, align_corners=False if self.mode == "trilinear" else None)
 
 
 def enlarge(x, like):

@@ -1,0 +1,207 @@
+"""EfficientNets for volumes: the paper's networks with cubes for squares; encoders for the learners.
+
+M. Tan and Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
+arXiv:1905.11946: the stages are those of its Table 1, widths, depths and dropout those of its authors' B0 to B7. Each
+5x5 became 5x5x5 and so on. There are no weights to begin with.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fastai.layers import ConvLayer, Flatten, NormType
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+__all__ = [
+    "ConvLayerDynamicPadding",
+    "DropConnect",
+    "EfficientNet",
+    "MBConvBlock",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
+]
+
+# of each stage: blocks, kernel, stride, expansion, channels
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM = 32
+_DIVISOR = 8  # channels are multiples of it
+
+
+class ConvLayerDynamicPadding(nn.Sequential):
+    """fastai's ``ConvLayer`` in 3D, padded so that kernels of even sides keep the size too (one voxel more in front).
+
+    Args:
+        ni, nf: channels in and out.
+        ks: side of the kernel: one number or (D, H, W).
+        stride, kwargs: of ``ConvLayer``, but ``padding`` and ``ndim``.
+
+    >>> import torch
+    >>> ConvLayerDynamicPadding(1, 2, ks=(4, 3, 1))(torch.zeros(1, 1, 5, 6, 7)).shape
+    torch.Size([1, 2, 5, 6, 7])
+    """
+
+    def __init__(self, ni, nf, ks=3, stride=1, **kwargs):
+        sides = (ks,) * 3 if isinstance(ks, int) else tuple(ks)
+        if all(side % 2 for side in sides):
+            padding, layers = tuple(side // 2 for side in sides), []
+        else:
+            padding, layers = 0, [nn.ConstantPad3d([n for s in sides[::-1] for n in (s // 2, (s - 1) // 2)], 0.0)]
+        super().__init__(*layers, *ConvLayer(ni, nf, ks=sides, stride=stride, padding=padding, ndim=3, **kwargs))
+
+
+class DropConnect(StochasticDepth):
+    """Leave a block out for some items of the batch in training: torchvision's ``StochasticDepth`` by item.
+
+    Args:
+        p: probability with which an item's block is left out.
+    """
+
+    def __init__(self, p=0.2):
+        if not 0 <= p < 1:
+            raise ValueError(f"p must be a probability from 0 to below 1, got {p!r}")
+        super().__init__(p, "row")
+
+
+class MBConvBlock(nn.Module):
+    """Inverted bottleneck: widen, convolve each channel on its own, weigh the channels, narrow again.
+
+    Args:
+        n_inp, n_out: channels in and out.
+        kernel_size, stride: of the convolution of single channels.
+        se_ratio: width of the squeeze that weighs the channels, as a share of ``n_inp``; None or 0 for none.
+        id_skip: add the input to the result where both have one shape.
+        expand_ratio: how much wider it is inside.
+        drop_connect_rate: probability with which an item skips the block in training.
+        act_cls, norm_type: as in fastai's ``ConvLayer``.
+    """
+
+    def __init__(
+        self, n_inp, n_out, kernel_size=3, stride=1, se_ratio=0.25, id_skip=True, expand_ratio=6, drop_connect_rate=0.0,
+        act_cls=nn.SiLU, norm_type=NormType.Batch,
+    ):  # fmt: skip
+        super().__init__()
+        inside, layer = n_inp * expand_ratio, {"act_cls": act_cls, "norm_type": norm_type}
+        widen = [ConvLayerDynamicPadding(n_inp, inside, 1, **layer)] if expand_ratio != 1 else []
+        self.widen = nn.Sequential(
+            *widen, ConvLayerDynamicPadding(inside, inside, kernel_size, stride, groups=inside, **layer)
+        )
+        squeezed = max(1, int(n_inp * se_ratio)) if se_ratio else 0
+        self.weigh = nn.Sequential(
+            nn.Conv3d(inside, squeezed, 1), act_cls(), nn.Conv3d(squeezed, inside, 1), nn.Sigmoid()
+        ) if squeezed else None  # fmt: skip
+        self.narrow = ConvLayerDynamicPadding(inside, n_out, 1, act_cls=None, norm_type=norm_type)
+        self.skip = id_skip and stride == 1 and n_inp == n_out
+        self.drop = DropConnect(drop_connect_rate)
+
+    def forward(self, x):
+        inside = self.widen(x)
+        if self.weigh is not None:
+            inside = inside * self.weigh(inside.mean((2, 3, 4), keepdim=True))
+        result = self.narrow(inside)
+        return self.drop(result) + x if self.skip else result
+
+
+class EfficientNet(nn.Sequential):
+    """A stem, seven stages of :class:`MBConvBlock`, and a head; it divides every side by 32.
+
+    ``create_body`` keeps stem and stages. The convolution that widens the last stage to four times its channels is part
+    of the head: a U-Net or a DeepLab on top of it would be many times as large.
+
+    Args:
+        ni: channels of the input.
+        num_classes: of the head, which the learners cut off.
+        width_coefficient, depth_coefficient: factors of the channels and of the blocks in each stage.
+        dropout_rate: before the last layer.
+        drop_connect_rate: see :class:`MBConvBlock`; it grows from 0 in the first block to nearly this in the last.
+        act_cls, norm_type: as in fastai's ``ConvLayer``; ``NormType.Instance`` for batches of one or two volumes.
+    """
+
+    def __init__(
+        self, ni=3, num_classes=400, width_coefficient=1.0, depth_coefficient=1.0, dropout_rate=0.2,
+        drop_connect_rate=0.2, act_cls=nn.SiLU, norm_type=NormType.Batch,
+    ):  # fmt: skip
+        layer = {"act_cls": act_cls, "norm_type": norm_type}
+        depths = [math.ceil(depth_coefficient * blocks) for blocks, *_ in _STAGES]
+        width = _channels(_STEM * width_coefficient)
+        stages, done = [ConvLayerDynamicPadding(ni, width, stride=2, **layer)], 0
+        for depth, (_, kernel, stride, expand, channels) in zip(depths, _STAGES, strict=True):
+            blocks = []
+            for number in range(depth):
+                inner, width = width, _channels(channels * width_coefficient)
+                blocks.append(
+                    MBConvBlock(
+                        inner, width, kernel, 1 if number else stride, expand_ratio=expand,
+                        drop_connect_rate=drop_connect_rate * done / sum(depths), **layer,
+                    )
+                )  # fmt: skip
+                done += 1
+            stages.append(nn.Sequential(*blocks))
+        head = nn.Sequential(
+            ConvLayerDynamicPadding(width, 4 * width, 1, **layer),
+            nn.AdaptiveAvgPool3d(1),
+            Flatten(),
+            nn.Dropout(dropout_rate),
+            nn.Linear(4 * width, num_classes),
+        )
+        super().__init__(*stages, head)
+
+
+def efficientnet_b0(**kwargs):
+    """EfficientNet-B0, 4.3 million parameters without the head; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"dropout_rate": 0.2, **kwargs})
+
+
+def efficientnet_b1(**kwargs):
+    """EfficientNet-B1: deeper by 1.1; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"depth_coefficient": 1.1, "dropout_rate": 0.2, **kwargs})
+
+
+def efficientnet_b2(**kwargs):
+    """EfficientNet-B2: wider by 1.1, deeper by 1.2; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 1.1, "depth_coefficient": 1.2, "dropout_rate": 0.3, **kwargs})
+
+
+def efficientnet_b3(**kwargs):
+    """EfficientNet-B3: wider by 1.2, deeper by 1.4; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 1.2, "depth_coefficient": 1.4, "dropout_rate": 0.3, **kwargs})
+
+
+def efficientnet_b4(**kwargs):
+    """EfficientNet-B4: wider by 1.4, deeper by 1.8; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 1.4, "depth_coefficient": 1.8, "dropout_rate": 0.4, **kwargs})
+
+
+def efficientnet_b5(**kwargs):
+    """EfficientNet-B5: wider by 1.6, deeper by 2.2; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 1.6, "depth_coefficient": 2.2, "dropout_rate": 0.4, **kwargs})
+
+
+def efficientnet_b6(**kwargs):
+    """EfficientNet-B6: wider by 1.8, deeper by 2.6; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 1.8, "depth_coefficient": 2.6, "dropout_rate": 0.5, **kwargs})
+
+
+def efficientnet_b7(**kwargs):
+    """EfficientNet-B7: wider by 2, deeper by 3.1; arguments of :class:`EfficientNet`."""
+    return EfficientNet(**{"width_coefficient": 2.0, "depth_coefficient": 3.1, "dropout_rate": 0.5, **kwargs})
+
+
+def _channels(wanted):
+    """The multiple of the divisor nearest to ``wanted``, never below 90 % of it."""
+    found = max(_DIVISOR, int(wanted + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
+    return found + _DIVISOR if found < 0.9 * wanted else found
