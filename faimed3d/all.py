@@ -6,6 +6,7 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 from faimed3d.augment import *
 from faimed3d.basics import *
 from faimed3d.callbacks import *
+from faimed3d.correction import *
 from faimed3d.data import *
 from faimed3d.dataset import *
 from faimed3d.dicom import *

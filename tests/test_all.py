@@ -8,7 +8,19 @@ import fastai.vision.all as fastai_names
 
 import faimed3d.all as ours
 
-MODULES = ["augment", "basics", "callbacks", "data", "dataset", "dicom", "inference", "learner", "losses", "metrics"]
+MODULES = [
+    "augment",
+    "basics",
+    "callbacks",
+    "correction",
+    "data",
+    "dataset",
+    "dicom",
+    "inference",
+    "learner",
+    "losses",
+    "metrics",
+]
 
 
 def test_no_name_of_fastai_is_replaced():
