@@ -27,5 +27,7 @@ setup(
     packages=find_packages(include=["faimed3d", "faimed3d.*"]),
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
-    extras_require={name: lines(f"{name.replace('-', '_')}_requirements") for name in ("dicom-seg", "bench", "dev")},
+    extras_require={
+        name: lines(f"{name.replace('-', '_')}_requirements") for name in ("dicom-seg", "viewer", "bench", "dev")
+    },
 )

@@ -26,3 +26,4 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
+from faimed3d.viewer import *

@@ -20,6 +20,7 @@ MODULES = [
     "learner",
     "losses",
     "metrics",
+    "viewer",
 ]
 
 

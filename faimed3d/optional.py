@@ -1,0 +1,24 @@
+"""Packages that only some functions need: imported when one is called, and named with their extra if absent."""
+
+from __future__ import annotations
+
+import importlib
+
+__all__ = ["import_extra"]
+
+
+def import_extra(module, extra, what):
+    """Import a package of one of the extras of ``settings.ini``.
+
+    Args:
+        module: name of the module.
+        extra: name of the extra that installs it.
+        what: what needs it, for the message.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{what} needs {module}: pip install faimed3d[{extra}]") from error

@@ -1,0 +1,412 @@
+"""Volumes with sliders, in a notebook: ``pip install faimed3d[viewer]``.
+
+``BasicViewer(image, mask)`` shows one volume, ``ListViewer`` several, ``DicomExplorer`` one with its histogram and
+statistics; as the last line of a cell, or with ``.show()``. How slices are turned, their proportions and the colours of
+classes are those of ``show_image_3d``. The widgets of a viewer are its attributes: ``viewer.slice.value = 30`` scrolls
+as the mouse does.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from faimed3d.display import _as_array, _color_index, _limits, show_image_3d
+from faimed3d.distribution import color_bars, show_histogram, summarize
+from faimed3d.geometry import Geometry
+from faimed3d.intensity import window_limits
+from faimed3d.mosaic import PLANES, Mosaic, lay_out, lay_over
+from faimed3d.optional import import_extra
+
+__all__ = ["BasicViewer", "DicomExplorer", "ListViewer", "SliceView"]
+
+_DPI = 100
+_STEPS = 200  # of the window's slider
+
+
+class SliceView:
+    """One slice of a volume on matplotlib axes, with labels over it, made for scrolling: no widgets.
+
+    The axes get one image for the volume and one for the labels; for another slice or window their data are changed and
+    nothing is drawn anew.
+
+    Args:
+        ax: axes.
+        image: volume (D, H, W), tensor or array.
+        labels: classes on the same grid, however stored, or None.
+        axis: storage axis 0, 1, 2, or 'axial', 'coronal', 'sagittal'.
+        limits: (low, high), the values that become black and white. Default: smallest and largest finite value.
+        mask_alpha: opacity of the labels, 0 to 1.
+        cmap: colour map of the image.
+
+    Raises:
+        ValueError: the labels do not lie on the image's grid.
+    """
+
+    def __init__(self, ax, image, labels=None, axis=0, limits=None, mask_alpha=0.4, cmap="bone"):
+        self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
+        self.labels = None if labels is None else _stored_alike(labels, image)
+        self.limits = limits or _limits(_as_array(image))
+        self.set_axis(axis)
+
+    def set_axis(self, axis):
+        """Cut along another axis, and show the middle slice."""
+        self._layout = lay_out(tuple(self.image.shape), _geometry(self.image), axis)
+        self.axis, self.storage, self.count = axis, self._layout.order[0], self._layout.extent[0]
+        self.number = self.count // 2
+        self.ax.clear()
+        cut = (*(slice(None),) * self.storage, slice(self.number, self.number + 1))
+        show_image_3d(
+            self.image[cut],
+            ax=self.ax,
+            axis=axis,
+            cmap=self.cmap,
+            mask=None if self.labels is None else self.labels[cut],
+            mask_alpha=self.mask_alpha,
+            letters=_geometry(self.image) is not None,
+            **dict(zip(("vmin", "vmax"), self.limits, strict=True)),
+        )
+
+    def set_slice(self, number):
+        """Show the slice with this index along the axis, as the tensor counts."""
+        self.number = number
+        shown, *over = self.ax.images
+        shown.set_data(self._slice(self.image))
+        for image in over:
+            image.set_data(np.ma.masked_equal(_color_index(self._slice(self.labels)), 0))
+
+    def set_limits(self, low, high):
+        """Make ``low`` and all below it black, ``high`` and all above it white."""
+        self.limits = low, high
+        self.ax.images[0].set_clim(low, high)
+
+    def set_alpha(self, alpha):
+        """Set the opacity of the labels; 0 hides them."""
+        self.mask_alpha = alpha
+        for image in self.ax.images[1:]:
+            image.set(alpha=alpha, visible=alpha > 0)
+
+    def _slice(self, volume):
+        """The slice as it is drawn: rows and columns."""
+        k = self.count - 1 - self.number if 0 in self._layout.flips else self.number
+        return next(replace(self._layout, slices=(k,)).cut(_as_array(volume)))
+
+
+class BasicViewer:
+    """A volume with sliders for slice, plane and window; a mask over it, and beside that the mask that was predicted.
+
+    Args:
+        x: image (D, H, W) or (C, D, H, W), tensor or array; of several channels one is shown at a time.
+        y: mask on the same grid, or a class as text.
+        prediction: the same, predicted. A mask is shown beside ``y``; a class is green where it is that of ``y``.
+        description: text above.
+        figsize: (width, height) in inches of one picture.
+        cmap: colour map of the image.
+        axis: plane at first: 'axial', 'coronal', 'sagittal', or a storage axis 0, 1, 2. Default: axial, without a
+            geometry 0.
+        window: grey values at first, as a name in ``faimed3d.intensity.WINDOWS`` or (centre, width). Default: all.
+        mask_alpha: opacity of masks at first.
+
+    Attributes:
+        slice, channel, plane, window, mask, alpha: the widgets. ``slice`` counts as the tensor does along the axis.
+        views: the :class:`SliceView` of each picture.
+        figure: the matplotlib figure.
+        box: the widget that holds all.
+
+    Raises:
+        ImportError: ipywidgets is not installed.
+        ValueError: ``x`` is no volume, or a mask does not lie on its grid.
+    """
+
+    def __init__(
+        self,
+        x,
+        y=None,
+        prediction=None,
+        description=None,
+        figsize=(4, 4),
+        cmap="bone",
+        *,
+        axis=None,
+        window=None,
+        mask_alpha=0.4,
+    ):
+        self._widgets = import_extra("ipywidgets", "viewer", type(self).__name__)
+        self.x, self.y, self.prediction = (_at_hand(value) for value in (x, y, prediction))
+        image = self._channel(0)
+        masks = [_volume(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
+        known = _geometry(image) is not None
+        axis = ("axial" if known else 0) if axis is None else axis
+        limits = _limits(_as_array(self.x))
+        count = max(1, len(masks))
+        self.figure = Figure((figsize[0] * count, figsize[1]), dpi=_DPI, facecolor="black")
+        FigureCanvasAgg(self.figure)
+        axes = [self.figure.add_axes((k / count + 0.01, 0, 1 / count - 0.02, 1)) for k in range(count)]
+        shown = limits if window is None else window_limits(window)
+        self.views = [
+            SliceView(ax, image, labels, axis, shown, mask_alpha, cmap)
+            for ax, labels in zip(axes, masks or [None], strict=True)
+        ]
+        self._make_widgets(axis, known, limits, shown, mask_alpha)
+        self._arrange(description, bool(masks))
+        self.redraw()
+
+    def show(self):
+        """Display the viewer in the notebook."""
+        import_extra("IPython.display", "viewer", f"{type(self).__name__}.show").display(self.box)
+
+    def _ipython_display_(self):
+        self.show()
+
+    def redraw(self):
+        """Make the picture anew, after changes to ``figure`` by hand."""
+        self.picture.value = _png(self.figure)
+
+    def _channel(self, number):
+        """One channel of the image (D, H, W)."""
+        shape = tuple(self.x.shape)
+        if len(shape) not in (3, 4) or 0 in shape:
+            raise ValueError(f"a viewer shows a volume (D, H, W) or (C, D, H, W), got shape {shape}")
+        return self.x if len(shape) == 3 else self.x[number]
+
+    def _make_widgets(self, axis, known, limits, shown, mask_alpha):
+        widgets, view = self._widgets, self.views[0]
+        wide = widgets.Layout(width="98%")
+        channels = len(self.x) if self.x.ndim == 4 else 1
+        self.picture = widgets.Image(format="png")
+        self.slice = widgets.IntSlider(view.number, 0, view.count - 1, description="slice", layout=wide)
+        self.channel = widgets.IntSlider(0, 0, channels - 1, description="channel", layout=wide)
+        planes = list(PLANES)[::-1] if known else [0, 1, 2]
+        self.plane = widgets.Dropdown(
+            options=planes, value=axis if axis in planes else _plane(view), description="plane"
+        )
+        low, high = (min(limits[0], shown[0]), max(limits[1], shown[1]))
+        whole = _as_array(self.x).dtype.kind in "biu"
+        kind = widgets.IntRangeSlider if whole else widgets.FloatRangeSlider
+        low, high, shown = (int(low), int(high), tuple(map(int, shown))) if whole else (low, high, shown)
+        high = high if high > low else low + 1  # a constant
+        step = max(1, (high - low) // _STEPS) if whole else (high - low) / _STEPS
+        self.window = kind(
+            value=shown,
+            min=low,
+            max=high,
+            step=step,
+            description="window",
+            layout=wide,
+            readout_format="d" if whole else ".4g",
+        )
+        self.mask = widgets.ToggleButton(True, description="mask", icon="eye")
+        self.alpha = widgets.FloatSlider(mask_alpha, min=0, max=1, step=0.05, description="opacity")
+        for widget, changed in (
+            (self.slice, self._scroll), (self.channel, self._change_channel), (self.plane, self._turn),
+            (self.window, self._change_window), (self.mask, self._change_alpha), (self.alpha, self._change_alpha),
+        ):  # fmt: skip
+            widget.observe(changed, "value")
+
+    def _arrange(self, description, masked):
+        widgets, rows = self._widgets, []
+        for text in (description and html.escape(description), self._verdict()):
+            if text:
+                rows.append(widgets.HTML(f"<div style='text-align:center'>{text}</div>"))
+        controls = [self.picture, self.slice, self.window, self.plane]
+        if self.channel.max:
+            controls.append(self.channel)
+        if masked:
+            controls.append(widgets.HBox([self.mask, self.alpha]))
+        width = f"{self.figure.get_figwidth() * _DPI + 20:.0f}px"
+        self.box = widgets.VBox([*rows, *controls], layout=widgets.Layout(width=width))
+
+    def _verdict(self):
+        """Target and prediction where they are text, the latter green or red."""
+        target, found = (
+            None if value is None or _is_mask(value) else str(value) for value in (self.y, self.prediction)
+        )
+        if _is_mask(self.y) and _is_mask(self.prediction):
+            return "target | prediction"
+        if found is None:
+            return target and html.escape(target)
+        color = "black" if target is None else "green" if target == found else "red"
+        found = f"<span style='color:{color}'>{html.escape(found)}</span>"
+        return found if target is None else f"{html.escape(target)} | {found}"
+
+    def _scroll(self, change):
+        for view in self.views:
+            view.set_slice(change["new"])
+        self.redraw()
+
+    def _turn(self, change):
+        for view in self.views:
+            view.set_axis(change["new"])
+        view = self.views[0]
+        with self.slice.hold_trait_notifications():
+            self.slice.max = view.count - 1
+            self.slice.value = view.number
+        self._scroll({"new": view.number})
+
+    def _change_channel(self, change):
+        for view in self.views:
+            view.image = self._channel(change["new"])
+        self._scroll({"new": self.slice.value})
+
+    def _change_window(self, change):
+        for view in self.views:
+            view.set_limits(*change["new"])
+        self.redraw()
+
+    def _change_alpha(self, change):
+        for view in self.views:
+            view.set_alpha(self.alpha.value if self.mask.value else 0)
+        self.redraw()
+
+
+class DicomExplorer(BasicViewer):
+    """A volume with its histogram and statistics; moving the window shows which values it holds, and their numbers.
+
+    Args:
+        x, y, prediction, description, figsize, cmap, axis, window, mask_alpha: of :class:`BasicViewer`.
+
+    Attributes:
+        histogram: the matplotlib axes of the histogram.
+        statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
+            :func:`faimed3d.distribution.summarize`.
+    """
+
+    def _arrange(self, description, masked):
+        super()._arrange(description, masked)
+        widgets = self._widgets
+        self.window.continuous_update = False  # all voxels are counted each time
+        figure = Figure((5, 3.2), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        self.histogram = figure.subplots()
+        self._bars, self._table = widgets.Image(format="png"), widgets.HTML()
+        self._count()
+        self.box = widgets.HBox([self.box, widgets.VBox([self._bars, self._table])])
+
+    def _change_window(self, change):
+        super()._change_window(change)
+        self._measure()
+
+    def _change_channel(self, change):
+        super()._change_channel(change)
+        self._count()
+
+    def _count(self):
+        self.histogram.clear()
+        show_histogram(self.views[0].image, ax=self.histogram, log=True)
+        self._measure()
+
+    def _measure(self):
+        limits = self.window.value
+        color_bars(self.histogram, limits)
+        self._bars.value = _png(self.histogram.figure)
+        try:
+            self.statistics = summarize(self.views[0].image, limits)
+        except ValueError:  # no voxel lies within
+            self.statistics = {"voxels": 0}
+        rows = "".join(f"<tr><td>{name}</td><td>{value:.6g}</td></tr>" for name, value in self.statistics.items())
+        self._table.value = f"within the window:<table>{rows}</table>"
+
+
+class ListViewer:
+    """Several volumes, each with sliders of its own.
+
+    Args:
+        x: images, a list or a batch (B, C, D, H, W) or (B, D, H, W).
+        y: masks or classes of all, in a list or a batch, or None.
+        prediction: the same, predicted.
+        description: one text for all, or a list.
+        figsize: (width, height) in inches of one picture.
+        cmap: colour map of the images.
+        max_n: show at most this many.
+        kwargs: of :class:`BasicViewer`.
+
+    Attributes:
+        viewers: the :class:`BasicViewer` of each volume.
+        box: the widget that holds all.
+    """
+
+    def __init__(self, x, y=None, prediction=None, description=None, figsize=(3, 3), cmap="bone", max_n=9, **kwargs):
+        widgets = import_extra("ipywidgets", "viewer", "ListViewer")
+        images = list(x)[:max_n]
+        if not images:
+            raise ValueError("there is no volume to show: the list is empty")
+        texts = [description] * len(x) if description is None or isinstance(description, str) else description
+        columns = [
+            _each(name, values, len(x))
+            for name, values in (("y", y), ("prediction", prediction), ("description", texts))
+        ]
+        self.viewers = [
+            BasicViewer(*row, figsize=figsize, cmap=cmap, **kwargs) for row in zip(images, *columns, strict=False)
+        ]
+        across = math.ceil(math.sqrt(len(images)))
+        rows = [self.viewers[k : k + across] for k in range(0, len(images), across)]
+        self.box = widgets.VBox([widgets.HBox([viewer.box for viewer in row]) for row in rows])
+
+    def show(self):
+        """Display the viewers in the notebook."""
+        import_extra("IPython.display", "viewer", "ListViewer.show").display(self.box)
+
+    def _ipython_display_(self):
+        self.show()
+
+
+def _each(name, values, count):
+    """One value for each of ``count`` volumes."""
+    if values is None:
+        return [None] * count
+    if len(values) != count:
+        raise ValueError(f"there are {count} volumes and {len(values)} entries of {name}: give one for each")
+    return list(values)
+
+
+def _at_hand(value):
+    """A tensor as it is scrolled through fastest: on the CPU, of a type that numpy has."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _is_mask(value):
+    return isinstance(value, Tensor | np.ndarray) and value.ndim >= 3
+
+
+def _volume(mask):
+    """A mask (D, H, W) of one that may have a channel axis of 1."""
+    if mask.ndim == 4 and len(mask) == 1:
+        return mask[0]
+    if mask.ndim != 3:
+        raise ValueError(f"a mask must be (D, H, W), got shape {tuple(mask.shape)}")
+    return mask
+
+
+def _geometry(volume):
+    geometry = getattr(volume, "geometry", None)
+    return geometry if isinstance(geometry, Geometry) and geometry.shape == tuple(volume.shape) else None
+
+
+def _plane(view):
+    """The name of the plane that a view cuts."""
+    return PLANES[view._layout.plane] if _geometry(view.image) is not None else view.storage
+
+
+def _stored_alike(labels, image):
+    """The labels in the storage order of the image, once it is sure that they lie on its grid."""
+    here, there = _geometry(labels), _geometry(image)
+    layout = lay_out(tuple(image.shape), there, 0)
+    lay_over(Mosaic((layout,), 1), [tuple(labels.shape)], [here])
+    return labels if here is None or there is None else labels.reorient(there.orientation)
+
+
+def _png(figure):
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
+    return picture.getvalue()

@@ -1,0 +1,344 @@
+"""Slices that are scrolled through: what lies on the axes, and the widgets that move it."""
+
+import importlib.util
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from coordinates import LOPSIDED
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from faimed3d import viewer
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.display import class_color, show_image_3d
+from faimed3d.geometry import Geometry
+from faimed3d.viewer import BasicViewer, DicomExplorer, ListViewer, SliceView
+
+needs_widgets = pytest.mark.skipif(
+    importlib.util.find_spec("ipywidgets") is None, reason="ipywidgets is an extra: pip install faimed3d[viewer]"
+)
+GRID = Geometry((4, 5, 6), spacing=(1, 2, 3), origin=(-7, 11, 5))
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def image(geometry=GRID, dtype=torch.float32):
+    return TensorDicom3D(torch.arange(120).reshape(geometry.shape).to(dtype), geometry)
+
+
+def mask(geometry=GRID):
+    labels = torch.zeros(geometry.shape, dtype=torch.int64)
+    labels[2, 1:4, 2:5] = 1
+    labels[3, 2, 3] = 3
+    return TensorMask3D(labels, geometry)
+
+
+def drawn(view):
+    """What the image and the labels show, as arrays."""
+    arrays = [np.ma.filled(np.ma.asarray(one.get_array()).astype(float), 0) for one in view.ax.images]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def reference(volume, number, axis, storage):
+    """The slice as ``show_image_3d`` draws it, values untouched."""
+    cut = (*(slice(None),) * storage, slice(number, number + 1))
+    return show_image_3d(volume[cut], axis=axis, return_grid=True).numpy()
+
+
+class TestSliceView:
+    @pytest.mark.parametrize("code", ["LPS", "RAS", "SPL", "AIR"])
+    @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal", 0, 1, 2])
+    def test_every_slice_is_the_one_that_show_image_3d_draws(self, code, axis):
+        volume, labels = image().reorient(code), mask().reorient(code)
+        view = SliceView(plt.figure().subplots(), volume, labels, axis)
+        for number in range(view.count):
+            view.set_slice(number)
+            shown, over = drawn(view)
+            assert np.array_equal(shown, reference(volume, number, axis, view.storage))
+            assert np.array_equal(over, reference(labels, number, axis, view.storage))
+        assert len(view.ax.images) == 2
+
+    def test_slices_are_counted_as_the_tensor_does(self):
+        volume = image().reorient("RAI")
+        view = SliceView(plt.figure().subplots(), volume, axis="axial")
+        for number in range(4):
+            view.set_slice(number)
+            assert np.array_equal(np.sort(drawn(view), None), volume[number].flatten().sort()[0].numpy())
+
+    def test_another_axis_starts_in_the_middle_with_true_proportions(self):
+        view = SliceView(plt.figure().subplots(), image(), axis="axial")
+        assert view.ax.get_aspect() == 2
+        view.set_axis("coronal")
+        assert view.ax.get_aspect() == 3
+        assert (view.number, view.count) == (2, 5)
+        assert drawn(view)[0, 0] > drawn(view)[-1, 0]  # the head is up
+
+    def test_artists_are_changed_not_drawn_anew(self):
+        view = SliceView(plt.figure().subplots(), image(), mask())
+        before = list(view.ax.images)
+        view.set_slice(3)
+        view.set_limits(10, 20)
+        view.set_alpha(0.9)
+        assert list(view.ax.images) == before
+        assert view.ax.images[0].get_clim() == (10, 20)
+        assert view.ax.images[1].get_alpha() == 0.9
+        view.set_alpha(0)
+        assert not view.ax.images[1].get_visible()
+
+    def test_grey_values_are_those_of_the_whole_volume(self):
+        view = SliceView(plt.figure().subplots(), image())
+        for number in range(4):
+            view.set_slice(number)
+            assert view.ax.images[0].get_clim() == (0, 119)
+
+    def test_labels_stored_another_way_lie_right(self):
+        view = SliceView(plt.figure().subplots(), image(), mask().reorient("SAR"), "axial")
+        view.set_slice(3)
+        assert np.array_equal(drawn(view)[1], reference(mask(), 3, "axial", 0))
+
+    def test_labels_elsewhere_are_refused(self):
+        moved = mask(GRID.replace(origin=(-7, 11, 50)))
+        with pytest.raises(ValueError, match="the overlay lies up to 45 mm away from the volume below"):
+            SliceView(plt.figure().subplots(), image(), moved)
+        with pytest.raises(ValueError, match="the overlay"):
+            SliceView(plt.figure().subplots(), image(), mask()[:2])
+
+    def test_letters_name_the_sides_where_they_are_known(self):
+        view = SliceView(plt.figure().subplots(), image(), axis="axial")
+        assert {text.get_text().strip() for text in view.ax.texts} == {"R", "L", "A", "P"}
+        plain = SliceView(plt.figure().subplots(), image().numpy(), axis=0)
+        assert not plain.ax.texts
+        assert drawn(plain).shape == (5, 6)
+
+    def test_oblique_volumes_and_nan(self):
+        values = torch.rand(LOPSIDED.shape)
+        values[0, 0, 0] = torch.nan
+        view = SliceView(plt.figure().subplots(), TensorDicom3D(values, LOPSIDED), axis="coronal")
+        view.set_slice(0)
+        view.ax.figure.canvas.draw()
+        low, high = view.limits
+        assert 0 <= low < high <= 1
+
+
+def test_without_ipywidgets_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
+    with pytest.raises(ImportError, match=r"BasicViewer needs ipywidgets: pip install faimed3d\[viewer\]"):
+        BasicViewer(image())
+    with pytest.raises(ImportError, match=r"ListViewer needs ipywidgets: pip install faimed3d\[viewer\]"):
+        ListViewer([image()])
+
+
+def picture(widget):
+    return np.asarray(Image.open(io.BytesIO(widget.value)).convert("RGB")).astype(int)
+
+
+@needs_widgets
+class TestBasicViewer:
+    def test_shows_the_middle_axial_slice_at_first(self):
+        shown = BasicViewer(image().reorient("SPL"))
+        assert shown.plane.value == "axial"
+        assert (shown.slice.value, shown.slice.min, shown.slice.max) == (2, 0, 3)
+        assert np.array_equal(drawn(shown.views[0]), reference(image(), 2, "axial", 0))
+
+    def test_the_slider_scrolls(self):
+        shown = BasicViewer(image(), mask())
+        before = shown.picture.value
+        shown.slice.value = 3
+        assert np.array_equal(drawn(shown.views[0])[1], reference(mask(), 3, "axial", 0))
+        assert shown.picture.value != before
+
+    def test_the_plane_changes_the_slider_with_it(self):
+        shown = BasicViewer(image(), mask())
+        shown.slice.value = 3
+        shown.plane.value = "sagittal"
+        assert (shown.slice.value, shown.slice.max) == (3, 5)
+        assert np.array_equal(drawn(shown.views[0])[0], reference(image(), 3, "sagittal", 2))
+        shown.slice.value = 5
+        shown.plane.value = "axial"
+        assert (shown.slice.value, shown.slice.max) == (2, 3)
+        assert np.array_equal(drawn(shown.views[0])[0], reference(image(), 2, "axial", 0))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.uint8, torch.float16])
+    def test_the_window_is_of_the_kind_of_the_values(self, dtype):
+        shown = BasicViewer(image(dtype=dtype))
+        assert type(shown.window).__name__ == ("FloatRangeSlider" if dtype.is_floating_point else "IntRangeSlider")
+        assert (shown.window.min, shown.window.max, shown.window.value) == (0, 119, (0, 119))
+        shown.window.value = (30, 60)
+        assert shown.views[0].ax.images[0].get_clim() == (30, 60)
+
+    def test_the_window_of_the_start(self):
+        shown = BasicViewer(image() - 60, window="brain")
+        assert shown.window.value == (0, 80)
+        assert shown.window.max == 80  # beyond the largest value, which is 59
+        assert shown.views[0].ax.images[0].get_clim() == (0, 80)
+
+    def test_a_constant_volume(self):
+        shown = BasicViewer(TensorDicom3D(torch.full((2, 3, 4), 7.0)))
+        assert shown.window.min == 7 < shown.window.max
+
+    def test_the_mask_is_hidden_and_faded(self):
+        shown = BasicViewer(image(), mask(), mask_alpha=0.5)
+        over = shown.views[0].ax.images[1]
+        assert over.get_alpha() == 0.5
+        shown.alpha.value = 0.9
+        assert over.get_alpha() == 0.9
+        with_mask = shown.picture.value
+        shown.mask.value = False
+        assert not over.get_visible()
+        assert shown.picture.value != with_mask
+        shown.mask.value = True
+        assert shown.picture.value == with_mask
+
+    def test_the_picture_has_the_colours_of_the_classes(self):
+        shown = BasicViewer(image() * 0, mask(), mask_alpha=1, figsize=(2, 2))
+        colours = {to_hex(pixel / 255) for pixel in picture(shown.picture).reshape(-1, 3)}
+        assert picture(shown.picture).shape == (200, 200, 3)
+        assert to_hex(class_color(1)) in colours
+        assert to_hex(class_color(3)) not in colours
+        shown.slice.value = 3
+        colours = {to_hex(pixel / 255) for pixel in picture(shown.picture).reshape(-1, 3)}
+        assert to_hex(class_color(3)) in colours
+
+    def test_a_predicted_mask_is_beside_the_target(self):
+        found = mask().with_voxels((mask() == 1).as_subclass(torch.Tensor).long())
+        shown = BasicViewer(image(), mask(), found)
+        shown.slice.value = 3
+        target, guess = (drawn(view)[1] for view in shown.views)
+        assert target.max() == 3
+        assert guess.max() == 0
+        assert picture(shown.picture).shape == (400, 800, 3)
+        assert "target | prediction" in str([child.value for child in shown.box.children if hasattr(child, "value")])
+
+    @pytest.mark.parametrize(
+        ("y", "prediction", "text"),
+        [
+            ("tumour", None, "tumour"),
+            ("tumour", "tumour", "tumour | <span style='color:green'>tumour</span>"),
+            ("tumour", "<none>", "tumour | <span style='color:red'>&lt;none&gt;</span>"),
+            (None, "none", "<span style='color:black'>none</span>"),
+        ],
+    )
+    def test_classes_are_written_above(self, y, prediction, text):
+        shown = BasicViewer(image(), y, prediction, description="case & 1")
+        texts = [child.value for child in shown.box.children if type(child).__name__ == "HTML"]
+        assert ">case &amp; 1<" in texts[0]
+        assert f">{text}<" in texts[1]
+        assert shown.mask not in shown.box.children
+
+    def test_channels_have_a_slider_of_their_own(self):
+        volume = torch.stack([image(), image() * 2])
+        shown = BasicViewer(volume, mask()[None])
+        assert (shown.channel.max, shown.channel in shown.box.children) == (1, True)
+        shown.channel.value = 1
+        assert np.array_equal(drawn(shown.views[0])[0], 2 * reference(image(), 2, "axial", 0))
+        assert BasicViewer(image()).channel not in BasicViewer(image()).box.children
+
+    def test_arrays_have_storage_axes_for_planes(self):
+        shown = BasicViewer(image().numpy())
+        assert shown.plane.options == (0, 1, 2)
+        shown.plane.value = 2
+        assert shown.slice.max == 5
+
+    def test_the_axis_of_the_start_by_number(self):
+        assert BasicViewer(image(), axis=1).plane.value == "coronal"
+
+    def test_never_changes_the_volume(self):
+        volume = image()
+        before = volume.clone()
+        BasicViewer(volume, window=(30, 10)).slice.value = 0
+        assert torch.equal(volume, before)
+
+    def test_shows_itself(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr("IPython.display.display", seen.append)
+        shown = BasicViewer(image())
+        shown._ipython_display_()
+        shown.show()
+        assert seen == [shown.box, shown.box]
+
+    def test_opens_no_figure_of_pyplot(self):
+        BasicViewer(image(), mask())
+        assert plt.get_fignums() == []
+
+    def test_refuses_what_is_no_volume(self):
+        with pytest.raises(ValueError, match=r"a viewer shows a volume .* got shape \(5, 6\)"):
+            BasicViewer(image()[0])
+        with pytest.raises(ValueError, match=r"a mask must be \(D, H, W\), got shape \(2, 4, 5, 6\)"):
+            BasicViewer(image(), torch.stack([mask(), mask()]))
+
+    def test_the_show_of_a_tensor_is_not_replaced(self):
+        assert TensorDicom3D.show.__module__ == "faimed3d.volume"
+        assert isinstance(image().show(), plt.Axes)
+
+
+@needs_widgets
+class TestDicomExplorer:
+    def test_the_window_colours_the_bars_and_counts_the_voxels(self):
+        shown = DicomExplorer(image(), mask())
+        assert shown.statistics["voxels"] == 120
+        assert sum(bar.get_height() for bar in shown.histogram.patches) == 120
+        before = shown._bars.value
+        shown.window.value = (29.5, 59.5)
+        assert shown.statistics == {**shown.statistics, "voxels": 30, "mean": 44.5, "minimum": 30, "maximum": 59}
+        assert shown._bars.value != before
+        coloured = [bar.get_x() for bar in shown.histogram.patches if bar.get_facecolor()[0] < 0.5]
+        assert 28 < min(coloured) < max(coloured) < 60
+        assert "<td>44.5</td>" in shown._table.value
+
+    def test_a_window_without_voxels(self):
+        shown = DicomExplorer(image() * 10)
+        shown.window.value = (1, 9)
+        assert shown.statistics == {"voxels": 0}
+
+    def test_another_channel_is_counted_anew(self):
+        shown = DicomExplorer(torch.stack([image(), image() * 2]))
+        shown.channel.value = 1
+        assert shown.statistics["maximum"] == 238
+
+    def test_scrolls_as_the_basic_one(self):
+        shown = DicomExplorer(image())
+        shown.slice.value = 1
+        assert np.array_equal(drawn(shown.views[0]), reference(image(), 1, "axial", 0))
+
+
+@needs_widgets
+class TestListViewer:
+    def test_each_volume_has_its_own_sliders(self):
+        shown = ListViewer([image(), image() + 1, image()], [mask(), mask(), mask()], description="all")
+        assert [len(row.children) for row in shown.box.children] == [2, 1]
+        shown.viewers[1].slice.value = 3
+        assert [one.slice.value for one in shown.viewers] == [2, 3, 2]
+        assert drawn(shown.viewers[1].views[0])[0].max() == 120
+
+    def test_batches_and_classes(self):
+        batch = torch.stack([image(), image()])[:, None]
+        shown = ListViewer(batch, ["a", "b"], ["a", "a"], ["one", "two"], max_n=1, window=(60, 20))
+        (only,) = shown.viewers
+        texts = [child.value for child in only.box.children if type(child).__name__ == "HTML"]
+        assert ">one<" in texts[0]
+        assert "green" in texts[1]
+        assert only.window.value == (50, 70)
+
+    def test_refuses_lists_of_other_lengths_and_empty_ones(self):
+        with pytest.raises(ValueError, match="there are 2 volumes and 1 entries of y: give one for each"):
+            ListViewer([image(), image()], [mask()])
+        with pytest.raises(ValueError, match="there is no volume to show: the list is empty"):
+            ListViewer([])
+
+    def test_shows_itself(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr("IPython.display.display", seen.append)
+        shown = ListViewer([image()])
+        shown._ipython_display_()
+        assert seen == [shown.box]
+
+
+def test_all_public_names_have_docstrings():
+    assert all(getattr(viewer, name).__doc__ for name in viewer.__all__)
