@@ -1,7 +1,7 @@
 """From tables and folders of scans to fastai's DataLoaders: files, blocks, loaders, splits by patient, pictures."""
 
 from faimed3d.data.blocks import AddChannel, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
-from faimed3d.data.files import get_volumetric_files
+from faimed3d.data.files import get_volumetric_files, supported_extensions
 from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
 from faimed3d.data.split import GroupSplitter
 
@@ -16,4 +16,5 @@ __all__ = [
     "SegmentationDataLoaders3D",
     "ToLabels",
     "get_volumetric_files",
+    "supported_extensions",
 ]

@@ -17,7 +17,10 @@ from fasttransform import Transform
 from faimed3d.dicom import dicom_inventory, is_dicom
 from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
 
-__all__ = ["VolumeColumn", "get_volumetric_files", "with_inventory_rows"]
+__all__ = ["VolumeColumn", "get_volumetric_files", "supported_extensions", "with_inventory_rows"]
+
+supported_extensions = READ_SUFFIXES
+"""Endings of the files that can be read, in lower case; case does not matter. DICOM slices need none."""
 
 _INVENTORY = ("key", "folder", "files", "problems", "distinct", "slices")  # what reading a row needs
 _KEY = re.compile(r"[0-9a-f]{12}")

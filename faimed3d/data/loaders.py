@@ -28,6 +28,7 @@ from fasttransform import Transform
 
 from faimed3d.data import display  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.earlier import EarlierLoaderNames
 from faimed3d.data.files import VolumeColumn, get_volumetric_files, with_inventory_rows
 from faimed3d.data.split import GroupSplitter, warn_of_shared_groups
 from faimed3d.io.formats import volume_suffix
@@ -36,7 +37,7 @@ from faimed3d.volume import TensorDicom3D
 __all__ = ["ImageDataLoaders3D", "SegmentationDataLoaders3D"]
 
 
-class _Loaders3D(DataLoaders):
+class _Loaders3D(EarlierLoaderNames, DataLoaders):
     """What both kinds of loaders share."""
 
     @classmethod
@@ -75,7 +76,8 @@ class _Loaders3D(DataLoaders):
         block = DataBlock(
             blocks=blocks, get_x=get_x, get_y=get_y, splitter=_Given(splits), item_tfms=item_tfms, batch_tfms=batch_tfms
         )
-        return cls.from_dblock(block, source, path=path, bs=bs, **kwargs)
+        made = cls.from_dblock(block, source, path=path, bs=bs, **kwargs)  # plain DataLoaders, whatever the class
+        return cls(*made.loaders, path=made.path, device=made.device)
 
     @classmethod
     def from_csv(cls, path, csv_fname="labels.csv", header="infer", delimiter=",", quoting=csv.QUOTE_MINIMAL, **kwargs):
