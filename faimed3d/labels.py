@@ -21,7 +21,7 @@ def class_table(classes, other=None):
 
     Args:
         classes: ``{old: new}``; or a sequence whose entries (a label, or several) become 1, 2, 3, ... in turn, and
-            everything else 0.
+            everything else 0. An entry with 0 in it, the background, becomes 0 and takes no number.
         other: what labels that are not named become. Default: with a mapping they stay (None).
 
     Raises:
@@ -29,13 +29,17 @@ def class_table(classes, other=None):
 
     >>> class_table([5, (6, 7)])
     ({5: 1, 6: 2, 7: 2}, 0)
+    >>> class_table([0, 1, 3])
+    ({0: 0, 1: 1, 3: 2}, 0)
     """
     if not isinstance(classes, Mapping):
         groups = [(group,) if isinstance(group, numbers.Real) else tuple(group) for group in classes]
         named = [label for group in groups for label in group]
         if len(set(named)) < len(named):
             raise ValueError(f"a class cannot become two: {classes!r} names one twice")
-        classes = {label: k for k, group in enumerate(groups, 1) for label in group}
+        groups.sort(key=lambda group: 0 not in group)
+        start = 0 if groups and 0 in groups[0] else 1
+        classes = {label: k for k, group in enumerate(groups, start) for label in group}
         other = 0 if other is None else other
     if not classes or not all(isinstance(v, numbers.Real) for pair in classes.items() for v in pair):
         raise ValueError(f"classes must map old labels to new ones, both numbers, got {classes!r}")

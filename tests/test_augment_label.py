@@ -30,6 +30,11 @@ class TestClampMask:
 
 
 class TestReduceClasses:
+    def test_the_background_in_a_sequence_stays_background(self):
+        mask = TensorMask3D(LABELS)
+        assert torch.equal(ReduceClasses([0, 1, 3])(mask), ReduceClasses([1, 3])(mask))
+        assert torch.equal(ReduceClasses([1, (0, 2), 3])(mask), ReduceClasses([1, 3])(mask))
+
     @pytest.mark.parametrize("dtype", TYPES)
     def test_uses_one_table_whatever_the_mask_holds(self, dtype):
         transform = ReduceClasses({1: 0, 3: 1})

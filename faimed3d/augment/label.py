@@ -45,7 +45,8 @@ class ReduceClasses(DisplayedTransform):
 
     Args:
         classes: ``{old: new}``; or a sequence whose entries (a label, or several) become 1, 2, 3, ... in turn, and
-            everything else 0: ``ReduceClasses([5, (6, 7)])`` makes 5 to 1, and 6 and 7 to 2.
+            everything else 0: ``ReduceClasses([5, (6, 7)])`` makes 5 to 1, and 6 and 7 to 2. An entry with 0 in it
+            stays background and takes no number.
         other: what labels that are not named become. Default: with a mapping they stay.
     """
 

@@ -184,7 +184,7 @@ class RandomCrop3D(RandomTransform3D):
 
     split_idx = None
 
-    def __init__(self, size, labels=None, favour=0.5, value=None):
+    def __init__(self, size, *, labels=None, favour=0.5, value=None):
         if not 0 <= favour <= 1:
             raise ValueError(f"favour must be a probability in 0..1, got {favour!r}")
         self.size, self.favour, self.value = _whole(size), favour, value

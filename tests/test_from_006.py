@@ -1,0 +1,127 @@
+"""The page for those who come from faimed3d 0.0.6 names all that it had, and nothing that is not there."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from fastai.data.core import DataLoaders
+
+import faimed3d.all as names
+
+FOLDER = Path(__file__).parents[1] / "docs"
+PAGE = (FOLDER / "from_0.0.6.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith("| 0.0.6")
+]
+
+# What 0.0.6 had, module by module; after a type come its methods
+EARLIER = """
+TensorDicom3D .create .from_sitk .load .read_dicom_series .read_metadata_from_series .as_sitk .save .get_metadata
+    .set_metadata .del_metadata .metadata_to_json .print_metadata .get_spacing .set_spacing .get_origin .set_origin
+    .get_direction .set_direction .show .strip ._strip_along
+    .size_correction .rescale_pixeldata .mean_scale .median_scale .max_scale .freqhist_bins .hist_scaled
+    .hist_scaled_pt .piecewise_hist
+    .resize_3d .pad_to .flip_ll_3d .flip_ap_3d .flip_cc_3d .rotate_90_3d .rotate_180_3d .rotate_270_3d .apply_along_dim
+    .dihedral3d .crop_3d .grid_tfms .gaussian_noise .rescale .adjust_brightness .adjust_contrast .scale_to
+TensorMask3D .create .create_mesh .create_mesh_for_classes .render_3d .calc_volume .show_center_point .clamp_to_range
+    .reduce_classes
+Tensor: .to_numpy
+DataLoaders: .standard_scale_from_dls .show_batch_3d .show_hist
+show_image_3d show_images_3d
+MeanScale MedianScale MaxScale ImageCorrectionWrapper get_percentile get_landmarks find_standard_scale
+    PiecewiseHistScaling standard_scale_from_filelist
+Resize3D resample Resample3D Pad3D RandomFlip3D RandomRotate3D RandomRotate3DBy RandomDihedral3D RandomCrop3D
+    ResizeCrop3D MaskErease RandomPerspective3D warp_3d sheer_3d trapezoid_3d RandomWarp3D RandomSheer3D
+    RandomTrapezoid3D RandomNoise3D RandomBlur3D RandomBrightness3D RandomContrast3D aug_transforms_3d ClampMask3D
+    ReduceClasses
+PreprocessDicom AddChannel ImageBlock3D MaskBlock3D get_volumetric_files supported_extensions
+ImageDataLoaders3D: .from_df .from_csv .from_folder .from_path_func .from_name_func .from_path_re .from_name_re
+SegmentationDataLoaders3D: .from_df .from_csv
+create_body in_channels model_sizes dummy_eval num_features_model Concat AdaptiveConcatPool3d create_head
+    create_cnn_model_3d cnn_learner_3d create_unet_model_3d unet_learner_3d create_deeplab_model_3d deeplab_learner_3d
+StackVolumes SplitVolumes SubsampleShuffle MixSubvol ReloadBestFit
+AlexNet3D ResNet3D BasicBlock3d Bottleneck3d conv3x3 conv1x1 IdentityLayer resnet18_3d resnet34_3d resnet50_3d
+    resnet101_3d resnet152_3d build_backbone ConvLayerDynamicPadding DropConnect MBConvBlock EfficientNet
+    efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
+    efficientnet_b7 efficientnet_b8 efficientnet_l2 ConvTranspose3D UnetBlock3D ResizeToOrig DynamicUnet3D ASPPPooling
+    ASPP DeepLabDecoder DynamicDeepLab
+BaseLoss DiceLoss DiceLoss2 MCCLoss BasicViewer DicomExplorer ListViewer
+"""
+# where a name is that no star import gives
+MODULES = ("faimed3d.models", "faimed3d.losses", "faimed3d.landmarks")
+
+
+def earlier_names():
+    owner = None
+    for word in EARLIER.split():
+        if word.startswith("."):
+            yield owner + word
+        else:
+            owner = word.rstrip(":")
+            if not word.endswith(":"):
+                yield word
+
+
+def quoted(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def resolve(name):
+    """What a dotted name means, from the star import on, or with its module from the package."""
+    if name.startswith("faimed3d."):
+        _, module, *path = name.split(".")
+        found = importlib.import_module(f"faimed3d.{module}")
+    else:
+        found, path = names, name.split(".")
+    for part in path:
+        found = getattr(found, part)
+    return found
+
+
+def test_every_earlier_name_has_one_row():
+    named = [name for row in ROWS for name in quoted(row[0])]
+    assert sorted(named) == sorted(earlier_names())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_every_name_of_today_is_there_and_documented(row):
+    _, today, differs = row
+    assert differs
+    found = quoted(today)
+    assert found or today == "—"
+    for name in found:
+        assert (resolve(name).__doc__ or "").strip(), name
+
+
+@pytest.mark.parametrize("name", [name for row in ROWS if row[1] != "—" for name in quoted(row[0])])
+def test_every_earlier_name_that_is_not_gone_still_works(name):
+    owner, _, method = name.rpartition(".")
+    if owner == "DataLoaders":
+        assert all(hasattr(kind, method) for kind in (names.ImageDataLoaders3D, names.SegmentationDataLoaders3D))
+        assert not hasattr(DataLoaders, method)
+    elif owner:
+        assert callable(getattr(names.TensorDicom3D if owner == "Tensor" else getattr(names, owner), method))
+    else:
+        # by name from a module first: fastai has EfficientNet and DiceLoss of its own
+        homes = [module for module in map(importlib.import_module, MODULES) if hasattr(module, name)]
+        found = getattr(homes[0] if homes else names, name)
+        module = getattr(found, "__module__", "faimed3d")
+        assert module.startswith("faimed3d") or name == "supported_extensions"
+
+
+def test_names_that_are_gone_are_not_there():
+    gone = [name for row in ROWS if row[1] == "—" for name in quoted(row[0])]
+    assert len(gone) == 8
+    for name in gone:
+        owner, _, method = name.rpartition(".")
+        assert not hasattr(getattr(names, owner) if owner else importlib.import_module("faimed3d.models"), method)
+        assert owner or not hasattr(names, method)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", PAGE)
+    assert links
+    assert all((FOLDER / link).exists() for link in links)
