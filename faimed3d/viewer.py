@@ -11,7 +11,6 @@ from __future__ import annotations
 import html
 import io
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,85 +18,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from faimed3d.display import _as_array, _color_index, _limits, show_image_3d
+from faimed3d.display import _as_array, _limits
 from faimed3d.distribution import color_bars, show_histogram, summarize
-from faimed3d.geometry import Geometry
 from faimed3d.intensity import window_limits
-from faimed3d.mosaic import PLANES, Mosaic, lay_out, lay_over
+from faimed3d.mosaic import PLANES
 from faimed3d.optional import import_extra
+from faimed3d.slices import SliceView, geometry_of
 
-__all__ = ["BasicViewer", "DicomExplorer", "ListViewer", "SliceView"]
+__all__ = ["BasicViewer", "DicomExplorer", "ListViewer"]
 
 _DPI = 100
 _STEPS = 200  # of the window's slider
-
-
-class SliceView:
-    """One slice of a volume on matplotlib axes, with labels over it, made for scrolling: no widgets.
-
-    The axes get one image for the volume and one for the labels; for another slice or window their data are changed and
-    nothing is drawn anew.
-
-    Args:
-        ax: axes.
-        image: volume (D, H, W), tensor or array.
-        labels: classes on the same grid, however stored, or None.
-        axis: storage axis 0, 1, 2, or 'axial', 'coronal', 'sagittal'.
-        limits: (low, high), the values that become black and white. Default: smallest and largest finite value.
-        mask_alpha: opacity of the labels, 0 to 1.
-        cmap: colour map of the image.
-
-    Raises:
-        ValueError: the labels do not lie on the image's grid.
-    """
-
-    def __init__(self, ax, image, labels=None, axis=0, limits=None, mask_alpha=0.4, cmap="bone"):
-        self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
-        self.labels = None if labels is None else _stored_alike(labels, image)
-        self.limits = limits or _limits(_as_array(image))
-        self.set_axis(axis)
-
-    def set_axis(self, axis):
-        """Cut along another axis, and show the middle slice."""
-        self._layout = lay_out(tuple(self.image.shape), _geometry(self.image), axis)
-        self.axis, self.storage, self.count = axis, self._layout.order[0], self._layout.extent[0]
-        self.number = self.count // 2
-        self.ax.clear()
-        cut = (*(slice(None),) * self.storage, slice(self.number, self.number + 1))
-        show_image_3d(
-            self.image[cut],
-            ax=self.ax,
-            axis=axis,
-            cmap=self.cmap,
-            mask=None if self.labels is None else self.labels[cut],
-            mask_alpha=self.mask_alpha,
-            letters=_geometry(self.image) is not None,
-            **dict(zip(("vmin", "vmax"), self.limits, strict=True)),
-        )
-
-    def set_slice(self, number):
-        """Show the slice with this index along the axis, as the tensor counts."""
-        self.number = number
-        shown, *over = self.ax.images
-        shown.set_data(self._slice(self.image))
-        for image in over:
-            image.set_data(np.ma.masked_equal(_color_index(self._slice(self.labels)), 0))
-
-    def set_limits(self, low, high):
-        """Make ``low`` and all below it black, ``high`` and all above it white."""
-        self.limits = low, high
-        self.ax.images[0].set_clim(low, high)
-
-    def set_alpha(self, alpha):
-        """Set the opacity of the labels; 0 hides them."""
-        self.mask_alpha = alpha
-        for image in self.ax.images[1:]:
-            image.set(alpha=alpha, visible=alpha > 0)
-
-    def _slice(self, volume):
-        """The slice as it is drawn: rows and columns."""
-        k = self.count - 1 - self.number if 0 in self._layout.flips else self.number
-        return next(replace(self._layout, slices=(k,)).cut(_as_array(volume)))
 
 
 class BasicViewer:
@@ -117,7 +48,7 @@ class BasicViewer:
 
     Attributes:
         slice, channel, plane, window, mask, alpha: the widgets. ``slice`` counts as the tensor does along the axis.
-        views: the :class:`SliceView` of each picture.
+        views: the ``faimed3d.slices.SliceView`` of each picture.
         figure: the matplotlib figure.
         box: the widget that holds all.
 
@@ -143,7 +74,7 @@ class BasicViewer:
         self.x, self.y, self.prediction = (_at_hand(value) for value in (x, y, prediction))
         image = self._channel(0)
         masks = [_volume(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
-        known = _geometry(image) is not None
+        known = geometry_of(image) is not None
         axis = ("axial" if known else 0) if axis is None else axis
         limits = _limits(_as_array(self.x))
         count = max(1, len(masks))
@@ -185,9 +116,7 @@ class BasicViewer:
         self.slice = widgets.IntSlider(view.number, 0, view.count - 1, description="slice", layout=wide)
         self.channel = widgets.IntSlider(0, 0, channels - 1, description="channel", layout=wide)
         planes = list(PLANES)[::-1] if known else [0, 1, 2]
-        self.plane = widgets.Dropdown(
-            options=planes, value=axis if axis in planes else _plane(view), description="plane"
-        )
+        self.plane = widgets.Dropdown(options=planes, value=axis if axis in planes else view.plane, description="plane")
         low, high = (min(limits[0], shown[0]), max(limits[1], shown[1]))
         whole = _as_array(self.x).dtype.kind in "biu"
         kind = widgets.IntRangeSlider if whole else widgets.FloatRangeSlider
@@ -386,24 +315,6 @@ def _volume(mask):
     if mask.ndim != 3:
         raise ValueError(f"a mask must be (D, H, W), got shape {tuple(mask.shape)}")
     return mask
-
-
-def _geometry(volume):
-    geometry = getattr(volume, "geometry", None)
-    return geometry if isinstance(geometry, Geometry) and geometry.shape == tuple(volume.shape) else None
-
-
-def _plane(view):
-    """The name of the plane that a view cuts."""
-    return PLANES[view._layout.plane] if _geometry(view.image) is not None else view.storage
-
-
-def _stored_alike(labels, image):
-    """The labels in the storage order of the image, once it is sure that they lie on its grid."""
-    here, there = _geometry(labels), _geometry(image)
-    layout = lay_out(tuple(image.shape), there, 0)
-    lay_over(Mosaic((layout,), 1), [tuple(labels.shape)], [here])
-    return labels if here is None or there is None else labels.reorient(there.orientation)
 
 
 def _png(figure):
