@@ -205,8 +205,8 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
         return histogram.freqhist_bins(self.as_subclass(Tensor), n_bins)
 
     def hist_scaled(self, brks=None):
-        """Spread the values evenly over 0..1: see ``faimed3d.histogram.hist_scaled``."""
-        return self.with_voxels(histogram.hist_scaled(self.as_subclass(Tensor), brks))
+        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.histogram.hist_scaled``."""
+        return self._scaled(histogram.hist_scaled, brks)
 
     # Space and display -----------------------------------------------------------------------------------------------
 

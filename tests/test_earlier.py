@@ -153,6 +153,8 @@ class TestIntensity:
 
     def test_histogram_on_every_device_has_one_name_more(self):
         assert torch.equal(image().hist_scaled_pt(), image().hist_scaled())
+        labels = mask()
+        assert labels.hist_scaled_pt() is labels.hist_scaled() is labels
 
     def test_piecewise_hist_needs_a_value_for_each_percentile(self):
         with pytest.raises(ValueError, match=r"must be as many, at least 2, got \(3,\) and \(2,\)"):
