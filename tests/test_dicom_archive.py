@@ -300,6 +300,23 @@ class TestAnonymised:
             read_dicom(tmp_path)
         assert "OTHER-ID" not in str(caught.value)
 
+    @pytest.mark.parametrize("uid", ["1.2.3.5", "1.2\xe93.4"])
+    @pytest.mark.parametrize("number", [0, 4])
+    def test_one_slice_with_a_damaged_series_uid_is_missed(self, tmp_path, uid, number):
+        series = make_series()
+        series[number]["SeriesInstanceUID"] = pydicom.DataElement("SeriesInstanceUID", "LO", uid)
+        write(series, tmp_path)
+        table = dicom_inventory(tmp_path)
+        whole = int(table["slices"].idxmax())
+        with pytest.raises(errors.MixedSeries, match=rf"IM{9999 - number}\.dcm lies in line .* another \(0020,000E\)"):
+            read_dicom(tmp_path, whole)
+        assert len(read_lenient(tmp_path, series=whole)[0][0]) == 4
+
+    def test_a_single_image_elsewhere_is_no_slice_of_a_volume(self, tmp_path):
+        away = np.array(ORIGIN) + 1.3 * SPACING[2] * NORMAL
+        write([*make_series(), make_slice(stored_values()[0], away, SeriesInstanceUID="1.9")], tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path, "1.2.3.4")[0], stored_values())
+
     def test_equal_instance_uids_are_no_copies(self, tmp_path):
         volumes, datasets = time_points(3, 4, SOPInstanceUID=lambda t, k: "1.2.9")
         write([dataset for dataset, _, _ in datasets], tmp_path)

@@ -74,7 +74,7 @@ class Header:
     def known_series(self):
         """(0020,000E) SeriesInstanceUID where it is well formed, else ``''``: then the file may be of any series."""
         uid = self.text(T.SeriesInstanceUID)
-        return uid if re.fullmatch(r"[0-9.]+", uid) else ""
+        return uid if re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid) else ""
 
     def number(self, tag):
         """Number of a DS or IS element; None where it is absent or empty.

@@ -118,7 +118,7 @@ def _choose_row(row):
         # a row without a problem mostly needs its own files alone; among others they may be split by other labels
         scan = scan_files(files, folder)
         chosen = _as_row(volumes_of(scan), row)
-    if chosen is None:
+    if chosen is None or chosen.problems:
         scan = scan_folder(folder)
         chosen = _as_row(volumes_of(scan), row)
     if chosen is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 
+import numpy as np
+
 from faimed3d.errors import MissingSlices, MixedSeries, ReadError
 
-from .check import check_count, check_steps, concatenation_parts, instance_number, where
+from .check import check_count, check_steps, concatenation_parts, instance_number, is_regular, where
 from .cluster import belongs, clusters_of, difference, place_ids
 from .header import shown
 from .image import planes_of
@@ -86,7 +88,7 @@ def _volumes_of(scan):
     groups = defaultdict(list)
     for header in scan.images:
         # anonymised files may have lost their UIDs, or all have one: two patients must not become one
-        groups[tuple(header.text(tag) for tag in _SERIES)].append(header)
+        groups[_texts(header)].append(header)
     volumes = []
     for same in _of_one_uid(groups).values():
         largest = max(same, key=lambda key: len(groups[key]))
@@ -101,7 +103,36 @@ def _volumes_of(scan):
             volumes += found
     volumes.sort(key=lambda volume: _series_order(volume.header))
     _count_equals(volumes)
+    _note_strays(volumes)
     return volumes
+
+
+def _note_strays(volumes):
+    """Note single slices of a UID of their own that lie on the grid of another volume of their series number."""
+    alone = [v for v in volumes if len(v.planes) == 1 and v.stackable]
+    for volume in (v for v in volumes if len(v.planes) >= _SEVERAL and v.stackable and alone):
+        same = [v.planes[0] for v in alone if _texts(v.header)[1:] == _texts(volume.header)[1:]]
+        for plane in same:
+            if belongs(plane, volume.planes[0]) and _is_like(volume, plane) and _fits(plane, volume.planes):
+                volume.problems.insert(
+                    0,
+                    MixedSeries(
+                        f"{volume.name}: {plane.name} lies in line with the {len(volume.planes)} slices of this volume "
+                        f"and has another {name_tag(T.SeriesInstanceUID)}. Move it away, or pass strict=False to leave "
+                        "it out."
+                    ),
+                )
+
+
+def _texts(header):
+    return tuple(header.text(tag) for tag in _SERIES)
+
+
+def _fits(plane, planes):
+    """Whether a plane lies at a place of its own on the even grid of others."""
+    offsets = np.array([p.position for p in (*planes, plane)]) @ frame_of(planes[0]).T
+    beside = np.abs(offsets[-1, :2] - offsets[0, :2]).max() <= min(plane.spacing)
+    return beside and _has_own_place(plane, planes) and is_regular(offsets[:, 2])
 
 
 def _of_one_uid(groups):
@@ -218,9 +249,12 @@ def _note_short(volumes, ids, normal):
 
 def _may_hold(volumes, plane):
     """The volumes to which a plane may belong by its labels; all of them where its labels fit none."""
+    return [volume for volume in volumes if _is_like(volume, plane)] or volumes
+
+
+def _is_like(volume, plane):
     labels = labels_of(plane)
-    fitting = [v for v in volumes if all(labels.get(name, "") == value for name, value in v.labels.items())]
-    return fitting or volumes
+    return all(labels.get(name, "") == value for name, value in volume.labels.items())
 
 
 def _is_capture(plane, volume):
