@@ -6,11 +6,11 @@ Each notes what it finds in the volume's problems; the tolerances stand here wit
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 
 import numpy as np
 
-from faimed3d.errors import DamagedFile, DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
+from faimed3d.errors import DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
 
 from .header import shown
 from .labels import VOLUMES, labels_of
@@ -18,14 +18,12 @@ from .plane import normal_of
 from .tags import T, name_tag
 
 __all__ = [
-    "check_count",
     "check_doubled",
     "check_drift",
     "check_gaps",
     "check_mixture",
-    "check_steps",
-    "concatenation_parts",
-    "instance_number",
+    "in_mm",
+    "is_even",
     "is_regular",
     "usual_gap",
     "where",
@@ -47,7 +45,6 @@ MULTIPLE_TOLERANCE = 0.1
 SHORT_SHARE = 2 / 3
 MOST_SHORT = 2
 
-_PET = "1.2.840.10008.5.1.4.1.1.128"
 _EQUAL_TAGS = (
     T.SOPClassUID,
     T.Modality,
@@ -81,7 +78,7 @@ def check_doubled(volume):
         if beside > max(kept.spacing):
             volume.add(
                 MixedSeries(
-                    f"{volume.name}: {kept.name} and {other.name} lie side by side, {_mm(beside)} mm apart in one "
+                    f"{volume.name}: {kept.name} and {other.name} lie side by side, {in_mm(beside)} mm apart in one "
                     f"plane ({where(kept)}): more than one stack. Move the files of the others away"
                 ),
                 fatal=True,
@@ -174,8 +171,8 @@ def check_gaps(volume):
     first, second = volume.planes[worst], volume.planes[worst + 1]
     others = int((np.abs(gaps - usual) <= 2 * tolerance).sum())
     text = (
-        f"{volume.name}: slice gap {_mm(gaps[worst])} mm between {first.name} ({where(first)}) and {second.name} "
-        f"({where(second)}), {others} others {_mm(usual)} mm"
+        f"{volume.name}: slice gap {in_mm(gaps[worst])} mm between {first.name} ({where(first)}) and {second.name} "
+        f"({where(second)}), {others} others {in_mm(usual)} mm"
     )
     holes = _holes(gaps, usual)
     if holes.any() and not (off & ~holes).any():
@@ -186,7 +183,7 @@ def check_gaps(volume):
     elif _short_gaps(gaps) > MOST_SHORT:
         volume.add(
             UnevenSlices(
-                f"{text}: {_short_gaps(gaps)} of the gaps are short, {_mm(gaps.min())} mm the shortest, so more than "
+                f"{text}: {_short_gaps(gaps)} of the gaps are short, {in_mm(gaps.min())} mm the shortest, so more than "
                 "one stack, and no acquisition, time or contrast tells them from each other. Move the files of the "
                 "others away"
             ),
@@ -198,7 +195,7 @@ def check_gaps(volume):
     else:
         volume.add(
             UnevenSlices(
-                f"{volume.name}: slice gaps grow from {_mm(gaps.min())} to {_mm(gaps.max())} mm: the slices lie on no "
+                f"{volume.name}: slice gaps grow from {in_mm(gaps.min())} to {in_mm(gaps.max())} mm: they lie on no "
                 "even grid. Pass strict=False to resample."
             )
         )
@@ -215,88 +212,13 @@ def is_regular(along):
     return _is_even(along, tolerance) or not ((np.abs(gaps - usual) > 2 * tolerance) & ~_holes(gaps, usual)).any()
 
 
-def check_steps(volume, numbers):
-    """Note an even stack of which only every n-th slice is there, as its numbers and the header's gap both say.
-
-    Either of them alone says nothing: numbers also count the images of another echo, and slices may be thin and far
-    apart.
-
-    Args:
-        volume: the Volume, examined.
-        numbers: set of the instance numbers of all images of the series.
-    """
-    planes, own = volume.planes, [instance_number(plane) for plane in volume.planes]
-    if len(planes) < 3 or len(set(volume.files)) < len(planes) or None in own:
-        return
-    gap = volume.along[-1] / (len(planes) - 1)
-    steps = set(np.diff(own).tolist())
-    step = abs(steps.pop()) if len(steps) == 1 else 0
-    header, written = planes[0].header, planes[0].depth
-    tag = T.SpacingBetweenSlices if header.values.get(T.SpacingBetweenSlices) else T.SliceThickness
-    ratio = round(gap / written) if written else 0
-    if ratio < 2 or step < 2 or step % ratio or abs(gap / written - ratio) > MULTIPLE_TOLERANCE:
-        return
-    if not _is_even(volume.along, _gap_tolerance(usual_gap(volume.along))):
-        return
-    if numbers.issuperset(range(min(own), max(own) + 1)):
-        return  # none is missing: the others are of other volumes
-    volume.add(
-        MissingSlices(
-            f"{volume.name}: every slice gap is {_mm(gap)} mm, {ratio} times {name_tag(tag)} {_mm(written)} mm, and "
-            f"{name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {ratio} slices, {ratio - 1} "
-            f"{'is' if ratio == 2 else 'are'} missing. Pass strict=False to read those that are there."
-        )
-    )
-
-
-def check_count(volume, parts):
-    """Note a volume with fewer slices than its header says: parts of a concatenation, slices of a PET volume.
-
-    Args:
-        volume: the Volume.
-        parts: numbers of the files that are there, by ConcatenationUID: see :func:`concatenation_parts`.
-    """
-    header = volume.header
-    there = parts.get(header.text(T.ConcatenationUID))
-    total = _whole_number(header, T.InConcatenationTotalNumber) if there else None
-    slices = _whole_number(header, T.NumberOfSlices) if header.text(T.SOPClassUID) == _PET else None
-    for tag, what, expected, found in (
-        (T.InConcatenationTotalNumber, "files of a concatenation", total, len(there or ())),
-        (T.NumberOfSlices, "slices", slices, len(volume.planes)),
-    ):
-        if expected and found < expected:
-            volume.add(
-                MissingSlices(
-                    f"{volume.name}: {found} {what} are there, {name_tag(tag)} says {expected}. Pass strict=False to "
-                    "read those that are there."
-                )
-            )
-
-
-def concatenation_parts(headers):
-    """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
-    parts = defaultdict(set)
-    for header in headers:
-        if uid := header.text(T.ConcatenationUID):
-            parts[uid].add(_whole_number(header, T.InConcatenationNumber))
-    return parts
-
-
-def _whole_number(header, tag):
-    try:
-        return header.integer(tag)
-    except DamagedFile:  # of no use here, and no harm to the pixels
-        return None
-
-
-def instance_number(plane):
-    """(0020,0013) InstanceNumber of a plane's file; None where it is no whole number."""
-    text = plane.header.text(T.InstanceNumber)
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
 def _gap_tolerance(usual):
     return max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
+
+
+def is_even(along):
+    """Whether slices at these rising distances in mm lie on an even grid, to the tolerance of their gaps."""
+    return _is_even(along, _gap_tolerance(usual_gap(along)))
 
 
 def _is_even(along, tolerance):
@@ -338,8 +260,8 @@ def check_drift(volume):
         angle = math.degrees(math.atan(np.linalg.norm(slope)))
         volume.add(
             GantryTilt(
-                f"{volume.name}: the slices drift {_mm(np.linalg.norm(across[-1]))} mm in their plane over "
-                f"{_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to "
+                f"{volume.name}: the slices drift {in_mm(np.linalg.norm(across[-1]))} mm in their plane over "
+                f"{in_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to "
                 "undo it by resampling."
             )
         )
@@ -348,7 +270,7 @@ def check_drift(volume):
         shift = np.linalg.norm(across[worst] - np.median(across, axis=0))
         volume.add(
             UnevenSlices(
-                f"{volume.name}: {planes[worst].name} ({where(planes[worst])}) lies {_mm(shift)} mm off the line of "
+                f"{volume.name}: {planes[worst].name} ({where(planes[worst])}) lies {in_mm(shift)} mm off the line of "
                 "the other slices, in its own plane. Pass strict=False to resample."
             )
         )
@@ -359,10 +281,10 @@ def where(plane):
     """Place of a plane along the axis nearest to its normal: ``z 761.2``."""
     normal = [abs(n) for n in normal_of(plane.orientation)]
     axis = normal.index(max(normal))
-    return f"{'xyz'[axis]} {_mm(plane.position[axis])}"
+    return f"{'xyz'[axis]} {in_mm(plane.position[axis])}"
 
 
-def _mm(value):
+def in_mm(value):
     """Millimetres with one decimal where that is exact to 0.001, else with three."""
     value = float(value) + 0.0
     return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-3 else f"{value:.3f}"

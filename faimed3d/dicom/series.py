@@ -9,8 +9,9 @@ import numpy as np
 
 from faimed3d.errors import MissingSlices, MixedSeries, ReadError
 
-from .check import check_count, check_steps, concatenation_parts, instance_number, is_regular, where
+from .check import is_regular, where
 from .cluster import belongs, clusters_of, difference, place_ids
+from .count import check_count, check_steps, concatenation_parts, instance_number
 from .header import shown
 from .image import planes_of
 from .labels import labels_of

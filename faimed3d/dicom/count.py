@@ -1,0 +1,96 @@
+"""Whether all slices of a volume are there, as far as its header says how many, or how far apart, they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from faimed3d.errors import DamagedFile, MissingSlices
+
+from .check import MULTIPLE_TOLERANCE, in_mm, is_even
+from .tags import T, name_tag
+
+__all__ = ["check_count", "check_steps", "concatenation_parts", "instance_number"]
+
+_PET = "1.2.840.10008.5.1.4.1.1.128"
+
+
+def check_steps(volume, numbers):
+    """Note an even stack of which only every n-th slice is there, as its numbers and the header's gap both say.
+
+    Either of them alone says nothing: numbers also count the images of another echo, and slices may be thin and far
+    apart.
+
+    Args:
+        volume: the Volume, examined.
+        numbers: set of the instance numbers of all images of the series.
+    """
+    planes, own = volume.planes, [instance_number(plane) for plane in volume.planes]
+    if len(planes) < 3 or len(set(volume.files)) < len(planes) or None in own:
+        return
+    gap = volume.along[-1] / (len(planes) - 1)
+    steps = set(np.diff(own).tolist())
+    step = abs(steps.pop()) if len(steps) == 1 else 0
+    header, written = planes[0].header, planes[0].depth
+    tag = T.SpacingBetweenSlices if header.values.get(T.SpacingBetweenSlices) else T.SliceThickness
+    ratio = round(gap / written) if written else 0
+    if ratio < 2 or step < 2 or step % ratio or abs(gap / written - ratio) > MULTIPLE_TOLERANCE:
+        return
+    if not is_even(volume.along):
+        return
+    if numbers.issuperset(range(min(own), max(own) + 1)):
+        return  # none is missing: the others are of other volumes
+    volume.add(
+        MissingSlices(
+            f"{volume.name}: every slice gap is {in_mm(gap)} mm, {ratio} times {name_tag(tag)} {in_mm(written)} mm, "
+            f"and {name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {ratio} slices, {ratio - 1} "
+            f"{'is' if ratio == 2 else 'are'} missing. Pass strict=False to read those that are there."
+        )
+    )
+
+
+def check_count(volume, parts):
+    """Note a volume with fewer slices than its header says: parts of a concatenation, slices of a PET volume.
+
+    Args:
+        volume: the Volume.
+        parts: numbers of the files that are there, by ConcatenationUID: see :func:`concatenation_parts`.
+    """
+    header = volume.header
+    there = parts.get(header.text(T.ConcatenationUID))
+    total = _whole_number(header, T.InConcatenationTotalNumber) if there else None
+    slices = _whole_number(header, T.NumberOfSlices) if header.text(T.SOPClassUID) == _PET else None
+    for tag, what, expected, found in (
+        (T.InConcatenationTotalNumber, "files of a concatenation", total, len(there or ())),
+        (T.NumberOfSlices, "slices", slices, len(volume.planes)),
+    ):
+        if expected and found < expected:
+            volume.add(
+                MissingSlices(
+                    f"{volume.name}: {found} {what} are there, {name_tag(tag)} says {expected}. Pass strict=False to "
+                    "read those that are there."
+                )
+            )
+
+
+def concatenation_parts(headers):
+    """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
+    parts = defaultdict(set)
+    for header in headers:
+        if uid := header.text(T.ConcatenationUID):
+            parts[uid].add(_whole_number(header, T.InConcatenationNumber))
+    return parts
+
+
+def _whole_number(header, tag):
+    try:
+        return header.integer(tag)
+    except DamagedFile:  # of no use here, and no harm to the pixels
+        return None
+
+
+def instance_number(plane):
+    """(0020,0013) InstanceNumber of a plane's file; None where it is no whole number."""
+    text = plane.header.text(T.InstanceNumber)
+    return int(text) if text.isascii() and text.isdigit() else None
