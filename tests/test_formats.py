@@ -47,7 +47,7 @@ def test_names_what_lies_there_instead(tmp_path, content, text, name):
 
 
 def test_names_no_format_that_is_refused():
-    assert not {".mnc", ".h5", ".hdf5"} & set(READ_SUFFIXES)
+    assert not {".mnc", ".h5", ".hdf5", ".vtk", ".gipl", ".gipl.gz", ".mrc", ".rec"} & set(READ_SUFFIXES)
 
 
 def test_empty_file(tmp_path):
@@ -82,6 +82,24 @@ def test_refuses_minc_and_hdf5(tmp_path, content, name, text):
             file_format(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "text"),
+    [
+        (b"# vtk DataFile Version 3.0\n", "a.nii", "a VTK file"),
+        (b"anything", "a.VTK", "a VTK file"),
+        (b"anything", "a.gipl", "a GIPL file"),
+        (b"anything", "a.gipl.gz", "a GIPL file"),
+        (b"anything", "a.mrc", "an MRC file"),
+        (b"anything", "a.rec", "an MRC or Philips REC file"),
+    ],
+)
+def test_refuses_formats_without_a_strict_reader(tmp_path, content, name, text):
+    """SimpleITK fills a cut VTK file with its last number, and takes negative spacing of GIPL and MRC."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnsupportedImage, match=rf"{text}.*open it where it was made, and save it as \.nrrd"):
+        file_format(tmp_path / name)
+
+
 @pytest.mark.parametrize("mark", [b"DICM", b"NUMPY"])
 def test_packed_dicom_and_npy(tmp_path, mark):
     np.save(tmp_path / "a.npy", np.zeros((2, 3, 4)))
@@ -92,6 +110,6 @@ def test_packed_dicom_and_npy(tmp_path, mark):
 
 
 def test_content_without_mark_goes_by_name(tmp_path):
-    for name, expected in (("a.nii", "nifti"), ("a.hdr", "nifti"), ("a.mrc", "sitk"), ("a.dcm", "dicom")):
+    for name, expected in (("a.nii", "nifti"), ("a.hdr", "nifti"), ("a.dcm", "dicom")):
         (tmp_path / name).write_bytes(bytes(400))
         assert file_format(tmp_path / name) == expected

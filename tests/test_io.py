@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import resource
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 from faimed3d.io import Header, from_sitk, read, to_sitk, write
 from faimed3d.io.formats import WRITE_SUFFIXES
@@ -197,51 +196,20 @@ class TestRead:
         with pytest.raises(ReadError, match=r"photograph|2 dimensions|no volume of 3 spatial axes"):
             read(tmp_path / name)
 
-    @pytest.mark.parametrize("suffix", [".gipl", ".gipl.gz", ".vtk", ".mrc"])
-    def test_other_formats_through_simpleitk(self, tmp_path, suffix):
+    @pytest.mark.parametrize("suffix", [".gipl", ".gipl.gz", ".vtk", ".mrc", ".rec"])
+    def test_refuses_formats_whose_faults_go_unseen(self, tmp_path, suffix):
         image = to_sitk(volume(), Geometry((2, 3, 4), (1, 2, 3), (10, -20, 30)))
-        path = tmp_path / f"a{suffix}"
-        sitk.WriteImage(image, str(path))
-        with pytest.warns(UserWarning, match="do not say how the patient lies"):
-            array, geometry, header = read(path)
-        assert list(header.table().columns) == ["tags", str(path)]
-        np.testing.assert_array_equal(array, volume())
-        assert geometry.spacing == (1, 2, 3)
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2] if suffix != ".vtk" else content[:400])
-        with pytest.raises((TruncatedFile, DamagedFile), match=r"cut|SimpleITK cannot read it"):
-            read(path)
+        sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+        with pytest.raises(UnsupportedImage, match=r"open it where it was made, and save it as \.nrrd or \.nii"):
+            read(tmp_path / f"a{suffix}")
 
     @pytest.mark.parametrize("suffix", [".mnc", ".h5"])
     def test_refuses_what_simpleitk_reads_wrong(self, tmp_path, suffix):
         sitk.WriteImage(to_sitk(volume(), OBLIQUE), str(tmp_path / f"a{suffix}"))
-        for name in (f"a{suffix}", "a.nii", "a.mrc"):
+        for name in (f"a{suffix}", "a.nii", "a.gipl"):
             (tmp_path / name).write_bytes((tmp_path / f"a{suffix}").read_bytes())
             with pytest.raises(UnsupportedImage, match="mnc2nii"):
                 read(tmp_path / name)
-
-    @pytest.mark.parametrize("suffix", [".gipl", ".vtk", ".mrc"])
-    def test_other_formats_are_read_as_their_name_says(self, tmp_path, suffix):
-        sitk.WriteImage(sitk.Image(5, 4, sitk.sitkUInt8), str(tmp_path / "a.bmp"))
-        (tmp_path / "a.bmp").rename(tmp_path / f"a{suffix}")
-        with pytest.raises(DamagedFile, match=rf"a\{suffix}: SimpleITK cannot read it"):
-            read(tmp_path / f"a{suffix}")
-
-    @pytest.mark.parametrize("bad", ["inf", "nan"])
-    def test_other_formats_name_the_file_that_has_no_place(self, tmp_path, bad):
-        path = tmp_path / "a.vtk"
-        sitk.WriteImage(to_sitk(volume(), Geometry((2, 3, 4), (1, 2, 3), (10, -20, 30))), str(path))
-        path.write_bytes(re.sub(rb"ORIGIN \S+", f"ORIGIN {bad}".encode(), path.read_bytes()))
-        with pytest.raises(MissingGeometry, match=r"a\.vtk: .*origin must be finite"):
-            read(path)
-
-    def test_other_formats_name_the_file_that_is_no_volume(self, tmp_path, monkeypatch):
-        path = tmp_path / "a.mrc"
-        sitk.WriteImage(to_sitk(volume(), Geometry((2, 3, 4))), str(path))
-        complex_image = sitk.Image(3, 4, 5, sitk.sitkComplexFloat32)
-        monkeypatch.setattr(sitk.ImageFileReader, "Execute", lambda _: complex_image)
-        with pytest.raises(UnsupportedImage, match=r"a\.mrc: a SimpleITK image of complex"):
-            read(path)
 
     def test_dicom_file_and_folder(self, tmp_path):
         pydicom_data = pytest.importorskip("pydicom.data")

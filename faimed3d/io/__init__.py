@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 import os
 import shutil
 import tempfile
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
+from faimed3d.errors import ReadError, UnsupportedImage
 from faimed3d.geometry import Geometry
 
-from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, SITK, WRITE_SUFFIXES, file_format, volume_suffix
-from .voxels import convert, named_errors, open_bytes
+from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
+from .voxels import convert
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
 
@@ -45,11 +43,11 @@ class Header:
 
     Args:
         files: the files that the volume came from; of DICOM one a slice, in slice order.
-        format: 'dicom', 'nifti', 'nrrd', 'metaimage', 'npy' or 'sitk'.
+        format: 'dicom', 'nifti', 'nrrd', 'metaimage' or 'npy'; '' without files.
     """
 
     files: tuple[str, ...] = ()
-    format: str = "sitk"
+    format: str = ""
 
     def table(self, deidentify=False):
         """Read the header from the files, anew at each call: they are data about a patient.
@@ -69,7 +67,7 @@ class Header:
         if not self.files:
             return pd.DataFrame({"tags": []})
         path = self.files[0]
-        fields = _sitk_fields(path) if self.format == "sitk" else _module(self.format).header_fields(path)
+        fields = _module(self.format).header_fields(path)
         if deidentify:
             fields = {name: value for name, value in fields.items() if _is_technical(name, value)}
         return pd.DataFrame({"tags": list(fields), path: list(fields.values())}, dtype=object)
@@ -119,8 +117,6 @@ def read(path, series=None, strict=True, dtype=np.float32):
         raise ValueError(
             f"{path}: series chooses a volume of a DICOM folder; this is one {kind} file. Leave series out"
         )
-    if kind == "sitk":
-        return _read_sitk(path, dtype)
     module = _module(kind)
     array, geometry, files = getattr(module, f"read_{kind}")(path, strict, dtype)
     return array, geometry, Header(tuple(files), kind)
@@ -141,80 +137,8 @@ def _read_dicom(path, series, strict, dtype):
     return array, geometry, Header(tuple(os.fspath(file) for file in files), "dicom")
 
 
-@contextlib.contextmanager
-def _itk_errors(path):
-    try:
-        yield
-    except RuntimeError as error:
-        raise DamagedFile(f"{path}: SimpleITK cannot read it ({_reason(error)})") from error
-
-
 def _reason(error):
     return str(error).strip().splitlines()[-1]
-
-
-def _open_sitk(path):
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(path)
-    reader.SetImageIO(SITK[volume_suffix(path)])  # else any of ITK's readers that likes the content
-    with _itk_errors(path):
-        reader.ReadImageInformation()
-    return reader
-
-
-def _sitk_fields(path):
-    reader = _open_sitk(path)
-    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-
-
-def _read_sitk(path, dtype):
-    import SimpleITK as sitk
-
-    reader = _open_sitk(path)
-    sizes, parts = reader.GetSize(), reader.GetNumberOfComponents()
-    if len(sizes) < 3:
-        raise UnsupportedImage(
-            f"{path}: an image of {len(sizes)} dimensions {sizes}; a volume has 3. Stack its slices first"
-        )
-    suffix = volume_suffix(path)
-    pixel = sitk.Image([1] * len(sizes), reader.GetPixelID(), parts).GetSizeOfPixelComponent()
-    needed, there = math.prod(sizes) * parts * pixel, _data_bytes(path, suffix)
-    if needed > there:
-        raise TruncatedFile(
-            f"{path}: the header describes {sizes} voxels, {needed} bytes, but only {there} bytes can be there. "
-            "The file was cut or its header is damaged; copy it again"
-        )
-    with _itk_errors(path):
-        image = reader.Execute()
-    try:
-        array, geometry = from_sitk(image)
-    except UnsupportedImage as error:
-        raise UnsupportedImage(f"{path}: {error}") from error
-    except ValueError as error:
-        raise MissingGeometry(f"{path}: the header places no grid in space: {error}") from error
-    warnings.warn(f"{path}: {suffix} files do not say how the patient lies; axes L, P, S are assumed", stacklevel=3)
-    if dtype is not None:
-        array = convert(array, dtype, path)
-    return array, geometry, Header((path,), "sitk")
-
-
-def _data_bytes(path, suffix):
-    """Bytes of voxels that a file can hold at most; ITK fills what is missing in these formats with anything."""
-    size = os.path.getsize(path)
-    if suffix == ".gipl.gz":
-        with named_errors(path), open_bytes(path) as stream:
-            return sum(map(len, iter(lambda: stream.read(1 << 20), b""))) - 256
-    with open(path, "rb") as file:
-        start = file.read(4096)
-    if suffix == ".gipl":
-        return size - 256
-    if suffix in (".mrc", ".rec"):  # 1024 bytes and an extended header whose length stands in byte 92
-        return size - 1024 - int.from_bytes(start[92:96], "little" if start[212:213] != b"\x11" else "big")
-    if suffix == ".vtk" and b"\nBINARY" in start:
-        return size - start.index(b"\n", max(start.find(b"LOOKUP_TABLE"), start.find(b"SCALARS"), 0)) - 1
-    return size * 1032  # packed, by deflate at most so far
 
 
 def from_sitk(image):

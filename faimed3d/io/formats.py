@@ -25,22 +25,23 @@ OWN = {
     ".npy": "npy",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# SimpleITK's other formats whose completeness can be told, and its reader of each; none keeps the orientation
-SITK = {
-    ".gipl": "GiplImageIO",
-    ".gipl.gz": "GiplImageIO",
-    ".mrc": "MRCImageIO",
-    ".rec": "MRCImageIO",
-    ".vtk": "VTKImageIO",
-}
-READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES, *SITK)
+READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES)
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 
 # SimpleITK leaves MINC's RAS world as it is, and takes voxels from HDF5 handles that a damaged file has left open
 _MINC = "a MINC or NetCDF file, which cannot be read with its sides right; convert it to NIfTI with mnc2nii"
 _HDF5 = "an HDF5 file, whose cuts go unseen; convert it to NIfTI if it is MINC, with mnc2nii; save others as .nrrd"
-_REFUSED_MARKS = ((b"CDF\1", _MINC), (b"CDF\2", _MINC), (b"\x89HDF\r\n\x1a\n", _HDF5))
-_REFUSED_SUFFIXES = {".mnc": _MINC, ".h5": _HDF5, ".hdf5": _HDF5}
+# SimpleITK fills a cut VTK file with the last number it found, and takes missing and negative spacing of these as it is
+_UNSEEN = "whose cuts and missing voxel sizes go unseen; open it where it was made, and save it as .nrrd or .nii"
+_VTK, _GIPL, _MRC = (f"{name}, {_UNSEEN}" for name in ("a VTK file", "a GIPL file", "an MRC file"))
+_REFUSED_MARKS = (
+    *((b"CDF\1", _MINC), (b"CDF\2", _MINC), (b"\x89HDF\r\n\x1a\n", _HDF5)),
+    (b"# vtk DataFile", _VTK),
+)
+_REFUSED_SUFFIXES = {
+    **{".mnc": _MINC, ".h5": _HDF5, ".hdf5": _HDF5, ".vtk": _VTK, ".gipl": _GIPL, ".gipl.gz": _GIPL, ".mrc": _MRC},
+    ".rec": f"an MRC or Philips REC file, {_UNSEEN}",
+}
 _FOREIGN = (
     (
         (b"<!doctype", b"<html", b"<?xml", b"<head"),
@@ -66,17 +67,18 @@ def volume_suffix(path):
     """
     name = os.path.basename(os.fspath(path)).lower()
     base, ext = os.path.splitext(name)
-    if ext == ".gz" and os.path.splitext(base)[1] + ext in READ_SUFFIXES:
-        return os.path.splitext(base)[1] + ext
+    double = os.path.splitext(base)[1] + ext
+    if ext == ".gz" and (double in READ_SUFFIXES or double in _REFUSED_SUFFIXES):
+        return double
     return ext
 
 
 def file_format(path):
-    """Name the module that reads a file: 'nifti', 'nrrd', 'metaimage', 'npy', 'dicom' or 'sitk'.
+    """Name the module that reads a file: 'nifti', 'nrrd', 'metaimage', 'npy' or 'dicom'.
 
     Raises:
         TruncatedFile: the file is empty. DamagedFile: it is a web page, a pointer, ... instead of an image.
-        UnsupportedImage: neither content nor name are those of a volume; it is MINC or HDF5.
+        UnsupportedImage: neither content nor name are those of a volume; it is MINC, HDF5, VTK, GIPL or MRC.
     """
     if os.path.getsize(path) == 0:
         raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
@@ -99,7 +101,7 @@ def file_format(path):
         return "dicom"
     for mark, what in _REFUSED_MARKS:
         if start.startswith(mark):
-            raise UnsupportedImage(f"{path}: the content is that of {_REFUSED_SUFFIXES.get(suffix, what)}")
+            raise UnsupportedImage(f"{path}: the content is that of {_MINC if suffix == '.mnc' else what}")
     words = start[:512].lower().lstrip(b"\xef\xbb\xbf \t\r\n")
     for marks, what in _FOREIGN:
         if words.startswith(marks):
@@ -110,8 +112,6 @@ def file_format(path):
         return "metaimage"
     if suffix in OWN:
         return OWN[suffix]
-    if suffix in SITK:
-        return "sitk"
     if suffix in _REFUSED_SUFFIXES:
         raise UnsupportedImage(f"{path}: {suffix} is the name of {_REFUSED_SUFFIXES[suffix]}")
     from faimed3d.dicom import is_dicom  # pydicom takes time to import
