@@ -1,0 +1,155 @@
+"""Folders in which files are made: gone at the end, whatever the end is."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faimed3d import scratch
+from faimed3d.scratch import put, scratch_folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_swept(monkeypatch):
+    monkeypatch.setattr(scratch, "_swept", set())
+
+
+def start(folder, before="", after=""):
+    """A process that writes into a scratch folder beside ``folder/a`` and waits there for a signal."""
+    code = f"""
+import os, signal, sys, time
+from faimed3d.scratch import scratch_folder
+{before}
+with scratch_folder({str(folder / "a")!r}) as inner:
+    open(os.path.join(inner, "voxels"), "w").write("Doe^Jane")
+    print("ready", flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
+{after}
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def end(process, number):
+    process.send_signal(number)
+    status = process.wait(30)
+    process.stdout.close()
+    return status
+
+
+def test_lies_beside_the_target_and_goes(tmp_path):
+    with scratch_folder(tmp_path / "a") as folder:
+        assert Path(folder).parent == tmp_path
+        assert Path(folder).name.startswith(".writing-")
+    assert os.listdir(tmp_path) == []
+
+
+def test_goes_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path / "a"):
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_sigterm_ends_the_process_as_ever_and_leaves_nothing(tmp_path):
+    assert end(start(tmp_path), signal.SIGTERM) == -signal.SIGTERM
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_handler_of_the_program_is_left_alone(tmp_path):
+    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
+    assert end(start(tmp_path, handler), signal.SIGTERM) == 7
+    assert os.listdir(tmp_path) == []
+
+
+def test_sigterm_after_the_block_is_as_before(tmp_path):
+    with scratch_folder(tmp_path / "a"):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    end(start(tmp_path), signal.SIGKILL)
+    assert len(os.listdir(tmp_path)) == 1
+    with scratch_folder(tmp_path / "b"):
+        assert len(os.listdir(tmp_path)) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_living_process_writes_stays(tmp_path):
+    process = start(tmp_path)
+    with scratch_folder(tmp_path / "b"):
+        assert len(os.listdir(tmp_path)) == 2
+    (left,) = tmp_path.iterdir()
+    assert (left / "voxels").read_text() == "Doe^Jane"
+    end(process, signal.SIGTERM)
+
+
+def test_folders_of_that_name_without_the_lock_stay(tmp_path):
+    (tmp_path / ".writing-mine").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".lock").touch()
+    (tmp_path / ".writing-link").symlink_to(tmp_path / "elsewhere")
+    with scratch_folder(tmp_path / "b"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".writing-link", ".writing-mine", "elsewhere"]
+
+
+def test_errors_name_the_target(tmp_path):
+    with (
+        pytest.raises(PermissionError, match=r"could not be written: Permission denied: '.*/a'"),
+        scratch_folder(tmp_path / "a") as folder,
+    ):
+        raise PermissionError(13, "Permission denied", os.path.join(folder, "x"))
+
+
+def test_a_folder_that_cannot_be_made_names_the_target(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"could not be written: No such file or directory: '.*/absent/a'"),
+        scratch_folder(tmp_path / "absent" / "a"),
+    ):
+        pass
+
+
+def test_errors_about_other_files_stay(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="No such file or directory: 'template'"),
+        scratch_folder(tmp_path / "a"),
+    ):
+        raise FileNotFoundError(2, "No such file or directory", "template")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_keeps_the_permissions_of_the_one_it_replaces(tmp_path, mode):
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old").chmod(mode)
+    put(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+    assert (tmp_path / "old").stat().st_mode & 0o777 == mode
+
+
+def test_a_thread_leaves_signals_alone(tmp_path):
+    import threading
+
+    seen = []
+
+    def work():
+        with scratch_folder(tmp_path / "a"):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
+
+
+def test_a_system_without_locks_writes_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "fcntl", None)
+    with scratch_folder(tmp_path / "a") as folder:
+        assert os.listdir(folder) == []
+    assert os.listdir(tmp_path) == []
