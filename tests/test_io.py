@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io import Header, from_sitk, read, to_sitk, write
+from faimed3d.io import Header, from_sitk, read, to_sitk, write, writer
 from faimed3d.io.formats import WRITE_SUFFIXES
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -39,7 +40,7 @@ def reference(path):
     """SimpleITK's reading, channels first."""
     image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image)
-    return (np.moveaxis(array, -1, 0) if array.ndim == 4 else array), image
+    return (np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array), image
 
 
 class TestRoundTrip:
@@ -58,7 +59,11 @@ class TestRoundTrip:
         assert all(os.path.exists(file) for file in header.files)
         peer, image = reference(path)
         np.testing.assert_array_equal(peer, array)
-        np.testing.assert_allclose(image.GetOrigin(), OBLIQUE.origin, rtol=1e-6)
+        np.testing.assert_allclose(image.GetOrigin()[:3], OBLIQUE.origin, rtol=1e-6)
+        np.testing.assert_allclose(image.GetSpacing()[:3], OBLIQUE.spacing, rtol=1e-6)
+        rank = image.GetDimension()
+        direction = np.reshape(image.GetDirection(), (rank, rank))[:3, :3].ravel()
+        np.testing.assert_allclose(direction, OBLIQUE.direction, atol=1e-6)
 
     @settings(max_examples=25, deadline=None)
     @given(
@@ -166,8 +171,8 @@ class TestRead:
     @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
     def test_missing_data_file_is_named(self, tmp_path, suffix):
         write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
-        (tmp_path / "a.raw").unlink()
-        with pytest.raises(FileNotFoundError, match=r"should lie in .*a\.raw, which does not exist"):
+        next(tmp_path.glob("a.*.raw")).unlink()
+        with pytest.raises(FileNotFoundError, match=r"should lie in .*a\.[0-9a-f]{8}\.raw, which does not exist"):
             read(tmp_path / f"a{suffix}")
 
     def test_labels_that_float32_cannot_hold(self, tmp_path):
@@ -370,6 +375,219 @@ class TestWrite:
         write("a.nii.gz", volume() + 1, OBLIQUE)
         np.testing.assert_array_equal(read("a.nii.gz")[0], volume() + 1)
         assert os.listdir(tmp_path) == ["a.nii.gz"]
+
+
+def grid_of(header):
+    """What nibabel makes of a NIfTI header's (sform, qform), in LPS."""
+    return [np.diag([-1, -1, 1, 1]) @ form for form in (header.get_sform(), header.get_qform())]
+
+
+class TestNifti:
+    """What other programs make of the NIfTI that is written."""
+
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr"])
+    def test_both_forms_hold_the_grid(self, tmp_path, name):
+        write(tmp_path / name, volume(), OBLIQUE)
+        header = nib.load(tmp_path / name).header
+        assert (header["sform_code"], header["qform_code"]) == (1, 1)
+        for form in grid_of(header):
+            np.testing.assert_allclose(form, OBLIQUE.affine, atol=5e-6)
+
+    @pytest.mark.parametrize("digits", [4, 5, 6])
+    def test_rounded_directions_are_kept(self, tmp_path, digits):
+        matrix = np.round(np.reshape(OBLIQUE.direction, (3, 3)), digits)
+        matrix /= np.linalg.norm(matrix, axis=0)
+        geometry = OBLIQUE.replace(direction=matrix.ravel())
+        write(tmp_path / "a.nii", volume(), geometry)
+        sform, qform = grid_of(nib.load(tmp_path / "a.nii").header)
+        np.testing.assert_allclose(sform, geometry.affine, rtol=1e-6)
+        sides = qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)
+        np.testing.assert_allclose(sides.T @ sides, np.eye(3), atol=1e-6)
+        corner = (3, 2, 1, 1)
+        np.testing.assert_allclose(qform @ corner, sform @ corner, atol=1e-2)
+        image = sitk.ReadImage(str(tmp_path / "a.nii"))
+        np.testing.assert_allclose(image.TransformIndexToPhysicalPoint(corner[:3]), (sform @ corner)[:3], atol=1e-2)
+
+    def test_a_slight_shear_of_a_long_stack_is_refused(self, tmp_path):
+        direction = np.eye(3)
+        direction[:, 2] = [0, np.sin(1e-3), np.cos(1e-3)]
+        geometry = Geometry((400, 1, 1), (1, 1, 1), (0, 0, 0), direction.ravel())
+        with pytest.raises(ValueError, match="cannot hold a sheared direction"):
+            write(tmp_path / "a.nii", volume(shape=(400, 1, 1)), geometry)
+
+    @pytest.mark.parametrize("shape", [(5, 2, 3, 4), (3, 1, 3, 4), (2, 1, 1, 4)])
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.img"])
+    def test_channels_are_the_fourth_dimension(self, tmp_path, shape, name):
+        array, geometry = volume(shape=shape), OBLIQUE.replace(shape=shape[1:])
+        write(tmp_path / name, array, geometry)
+        image = nib.load(tmp_path / name)
+        assert image.shape == shape[:0:-1] + shape[:1]
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj).T, array)
+        assert (image.header["intent_code"], image.header.get_xyzt_units()) == (0, ("mm", "unknown"))
+        assert sitk.ReadImage(str(tmp_path / name)).GetSize() == shape[:0:-1] + shape[:1]
+
+    def test_no_scaling(self, tmp_path):
+        write(tmp_path / "a.nii", volume(), OBLIQUE)
+        assert nib.load(tmp_path / "a.nii").dataobj.slope == 1
+        assert nib.load(tmp_path / "a.nii").dataobj.inter == 0
+
+    def test_a_real_time_series_keeps_its_shape(self, tmp_path, real_data):
+        source = real_data / "epi_timeseries" / "reference_dcm2niix.nii"
+        array, geometry, _ = read(source, dtype=None)
+        write(tmp_path / "a.nii.gz", array, geometry)
+        assert nib.load(tmp_path / "a.nii.gz").shape == nib.load(source).shape == (64, 64, 15, 10)
+        np.testing.assert_allclose(
+            nib.load(tmp_path / "a.nii.gz").affine, nib.load(source).affine, rtol=1e-6, atol=1e-4
+        )
+
+
+ODD = ["a%d", "LIST x", " a", "a ", "s: 1", "a:=b", "a\nb", "LOCAL", "a=b", "M\udcfcller", "Größe 肺", "x" * 240]
+
+
+class TestNames:
+    @pytest.mark.parametrize("stem", ODD)
+    @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+    def test_any_name_does(self, tmp_path, monkeypatch, stem, suffix):
+        """The third but last is Latin-1, so no UTF-8: SimpleITK ended the process at that."""
+        (tmp_path / "in").mkdir()
+        monkeypatch.chdir(tmp_path)
+        write(f"in/{stem}{suffix}", volume(), OBLIQUE)
+        array, geometry, _ = read(f"in/{stem}{suffix}", dtype=None)
+        np.testing.assert_array_equal(array, volume())
+        assert geometry.agrees(OBLIQUE, 1e-5)
+        assert os.listdir(tmp_path) == ["in"]
+        assert len(os.listdir(tmp_path / "in")) == (1 if suffix in (".nii", ".nii.gz", ".nrrd", ".mha") else 2)
+
+    def test_a_folder_that_is_no_utf8(self, tmp_path):
+        folder = os.path.join(tmp_path, os.fsdecode(b"M\xfcller"))
+        os.mkdir(folder)
+        write(f"{folder}/a.nii.gz", volume(), OBLIQUE)
+        np.testing.assert_array_equal(read(f"{folder}/a.nii.gz")[0], volume())
+
+    def test_bytes(self, tmp_path):
+        write(os.fsencode(tmp_path / "a.nii"), volume(), OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / "a.nii")[0], volume())
+
+    def test_a_file_with_a_slash_behind_it(self, tmp_path):
+        with pytest.raises(ValueError, match=r"ends like a folder but has the name of a file; leave the / out"):
+            write(f"{tmp_path}/a.nii.gz/", volume(), OBLIQUE)
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("name", [".nrrd", ".nii.gz", ".NII"])
+    def test_an_extension_alone(self, tmp_path, name):
+        with pytest.raises(ValueError, match="an extension without a name before it"):
+            write(tmp_path / name, volume(), OBLIQUE)
+        assert os.listdir(tmp_path) == []
+
+
+class TestPairs:
+    @pytest.mark.parametrize("order", [(".nhdr", ".mhd"), (".mhd", ".nhdr")])
+    def test_two_headers_do_not_share_their_voxels(self, tmp_path, order):
+        for k, suffix in enumerate(order):
+            write(tmp_path / f"a{suffix}", volume() + k, OBLIQUE)
+        for k, suffix in enumerate(order):
+            np.testing.assert_array_equal(read(tmp_path / f"a{suffix}")[0], volume() + k)
+
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_a_data_file_of_that_name_is_left_alone(self, tmp_path, suffix):
+        (tmp_path / "a.raw").write_bytes(b"mine")
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        assert (tmp_path / "a.raw").read_bytes() == b"mine"
+
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_the_voxels_of_the_replaced_header_go(self, tmp_path, suffix):
+        for k in range(3):
+            write(tmp_path / f"a{suffix}", volume() + k, OBLIQUE)
+        assert len(os.listdir(tmp_path)) == 2
+        np.testing.assert_array_equal(read(tmp_path / f"a{suffix}")[0], volume() + 2)
+
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_voxels_that_others_wrote_stay(self, tmp_path, suffix):
+        sitk.WriteImage(to_sitk(volume(), OBLIQUE), str(tmp_path / f"a{suffix}"))
+        write(tmp_path / f"a{suffix}", volume() + 1, OBLIQUE)
+        assert (tmp_path / "a.raw").read_bytes() == volume().tobytes()
+
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_what_stops_the_second_renaming_leaves_the_old_volume(self, tmp_path, monkeypatch, suffix):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        before = sorted(os.listdir(tmp_path))
+        monkeypatch.setattr("faimed3d.io.writer.put", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / f"a{suffix}", volume() + 1, OBLIQUE.replace(origin=(0, 0, 0)))
+        array, geometry, _ = read(tmp_path / f"a{suffix}")
+        np.testing.assert_array_equal(array, volume())
+        assert geometry.agrees(OBLIQUE, 1e-12)
+        assert sorted(os.listdir(tmp_path)) == before
+
+    @pytest.mark.parametrize("call", ["put", "os.rename", "os.unlink"])
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd", ".hdr"])
+    def test_a_process_killed_between_the_files_mixes_none(self, tmp_path, suffix, call):
+        path = tmp_path / f"a{suffix}"
+        write(path, volume(), OBLIQUE)
+        moved = OBLIQUE.replace(origin=(0, 0, 0))
+        pid = os.fork()
+        if pid == 0:
+            module, name = (writer.os, call[3:]) if call.startswith("os.") else (writer, call)
+            setattr(module, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            try:
+                write(path, volume() + 1, moved)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        try:
+            array, geometry, _ = read(path)
+        except FileNotFoundError:
+            assert suffix == ".hdr"
+            return
+        new = bool((array == volume() + 1).all())
+        np.testing.assert_array_equal(array, volume() + new)
+        assert geometry.agrees(moved if new else OBLIQUE)
+
+    @pytest.mark.parametrize(("name", "other"), [("a.hdr", "a.img"), ("a.img", "a.hdr"), ("A.HDR", "A.IMG")])
+    def test_another_half_that_is_none_is_not_overwritten(self, tmp_path, name, other):
+        (tmp_path / other).write_bytes(b"ENVI description = {a scene}")
+        with pytest.raises(FileExistsError, match=r"not the other half of a NIfTI or Analyze pair"):
+            write(tmp_path / name, volume(), OBLIQUE)
+        assert (tmp_path / other).read_bytes() == b"ENVI description = {a scene}"
+        assert os.listdir(tmp_path) == [other]
+
+    def test_another_half_that_is_a_folder(self, tmp_path):
+        (tmp_path / "a.img").mkdir()
+        with pytest.raises(IsADirectoryError, match=r"a\.img: is a folder, where the other half of"):
+            write(tmp_path / "a.hdr", volume(), OBLIQUE)
+
+    @pytest.mark.parametrize("kind", [nib.AnalyzeImage, nib.Nifti1Pair, nib.Nifti2Pair])
+    @pytest.mark.parametrize("name", ["a.hdr", "a.img"])
+    def test_a_pair_is_replaced_as_a_whole(self, tmp_path, kind, name):
+        nib.save(kind(volume().T + 1, np.eye(4)), tmp_path / "a.img")
+        write(tmp_path / name, volume(), OBLIQUE)
+        assert sorted(os.listdir(tmp_path)) == ["a.hdr", "a.img"]
+        array, geometry, _ = read(tmp_path / name)
+        np.testing.assert_array_equal(array, volume())
+        assert geometry.agrees(OBLIQUE, 1e-5)
+
+    def test_a_failed_renaming_puts_the_old_header_back(self, tmp_path, monkeypatch):
+        def fail(*_):
+            raise OSError("no")
+
+        write(tmp_path / "a.hdr", volume(), OBLIQUE)
+        monkeypatch.setattr("faimed3d.io.writer.put", fail)
+        with pytest.raises(OSError, match="no"):
+            write(tmp_path / "a.hdr", volume() + 1, OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / "a.hdr")[0], volume())
+
+
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+def test_permissions_of_the_replaced_file_stay(tmp_path, suffix):
+    for _ in range(2):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        for path in tmp_path.iterdir():
+            path.chmod(0o600)
+    write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 class TestSimpleITK:

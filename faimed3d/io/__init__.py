@@ -1,26 +1,26 @@
 """One file or folder to (array, geometry, header), and an array with its geometry to a file.
 
-The one door to volumes on disk and the only module that calls SimpleITK's readers and writers. Each format with its own
-room (:mod:`~faimed3d.io.nifti`, :mod:`~faimed3d.io.nrrd`, :mod:`~faimed3d.io.metaimage`, :mod:`~faimed3d.io.npy`,
-:mod:`faimed3d.dicom`) is read there; the content of a file decides which, not its name.
+The one door to volumes on disk. Each format has a room of its own (:mod:`~faimed3d.io.nifti`,
+:mod:`~faimed3d.io.nrrd`, :mod:`~faimed3d.io.metaimage`, :mod:`~faimed3d.io.npy`, :mod:`faimed3d.dicom`) where it is
+read; the content of a file decides which, not its name. Files are written in :mod:`~faimed3d.io.writer`. SimpleITK
+images are taken and given, but none of its readers and writers is used: they do not notice cuts, take names for drives
+and patterns, and end the process at a name that is no UTF-8.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 
-from faimed3d.errors import ReadError, UnsupportedImage
+from faimed3d.errors import UnsupportedImage
 from faimed3d.geometry import Geometry
 
-from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
+from .formats import READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
 from .voxels import convert
+from .writer import check_shape, writable, write_file
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "Header", "from_sitk", "read", "to_sitk", "volume_suffix", "write"]
 
@@ -34,7 +34,6 @@ _TECHNICAL = frozenset(
         *("shape", "fortran_order", "descr"),
     )
 )
-_SITK_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -137,10 +136,6 @@ def _read_dicom(path, series, strict, dtype):
     return array, geometry, Header(tuple(os.fspath(file) for file in files), "dicom")
 
 
-def _reason(error):
-    return str(error).strip().splitlines()[-1]
-
-
 def from_sitk(image):
     """Turn a SimpleITK image into (array, geometry).
 
@@ -194,15 +189,8 @@ def to_sitk(array, geometry):
     """
     import SimpleITK as sitk
 
-    array = _writable(array)
-    if not isinstance(geometry, Geometry):
-        raise TypeError(
-            f"expected a Geometry, got {type(geometry).__name__}; an image without one has no place in space"
-        )
-    if array.ndim not in (3, 4) or 0 in array.shape:
-        raise ValueError(f"expected an array (D,H,W) or channels first (C,D,H,W), got shape {array.shape}")
-    if array.shape[-3:] != geometry.shape:
-        raise ValueError(f"the array has (D,H,W) {array.shape[-3:]}, but its geometry is for {geometry.shape}")
+    array = writable(array)
+    check_shape(array, geometry)
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     vector = array.ndim == 4
@@ -215,117 +203,49 @@ def to_sitk(array, geometry):
     return image
 
 
-def _writable(array):
-    kind = str(getattr(array, "dtype", type(array).__name__)).replace("torch.", "")
-    if kind == "bfloat16":
-        raise TypeError("voxels of type bfloat16 cannot be written; convert them to float32 first")
-    array = np.asarray(array)
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    if array.dtype.name not in _SITK_TYPES:
-        raise TypeError(
-            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(_SITK_TYPES)}"
-        )
-    return array
-
-
 def write(path, array, geometry, **dicom):
     """Write a volume with its geometry, whole or not at all.
 
     A path without an extension is a folder for a DICOM series, see :func:`faimed3d.dicom.write_series`. A file is
-    written in a temporary folder beside it, read back, compared and renamed. Of pairs (.nhdr + .raw, .mhd + .raw, .hdr
-    + .img, which are NIfTI) the header is renamed last. .nii.gz, .nrrd and .mha are compressed.
+    written in a temporary folder beside it, read back, compared and renamed; it keeps the permissions of the file that
+    it replaces. .nii.gz, .nrrd and .mha are compressed.
+
+    Of .nhdr and .mhd the voxels lie in a second file, of a name that is new each time (``scan.mhd`` with
+    ``scan.3f9a01c2.raw``); the one that the replaced header had got in this way is deleted at the end. The halves of
+    .hdr + .img (NIfTI) have one name for good, so that they alone cannot be replaced at once: a process that is killed
+    in between leaves the new .img without a header, which reading refuses, and two processes that write one pair at the
+    same time may leave the header of one with the voxels of the other.
 
     Args:
         path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
-        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume.
-        geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI to float32: spacing
-            and origin to 1e-6 of their size, directions to 1e-6.
+        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume. In NIfTI channels
+            are the fourth dimension, as of a time series, without a time step; in NRRD and MetaImage they are the
+            components of a vector.
+        geometry: the :class:`Geometry`. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI's sform to float32:
+            spacing and origin to 1e-6 of their size, directions to 1e-6. NIfTI's qform, which some programs prefer, has
+            right angles only: directions that miss them by less than 1e-2 of a voxel at the far corner are rounded.
         dicom: for a DICOM series alone: ``template``, ``modality``, ``series_description``, ...
 
     Raises:
         TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
         ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels
             along one axis in NIfTI).
+        FileExistsError: the other half of a .hdr + .img pair is there and belongs to something else.
         OSError: the disk is full or read-only; nothing is left behind.
     """
-    import SimpleITK as sitk
-
     path = os.fspath(path)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    bare = path.rstrip(os.sep + (os.altsep or ""))
+    if bare != path and volume_suffix(bare) in WRITE_SUFFIXES:
+        raise ValueError(f"{path}: ends like a folder but has the name of a file; leave the {os.sep} out")
     suffix = volume_suffix(path)
-    folder, name = os.path.split(path)
-    if not suffix or (os.path.isdir(path) and suffix not in WRITE_SUFFIXES):
+    named = os.path.basename(path).lower() in READ_SUFFIXES
+    if (not suffix and not named) or (os.path.isdir(path) and suffix not in WRITE_SUFFIXES):
         return _dicom().write_series(path, array, geometry, **dicom)
     if dicom:
         raise TypeError(f"{path}: {', '.join(dicom)} are for a DICOM series; give a folder (a path without extension)")
-    if suffix in DICOM_SUFFIXES:
-        raise ValueError(
-            f"{path}: a DICOM series is one file for each slice; give the folder to write it to (a path without "
-            f"extension), or one of {', '.join(WRITE_SUFFIXES)}"
-        )
-    if suffix == ".npy":
-        raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
-    if suffix not in WRITE_SUFFIXES:
-        raise ValueError(
-            f"{path}: cannot write {suffix or 'a file without extension'}; choose one of {', '.join(WRITE_SUFFIXES)}"
-        )
-    if not os.path.isdir(folder or "."):
-        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path}: is a folder, not a file")
-    array = _writable(array)
-    image = to_sitk(array, geometry)
-    if OWN[suffix] == "nifti":
-        _check_nifti(path, geometry, image.GetNumberOfComponentsPerPixel())
-    with _temporary_folder(folder or ".") as scratch:
-        target = os.path.join(scratch, name[: len(name) - len(suffix)] + suffix)
-        writer = sitk.ImageFileWriter()
-        writer.SetFileName(target)
-        writer.SetUseCompression(suffix in (".nii.gz", ".nrrd", ".mha"))
-        writer.SetCompressionLevel(2)
-        try:
-            writer.Execute(image)
-        except RuntimeError as error:
-            raise OSError(f"{path}: could not be written ({_reason(error)})") from error
-        del image
-        _check_written(target, path, array, geometry)
-        for file in sorted(os.listdir(scratch), key=lambda file: file.endswith(("hdr", ".mhd"))):  # headers last
-            final = name if file == os.path.basename(target) else file
-            os.replace(os.path.join(scratch, file), os.path.join(folder, final))
-
-
-def _check_nifti(path, geometry, parts):
-    matrix = np.reshape(geometry.direction, (3, 3))
-    if np.abs(matrix.T @ matrix - np.eye(3)).max() > 1e-6:
-        raise ValueError(f"{path}: SimpleITK's NIfTI cannot hold a sheared direction; write .nrrd or .mha instead")
-    if max(*geometry.shape, parts) > 32767:
-        raise ValueError(
-            f"{path}: NIfTI holds at most 32767 voxels along an axis, got {geometry.shape}; write .nrrd instead"
-        )
-
-
-@contextlib.contextmanager
-def _temporary_folder(parent):
-    folder = tempfile.mkdtemp(prefix=".writing-", dir=parent)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_written(target, path, array, geometry):
-    """Read back what lies on the disk: ITK does not notice every failed write, and no header holds every grid."""
-    try:
-        found, grid, _ = read(target, dtype=None)
-    except ReadError as error:
-        raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
-    if not grid.agrees(geometry, 1e-2):
-        raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
-    if found.dtype != array.dtype or not np.array_equal(
-        found.view(np.uint8), array.reshape(found.shape).view(np.uint8)
-    ):
-        raise OSError(f"{path}: could not be written right; what was read back differs")
+    write_file(path, array, geometry, read)
 
 
 def _is_technical(name, value):

@@ -17,7 +17,7 @@ from faimed3d.geometry import Geometry
 
 from .voxels import Voxels, named_errors, open_bytes, read_voxels
 
-__all__ = ["header_fields", "is_nifti", "read_nifti"]
+__all__ = ["header_fields", "is_nifti", "is_pair_header", "read_nifti"]
 
 
 def _layout(text):
@@ -56,6 +56,17 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), m
 def is_nifti(start):
     """Whether the first 348 (unpacked) bytes of a file carry the magic of NIfTI-1 or NIfTI-2."""
     return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def is_pair_header(path):
+    """Whether a file is the header of a NIfTI or Analyze pair; False if there is none."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        start = file.read(540)
+    return (is_nifti(start) and b"n+" not in (start[344:346], start[4:6])) or (
+        len(start) == 348 and start[:4] in (b"\x5c\1\0\0", b"\0\0\1\x5c")
+    )
 
 
 def read_nifti(path, strict=True, dtype=np.float32):
