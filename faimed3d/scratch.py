@@ -44,13 +44,15 @@ def scratch_folder(target):
     """
     parent = os.path.dirname(os.path.abspath(target))
     _sweep(parent)
-    with _named(target), _tidy_end():
+    with _named(target), _tidy_end() as ending:
         folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
         lock = None
         try:
             lock = _own(folder)
+            ending.may_come(True)
             yield folder
         finally:
+            ending.may_come(False)
             shutil.rmtree(folder, ignore_errors=True)
             if lock is not None:
                 os.close(lock)
@@ -117,6 +119,22 @@ class _Ended(BaseException):
     """SIGTERM came."""
 
 
+class _Ending:
+    """Handler of SIGTERM that raises where it may, and else notes that it came."""
+
+    def __init__(self):
+        self.allowed = self.came = False
+
+    def __call__(self, number, frame):
+        self.came = True
+        self.may_come(self.allowed)
+
+    def may_come(self, allowed):
+        self.allowed = allowed and not self.came
+        if allowed and self.came:
+            raise _Ended
+
+
 @contextlib.contextmanager
 def _tidy_end():
     """Let SIGTERM, where it would end the process at once, end it after the block was left, as by that signal.
@@ -124,21 +142,15 @@ def _tidy_end():
     A program's own handler is left alone. So are child processes: torch's workers have a handler that Python does not
     know of.
     """
+    ending = _Ending()
     main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
+        yield ending
         return
-
-    def end(number, frame):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the way out is short, and a second signal must not cut it
-        raise _Ended
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, ending)
     try:
-        yield
-    except _Ended:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise
+        yield ending
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if ending.came:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -19,6 +19,7 @@ from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedIm
 from faimed3d.geometry import Geometry
 from faimed3d.io import Header, from_sitk, read, to_sitk, write, writer
 from faimed3d.io.formats import WRITE_SUFFIXES
+from faimed3d.scratch import put
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -393,6 +394,16 @@ class TestNifti:
         for form in grid_of(header):
             np.testing.assert_allclose(form, OBLIQUE.affine, atol=5e-6)
 
+    def test_a_form_that_float32_cannot_hold_is_left_out(self, tmp_path):
+        """Near half a turn, in which a quaternion of float32 knows the angle to 3e-4 alone."""
+        rotation = sitk.Euler3DTransform((0, 0, 0), 0.01, 0.005, 0).GetMatrix()
+        geometry = Geometry((20, 2, 500), (0.7, 0.1, 2), (0, 0, 0), rotation)
+        write(tmp_path / "a.nii", volume(shape=geometry.shape), geometry)
+        header = nib.load(tmp_path / "a.nii").header
+        assert (header["sform_code"], header["qform_code"]) == (1, 0)
+        image = sitk.ReadImage(str(tmp_path / "a.nii"))
+        np.testing.assert_allclose(image.GetDirection(), rotation, atol=1e-6)
+
     @pytest.mark.parametrize("digits", [4, 5, 6])
     def test_rounded_directions_are_kept(self, tmp_path, digits):
         matrix = np.round(np.reshape(OBLIQUE.direction, (3, 3)), digits)
@@ -522,29 +533,45 @@ class TestPairs:
         assert geometry.agrees(OBLIQUE, 1e-12)
         assert sorted(os.listdir(tmp_path)) == before
 
-    @pytest.mark.parametrize("call", ["put", "os.rename", "os.unlink"])
-    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd", ".hdr"])
-    def test_a_process_killed_between_the_files_mixes_none(self, tmp_path, suffix, call):
-        path = tmp_path / f"a{suffix}"
-        write(path, volume(), OBLIQUE)
-        moved = OBLIQUE.replace(origin=(0, 0, 0))
+    def killed_save(self, path, call, count=1):
+        """Save another volume in a process that is killed at a call of some function."""
         pid = os.fork()
         if pid == 0:
             module, name = (writer.os, call[3:]) if call.startswith("os.") else (writer, call)
-            setattr(module, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            real, calls = getattr(module, name), []
+
+            def until(*args):
+                calls.append(args)
+                if len(calls) == count:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                real(*args)
+
+            setattr(module, name, until)
             try:
-                write(path, volume() + 1, moved)
+                write(path, volume() + 1, OBLIQUE.replace(origin=(0, 0, 0)))
             finally:
                 os._exit(0)
-        os.waitpid(pid, 0)
-        try:
-            array, geometry, _ = read(path)
-        except FileNotFoundError:
-            assert suffix == ".hdr"
-            return
-        new = bool((array == volume() + 1).all())
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+    @pytest.mark.parametrize(("call", "new"), [("os.rename", False), ("put", False), ("os.unlink", True)])
+    @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+    def test_a_process_killed_between_the_files_mixes_none(self, tmp_path, suffix, call, new):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        self.killed_save(tmp_path / f"a{suffix}", call)
+        array, geometry, _ = read(tmp_path / f"a{suffix}")
         np.testing.assert_array_equal(array, volume() + new)
-        assert geometry.agrees(moved if new else OBLIQUE)
+        assert geometry.agrees(OBLIQUE.replace(origin=(0, 0, 0)) if new else OBLIQUE)
+
+    @pytest.mark.parametrize("count", [2, 3])
+    @pytest.mark.parametrize("there", [True, False])
+    def test_half_a_pair_is_refused_and_can_be_replaced(self, tmp_path, there, count):
+        if there:
+            write(tmp_path / "a.hdr", volume(), OBLIQUE)
+        self.killed_save(tmp_path / "a.hdr", "put", count)
+        with pytest.raises((DamagedFile, FileNotFoundError), match=r"dim\[0\] in the header .* is 0|does not exist"):
+            read(tmp_path / "a.hdr")
+        write(tmp_path / "a.hdr", volume(), OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / "a.hdr")[0], volume())
 
     @pytest.mark.parametrize(("name", "other"), [("a.hdr", "a.img"), ("a.img", "a.hdr"), ("A.HDR", "A.IMG")])
     def test_another_half_that_is_none_is_not_overwritten(self, tmp_path, name, other):
@@ -569,15 +596,25 @@ class TestPairs:
         np.testing.assert_array_equal(array, volume())
         assert geometry.agrees(OBLIQUE, 1e-5)
 
-    def test_a_failed_renaming_puts_the_old_header_back(self, tmp_path, monkeypatch):
-        def fail(*_):
-            raise OSError("no")
+    @pytest.mark.parametrize("there", [True, False])
+    @pytest.mark.parametrize(("stop", "new"), [(0, False), (1, False), (2, True)])
+    def test_a_stop_at_any_renaming_of_a_pair_leaves_a_whole_one(self, tmp_path, monkeypatch, there, stop, new):
+        calls = []
 
-        write(tmp_path / "a.hdr", volume(), OBLIQUE)
-        monkeypatch.setattr("faimed3d.io.writer.put", fail)
-        with pytest.raises(OSError, match="no"):
+        def sometimes(source, final):
+            calls.append(final)
+            if len(calls) == stop + 1:
+                raise KeyboardInterrupt
+            put(source, final)
+
+        if there:
+            write(tmp_path / "a.hdr", volume(), OBLIQUE)
+        monkeypatch.setattr("faimed3d.io.writer.put", sometimes)
+        with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "a.hdr", volume() + 1, OBLIQUE)
-        np.testing.assert_array_equal(read(tmp_path / "a.hdr")[0], volume())
+        assert len(os.listdir(tmp_path)) == (2 if there or new else 0)
+        if there or new:
+            np.testing.assert_array_equal(read(tmp_path / "a.hdr")[0], volume() + new)
 
 
 @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)

@@ -213,7 +213,7 @@ def write(path, array, geometry, **dicom):
     Of .nhdr and .mhd the voxels lie in a second file, of a name that is new each time (``scan.mhd`` with
     ``scan.3f9a01c2.raw``); the one that the replaced header had got in this way is deleted at the end. The halves of
     .hdr + .img (NIfTI) have one name for good, so that they alone cannot be replaced at once: a process that is killed
-    in between leaves the new .img without a header, which reading refuses, and two processes that write one pair at the
+    in between leaves a header without dimensions, which reading refuses, and two processes that write one pair at the
     same time may leave the header of one with the voxels of the other.
 
     Args:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["METAIMAGE_TYPES", "NRRD_TYPES", "metaimage_head", "nifti_head", "nrrd_head", "upright"]
+from faimed3d.geometry import Geometry
 
+__all__ = ["METAIMAGE_TYPES", "NRRD_TYPES", "PLACE_TOLERANCE", "metaimage_head", "nifti_head", "nrrd_head", "upright"]
+
+PLACE_TOLERANCE = 1e-2  # of the smallest spacing, by which a voxel may move when it is written
 NRRD_TYPES = {
     "uint8": "unsigned char",
     "int8": "signed char",
@@ -38,10 +41,11 @@ METAIMAGE_TYPES = {
 
 
 def nifti_head(array, geometry, pair=False):
-    """The header of a NIfTI-1 file; both its forms hold the grid.
+    """The header of a NIfTI-1 file.
 
-    The sform is exact to float32; the qform is the nearest grid with right angles, for it can hold no other. Channels
-    are the fourth axis, which is time for programs that ask; its step and unit are left unknown.
+    The sform is exact to float32. The qform is the nearest grid with right angles, for it can hold no other; it is
+    left unset where its quaternion of float32 misses the grid by more than ``PLACE_TOLERANCE``. Channels are the fourth
+    axis, which is time for programs that ask; its step and unit are left unknown.
 
     Args:
         array: (D,H,W) or (C,D,H,W).
@@ -50,13 +54,16 @@ def nifti_head(array, geometry, pair=False):
     """
     from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine  # NIfTI's world is RAS
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine = to_ras @ geometry.affine
     header = (Nifti1PairHeader if pair else Nifti1Header)(endianness="<")
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape[::-1] if array.ndim == 3 else (*array.shape[:0:-1], array.shape[0]))
     header.set_xyzt_units("mm")
     header.set_qform(affine, code=1)  # 1: the coordinates of the scanner
     header.set_sform(affine, code=1)
+    if not geometry.agrees(Geometry.from_affine(to_ras @ header.get_qform(), geometry.shape), PLACE_TOLERANCE):
+        header["qform_code"] = 0
     header["scl_slope"], header["scl_inter"] = 1, 0
     if not pair:
         header.set_data_offset(352)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 
 import numpy as np
 
@@ -13,12 +14,11 @@ from faimed3d.geometry import Geometry
 from faimed3d.scratch import put, scratch_folder
 
 from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
-from .heads import METAIMAGE_TYPES, metaimage_head, nifti_head, nrrd_head, upright
+from .heads import METAIMAGE_TYPES, PLACE_TOLERANCE, metaimage_head, nifti_head, nrrd_head, upright
 from .nifti import is_pair_header
 
-__all__ = ["PLACE_TOLERANCE", "writable", "write_file"]
+__all__ = ["check_shape", "writable", "write_file"]
 
-PLACE_TOLERANCE = 1e-2  # of the smallest spacing, by which a voxel may move when it is written
 _LEVEL = 2  # of isal: packs as small as zlib's 2, four times as fast
 _BLOCK = 1 << 20
 _LONGEST_NIFTI = 32767
@@ -146,7 +146,8 @@ def _write_header_and_raw(path, suffix, array, geometry, scratch, read):
     try:
         put(made, path)
     except BaseException:
-        os.unlink(final)
+        if os.path.lexists(made):  # a signal may come when the header has its name already
+            os.unlink(final)
         raise
     if before is not None and os.path.isfile(os.path.join(folder, before)):
         os.unlink(os.path.join(folder, before))
@@ -163,22 +164,32 @@ def _data_of(path, stem):
 
 
 def _write_pair(path, array, geometry, scratch, read):
-    """The two files of a NIfTI pair. Their names are fixed, so the old header goes first and the new one comes last."""
+    """The two files of a NIfTI pair.
+
+    Their names are fixed, so they cannot both change at once: between them lies a header that no reader takes.
+    """
     header, image = _pair_names(path)
     made = [os.path.join(scratch, name) for name in ("volume.hdr", "volume.img")]
-    _store(made[0], nifti_head(array, geometry, pair=True))
+    head = nifti_head(array, geometry, pair=True)
+    _store(made[0], head)
     _store(made[1], b"", array)
     _check_written(made[0], path, array, geometry, read)
-    kept = os.path.join(scratch, "before.hdr")
+    before, between = (os.path.join(scratch, name) for name in ("before.hdr", "between.hdr"))
     if os.path.lexists(header):
-        os.chmod(made[0], os.stat(header).st_mode & 0o777)
-        os.rename(header, kept)
+        shutil.copy2(header, before)
+    _store(between, head[:40] + bytes(16) + head[56:])  # of no dimensions
     try:
+        put(between, header)
         put(made[1], image)
-        os.rename(made[0], header)
+        put(made[0], header)
     except BaseException:
-        if os.path.lexists(kept) and os.path.lexists(made[1]):
-            os.rename(kept, header)
+        if not os.path.lexists(made[1]):  # its image has its name already
+            if os.path.lexists(made[0]):
+                put(made[0], header)
+        elif os.path.lexists(before):
+            put(before, header)
+        elif not os.path.lexists(between):
+            os.unlink(header)
         raise
 
 
