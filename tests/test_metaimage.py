@@ -84,7 +84,8 @@ class TestRead:
         path = save(tmp_path / "a.mha", ElementSpacing=None)
         with pytest.raises(MissingGeometry, match="has no ElementSpacing"):
             read_metaimage(path)
-        assert read_metaimage(path, strict=False)[1].spacing == (1, 1, 1)
+        with pytest.warns(UserWarning, match=r"has no ElementSpacing; \[1.0, 1.0, 1.0\] is taken"):
+            assert read_metaimage(path, strict=False)[1].spacing == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ class TestRead:
         (DamagedFile, "without '='", {"extra": "nonsense\n"}),
         (DamagedFile, "gives NDims twice", {"extra": "NDims = 3\n"}),
         (DamagedFile, "'Ofset' but no 'Offset'", {"Offset": None, "extra": "Ofset = 1 2 3\n"}),
-        (DamagedFile, "ElementType 'MET_SHIRT'", {"ElementType": "MET_SHIRT"}),
+        (DamagedFile, "ElementType in the header is none of", {"ElementType": "MET_SHIRT"}),
         (DamagedFile, "DimSize in the header should be numbers", {"DimSize": "4 3 x"}),
         (DamagedFile, "has no DimSize", {"DimSize": None}),
         (DamagedFile, "should be one number", {"NDims": "3 3"}),
@@ -127,6 +128,80 @@ class TestRead:
 )
 def test_refuses(tmp_path, error, text, changes):
     with pytest.raises(error, match=text):
+        read_metaimage(save(tmp_path / "a.mha", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra", "one", "other"),
+    [
+        ({}, "ElementByteOrderMSB = True\n", "BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+        ({}, "Position = 10 -20 31\n", "Offset", "Position"),
+        ({}, "Origin = 1 2\n", "Offset", "Origin"),
+        ({"Offset": None}, "Position = 1 2 3\nOrigin = 1 2 4\n", "Position", "Origin"),
+        ({}, "Orientation = 1 0 0 0 1 0 0 0 1\n", "TransformMatrix", "Orientation"),
+        ({}, "Rotation = 1 0 0 0 1 0 0 0 1\n", "TransformMatrix", "Rotation"),
+    ],
+)
+def test_two_names_of_one_thing_must_agree(tmp_path, changes, extra, one, other):
+    path = save(tmp_path / "a.mha", extra=extra, **changes)
+    with pytest.raises(DamagedFile, match=f"{one} and {other} in the header say the same thing differently"):
+        read_metaimage(path)
+    with pytest.warns(UserWarning, match=f"differently; {one} is taken"):
+        array, geometry, _ = read_metaimage(path, strict=False)
+    np.testing.assert_array_equal(array, VOXELS)
+    assert geometry.origin == ((1, 2, 3) if changes else (10, -20, 30))
+
+
+def test_two_names_that_agree_do_no_harm(tmp_path):
+    extra = "ElementByteOrderMSB = False\nPosition = 10.0 -20.0 30.0\nRotation = 0.6 0.8 0 -0.8 0.6 0 0 0 1\n"
+    array, geometry, _ = read_metaimage(save(tmp_path / "a.mha", extra=extra))
+    np.testing.assert_array_equal(array, VOXELS)
+    assert geometry.origin == (10, -20, 30)
+
+
+@pytest.mark.parametrize("name", ["5%.raw", "a%d.raw", "LIST x.raw", "a b.raw", "Größe.raw", "M\udcfcller.raw"])
+def test_a_data_file_of_just_that_name_counts(tmp_path, name):
+    (tmp_path / name).write_bytes(VOXELS.tobytes())
+    path = Path(save(tmp_path / "a.mhd", b"", ElementDataFile="!"))
+    path.write_bytes(path.read_bytes().replace(b"!", name.encode("utf-8", "surrogateescape")))
+    array, _, files = read_metaimage(path)
+    np.testing.assert_array_equal(array, VOXELS)
+    assert files[1] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["LIST", "LIST 2D", "LIST 2", "a%02d.raw 1 2 1", "a%d.raw"])
+def test_refuses_several_data_files(tmp_path, name):
+    with pytest.raises(UnsupportedImage, match="its voxels lie in several files; save them as one file"):
+        read_metaimage(save(tmp_path / "a.mhd", b"", ElementDataFile=name))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DimSize": "4 3 2PatientName = Doe^Jane"},
+        {"NDims": "3 Doe^Jane"},
+        {"ElementType": "MET_SHORT PatientName = Doe^Jane"},
+        {"ElementType": "Doe^Jane"},
+        {"BinaryDataByteOrderMSB": "False PatientName = Doe^Jane"},
+        {"ObjectType": "Image PatientName = Doe^Jane"},
+        {"ElementSpacing": "1 2 3 Doe^Jane"},
+        {"Offset": "1 2 Doe^Jane"},
+        {"HeaderSize": "Doe^Jane"},
+        {"ElementDataFile": "a.rawPatientName = Doe^Jane"},
+        {"extra": "Doe^Jane = 1\nDoe^Jane = 2\n"},
+        {"extra": "Doe^Jane = 1 Offset = 2\n"},
+        {"extra": "Doe^Jane\n"},
+    ],
+)
+def test_errors_quote_no_value_that_may_be_of_another_field(tmp_path, changes):
+    with pytest.raises(ReadError) as error:
+        read_metaimage(save(tmp_path / "a.mha", **changes))
+    assert "Doe" not in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [{"DimSize": "4 ٣ 2"}, {"ElementSpacing": "١ 1 1"}, {"NDims": "\uff13"}])
+def test_digits_of_other_scripts_are_no_numbers(tmp_path, changes):
+    with pytest.raises(DamagedFile, match="should be"):
         read_metaimage(save(tmp_path / "a.mha", **changes))
 
 

@@ -1,6 +1,8 @@
 """NRRD against SimpleITK and hand-written headers."""
 
 import gzip
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -154,17 +156,18 @@ class TestRead:
     ("error", "text", "changes"),
     [
         (DamagedFile, "its first line should be", {"magic": "NRRD0009"}),
-        (DamagedFile, "a line without ':'", {"extra": "nonsense\n"}),
+        (DamagedFile, "line 12 has no ':'", {"extra": "nonsense\n"}),
         (DamagedFile, "'sizes' stands there twice", {"extra": "sizes: 1 1 1\n"}),
-        (DamagedFile, "'sixes' is no field of NRRD", {"extra": "sixes: 1 1 1\n"}),
+        (DamagedFile, "line 12 is no field of NRRD; perhaps 'sizes' was meant", {"extra": "sixes: 1 1 1\n"}),
+        (DamagedFile, "line 12 is no field of NRRD$", {"extra": "Doe^Jane: 1 1 1\n"}),
         (DamagedFile, "no field 'sizes'", {"sizes": None}),
         (DamagedFile, "'sizes' should be numbers", {"sizes": "4 3 x"}),
         (DamagedFile, "'sizes' should be numbers", {"sizes": "4 3 1_0"}),
         (DamagedFile, "do not go together", {"sizes": "4 3"}),
         (DamagedFile, "do not go together", {"sizes": "4 3 -2"}),
-        (DamagedFile, "type 'shirt'", {"type": "shirt"}),
+        (DamagedFile, "type in the header is none of NRRD's, got a damaged value", {"type": "shirt"}),
         (UnsupportedImage, "type 'block'", {"type": "block"}),
-        (DamagedFile, "endian should be 'little' or 'big'", {"endian": None}),
+        (DamagedFile, "endian in the header should be 'little' or 'big'", {"endian": None}),
         (UnsupportedImage, "encoding 'hex' is not supported", {"encoding": "hex"}),
         (UnsupportedImage, "several files", {"data_file": "LIST"}),
         (UnsupportedImage, "several files", {"data_file": "a%03d.raw 1 2 1"}),
@@ -200,6 +203,101 @@ class TestRead:
 @pytest.mark.filterwarnings("ignore:.*LPS is assumed")
 def test_refuses(tmp_path, error, text, changes):
     with pytest.raises(error, match=text):
+        read_nrrd(save(tmp_path / "a.nrrd", **changes))
+
+
+DETACHED = "\n".join(
+    ("NRRD0004", "data file: {}", "type: short", "dimension: 3", "sizes: 4 3 2", "encoding: raw", "endian: little")
+    + ("spacings: 1 2 30.75",)
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*LPS is assumed")
+class TestDetached:
+    def header(self, folder, name, end="\n"):
+        (folder / "a.nhdr").write_bytes(DETACHED.format(name).encode("utf-8", "surrogateescape") + end.encode())
+        return folder / "a.nhdr"
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\n# the end\n"])
+    def test_the_file_may_end_with_the_last_field(self, tmp_path, end):
+        (tmp_path / "a.raw").write_bytes(VOXELS.tobytes())
+        assert read_nrrd(self.header(tmp_path, "a.raw", end))[1].spacing == (1, 2, 30.75)
+
+    @pytest.mark.parametrize("cut", [0, 1, 2, 4, 40])
+    def test_a_last_line_without_its_end_may_be_cut(self, tmp_path, cut):
+        (tmp_path / "a.raw").write_bytes(VOXELS.tobytes())
+        path = self.header(tmp_path, "a.raw", "")
+        path.write_bytes(path.read_bytes()[: -cut or None])
+        for strict in (True, False):
+            with pytest.raises(TruncatedFile, match=r"a line break after its last line.*If it is whole, add"):
+                read_nrrd(path, strict)
+
+    @pytest.mark.parametrize(
+        "name", ["5%.raw", "a%d.raw", "LIST x.raw", "a b.raw", "Größe.raw", "M\udcfcller.raw", "a:b.raw"]
+    )
+    def test_a_file_of_just_that_name_counts(self, tmp_path, name):
+        (tmp_path / name).write_bytes(VOXELS.tobytes())
+        array, _, files = read_nrrd(self.header(tmp_path, name))
+        np.testing.assert_array_equal(array, VOXELS)
+        assert files[1] == str(tmp_path / name)
+
+    def test_a_name_in_latin_1_that_is_utf8_on_the_disk(self, tmp_path):
+        (tmp_path / "Müller.raw").write_bytes(VOXELS.tobytes())
+        np.testing.assert_array_equal(read_nrrd(self.header(tmp_path, "M\udcfcller.raw"))[0], VOXELS)
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe"])
+    def test_what_is_no_file(self, tmp_path, kind):
+        os.mkfifo(tmp_path / "a.raw") if kind == "pipe" else (tmp_path / "a.raw").mkdir()
+        with pytest.raises(DamagedFile, match=r"a\.raw, which is a folder or a device, not a file"):
+            read_nrrd(self.header(tmp_path, "a.raw"))
+
+    @pytest.mark.parametrize("name", ["a.rawPatientName:=Doe^Jane", "a.rawcontent: Doe^Jane", "Doe^Jane" * 40, ""])
+    def test_a_name_that_swallowed_the_next_line_is_not_told(self, tmp_path, name):
+        with pytest.raises(DamagedFile, match="the name of the file of its voxels is damaged") as error:
+            read_nrrd(self.header(tmp_path, name))
+        assert "Doe" not in str(error.value)
+
+    def test_lines_to_skip_that_are_none(self, tmp_path):
+        with open(tmp_path / "a.raw", "wb") as file:
+            file.truncate(1 << 33)
+        path = self.header(tmp_path, "a.raw", "\nline skip: 1\n")
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 33, limit[1]))
+        try:
+            with pytest.raises(TruncatedFile, match="but only 0 bytes"):
+                read_nrrd(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "shortPatientName:=Doe^Jane"},
+        {"sizes": "4 3 2PatientName:=Doe^Jane"},
+        {"dimension": "3 Doe^Jane"},
+        {"endian": "little Doe^Jane"},
+        {"encoding": "raw Doe^Jane"},
+        {"space": "left-posterior-superior Doe^Jane"},
+        {"space_directions": "(1,0,0) (0,1,0) (0,0,1) Doe^Jane"},
+        {"space_directions": "(1,0,0) (0,1,0) (0,0,Doe)"},
+        {"space_origin": "(0,0,0) Doe^Jane"},
+        {"space_units": '"mm" "mm" "Doe^Jane"'},
+        {"kinds": "vector Doe^Jane domain"},
+        {"extra": "Doe^Jane: 1\n"},
+        {"extra": "Doe^Jane\n"},
+        {"byte_skip": "Doe^Jane"},
+    ],
+)
+def test_errors_quote_no_value_that_may_be_of_another_field(tmp_path, changes):
+    with pytest.raises(ReadError) as error:
+        read_nrrd(save(tmp_path / "a.nrrd", **changes))
+    assert "Doe" not in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [{"sizes": "4 ٣ 2"}, {"space_origin": "(١,0,0)"}, {"dimension": "\uff13"}])
+def test_digits_of_other_scripts_are_no_numbers(tmp_path, changes):
+    with pytest.raises(DamagedFile, match="should be"):
         read_nrrd(save(tmp_path / "a.nrrd", **changes))
 
 

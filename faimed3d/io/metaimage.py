@@ -5,7 +5,6 @@ Reference: MetaIO documentation (https://docs.itk.org/en/latest/learn/metaio.htm
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -16,6 +15,7 @@ import numpy as np
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 
+from .text import close_match, data_file, readable, real_number, shown, whole_number
 from .voxels import Voxels, is_gzip, read_voxels
 
 __all__ = ["header_fields", "read_metaimage"]
@@ -38,6 +38,13 @@ _OPTIONAL = ("TransformMatrix", "Offset", "CompressedData", "BinaryDataByteOrder
 _LINE_INSIDE = re.compile(
     rf"({'|'.join(_OPTIONAL)}|Position|Origin|Rotation|Orientation|ElementByteOrderMSB|HeaderSize|BinaryData)\s*="
 )
+# Words of the format, which messages may quote
+_NAMES = (
+    *("ObjectType", "NDims", "Comment", "Name", "ID", "ParentID", "Modality", "BinaryData", "ElementByteOrderMSB"),
+    *("CompressedDataSize", "Position", "Origin", "Rotation", "Orientation", "CenterOfRotation", "ElementDataFile"),
+    *("ElementSpacing", "ElementSize", "DimSize", "ElementType", "HeaderSize", "AnatomicalOrientation", *_OPTIONAL),
+)
+_OBJECTS = ("image", "tube", "ellipse", "mesh", "surface", "line", "landmark", "group", "scene", "blob", "contour")
 _LONGEST_HEADER = 1 << 20
 
 
@@ -53,16 +60,16 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     if strict:
         _check_names(path, fields)
     if fields.get("ObjectType", "Image") != "Image":
-        raise UnsupportedImage(f"{path}: ObjectType {fields['ObjectType']!r} in the header is no image")
+        raise UnsupportedImage(f"{path}: ObjectType {shown(fields['ObjectType'], _OBJECTS)} in the header is no image")
     code = fields.get("ElementType", "")
     parts = _whole(path, fields, "ElementNumberOfChannels", 1)
     if code.removesuffix("_ARRAY") not in _TYPES:
-        raise DamagedFile(f"{path}: ElementType {code!r} in the header is none of MetaImage's number types")
+        raise DamagedFile(f"{path}: ElementType in the header is none of MetaImage's number types, such as MET_SHORT")
     stored = np.dtype(_TYPES[code.removesuffix("_ARRAY")])
-    msb = _true(path, fields, "BinaryDataByteOrderMSB") or _true(path, fields, "ElementByteOrderMSB")
-    stored = stored.newbyteorder(">" if msb else "<")
+    order = _one(path, fields, ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), _true, strict)
+    stored = stored.newbyteorder(">" if order else "<")
     rank = _whole(path, fields, "NDims", 0)
-    sizes = _numbers(path, fields, "DimSize", int)
+    sizes = _numbers(path, fields, "DimSize", whole_number)
     if len(sizes) != rank or min(sizes, default=0) < 1 or parts < 1:
         raise DamagedFile(f"{path}: NDims {rank}, DimSize {sizes} and {parts} channels do not go together")
     if rank < 3:
@@ -90,7 +97,7 @@ def read_metaimage(path, strict=True, dtype=np.float32):
 
 def header_fields(path):
     """All header fields of a file, name to text, in file order."""
-    return _read_header(os.fspath(path))[0]
+    return {readable(name): readable(value) for name, value in _read_header(os.fspath(path))[0].items()}
 
 
 def _read_header(path):
@@ -102,12 +109,12 @@ def _read_header(path):
     fields, position = {}, 0
     while "ElementDataFile" not in fields:
         stop = start.find(b"\n", position)
-        line = start[position : stop if stop >= 0 else len(start)].decode("utf-8", "replace")
+        line = start[position : stop if stop >= 0 else len(start)].decode("utf-8", "surrogateescape")
         position = stop + 1 if stop >= 0 else len(start)
         key, mark, value = line.partition("=")
         if mark:
             if key.strip() in fields:
-                raise DamagedFile(f"{path}: the header gives {key.strip()} twice")
+                raise DamagedFile(f"{path}: the header gives {_shown_name(key.strip())} twice")
             fields[key.strip()] = value.strip()
         elif line.strip():
             raise DamagedFile(f"{path}: a header line without '=' after {len(fields)} fields; the header is damaged")
@@ -121,61 +128,75 @@ def _read_header(path):
 def _check_names(path, fields):
     """Refuse a damaged name or line of those whose absence would go unseen; other names are free in this format."""
     for known in _OPTIONAL:
-        if known not in fields and (close := difflib.get_close_matches(known, fields, 1, 0.8)):
+        if known not in fields and (close := close_match(known, fields)):
             raise DamagedFile(
-                f"{path}: the header has {close[0]!r} but no {known!r}; it may be damaged. Correct it, or pass "
+                f"{path}: the header has {close!r} but no {known!r}; it may be damaged. Correct it, or pass "
                 "strict=False"
             )
     for name, value in fields.items():
         if found := _LINE_INSIDE.search(value):
             raise DamagedFile(
-                f"{path}: {name} in the header has swallowed {found[1]}: the end of its line is lost. Correct it, "
-                "or pass strict=False"
+                f"{path}: {_shown_name(name)} in the header has swallowed {found[1]}: the end of its line is lost. "
+                "Correct it, or pass strict=False"
             )
 
 
 def _true(path, fields, name):
     value = fields.get(name, "False").lower()
     if value not in ("true", "t", "1", "false", "f", "0"):
-        raise DamagedFile(f"{path}: {name} in the header should be True or False, got {fields[name]!r}")
+        raise DamagedFile(f"{path}: {name} in the header should be True or False, got {shown(fields[name])}")
     return value in ("true", "t", "1")
 
 
-def _numbers(path, fields, name, kind=float):
+def _one(path, fields, names, parse, strict):
+    """Value of the one field that goes by several names; None if there is none of them."""
+    found = {name: parse(path, fields, name) for name in names if name in fields}
+    first = next(iter(found), None)
+    for name, value in list(found.items())[1:]:
+        if not (np.shape(value) == np.shape(found[first]) and np.allclose(value, found[first], 1e-4, 1e-6)):
+            text = f"{path}: {first} and {name} in the header say the same thing differently"
+            if strict:
+                raise DamagedFile(f"{text}. Correct it, or pass strict=False to take {first}")
+            warnings.warn(f"{text}; {first} is taken", stacklevel=5)
+    return found.get(first)
+
+
+def _shown_name(name):
+    return name if name in _NAMES else "a field"
+
+
+def _numbers(path, fields, name, kind=real_number):
     if name not in fields:
         raise DamagedFile(f"{path}: the header has no {name}")
     try:
-        return [kind(word.replace("_", "?")) for word in fields[name].split()]  # Python alone reads 1_0 as 10
+        return [kind(word) for word in fields[name].split()]
     except ValueError:
-        raise DamagedFile(f"{path}: {name} in the header should be numbers, got {fields[name]!r}") from None
+        raise DamagedFile(f"{path}: {name} in the header should be numbers, got {shown(fields[name])}") from None
 
 
 def _whole(path, fields, name, default):
-    values = _numbers(path, fields, name, int) if name in fields else [default]
+    values = _numbers(path, fields, name, whole_number) if name in fields else [default]
     if len(values) != 1:
-        raise DamagedFile(f"{path}: {name} in the header should be one number, got {fields[name]!r}")
+        raise DamagedFile(f"{path}: {name} in the header should be one number, got {shown(fields[name])}")
     return values[0]
 
 
 def _geometry(path, fields, rank, shape, strict):
     def field(names, default, count):
-        name = next((n for n in names if n in fields), None)
-        if name is None:
-            if default is not None:
-                warnings.warn(f"{path}: the header has no {names[0]}; {default} is taken", stacklevel=5)
+        values = _one(path, fields, names, _numbers, strict)
+        if values is None:
+            warnings.warn(f"{path}: the header has no {names[0]}; {default} is taken", stacklevel=5)
             return default
-        values = _numbers(path, fields, name)
         if len(values) != count:
-            raise MissingGeometry(f"{path}: {name} in the header should be {count} numbers, got {values}")
+            raise MissingGeometry(f"{path}: {names[0]} in the header should be {count} numbers, got {values}")
         return values
 
-    spacing = field(("ElementSpacing", "ElementSize"), None, rank)
-    if spacing is None:
-        if strict:
-            raise MissingGeometry(
-                f"{path}: the header has no ElementSpacing. Correct it, or pass strict=False to take 1 mm"
-            )
-        spacing = [1.0] * rank
+    spacing = next((name for name in ("ElementSpacing", "ElementSize") if name in fields), None)
+    if spacing is None and strict:
+        raise MissingGeometry(
+            f"{path}: the header has no ElementSpacing. Correct it, or pass strict=False to take 1 mm"
+        )
+    spacing = field((spacing or "ElementSpacing",), [1.0] * rank, rank)
     origin = field(("Offset", "Position", "Origin"), [0.0] * rank, rank)
     identity = np.eye(rank).ravel().tolist()
     matrix = np.reshape(field(("TransformMatrix", "Rotation", "Orientation"), identity, rank * rank), (rank, rank))
@@ -189,17 +210,13 @@ def _geometry(path, fields, rank, shape, strict):
 
 def _data(path, fields, end, stored, shape, strict):
     name = fields["ElementDataFile"]
-    if name.split()[0:1] == ["LIST"] or "%" in name:
-        raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
     if "LOCAL".startswith(name) and name != "LOCAL":
         raise TruncatedFile(f"{path}: the header ends within ElementDataFile; the file was cut. Copy it again")
     if "BinaryData" in fields and not _true(path, fields, "BinaryData"):
         raise UnsupportedImage(f"{path}: the voxels are written as text; save them as binary data")
     data_path, offset = path, end
     if name.upper() != "LOCAL":
-        data_path, offset = os.path.join(os.path.dirname(path), name), 0
-        if not name or not os.path.isfile(data_path):
-            raise FileNotFoundError(f"{path}: its voxels should lie in {data_path}, which does not exist")
+        data_path, offset = data_file(path, name), 0
     packed = _true(path, fields, "CompressedData")
     if "CompressedDataSize" in fields and not packed:
         raise DamagedFile(f"{path}: the header gives CompressedDataSize, but not CompressedData = True")

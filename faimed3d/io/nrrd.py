@@ -15,6 +15,7 @@ import numpy as np
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 
+from .text import close_match, data_file, readable, real_number, shown, whole_number
 from .voxels import Voxels, is_gzip, read_voxels
 
 __all__ = ["header_fields", "read_nrrd"]
@@ -77,6 +78,10 @@ _MILLIMETRES = {
     "cm": 10.0,
     "m": 1000.0,
 }
+# Words of the format, which messages may quote
+_ENCODINGS = ("raw", "txt", "text", "ascii", "hex", "gz", "gzip", "bz2", "bzip2")
+_KINDS = (*_SPATIAL_KINDS, "list", "vector", "covariant-vector", "point", "normal", "scalar", "time", "???", "none")
+_SPACES = tuple(f"{name}{time}" for name in (*_TO_LPS, *_NO_PATIENT[:-1]) for time in ("", "-time", "t"))
 _LONGEST_HEADER = 1 << 20
 
 
@@ -90,8 +95,8 @@ def read_nrrd(path, strict=True, dtype=np.float32):
     path = os.fspath(path)
     fields, _, end = _read_header(path)
     stored = _stored_type(path, fields)
-    sizes = _numbers(path, fields, "sizes", int)
-    rank = _numbers(path, fields, "dimension", int)[0]
+    sizes = _numbers(path, fields, "sizes", whole_number)
+    rank = _numbers(path, fields, "dimension", whole_number)[0]
     if len(sizes) != rank or min(sizes) < 1:
         raise DamagedFile(
             f"{path}: dimension {rank} and sizes {sizes} do not go together; each size should be at least 1"
@@ -110,7 +115,7 @@ def read_nrrd(path, strict=True, dtype=np.float32):
 def header_fields(path):
     """All header fields and key/value pairs of a file, name to text, in file order."""
     fields, pairs, _ = _read_header(os.fspath(path))
-    return {**pairs, **fields}
+    return {readable(name): readable(value) for name, value in {**pairs, **fields}.items()}
 
 
 def _read_header(path):
@@ -119,25 +124,23 @@ def _read_header(path):
         raise UnsupportedImage(f"{path}: a NRRD file packed as a whole; unpack it first (gunzip)")
     with open(path, "rb") as file:
         start = file.read(_LONGEST_HEADER)
-    lines, position, fields, pairs = [], 0, {}, {}
-    detached = False
-    while True:
-        stop = start.find(b"\n", position)
-        if stop < 0:
-            if (detached or b"data file:" in start or b"datafile:" in start) and len(start) < _LONGEST_HEADER:
-                lines.append(start[position:])
-                position = len(start)
-                break
-            raise TruncatedFile(f"{path}: the NRRD header has no end (an empty line); the file was cut. Copy it again")
+    lines, position, fields, pairs, ended = [], 0, {}, {}, False
+    while (stop := start.find(b"\n", position)) >= 0:
         line = start[position:stop].rstrip(b"\r")
         position = stop + 1
         if not line:
+            ended = True
             break
         lines.append(line)
+    if not ended and (position < len(start) or len(start) == _LONGEST_HEADER):
+        raise TruncatedFile(
+            f"{path}: the NRRD header has no end: no empty line, nor, as where the voxels lie in another file, a line "
+            "break after its last line. The file was cut; copy it again. If it is whole, add the line break"
+        )
     if not lines or not re.fullmatch(rb"NRRD000[1-6]", lines[0].strip()):
         raise DamagedFile(f"{path}: no NRRD file: its first line should be 'NRRD0001' to 'NRRD0006'")
-    for raw in lines[1:]:
-        line = raw.decode("utf-8", "replace")
+    for number, raw in enumerate(lines[1:], 2):
+        line = raw.decode("utf-8", "surrogateescape")
         if line.startswith("#") or not line.strip():
             continue
         key, mark, value = line.partition(": ")
@@ -148,24 +151,29 @@ def _read_header(path):
         if not mark:
             key, mark, value = line.partition(":")
         key = key.strip().lower()
-        if not mark or key in fields:
-            what = f"{key!r} stands there twice" if mark else f"a line without ':' follows {len(fields)} fields"
-            raise DamagedFile(f"{path}: the header is damaged: {what}")
+        if not mark:
+            raise DamagedFile(f"{path}: the header is damaged: line {number} has no ':'")
         if key not in _FIELDS:
-            raise DamagedFile(f"{path}: the header is damaged: {key!r} is no field of NRRD")
+            near = close_match(key, _FIELDS)
+            meant = f"; perhaps {near!r} was meant" if near else ""
+            raise DamagedFile(f"{path}: the header is damaged: line {number} is no field of NRRD{meant}")
+        if key in fields:
+            raise DamagedFile(f"{path}: the header is damaged: {key!r} stands there twice")
         fields[key] = value.strip()
+    if not ended and not {"data file", "datafile"} & set(fields):
+        raise TruncatedFile(f"{path}: the NRRD header has no end (an empty line); the file was cut. Copy it again")
     return fields, pairs, position
 
 
-def _numbers(path, fields, name, kind=float):
+def _numbers(path, fields, name, kind=real_number):
     try:
-        values = [kind(word.replace("_", "?")) for word in fields[name].split()]  # Python alone reads 1_0 as 10
+        values = [kind(word) for word in fields[name].split()]
     except KeyError:
         raise DamagedFile(f"{path}: the header has no field {name!r}") from None
     except ValueError:
         values = []
     if not values:
-        raise DamagedFile(f"{path}: the header field {name!r} should be numbers, got {fields[name]!r}")
+        raise DamagedFile(f"{path}: the header field {name!r} should be numbers, got {shown(fields[name])}")
     return values
 
 
@@ -175,13 +183,13 @@ def _stored_type(path, fields):
     if code is None:
         if name == "block":
             raise UnsupportedImage(f"{path}: voxels of type 'block' are no numbers")
-        raise DamagedFile(f"{path}: type {name!r} in the header is none of NRRD's")
+        raise DamagedFile(f"{path}: the type in the header is none of NRRD's, got {shown(name)}")
     stored = np.dtype(code)
     if stored.itemsize == 1:
         return stored
     endian = fields.get("endian", "").lower()
     if endian not in ("little", "big") and fields.get("encoding", "").lower() not in ("ascii", "text", "txt"):
-        raise DamagedFile(f"{path}: endian should be 'little' or 'big', got {endian!r}")
+        raise DamagedFile(f"{path}: endian in the header should be 'little' or 'big'")
     return stored.newbyteorder("<" if endian == "little" else ">")
 
 
@@ -189,13 +197,17 @@ def _vectors(path, fields, name):
     """The vectors of a field such as '(1,0,0) none (0,1,0)', None for none."""
     text = fields[name].strip()
     if not re.fullmatch(r"((none|\([^()]*\))\s*)+", text):
-        raise DamagedFile(f"{path}: {name!r} in the header should be vectors such as (1,0,0), got {text!r}")
+        raise DamagedFile(
+            f"{path}: {name!r} in the header should be vectors such as (1,0,0), got {shown(text, ('none',))}"
+        )
     vectors = []
     for inside in re.findall(r"none|\(([^()]*)\)", text):
         try:
-            vectors.append([float(word.replace("_", "?")) for word in inside.split(",")] if inside else None)
+            vectors.append([real_number(word.strip()) for word in inside.split(",")] if inside else None)
         except ValueError:
-            raise DamagedFile(f"{path}: {name!r} in the header should be vectors of numbers, got {text!r}") from None
+            raise DamagedFile(
+                f"{path}: {name!r} in the header should be vectors of numbers, got {shown(text)}"
+            ) from None
     return vectors
 
 
@@ -207,7 +219,8 @@ def _channel_axis(path, fields, sizes):
         raise UnsupportedImage(f"{path}: the voxels are complex. Save magnitude and phase, each as a volume")
     if rank < 3 or (rank == 3 and kinds and any(k not in (*_SPATIAL_KINDS, "???", "none") for k in kinds)):
         raise UnsupportedImage(
-            f"{path}: sizes {sizes} with kinds {kinds}: no volume of 3 spatial axes. Stack its slices first"
+            f"{path}: sizes {sizes} with kinds {shown(' '.join(kinds), _KINDS)}: no volume of 3 spatial axes. "
+            "Stack its slices first"
         )
     if rank == 3:
         return None
@@ -279,7 +292,8 @@ def _unit(path, fields, channel):
     scales = {_MILLIMETRES.get(word) for word in words} or {1.0}
     if len(scales) > 1 or None in scales:
         raise MissingGeometry(
-            f"{path}: space units and units {words} should be one of mm, cm, m, um, the same for all axes of space"
+            f"{path}: space units and units should be one of mm, cm, m, um, the same for all axes of space, got "
+            f"{shown(' '.join(words), _MILLIMETRES)}"
         )
     return scales.pop()
 
@@ -292,7 +306,8 @@ def _words(text):
 def _warn_no_space(path, space):
     if space not in _NO_PATIENT:
         raise MissingGeometry(
-            f"{path}: space {space!r} in the header is none that can be placed in the patient; {', '.join(_TO_LPS)} can"
+            f"{path}: space {shown(space, _SPACES)} in the header is none that can be placed in the patient; "
+            f"{', '.join(_TO_LPS)} can"
         )
     warnings.warn(
         f"{path}: the header {'gives space ' + repr(space) if space else 'names no space'}, so it does not say where "
@@ -307,28 +322,30 @@ def _data(path, fields, end, needed):
     encoding = fields.get("encoding", "").lower()
     packed = {"raw": "raw", "gz": "gzip", "gzip": "gzip"}.get(encoding)
     if packed is None:
-        raise UnsupportedImage(f"{path}: encoding {encoding!r} is not supported; save it as raw or gzip")
+        raise UnsupportedImage(
+            f"{path}: encoding {shown(encoding, _ENCODINGS)} is not supported; save it as raw or gzip"
+        )
     name = fields.get("data file", fields.get("datafile"))
     data_path, offset = path, end
     if name is not None:
-        if name.split()[0:1] == ["LIST"] or "%" in name:
-            raise UnsupportedImage(f"{path}: its voxels lie in several files ({name!r}); save them as one file")
-        data_path, offset = os.path.join(os.path.dirname(path), name), 0
-        if not os.path.isfile(data_path):
-            raise FileNotFoundError(f"{path}: its voxels should lie in {data_path}, which does not exist")
-    skips = [int(_numbers(path, fields, key, int)[0]) for key in ("line skip", "lineskip") if key in fields] or [0]
-    byte_skip = [int(_numbers(path, fields, key, int)[0]) for key in ("byte skip", "byteskip") if key in fields] or [0]
-    if skips[0] < 0 or byte_skip[0] < -1 or (byte_skip[0] == -1 and packed != "raw"):
-        raise DamagedFile(f"{path}: line skip {skips[0]} or byte skip {byte_skip[0]} in the header cannot be")
-    if byte_skip[0] == -1:
+        data_path, offset = data_file(path, name), 0
+    lines, skip = (
+        next((_numbers(path, fields, name, whole_number)[0] for name in names if name in fields), 0)
+        for names in (("line skip", "lineskip"), ("byte skip", "byteskip"))
+    )
+    if lines < 0 or skip < -1 or (skip == -1 and packed != "raw"):
+        raise DamagedFile(f"{path}: line skip {lines} or byte skip {skip} in the header cannot be")
+    if skip == -1:
         return data_path, max(os.path.getsize(data_path) - needed, offset), packed
-    if packed == "gzip" and byte_skip[0]:
+    if packed == "gzip" and skip:
         raise UnsupportedImage(f"{path}: byte skip inside packed data is not supported; save it without")
-    if skips[0]:
-        with open(data_path, "rb") as file:
-            file.seek(offset)
-            for _ in range(skips[0]):
-                if not file.readline():
-                    break
-            offset = file.tell()
-    return data_path, offset + byte_skip[0], packed
+    return data_path, _after_lines(data_path, offset, lines) + skip, packed
+
+
+def _after_lines(path, offset, count):
+    """The byte behind ``count`` lines from ``offset`` on, or the end of the file."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        while count > 0 and (line := file.readline(_LONGEST_HEADER)):  # a piece of it, if there are no line breaks
+            count -= line.endswith(b"\n")
+        return file.tell()
