@@ -159,6 +159,37 @@ class TestRead:
         with pytest.raises(FileNotFoundError, match=r"b\.nii: a link to a file that is not there"):
             read(tmp_path / "b.nii")
 
+    @pytest.mark.parametrize(
+        "start",
+        [b'{"', b"GIF8", b"PK\3\4", b"\x1f\x8b\x08\0", b"<html", b"CDF\1", b"NRRD0", b"\x93NUMPY", b"# vtk DataFile"],
+    )
+    @pytest.mark.parametrize("name", ["a.img", "a.hdr"])
+    def test_voxels_of_a_pair_may_begin_like_anything(self, tmp_path, start, name):
+        array = np.frombuffer(start.ljust(24, b"\1"), np.uint8).reshape(2, 3, 4)
+        write(tmp_path / "a.hdr", array, OBLIQUE)
+        np.testing.assert_array_equal(read(tmp_path / name)[0], array)
+
+    @pytest.mark.parametrize(("at", "mark"), [(128, b"DICM"), (344, b"n+1\0"), (4, b"n+2\0")])
+    def test_voxels_of_a_pair_may_look_like_a_header(self, tmp_path, at, mark):
+        content = np.zeros(1000, np.uint8)
+        content[at : at + 4] = np.frombuffer(mark, np.uint8)
+        write(tmp_path / "a.hdr", content.reshape(10, 10, 10), Geometry((10, 10, 10)))
+        np.testing.assert_array_equal(read(tmp_path / "a.img")[0].ravel(), content)
+
+    def test_a_pipe_is_no_volume(self, tmp_path):
+        os.mkfifo(tmp_path / "a.nii")
+        with pytest.raises(UnsupportedImage, match="a device or a pipe, neither a file nor a folder"):
+            read(tmp_path / "a.nii")
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe"])
+    @pytest.mark.parametrize(("name", "other", "what"), [("a.hdr", "a.img", "voxels"), ("a.img", "a.hdr", "header")])
+    def test_the_other_half_is_no_file(self, tmp_path, kind, name, other, what):
+        write(tmp_path / "a.hdr", volume(), OBLIQUE)
+        (tmp_path / other).unlink()
+        os.mkfifo(tmp_path / other) if kind == "pipe" else (tmp_path / other).mkdir()
+        with pytest.raises(DamagedFile, match=rf"its {what} should lie in .*{other}, which is a folder or a device"):
+            read(tmp_path / name)
+
     @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr"])
     def test_every_cut_is_noticed(self, tmp_path, suffix):
         write(tmp_path / f"a{suffix}", volume(), OBLIQUE)

@@ -59,6 +59,14 @@ def test_refuses_what_is_no_volume(tmp_path, array, text):
         read_npy(save(tmp_path / "a.npy", array))
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_refuses_a_size_that_is_no_number(tmp_path, strict):
+    path = save(tmp_path / "a.npy")
+    path.write_bytes(path.read_bytes().replace(b"(2, 3, 4)", b"(True,12)"))
+    with pytest.raises(DamagedFile, match=r"the shape in the \.npy header is no row of whole numbers"):
+        read_npy(path, strict)
+
+
 def test_refuses_bytes_that_are_no_bool(tmp_path):
     path = save(tmp_path / "a.npy", VOXELS > 0)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")

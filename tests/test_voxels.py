@@ -67,6 +67,8 @@ def test_size_is_checked_before_allocating(tmp_path):
     (tmp_path / "a").write_bytes(gzip.compress(bytes(100)))
     with pytest.raises(TruncatedFile, match="packed bytes cannot hold them"):
         check_size(Voxels(tmp_path / "a", 10, "f4", (10**6, 10**6, 10**6)))
+    with pytest.raises(TruncatedFile, match="; 0 packed bytes cannot hold them"):
+        check_size(Voxels(tmp_path / "a", 10**20, "f4", (1, 1, 1), "zlib"))
 
 
 def test_memory_that_is_not_there_is_told(tmp_path, monkeypatch):
@@ -140,6 +142,33 @@ class TestConversion:
             convert(np.zeros(3, "U3"), None, "a.nii")
         with pytest.raises(TypeError, match="dtype must be a real number type or None, got complex64"):
             convert(np.zeros(3), np.complex64, "a.nii")
+
+
+class TestScaling:
+    def read(self, path, values, slope, inter, dtype=None):
+        path.write_bytes(values.tobytes())
+        return read_voxels(Voxels(path, 0, values.dtype, values.shape, "raw", float(slope), float(inter)), dtype)
+
+    @pytest.mark.parametrize("stored", ["i8", "u8"])
+    @pytest.mark.parametrize("dtype", [None, "f8", "i8", "u8", "f4"])
+    @pytest.mark.parametrize(("value", "slope", "inter"), [(2**53 + 1, 1, 1), (2**53 + 1, 1, -(2**53)), (2**52, 3, 0)])
+    def test_labels_beyond_float64_are_refused(self, tmp_path, stored, dtype, value, slope, inter):
+        with pytest.raises(ReadError, match="beyond what float64 holds exactly, so that some would become one"):
+            self.read(tmp_path / "a", np.array([0, value], stored), slope, inter, dtype)
+
+    def test_labels_up_to_there_are_exact(self, tmp_path):
+        values = np.array([2**53 - 2, 0, 2**52], "i8")
+        np.testing.assert_array_equal(self.read(tmp_path / "a", values, 1, 1), values + 1)
+        assert self.read(tmp_path / "a", values, 1, 1, "i8").dtype == np.int64
+
+    def test_fractions_are_rounded_as_ever(self, tmp_path):
+        values = np.array([2**60, 3], "i8")
+        np.testing.assert_array_equal(self.read(tmp_path / "a", values, 0.5, 0), values * 0.5)
+
+    def test_what_overflows_is_refused(self, tmp_path):
+        with pytest.raises(ReadError, match="beyond what float64 holds"):
+            self.read(tmp_path / "a", np.array([1e300, 1]), 1e30, 0)
+        assert np.isinf(self.read(tmp_path / "a", np.array([np.inf, 1]), 1e30, 0)[0])
 
 
 def test_zlib_stream_reads_in_any_pieces(tmp_path):

@@ -109,6 +109,8 @@ def read(path, series=None, strict=True, dtype=np.float32):
         raise FileNotFoundError(f"{path}: {what}")
     if os.path.isdir(path):
         return _read_dicom(path, series, strict, dtype)
+    if not os.path.isfile(path):
+        raise UnsupportedImage(f"{path}: a device or a pipe, neither a file nor a folder")
     kind = file_format(path)
     if kind == "dicom":
         return _read_dicom(path, series, strict, dtype)

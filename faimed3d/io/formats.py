@@ -6,7 +6,7 @@ import os
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
-from .nifti import is_nifti
+from .nifti import header_beside, is_nifti
 from .voxels import is_gzip, named_errors, open_bytes
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "file_format", "volume_suffix"]
@@ -82,6 +82,8 @@ def file_format(path):
     """
     if os.path.getsize(path) == 0:
         raise TruncatedFile(f"{path}: the file is empty (0 bytes). Copy it again")
+    if header_beside(path):  # voxels may begin like anything
+        return "nifti"
     with named_errors(path), open_bytes(path) as stream:
         start = b""
         while len(start) < 4096 and (more := stream.read(4096 - len(start))):

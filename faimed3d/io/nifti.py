@@ -17,7 +17,7 @@ from faimed3d.geometry import Geometry
 
 from .voxels import Voxels, named_errors, open_bytes, read_voxels
 
-__all__ = ["header_fields", "is_nifti", "is_pair_header", "read_nifti"]
+__all__ = ["header_beside", "header_fields", "is_nifti", "is_pair_header", "read_nifti"]
 
 
 def _layout(text):
@@ -56,6 +56,15 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), m
 def is_nifti(start):
     """Whether the first 348 (unpacked) bytes of a file carry the magic of NIfTI-1 or NIfTI-2."""
     return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def header_beside(path):
+    """Whether a .img file has a .hdr beside it, which says what it holds; False for names of other kinds."""
+    try:
+        header, image = _files(os.fspath(path))
+    except (FileNotFoundError, DamagedFile):
+        return False
+    return header != image == os.fspath(path)
 
 
 def is_pair_header(path):
@@ -99,13 +108,20 @@ def read_nifti(path, strict=True, dtype=np.float32):
             "follow. Name it .hdr beside its .img, or pass strict=False to read what follows"
         )
     slope, inter = _scaling(header_path, header, kind, strict)
-    geometry = _geometry(header_path, header, kind, shape, strict)
+    with np.errstate(all="ignore"):  # of numbers beyond float32: what comes of them is checked
+        geometry = _geometry(header_path, header, kind, shape, strict)
     single = kind != "analyze" and image_path == header_path
-    offset = _offset(header_path, header, kind, single)
-    full = (*channels, *shape, *parts)
     if not os.path.exists(image_path):
         raise FileNotFoundError(f"{header_path}: its voxels should lie in {image_path}, which does not exist")
+    if not os.path.isfile(image_path):
+        raise DamagedFile(
+            f"{header_path}: its voxels should lie in {image_path}, which is a folder or a device, no file"
+        )
+    offset = _offset(header_path, header, kind, single)
+    full = (*channels, *shape, *parts)
     voxels = Voxels(image_path, offset, stored, full, "file", slope, inter)
+    if image_path != header_path and os.path.getsize(image_path) == offset + voxels.nbytes:
+        voxels.encoding = "raw"  # also if the first voxels look like gzip
     array = read_voxels(voxels, dtype, strict)
     if parts:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
@@ -141,6 +157,8 @@ def _files(path):
         return path, partner
     if not os.path.exists(partner):
         raise FileNotFoundError(f"{path}: its header should lie in {partner}, which does not exist")
+    if not os.path.isfile(partner):
+        raise DamagedFile(f"{path}: its header should lie in {partner}, which is a folder or a device")
     return partner, path
 
 
@@ -168,9 +186,8 @@ def _read_header(path, strict):
         )
     if strict and analyze and len(start) > 348:
         raise DamagedFile(
-            f"{path}: an Analyze header has 348 bytes, a NIfTI header 352 and the magic 'n+1' or 'ni1' where this one "
-            "has "
-            f"{start[344:348]!r}. Copy the file again, or pass strict=False to read it as Analyze"
+            f"{path}: an Analyze header has 348 bytes, a NIfTI header 352 and the magic 'n+1' or 'ni1'; this one has "
+            f"{len(start)} bytes or more, and no magic. Copy the file again, or pass strict=False to read it as Analyze"
         )
     for order in "<>":
         header = np.frombuffer(start, dtype.newbyteorder(order), 1)[0]
@@ -293,6 +310,8 @@ def _geometry(path, header, kind, shape, strict):
             f"{path}: sform_code is {sform_code}, but srow_x, srow_y, srow_z {rows} place no grid in space. "
             "Correct the header, or pass strict=False to do without the sform"
         )
+    if sform_code > 0 and sform is None:
+        warnings.warn(f"{path}: the sform is set but places no grid in space; it is left out", stacklevel=4)
     qform = _qform(path, header, shape, scale, strict and sform is None) if qform_code > 0 and usable else None
     if sform is not None:
         if qform is not None and qform.distance(sform) > _noticeable(sform):
@@ -309,10 +328,10 @@ def _geometry(path, header, kind, shape, strict):
         return sform
     if qform is not None:
         return qform
+    unset = "neither sform_code nor qform_code is set" if max(sform_code, qform_code) <= 0 else "no form is usable"
     warnings.warn(
-        f"{path}: neither sform_code nor qform_code is set, so the file does not say where the patient lies or which "
-        "side "
-        "is left; origin 0 and axes L, P, S are assumed",
+        f"{path}: {unset}, so the file does not say where the patient lies or which side is left; origin 0 and axes "
+        "L, P, S are assumed",
         stacklevel=4,
     )
     return Geometry(shape, spacing * scale)

@@ -103,7 +103,8 @@ def read_nrrd(path, strict=True, dtype=np.float32):
         )
     channel = _channel_axis(path, fields, sizes)
     shape = tuple(n for axis, n in enumerate(sizes) if axis != channel)[::-1]
-    geometry = _geometry(path, fields, shape, channel)
+    with np.errstate(all="ignore"):  # of numbers beyond float64: what comes of them is checked
+        geometry = _geometry(path, fields, shape, channel)
     data_path, offset, encoding = _data(path, fields, end, math.prod(sizes) * stored.itemsize)
     array = read_voxels(Voxels(data_path, offset, stored, sizes[::-1], encoding), dtype, strict)
     if channel is not None:

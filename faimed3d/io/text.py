@@ -80,7 +80,7 @@ def data_file(path, name):
     if not _FILE_NAME.fullmatch(name):
         raise DamagedFile(f"{path}: the name of the file of its voxels is damaged")
     if os.path.exists(found[0]):
-        raise DamagedFile(f"{path}: its voxels should lie in {found[0]}, which is a folder or a device, not a file")
+        raise DamagedFile(f"{path}: its voxels should lie in {found[0]}, which is a folder or a device")
     raise FileNotFoundError(f"{path}: its voxels should lie in {found[0]}, which does not exist")
 
 

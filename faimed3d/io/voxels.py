@@ -20,9 +20,8 @@ __all__ = ["Voxels", "check_size", "convert", "is_gzip", "named_errors", "open_b
 
 _BLOCK = 1 << 19  # bytes converted at a time: raw block and result stay in the cache
 _DEFLATE_LIMIT = 1032  # deflate packs at most 1032 bytes into one
-_COUNT_FIRST = (
-    1 << 26
-)  # larger claims, of over 16 times the packed bytes, are counted first if no trailer confirms them
+_COUNT_FIRST = 1 << 26  # larger claims, of over 16 times the packed bytes, are counted if no trailer confirms them
+_EXACT = 2**53  # float64 holds the whole numbers up to here
 
 
 class Voxels:
@@ -177,17 +176,18 @@ def check_size(voxels, strict=True):
         return
     start = 0 if voxels.encoding == "file" else voxels.offset
     total = needed + (voxels.offset if voxels.encoding == "file" else 0)
-    if total > (size - start) * _DEFLATE_LIMIT:
+    there = max(size - start, 0)
+    if total > there * _DEFLATE_LIMIT:
         raise TruncatedFile(
             f"{path}: the header describes {_describe(voxels)}, {needed} bytes of voxels; "
-            f"{size - start} packed bytes cannot hold them. The header is damaged or the file was cut"
+            f"{there} packed bytes cannot hold them. The header is damaged or the file was cut"
         )
-    if total > max(_COUNT_FIRST, 16 * (size - start)) and not (
+    if total > max(_COUNT_FIRST, 16 * there) and not (
         voxels.encoding != "zlib" and _gzip_length(path) == total % 2**32
     ):
         with named_errors(path), open_bytes(path, voxels.encoding, voxels.offset) as stream:
-            there = sum(map(len, iter(lambda: stream.read(_BLOCK), b"")))
-        _compare(voxels, there - (total - needed), strict)
+            unpacked = sum(map(len, iter(lambda: stream.read(_BLOCK), b"")))
+        _compare(voxels, unpacked - (total - needed), strict)
 
 
 def _gzip_length(path):
@@ -334,6 +334,10 @@ class _Conversion:
         self.whole = (
             stored.kind in "iu" and self.slope is not None and self.slope.is_integer() and self.inter.is_integer()
         )
+        if self.slope is not None:  # is float64, in which is scaled, too narrow for the largest value there can be?
+            limit = np.iinfo(stored).max if stored.kind in "iu" else np.finfo(stored).max
+            largest = max(float(limit), float(limit) * abs(self.slope) + abs(self.inter))
+            self.beyond = largest > (_EXACT if self.whole else np.finfo(np.float64).max)
         # whole numbers of 16 bits scaled by small whole numbers are exact in float32
         self.exact32 = (
             self.slope is not None
@@ -355,9 +359,23 @@ class _Conversion:
             np.add(values, np.float32(self.inter), out=out, dtype=np.float32)
         else:
             scaled = values.astype(np.float64)
-            scaled *= self.slope
-            scaled += self.inter
+            with np.errstate(over="ignore"):
+                scaled *= self.slope
+                scaled += self.inter
+            if self.beyond:
+                self._check_scaled(values, scaled)
             self._checked(scaled, out, self.whole)
+
+    def _check_scaled(self, values, scaled):
+        if self.whole:
+            wrong = (np.abs(scaled) >= _EXACT) | (values > _EXACT) | (values < -_EXACT)
+        else:
+            wrong = np.isinf(scaled) & np.isfinite(values)
+        if wrong.any():
+            raise ReadError(
+                f"{self.path}: {self.stored.name} values scaled by {self.slope:g} and {self.inter:g} are beyond what "
+                "float64 holds exactly, so that some would become one. Save them without scaling"
+            )
 
     def _checked(self, values, out, whole):
         """Cast ``values`` into ``out``; ``whole`` numbers must come out exactly, others may be rounded in a float."""
