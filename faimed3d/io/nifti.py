@@ -111,12 +111,7 @@ def read_nifti(path, strict=True, dtype=np.float32):
     with np.errstate(all="ignore"):  # of numbers beyond float32: what comes of them is checked
         geometry = _geometry(header_path, header, kind, shape, strict)
     single = kind != "analyze" and image_path == header_path
-    if not os.path.exists(image_path):
-        raise FileNotFoundError(f"{header_path}: its voxels should lie in {image_path}, which does not exist")
-    if not os.path.isfile(image_path):
-        raise DamagedFile(
-            f"{header_path}: its voxels should lie in {image_path}, which is a folder or a device, no file"
-        )
+    _require(header_path, image_path, "voxels")
     offset = _offset(header_path, header, kind, single)
     full = (*channels, *shape, *parts)
     voxels = Voxels(image_path, offset, stored, full, "file", slope, inter)
@@ -155,11 +150,16 @@ def _files(path):
     partner = next((c for c in candidates if os.path.exists(c)), candidates[0])
     if ext.lower() == ".hdr":
         return path, partner
-    if not os.path.exists(partner):
-        raise FileNotFoundError(f"{path}: its header should lie in {partner}, which does not exist")
-    if not os.path.isfile(partner):
-        raise DamagedFile(f"{path}: its header should lie in {partner}, which is a folder or a device")
+    _require(path, partner, "header")
     return partner, path
+
+
+def _require(path, other, what):
+    """Check that the other half of a pair is a file."""
+    if not os.path.exists(other):
+        raise FileNotFoundError(f"{path}: its {what} should lie in {other}, which does not exist")
+    if not os.path.isfile(other):
+        raise DamagedFile(f"{path}: its {what} should lie in {other}, which is a folder or a device")
 
 
 def _read_header(path, strict):
