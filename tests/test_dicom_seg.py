@@ -161,7 +161,22 @@ class TestReading:
         position = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
         place = np.array(ORIGIN) + 100000 * SPACING[2] * direction_of(OBLIQUE)[:, 2]
         position.ImagePositionPatient = [decimal(v) for v in place]
-        with pytest.raises(errors.MissingSlices):
+        with pytest.raises(errors.MissingSlices, match=r"100000 slices by \(0018,0088\) SpacingBetweenSlices 2.5"):
+            read_dicom(write([dataset], tmp_path)[0])
+
+    def test_frames_far_apart_are_bridged_by_the_spacing_that_the_file_states(self, tmp_path):
+        mask = np.zeros((300, 6, 7), np.uint8)
+        mask[10, 1, 2] = 1
+        mask[290, 3, 4] = 2
+        array, geometry, _ = read_dicom(write([segmentation(mask)], tmp_path)[0])
+        np.testing.assert_array_equal(array, mask[10:291])
+        assert geometry.spacing == pytest.approx(SPACING)
+
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+    def test_a_kind_that_is_damaged_is_not_quoted(self, tmp_path):
+        dataset = segmentation(labels())
+        dataset.SegmentationType = "Doe^Jane"
+        with pytest.raises(errors.UnsupportedImage, match="a damaged value"):
             read_dicom(write([dataset], tmp_path)[0])
 
     def test_two_files_of_one_series_are_two_volumes(self, tmp_path):

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
+from faimed3d.errors import DamagedFile, MissingSlices, TruncatedFile, UnsupportedImage
 
+from .header import shown
 from .multiframe import functional_planes, read_dataset
 from .pixels import stored_bytes
 from .plane import normal_of
@@ -24,7 +25,9 @@ __all__ = ["decode_segments", "segment_planes"]
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _SAME_PLACE_MM = 0.01
 _STEP_TOLERANCE = 0.02  # of a step: places further off the even grid are left to the checks of all volumes
-_MOST_EMPTY = 100  # empty planes for each plane with a frame; more than that is no segmentation but a damaged position
+# Where more planes than these would be empty, it is no segmentation but a damaged position
+_MOST_EMPTY = 100  # for each plane with a frame
+_MOST_PLANES, _LONGEST = 20000, 3000.0  # planes and mm, where the file states its step
 
 
 def segment_planes(header, frames, rows, columns):
@@ -33,6 +36,7 @@ def segment_planes(header, frames, rows, columns):
     Raises:
         UnsupportedImage: a fractional segmentation, or compressed bits.
         TruncatedFile: fewer bits than frames * rows * columns. DamagedFile: a frame names no segment.
+        MissingSlices: frames too far apart for any patient.
     """
     dataset = read_dataset(
         header.path,
@@ -42,7 +46,7 @@ def segment_planes(header, frames, rows, columns):
     bits = header.integer(T.BitsAllocated)
     if kind != "BINARY" or bits != 1:
         raise UnsupportedImage(
-            f"{header.path}: a DICOM segmentation with (0062,0001) SegmentationType {kind!r} and "
+            f"{header.path}: a DICOM segmentation with (0062,0001) SegmentationType {shown(kind)} and "
             f"{name_tag(T.BitsAllocated)} {bits}; only BINARY ones of 1 bit are labels. Convert it with highdicom"
         )
     if header.syntax not in _NATIVE or header.length < 0:
@@ -71,7 +75,7 @@ def segment_planes(header, frames, rows, columns):
         first.labels = {}
         gathered.append(first)
     gathered.sort(key=lambda plane: sum(n * p for n, p in zip(normal, plane.position, strict=True)))
-    return _with_empty_planes(gathered, _step_of(dataset))
+    return _with_empty_planes(gathered, _step_of(dataset), header.path)
 
 
 def decode_segments(planes):
@@ -126,7 +130,7 @@ def _step_of(dataset):
     return None
 
 
-def _with_empty_planes(planes, step):
+def _with_empty_planes(planes, step, path):
     """Fill places without a frame, where all planes lie at whole multiples of one step; else change nothing."""
     if len(planes) < 2:
         return planes
@@ -139,7 +143,14 @@ def _with_empty_planes(planes, step):
         if np.abs(along / candidate - levels).max() > _STEP_TOLERANCE or (np.diff(levels) < 1).any():
             continue
         if levels[-1] + 1 > len(planes) * (1 + _MOST_EMPTY):
-            return planes
+            if candidate != step:
+                return planes
+            if levels[-1] >= _MOST_PLANES or along[-1] > _LONGEST:
+                raise MissingSlices(
+                    f"{path}: frames as far as {along[-1]:.5g} mm apart, which is {levels[-1] + 1:.0f} slices by "
+                    f"{name_tag(T.SpacingBetweenSlices)} {step:g}; {len(planes)} of them have a frame. A position is "
+                    "damaged"
+                )
         filled = []
         for k, plane in enumerate(planes):
             filled.append(plane)
