@@ -1,6 +1,8 @@
 """DICOM series: read back equal by this library, SimpleITK and pydicom, and nothing of a patient unless asked."""
 
+import logging
 import os
+import resource
 import stat
 
 import numpy as np
@@ -10,11 +12,14 @@ import SimpleITK as sitk
 from dicom_series import AXIAL, SECRETS, direction_of, make_series, oblique, stored_values, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
 from faimed3d import errors
 from faimed3d.dicom import read_dicom, write_series
-from faimed3d.dicom.write import TEMPLATE_KEYWORDS
+from faimed3d.dicom.template import TEMPLATE_KEYWORDS, quiet
 from faimed3d.geometry import Geometry
 
 SHAPE = (5, 6, 7)
@@ -217,10 +222,32 @@ class TestHeader:
         with pytest.raises(ValueError, match=r"modality must be a code such as 'CT'.*\(0008,0060\)"):
             write_series(tmp_path / "series", FLOATS, GEOMETRY, modality=modality)
 
-    @pytest.mark.parametrize("text", ["x" * 65, "a\\b", "a\nb", None])
+    @pytest.mark.parametrize("text", ["x" * 65, "a\\b", "a\nb"])
     def test_a_description_that_does_not_fit(self, tmp_path, text):
         with pytest.raises(ValueError, match=r"series_description \(0008,103E\) must be at most 64"):
             write_series(tmp_path / "series", FLOATS, GEOMETRY, series_description=text)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ({"units": "a\\b"}, ValueError, r"units \(0028,1054\) must be at most 64 characters"),
+            ({"units": "x" * 99}, ValueError, r"units \(0028,1054\) must be at most 64 characters"),
+            ({"units": 5}, TypeError, r"units \(0028,1054\) must be text, got int"),
+            ({"series_description": None}, TypeError, r"series_description \(0008,103E\) must be text, got NoneType"),
+            ({"series_number": 10**15}, ValueError, r"series_number \(0020,0011\) must be a number of 32 bits"),
+            ({"series_number": 1.7}, TypeError, r"series_number \(0020,0011\) must be a whole number, got float"),
+            ({"series_number": None}, TypeError, r"series_number \(0020,0011\) must be a whole number, got NoneType"),
+        ],
+    )
+    def test_values_that_their_elements_cannot_hold(self, tmp_path, arguments, error, text):
+        with pytest.raises(error, match=text):
+            write_series(tmp_path / "series", FLOATS, GEOMETRY, **arguments)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("number", [np.int16(-7), 2**31 - 1])
+    def test_series_numbers(self, tmp_path, number):
+        write_series(tmp_path / "series", FLOATS, GEOMETRY, series_number=number)
+        assert headers(tmp_path / "series")[0].SeriesNumber == number
 
 
 class TestTemplate:
@@ -259,6 +286,48 @@ class TestTemplate:
         write_series(tmp_path / "series", stored_values(), GEOMETRY, dataset)
         assert read_dicom(tmp_path / "series")[0].shape == SHAPE
 
+    def broken(self, folder):
+        """A data set whose values break the rules of their VR, and a file of it."""
+        dataset = pydicom.dcmread(self.source(folder)[0])
+        values = {"PatientBirthDate": "17.03.1957", "StudyTime": "12:30h", "PatientAge": "62 y", "PatientSex": "?^?"}
+        for keyword, value in values.items():
+            dataset[keyword] = RawDataElement(
+                Tag(keyword), dictionary_VR(keyword), len(value), value.encode(), 0, True, True
+            )
+        dataset.save_as(folder / "0.dcm")
+        return dataset
+
+    @pytest.mark.parametrize("kind", ["file", "dataset"])
+    def test_nobody_hears_of_values_that_break_a_rule(self, tmp_path, caplog, recwarn, kind):
+        dataset = self.broken(tmp_path / "source")
+        caplog.clear()
+        recwarn.clear()
+        template = dataset if kind == "dataset" else tmp_path / "source" / "0.dcm"
+        write_series(tmp_path / "series", stored_values(), GEOMETRY, template)
+        assert not caplog.records
+        assert not recwarn.list
+
+    def test_pydicom_is_heard_again(self, caplog):
+        with quiet():
+            logging.getLogger("pydicom").warning("not heard")
+        logging.getLogger("pydicom").warning("heard")
+        assert caplog.messages == ["heard"]
+
+    @pytest.mark.parametrize("where", ["reading", "writing"])
+    def test_an_error_of_pydicom_quotes_no_value(self, tmp_path, monkeypatch, where):
+        def fail(self, *args, **kwargs):
+            raise ValueError("Doe^Jane is no value")
+
+        monkeypatch.setattr(pydicom.Dataset, "get" if where == "reading" else "save_as", fail)
+        text = (
+            r"the template's \(0010,0010\) PatientName is no value" if where == "reading" else "cannot write a value of"
+        )
+        template = pydicom.Dataset() if where == "reading" else None
+        with pytest.raises(ValueError, match=text) as error:
+            write_series(tmp_path / "series", stored_values(), GEOMETRY, template)
+        assert "Doe" not in str(error.value)
+        assert error.value.__suppress_context__
+
     def test_a_folder_of_several_series(self, tmp_path):
         self.source(tmp_path / "source")
         write(make_series(SeriesInstanceUID="1.8")[:1], tmp_path / "source", ["other.dcm"])
@@ -272,7 +341,7 @@ class TestTemplate:
             write_series(tmp_path / "series", stored_values(), GEOMETRY, tmp_path / "empty")
         with pytest.raises(FileNotFoundError, match="no such file or folder to take as template"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY, tmp_path / "absent")
-        with pytest.raises(TypeError, match="template must be a DICOM folder, file or pydicom data set, got int"):
+        with pytest.raises(TypeError, match=r"template must be a DICOM folder or file, .* data set, got int"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY, 7)
         with pytest.raises(errors.NoImages, match="not a DICOM file"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY, tmp_path / "text")
@@ -300,6 +369,55 @@ class TestTarget:
         with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
             write_series(tmp_path / "absent" / "series", stored_values(), GEOMETRY)
         assert (tmp_path / "full" / "a").read_text() == "mine"
+
+    @pytest.mark.parametrize("mode", [0o700, 0o750])
+    def test_an_empty_folder_leaves_its_permissions(self, tmp_path, mode):
+        (tmp_path / "series").mkdir(mode)
+        write_series(tmp_path / "series", stored_values(), GEOMETRY)
+        assert stat.S_IMODE(os.stat(tmp_path / "series").st_mode) == mode
+
+    def test_a_link_to_an_empty_folder(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        paths = write_series(tmp_path / "link", stored_values(), GEOMETRY)
+        assert paths[0] == str(tmp_path / "link" / "IM0001.dcm")
+        assert (tmp_path / "link").is_symlink()
+        assert len(list((tmp_path / "real").iterdir())) == 5
+
+    def test_the_current_folder_is_not_replaced(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(
+            ValueError, match=r"the current folder, .* cannot be replaced by a whole one; give the name"
+        ):
+            write_series(".", stored_values(), GEOMETRY)
+        assert os.path.samefile(tmp_path, os.getcwd())
+
+    def test_bytes(self, tmp_path):
+        write_series(os.fsencode(tmp_path / "series"), stored_values(), GEOMETRY)
+        assert read_dicom(tmp_path / "series")[0].shape == SHAPE
+
+    @pytest.mark.parametrize("kind", ["folder", "file"])
+    def test_what_was_written_there_meanwhile_stays(self, tmp_path, monkeypatch, kind):
+        def meanwhile(*_):
+            (tmp_path / "series").mkdir() if kind == "folder" else (tmp_path / "series").write_text("mine")
+            if kind == "folder":
+                (tmp_path / "series" / "a").write_text("mine")
+
+        monkeypatch.setattr("faimed3d.dicom.write._check_written", meanwhile)
+        with pytest.raises(FileExistsError, match="something else was written there meanwhile; it stays"):
+            write_series(tmp_path / "series", stored_values(), GEOMETRY)
+        left = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert [path.read_text() for path in left] == ["mine"]
+
+    def test_a_full_disk_is_told_in_a_line(self, tmp_path):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+        try:
+            with pytest.raises(OSError, match=r"could not be written: File too large: '.*/series'$"):
+                write_series(tmp_path / "series", stored_values(), GEOMETRY)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert not list(tmp_path.iterdir())
 
     def test_a_failure_leaves_nothing_behind(self, tmp_path, monkeypatch):
         def fail(*args, **kwargs):

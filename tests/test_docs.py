@@ -8,7 +8,7 @@ from test_dicom import FAULTS
 
 from faimed3d import errors
 from faimed3d.dicom import check, cluster, plane
-from faimed3d.dicom.write import TEMPLATE_KEYWORDS
+from faimed3d.dicom.template import TEMPLATE_KEYWORDS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "dicom.md").read_text(encoding="utf-8")
 ROWS = {

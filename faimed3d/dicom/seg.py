@@ -13,7 +13,8 @@ from pydicom.uid import generate_uid
 from faimed3d.errors import MissingGeometry
 
 from .multiframe import read_dataset
-from .write import TEMPLATE_KEYWORDS, check_upright, check_volume, template_files
+from .template import TEMPLATE_KEYWORDS, template_files
+from .write import check_upright, check_volume
 
 __all__ = ["write_seg"]
 
@@ -38,7 +39,7 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
         mask: (D,H,W), or (1,D,H,W), of booleans or whole numbers, 0 is background.
         geometry: its :class:`~faimed3d.geometry.Geometry`, in the world of the template; its grid may be another.
         template: DICOM folder of one series, or file, that the mask was drawn on. The elements of
-            ``faimed3d.dicom.write.TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as
+            ``faimed3d.dicom.template.TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as
             references.
         labels: name by label value, at most 64 characters each.
         series_description: (0008,103E).

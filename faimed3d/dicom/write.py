@@ -11,16 +11,16 @@ Which storage class a modality gets, and why:
 
 from __future__ import annotations
 
+import errno
+import io
 import math
+import operator
 import os
 import re
-import shutil
-import tempfile
-import warnings
+import stat
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.multival import MultiValue
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -30,23 +30,17 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
-from faimed3d.errors import NoImages, ReadError
+from faimed3d.errors import ReadError
 from faimed3d.geometry import Geometry
+from faimed3d.scratch import scratch_folder
 
-from .header import is_dicom
-from .multiframe import read_dataset
 from .scan import scan_folder
 from .series import volumes_of
 from .tags import T
+from .template import quiet, template_dataset
 
-__all__ = ["TEMPLATE_KEYWORDS", "check_upright", "check_volume", "template_dataset", "template_files", "write_series"]
+__all__ = ["check_series_number", "check_text", "check_upright", "check_volume", "file_bytes", "write_series"]
 
-# All that is ever taken from a template: whose images these are, of which study, in which frame of reference
-TEMPLATE_KEYWORDS = (
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
-    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber"),
-    *("ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator"),
-)
 # PS3.3 C.7.1.1, C.7.2.1, C.7.4.1: must be there, may be empty (type 2)
 _EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
@@ -70,28 +64,31 @@ def write_series(
 
     Args:
         folder: where to write; must not exist or be empty. Its parent must exist. The files are written beside it,
-            their geometry is read back and compared, and only then the folder gets its name.
+            their geometry is read back and compared, and only then the folder gets its name. It replaces an empty one,
+            whose permissions it keeps.
         array: (D,H,W), or (1,D,H,W), of booleans, integers or floats.
         geometry: its :class:`~faimed3d.geometry.Geometry`. A left-handed grid is stored as it is and comes back with
             its slices in the other order: DICOM counts them along the cross product of row and column direction.
         template: DICOM folder, file or pydicom data set of the patient and study that the volume belongs to; it must
-            lie in the same world. Only the elements of ``TEMPLATE_KEYWORDS`` are taken. None: a new study of a patient
-            without name.
+            lie in the same world. Only the elements of ``faimed3d.dicom.template.TEMPLATE_KEYWORDS`` are taken. None: a
+            new study of a patient without name.
         modality: (0008,0060), such as ``"CT"``, ``"MR"``, ``"PT"``; ``"OT"`` is other, as for masks.
         series_description: (0008,103E), at most 64 characters.
-        series_number: (0020,0011).
-        units: (0028,1054) RescaleType; default ``"HU"`` for CT and ``"US"`` (unspecified) for others.
+        series_number: (0020,0011), a whole number of 32 bits.
+        units: (0028,1054) RescaleType, at most 64 characters; default ``"HU"`` for CT and ``"US"`` (unspecified) for
+            others.
 
     Returns:
         Paths of the files in slice order.
 
     Raises:
         FileExistsError: something lies there already. FileNotFoundError: no parent folder, or no template.
-        TypeError: an array, geometry or template of a wrong kind.
+        TypeError: an array, geometry, template or number of a wrong kind.
         ValueError: NaN or infinite values, integers of a wider span, a sheared grid, a shape that is no volume's or not
-            the geometry's, text that its element cannot hold.
+            the geometry's, text that its element cannot hold, a folder that cannot be replaced as the current one.
+        OSError: the disk is full or read-only; nothing is left behind.
     """
-    folder = os.path.abspath(os.fspath(folder))
+    folder = os.path.abspath(os.fsdecode(folder))
     _check_target(folder)
     array = check_volume(array, geometry)
     places = _places(geometry)
@@ -100,71 +97,18 @@ def write_series(
     _describe_pixels(base, geometry, form, units)
     digits = max(4, len(str(len(array))))
     names = [f"IM{k + 1:0{digits}d}.dcm" for k in range(len(array))]
-    scratch = tempfile.mkdtemp(prefix=".writing-", dir=os.path.dirname(folder))
-    try:
-        target = os.path.join(scratch, os.path.basename(folder))
-        os.mkdir(target)  # with the permissions of a new folder, which mkdtemp's has not
-        # pydicom warns of values that break the rules of their VR, and its text would quote the template
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    final = os.path.realpath(folder) if os.path.islink(folder) else folder
+    with scratch_folder(final) as scratch:
+        target = os.path.join(scratch, "series")
+        os.mkdir(target)  # with the permissions of a new folder, which those of the scratch folder are not
+        with quiet():
             for k, (name, plane, place) in enumerate(zip(names, array, places, strict=True)):
-                dataset = _slice(base, k + 1, place, _stored(plane, form))
-                dataset.save_as(os.path.join(target, name), enforce_file_format=True)
+                content = file_bytes(_slice(base, k + 1, place, _stored(plane, form)), folder)
+                with open(os.path.join(target, name), "wb") as file:
+                    file.write(content)
         _check_written(folder, target, geometry)
-        if os.path.isdir(folder):
-            os.rmdir(folder)
-        os.rename(target, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _put_folder(target, final)
     return [os.path.join(folder, name) for name in names]
-
-
-def template_dataset(template):
-    """The elements of ``TEMPLATE_KEYWORDS`` that a DICOM folder, file or pydicom data set holds, and no others.
-
-    Raises: as :func:`template_files`.
-    """
-    taken = Dataset()
-    if template is None:
-        return taken
-    if not isinstance(template, Dataset):
-        template = read_dataset(template_files(template)[0], list(TEMPLATE_KEYWORDS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for keyword in TEMPLATE_KEYWORDS:
-            value = template.get(keyword)
-            if value not in (None, ""):
-                # names know the character set of their file; here all text is written as UTF-8
-                setattr(taken, keyword, "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value))
-    return taken
-
-
-def template_files(template):
-    """Files of the one series in a DICOM folder, or the one file given.
-
-    Raises:
-        FileNotFoundError: no such path. TypeError: of a wrong kind.
-        NoImages: no DICOM file, or a folder without images. ValueError: a folder with several series.
-    """
-    try:
-        path = os.fspath(template)
-    except TypeError as error:
-        raise TypeError(
-            f"template must be a DICOM folder, file or pydicom data set, got {type(template).__name__}"
-        ) from error
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file or folder to take as template")
-    if not os.path.isdir(path):
-        if not is_dicom(path):
-            raise NoImages(f"{path}: not a DICOM file, so no template")
-        return [path]
-    images = scan_folder(path).images
-    if not images:
-        raise NoImages(f"{path}: no DICOM image to take as template")
-    series = {header.text(T.SeriesInstanceUID) for header in images}
-    if len(series) > 1:
-        raise ValueError(f"{path}: {len(series)} series; give one file of the one that is the template")
-    return [header.path for header in images]
 
 
 def _check_target(folder):
@@ -174,8 +118,41 @@ def _check_target(folder):
     if os.path.isdir(folder):
         if os.listdir(folder):
             raise FileExistsError(f"{folder}: the folder is not empty; a series is written into a new or empty one")
+        if os.path.samefile(folder, os.getcwd()) or os.path.ismount(folder):
+            raise ValueError(
+                f"{folder}: the current folder, or the root of a file system, cannot be replaced by a whole one; give "
+                "the name of a new folder in it"
+            )
     elif os.path.lexists(folder):
         raise FileExistsError(f"{folder}: a file; a series is written into a new or empty folder")
+
+
+def _put_folder(target, final):
+    """Give the finished folder its name; an empty one of that name makes way and leaves its permissions."""
+    if os.path.isdir(final):
+        os.chmod(target, stat.S_IMODE(os.stat(final).st_mode))
+    try:
+        os.rename(target, final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(f"{final}: something else was written there meanwhile; it stays") from None
+        raise
+
+
+def file_bytes(dataset, name):
+    """A data set as the bytes of its file; ``name`` is that of the target in an error text.
+
+    Raises:
+        ValueError: pydicom cannot write a value.
+    """
+    stream = io.BytesIO()
+    try:
+        dataset.save_as(stream, enforce_file_format=True)
+    except Exception as error:  # its text quotes the value and holds a traceback
+        raise ValueError(
+            f"{name}: pydicom cannot write a value of the header ({type(error).__name__}); is it one of the template?"
+        ) from None
+    return stream.getbuffer()
 
 
 def check_volume(array, geometry):
@@ -284,15 +261,42 @@ def _stored(plane, form):
     return np.clip(np.rint(words, out=words), info.min, info.max, out=words).astype(dtype)
 
 
+def check_text(name, value, shortest=0):
+    """A text that an element of VR LO can hold (PS3.5 section 6.2); ``name`` is that of the argument, for the error.
+
+    Raises:
+        TypeError: no text. ValueError: more than 64 characters, a backslash or a control character.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {type(value).__name__}")
+    if not shortest <= len(value) <= 64 or re.search(r"[\\\x00-\x1f\x7f]", value):
+        raise ValueError(
+            f"{name} must be {f'{shortest} to' if shortest else 'at most'} 64 characters without backslash or line "
+            f"break, got {value!r}"
+        )
+    return value
+
+
+def check_series_number(number):
+    """A number that (0020,0011), of VR IS, can hold.
+
+    Raises:
+        TypeError: no whole number. ValueError: one of more than 32 bits.
+    """
+    try:
+        number = operator.index(number)
+    except TypeError:
+        raise TypeError(f"series_number (0020,0011) must be a whole number, got {type(number).__name__}") from None
+    if not -(2**31) <= number < 2**31:
+        raise ValueError(f"series_number (0020,0011) must be a number of 32 bits, got {number}")
+    return number
+
+
 def _common_header(taken, modality, description, number):
     """What all slices share, apart from their pixels' description."""
     if not (isinstance(modality, str) and re.fullmatch(r"[A-Z0-9_]{1,16}", modality)):
         raise ValueError(f"modality must be a code such as 'CT', 'MR', 'PT' or 'OT' (0008,0060), got {modality!r}")
-    if not isinstance(description, str) or len(description) > 64 or re.search(r"[\\\x00-\x1f]", description):
-        raise ValueError(
-            "series_description (0008,103E) must be at most 64 characters without backslash or line break, "
-            f"got {description!r}"
-        )
+    check_text("series_description (0008,103E)", description)
     base = Dataset()
     base.file_meta = FileMetaDataset()
     base.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -302,7 +306,7 @@ def _common_header(taken, modality, description, number):
     base.StudyInstanceUID, base.FrameOfReferenceUID = generate_uid(None), generate_uid(None)
     base.update(taken)
     base.SeriesInstanceUID = generate_uid(None)
-    base.Modality, base.SeriesDescription, base.SeriesNumber = modality, description, int(number)
+    base.Modality, base.SeriesDescription, base.SeriesNumber = modality, description, check_series_number(number)
     base.Manufacturer = "faimed3d"
     base.ImageType = ["DERIVED", "SECONDARY"]
     if modality == "CT":
@@ -335,7 +339,7 @@ def _describe_pixels(base, geometry, form, units):
     base.PixelRepresentation = int(dtype is np.int16)
     if (slope[1], intercept[1]) != (1, 0) or base.Modality != "MR":
         base.RescaleSlope, base.RescaleIntercept = slope[0], intercept[0]
-        base.RescaleType = units or ("HU" if base.Modality == "CT" else "US")
+        base.RescaleType = check_text("units (0028,1054)", units or ("HU" if base.Modality == "CT" else "US"))
 
 
 def _slice(base, number, place, words):
@@ -361,7 +365,8 @@ def _check_written(folder, target, geometry):
         problem, found = error, None
     if problem or found is None or not _same_places(found, geometry):
         raise ValueError(
-            f"{folder}: a DICOM series cannot hold the {geometry!r}: " + (str(problem) if problem else f"got {found!r}")
+            f"{folder}: a DICOM series cannot hold the {geometry!r}: "
+            + (str(problem).replace(target, folder) if problem else f"got {found!r}")
         )
 
 
