@@ -24,6 +24,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom
 from faimed3d.dicom.seg import write_seg
+from faimed3d.dicom.write import file_bytes
 from faimed3d.geometry import Geometry
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
@@ -242,10 +243,124 @@ class TestWriting:
             write_seg(tmp_path / "mask.dcm", mask, GEOMETRY, tmp_path / "source", labels=names)
         assert not (tmp_path / "mask.dcm").exists()
 
-    def test_a_template_without_frame_of_reference(self, tmp_path):
-        write_series(tmp_path / "source", FrameOfReferenceUID=None)
-        with pytest.raises(errors.MissingGeometry, match=r"\(0020,0052\) FrameOfReferenceUID"):
+    def test_labels_far_apart_come_back(self, tmp_path):
+        write_series(tmp_path / "source")
+        geometry = GEOMETRY.replace(shape=(300, 6, 7))
+        mask = np.zeros(geometry.shape, np.uint8)
+        mask[10, 1, 2], mask[290, 3, 4] = 1, 2
+        write_seg(tmp_path / "mask.dcm", mask, geometry, tmp_path / "source")
+        array, found, _ = read_dicom(tmp_path / "mask.dcm")
+        np.testing.assert_array_equal(array, mask[10:291])
+        assert found.distance(geometry.regrid((281, 6, 7), offset=(10, 0, 0))) < 1e-3
+
+    def test_a_left_handed_grid_keeps_every_voxel_at_its_place(self, tmp_path):
+        write_series(tmp_path / "source")
+        geometry = GEOMETRY.regrid((5, 6, 7), (-1, 1, 1), (4, 0, 0))
+        write_seg(tmp_path / "mask.dcm", labels()[::-1], geometry, tmp_path / "source")
+        array, found, _ = read_dicom(tmp_path / "mask.dcm")
+        for index in np.argwhere(array):
+            place = np.round(GEOMETRY.world_to_index(found.index_to_world(index))).astype(int)
+            assert array[tuple(index)] == labels()[tuple(place)]
+        assert np.count_nonzero(array) == np.count_nonzero(labels())
+
+    def test_what_comes_back_otherwise_is_not_written(self, tmp_path, monkeypatch):
+        def damaged(dataset, name):
+            dataset.PixelData = bytes([dataset.PixelData[0] ^ 1]) + dataset.PixelData[1:]
+            return file_bytes(dataset, name)
+
+        write_series(tmp_path / "source")
+        (tmp_path / "mask.dcm").write_text("the old one")
+        monkeypatch.setattr("faimed3d.dicom.seg.file_bytes", damaged)
+        with pytest.raises(ValueError, match=r"cannot hold this mask on the .* came back otherwise"):
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        assert (tmp_path / "mask.dcm").read_text() == "the old one"
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_what_cannot_be_read_back_is_not_written(self, tmp_path, monkeypatch):
+        def cut(dataset, name):
+            dataset.PixelData = dataset.PixelData[:2]
+            return file_bytes(dataset, name)
+
+        write_series(tmp_path / "source")
+        monkeypatch.setattr("faimed3d.dicom.seg.file_bytes", cut)
+        with pytest.raises(ValueError, match=r"cannot hold this mask: .*mask\.dcm: .* in the 2 bytes of") as error:
+            write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        assert ".writing" not in str(error.value)
+
+    @pytest.mark.parametrize("shape", [(4, 1, 7), (4, 2, 2)])
+    def test_slices_of_fewer_pixels_than_highdicom_packs(self, tmp_path, shape):
+        write_series(tmp_path / "source")
+        with pytest.raises(ValueError, match=r"has at least 8 pixels here, got \(4, "):
+            write_seg(tmp_path / "mask.dcm", np.ones(shape, int), GEOMETRY.replace(shape=shape), tmp_path / "source")
+
+    def test_the_permissions_of_the_replaced_file_stay(self, tmp_path):
+        write_series(tmp_path / "source")
+        (tmp_path / "mask.dcm").touch(0o600)
+        write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        assert (tmp_path / "mask.dcm").stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ({"algorithm": 3}, TypeError, "algorithm must be text, got int"),
+            ({"algorithm": ""}, ValueError, "algorithm must be 1 to 64 characters"),
+            ({"series_description": "a\\b"}, ValueError, r"series_description \(0008,103E\) must be at most 64"),
+            ({"series_number": 0}, ValueError, r"series_number \(0020,0011\) of a segmentation must be at least 1"),
+            ({"series_number": "7"}, TypeError, r"series_number \(0020,0011\) must be a whole number, got str"),
+            ({"labels": {1: 5}}, TypeError, "the name of a label must be text, got int"),
+            ({"labels": {1: "a\nb"}}, ValueError, "the name of a label must be 1 to 64 characters"),
+        ],
+    )
+    def test_arguments_that_their_elements_cannot_hold(self, tmp_path, arguments, error, text):
+        write_series(tmp_path / "source")
+        with pytest.raises(error, match=text):
+            write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source", **arguments)
+
+    @pytest.mark.parametrize(
+        ("keyword", "error", "what"),
+        [
+            ("FrameOfReferenceUID", errors.MissingGeometry, "where it lies"),
+            ("ImagePositionPatient", errors.MissingGeometry, "where it lies"),
+            ("ImageOrientationPatient", errors.MissingGeometry, "where it lies"),
+            ("PixelSpacing", errors.MissingGeometry, "where it lies"),
+            ("StudyInstanceUID", ValueError, "which image it belongs to"),
+            ("SeriesInstanceUID", ValueError, "which image it belongs to"),
+            ("SOPInstanceUID", ValueError, "which image it belongs to"),
+            ("Modality", ValueError, "which image it belongs to"),
+        ],
+    )
+    def test_a_template_that_lacks_an_element(self, tmp_path, keyword, error, what):
+        write_series(tmp_path / "source", **{keyword: None})
+        text = rf"the template has no \(.{{4}},.{{4}}\) {keyword}, so a segmentation cannot say {what}"
+        with pytest.raises(error, match=text):
+            write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+
+    def test_a_template_without_thickness_will_do(self, tmp_path):
+        write_series(tmp_path / "source", SliceThickness=None)
+        write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        assert read_dicom(tmp_path / "mask.dcm")[1].spacing == pytest.approx(SPACING)
+
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR")
+    def test_values_that_break_a_rule_are_taken_as_they_are(self, tmp_path, caplog):
+        broken = {"PatientBirthDate": "17.03.1957", "StudyTime": "12:30h", "PatientSex": "?", "PatientAge": "62 y"}
+        write_series(tmp_path / "source", **broken)
+        caplog.clear()
+        write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source", labels={1: "肺"})
+        assert not caplog.records
+        dataset = dcmread(tmp_path / "mask.dcm")
+        assert {keyword: dataset[keyword].value for keyword in broken} == broken
+        assert dataset.SegmentSequence[0].SegmentLabel == "肺"
+
+    def test_errors_of_highdicom_quote_nothing(self, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise KeyError("Doe^Jane")
+
+        write_series(tmp_path / "source")
+        monkeypatch.setattr("highdicom.seg.Segmentation", fail)
+        with pytest.raises(ValueError, match=r"highdicom makes no segmentation of this template \(KeyError\)") as error:
+            write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
+        assert error.value.__suppress_context__
+        assert "Doe" not in str(error.value)
 
     def test_targets(self, tmp_path):
         write_series(tmp_path / "source")

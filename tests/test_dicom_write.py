@@ -386,9 +386,7 @@ class TestTarget:
 
     def test_the_current_folder_is_not_replaced(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(
-            ValueError, match=r"the current folder, .* cannot be replaced by a whole one; give the name"
-        ):
+        with pytest.raises(ValueError, match=r"the current folder, .* cannot be replaced by a whole one"):
             write_series(".", stored_values(), GEOMETRY)
         assert os.path.samefile(tmp_path, os.getcwd())
 

@@ -39,7 +39,10 @@ from .series import volumes_of
 from .tags import T
 from .template import quiet, template_dataset
 
-__all__ = ["check_series_number", "check_text", "check_upright", "check_volume", "file_bytes", "write_series"]
+__all__ = [
+    *("PLACE_TOLERANCE", "check_series_number", "check_text", "check_upright", "check_volume", "file_bytes"),
+    "write_series",
+]
 
 # PS3.3 C.7.1.1, C.7.2.1, C.7.4.1: must be there, may be empty (type 2)
 _EMPTY = (
@@ -49,7 +52,7 @@ _EMPTY = (
 _LARGEST_SIDE = 65535
 _MOST_STORED = 65535
 _EXACT = 1 << 24  # integers up to here are exact in float32, which is what a reader makes of them
-_PLACE_TOLERANCE = 1e-2  # of the smallest spacing, as for all written files
+PLACE_TOLERANCE = 1e-2  # of the smallest spacing, as for all written files
 
 
 def write_series(
@@ -183,7 +186,7 @@ def check_upright(geometry):
     column /= np.linalg.norm(column)
     normal = np.cross(row, column)
     upright = np.stack([row, column, normal * np.sign(normal @ direction[:, 2])], axis=1)
-    if not geometry.agrees(geometry.replace(direction=upright.ravel()), _PLACE_TOLERANCE):
+    if not geometry.agrees(geometry.replace(direction=upright.ravel()), PLACE_TOLERANCE):
         raise ValueError(
             f"a DICOM series has its slices at right angles above each other, this grid is sheared: {geometry!r}. "
             "Resample it onto an upright grid first"
@@ -371,7 +374,7 @@ def _check_written(folder, target, geometry):
 
 
 def _same_places(found, geometry):
-    if geometry.agrees(found, _PLACE_TOLERANCE):
+    if geometry.agrees(found, PLACE_TOLERANCE):
         return True
     turned = found.regrid(found.shape, (-1, 1, 1), (found.shape[0] - 1, 0, 0))
-    return geometry.agrees(turned, _PLACE_TOLERANCE)
+    return geometry.agrees(turned, PLACE_TOLERANCE)
