@@ -37,8 +37,8 @@ def header_table(files, deidentify=False):
     Args:
         files: paths, in slice order.
         deidentify: leave out what the Basic Profile of DICOM PS3.15 annex E removes or replaces, all private elements,
-            and all dates, times, names and UIDs of instances. It reads no free text and no pixels, so it is no
-            substitute for a reviewed de-identification; the column names stay the paths of the files.
+            and all dates, times, names, addresses and UIDs of instances. It reads no free text and no pixels, so it is
+            no substitute for a reviewed de-identification; the column names stay the paths of the files.
 
     Returns:
         DataFrame: column ``tags`` (``0008|0005``: group and element, hexadecimal, lower case), then one column per
