@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import pickle
 import warnings
 
 import matplotlib.pyplot as plt
@@ -548,6 +549,34 @@ class TestDicomCells:
         source = VolumeColumn("key")(row)
         assert "description" not in source
         assert "PatientName" not in source
+
+    @pytest.mark.parametrize("column", ["key", "folder", "files", "row"])
+    def test_nothing_of_a_patient_goes_to_workers(self, archive, column):
+        table = dicom_inventory(archive, tags=["PatientName", "PatientBirthDate"])
+        if column == "row":
+            table["row"] = pd.Series([row for _, row in table.iterrows()], dtype=object)
+            table = table[["row", "PatientName"]]
+        dls = self.loaders(table, archive, column)
+        assert self.origins(dls) == [0, 10, 20]
+        sent = pickle.dumps((dls.train_ds, dls.valid_ds))
+        assert not [word for word in (*SECRETS, "Größe") if word.encode() in sent]
+
+    def test_the_index_and_the_named_columns_stay(self, archive):
+        table = pd.DataFrame(
+            {"image": [f"case{k}/dicom" for k in range(3)], "age": 7, "who": list("abc")}, index=[5, 6, 7]
+        )
+        dls = ImageDataLoaders3D.from_df(
+            table.assign(label="x"), archive, fn_col="image", label_col="label", group_col="who", valid_pct=0.4, bs=1
+        )
+        items = pd.concat([dls.train.items, dls.valid.items])
+        assert list(items.columns) == ["image", "who", "label"]
+        assert sorted(items.index) == [5, 6, 7]
+
+    def test_columns_by_number_keep_their_places(self, archive):
+        table = pd.DataFrame({"age": 7, "label": "x", "image": [f"case{k}/dicom" for k in range(3)], "name": "Doe"})
+        dls = ImageDataLoaders3D.from_df(table, archive, fn_col=2, label_col=1, valid_pct=0.4, bs=2)
+        assert list(dls.train.items.columns) == ["age", "label", "image"]
+        assert self.origins(dls) == [0, 10, 20]
 
     def test_predict_takes_a_row_and_a_path(self, archive):
         table = pd.DataFrame({"image": [f"case{k}/dicom" for k in range(3)]})

@@ -17,12 +17,12 @@ from fasttransform import Transform
 from faimed3d.dicom import dicom_inventory, is_dicom
 from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
 
-__all__ = ["VolumeColumn", "get_volumetric_files", "supported_extensions", "with_inventory_rows"]
+__all__ = ["INVENTORY", "VolumeColumn", "get_volumetric_files", "supported_extensions", "with_inventory_rows"]
 
 supported_extensions = READ_SUFFIXES
 """Endings of the files that can be read, in lower case; case does not matter. DICOM slices need none."""
 
-_INVENTORY = ("key", "folder", "files", "problems", "distinct", "slices")  # what reading a row needs
+INVENTORY = ("key", "folder", "files", "problems", "distinct", "slices")  # what reading a row needs
 _KEY = re.compile(r"[0-9a-f]{12}")
 _DATA_OF = {".img": (".hdr",), ".img.gz": (".hdr.gz", ".hdr")}  # halves of a pair: the header stands for both
 
@@ -134,6 +134,8 @@ class VolumeColumn(Transform):
 def with_inventory_rows(table, columns, root):
     """Replace keys of a DICOM inventory of ``root`` in some columns of a table by the rows that they mean.
 
+    Rows that stand in the cells already are narrowed to what reading needs.
+
     Args:
         table: DataFrame; returned as it is if it holds no keys.
         columns: names or numbers of columns.
@@ -142,11 +144,14 @@ def with_inventory_rows(table, columns, root):
     Raises:
         ValueError: a key is not in the inventory of ``root``.
     """
-    if set(_INVENTORY) <= set(table.columns):
+    if set(INVENTORY) <= set(table.columns):
         return table
     rows = None
     for column in columns:
         name = column if column in table.columns else table.columns[column]
+        if any(isinstance(cell, pd.Series | Mapping) for cell in table[name]):
+            cells = [_narrow(pd.Series(c)) if isinstance(c, pd.Series | Mapping) else c for c in table[name]]
+            table = table.assign(**{name: pd.Series(cells, index=table.index, dtype=object)})
         keys = [_is_key(cell, root) for cell in table[name]]
         if not any(keys):
             continue
@@ -170,16 +175,14 @@ def _is_key(cell, root):
 
 
 def _is_inventory(row):
-    return isinstance(row, pd.Series) and set(_INVENTORY) <= set(row.index)
+    return isinstance(row, pd.Series) and set(INVENTORY) <= set(row.index)
 
 
 def _narrow(row):
     """The part of an inventory's row that reading needs: no description and no header element travels to workers."""
     if not _is_inventory(row):
-        raise TypeError(
-            f"expected a row of a DICOM inventory with {', '.join(_INVENTORY)}, got one with {[*row.index]}"
-        )
-    row = row[list(_INVENTORY)].copy()
+        raise TypeError(f"expected a row of a DICOM inventory with {', '.join(INVENTORY)}, got one with {[*row.index]}")
+    row = row[list(INVENTORY)].copy()
     if isinstance(row["files"], str):  # as a CSV file keeps it
         row["files"] = ast.literal_eval(row["files"])
     for name in ("problems", "distinct"):

@@ -29,7 +29,7 @@ from fasttransform import Transform
 from faimed3d.data import display  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.data.earlier import EarlierLoaderNames
-from faimed3d.data.files import VolumeColumn, get_volumetric_files, with_inventory_rows
+from faimed3d.data.files import INVENTORY, VolumeColumn, get_volumetric_files, with_inventory_rows
 from faimed3d.data.split import GroupSplitter, warn_of_shared_groups
 from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorDicom3D
@@ -44,7 +44,7 @@ class _Loaders3D(EarlierLoaderNames, DataLoaders):
     @delegates(DataLoaders.from_dblock)
     def _from_blocks(
         cls, source, blocks, path=".", splitter=None, valid_pct=0.2, seed=None, group=None, item_tfms=None,
-        batch_tfms=None, bs=4, get_x=None, get_y=None, **kwargs,
+        batch_tfms=None, bs=4, get_x=None, get_y=None, keep=None, **kwargs,
     ):  # fmt: skip
         """Make the loaders of items.
 
@@ -56,6 +56,7 @@ class _Loaders3D(EarlierLoaderNames, DataLoaders):
                 at random where ``group`` is given, else items at random.
             valid_pct, seed, group: as for :class:`GroupSplitter`.
             bs: volumes in a batch.
+            keep: places of the columns of a DataFrame that the loaders keep, and send to workers, once it is split.
             **kwargs: as of ``DataLoaders.from_dblock``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
         """
         if not len(source):
@@ -73,6 +74,9 @@ class _Loaders3D(EarlierLoaderNames, DataLoaders):
                 "anything: choose a smaller bs",
                 stacklevel=3,
             )
+        if keep is not None:
+            source = source.iloc[:, keep].copy()
+            source.attrs.clear()
         block = DataBlock(
             blocks=blocks, get_x=get_x, get_y=get_y, splitter=_Given(splits), item_tfms=item_tfms, batch_tfms=batch_tfms
         )
@@ -91,7 +95,7 @@ class _Loaders3D(EarlierLoaderNames, DataLoaders):
         return cls.from_path_func(path, fnames, _OfName(label_func), **kwargs)
 
 
-_INNER = ["splitter", "group", "get_x", "get_y"]  # arguments that the factories fill in themselves
+_INNER = ["splitter", "group", "get_x", "get_y", "keep"]  # arguments that the factories fill in themselves
 
 
 class ImageDataLoaders3D(_Loaders3D):
@@ -107,7 +111,8 @@ class ImageDataLoaders3D(_Loaders3D):
         """Make loaders from a table.
 
         Args:
-            df: DataFrame, one row an item.
+            df: DataFrame, one row an item. The loaders keep of it, and send to workers, what ``fn_col``, ``label_col``
+                and ``group_col`` name (by number: all columns up to it); rows keep their index.
             path: folder where relative paths in the table begin; the ``Learner`` keeps its files there.
             valid_pct, seed: share of validation at random, and what fixes the draw.
             fn_col: column of the volume: a file, a DICOM folder, a row of ``dicom_inventory(path)`` or its key.
@@ -131,7 +136,7 @@ class ImageDataLoaders3D(_Loaders3D):
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, _column_splitter(valid_col), valid_pct, seed,
             group_col, item_tfms, batch_tfms, get_x=get_x, get_y=ColReader(label_col, label_delim=label_delim),
-            **kwargs,
+            keep=_used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
 
     @classmethod
@@ -232,7 +237,7 @@ class SegmentationDataLoaders3D(_Loaders3D):
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), MaskBlock3D(codes, resample_masks)), path,
             _column_splitter(valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x, get_y=get_y,
-            **kwargs,
+            keep=_used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
 
     @classmethod
@@ -363,6 +368,17 @@ def _volumes_of(df, columns, path, folder, suffix=""):
     if missing := [name for name in names if not isinstance(name, int) and name not in df.columns]:
         raise ValueError(f"no column {missing[0]!r} in the table; there are {', '.join(map(str, df.columns))}")
     return with_inventory_rows(df, names, root), VolumeColumn(columns, root, suffix)
+
+
+def _used_columns(df, *columns):
+    """Places of the columns that are meant by name, and of all up to those that are meant by place."""
+    wanted, most = set(INVENTORY) if set(INVENTORY) <= set(df.columns) else set(), 0
+    for column in L(columns).map(L).concat():
+        if column in df.columns:
+            wanted.add(column)
+        elif isinstance(column, int):
+            most = max(most, column % len(df.columns) + 1)
+    return [place for place, name in enumerate(df.columns) if place < most or name in wanted]
 
 
 def _column_splitter(valid_col):

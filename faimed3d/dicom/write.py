@@ -36,7 +36,6 @@ from faimed3d.scratch import scratch_folder
 
 from .scan import scan_folder
 from .series import volumes_of
-from .tags import T
 from .template import quiet, template_dataset
 
 __all__ = [
