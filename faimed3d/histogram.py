@@ -11,7 +11,6 @@ Functions of a tensor of any shape, type and device; the geometry is not touched
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from operator import index
 
 import numpy as np
@@ -106,17 +105,6 @@ def _checked_breaks(brks):
     return brks
 
 
-def _in_threads(work, length):
-    """Call ``work(slice)`` for blocks of ``length``, in as many threads as torch may use (one in a loader's worker).
-
-    Each call works on its block in pieces that fit into the cache. torch's own threads meet after every operation,
-    which takes many times longer on pieces of this size as soon as another program wants the processor.
-    """
-    blocks = list(chunks.slices(length, _BLOCK))
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(blocks)))) as pool:
-        list(pool.map(work, blocks))
-
-
 def _whole_range(flat):
     """Return (lowest, highest) of a flat tensor where counting its values is fast and exact, else None.
 
@@ -184,7 +172,7 @@ def _map_whole(flat, whole, brks, out):
         for part, offsets in _whole_offsets(flat[block], low):
             np.take(table, offsets, out=places[block][part], mode="clip")
 
-    _in_threads(work, len(flat))
+    chunks.in_threads(work, chunks.slices(len(flat), _BLOCK))
 
 
 def _map(flat, brks, out):
@@ -246,7 +234,7 @@ def _map_by_cells(flat, breaks, slopes, places, out):
             values *= np.take(slopes, below, out=terms, mode="clip")
             np.add(values, np.take(places, below, out=terms, mode="clip"), out=place, casting="same_kind")
 
-    _in_threads(work, len(flat))
+    chunks.in_threads(work, chunks.slices(len(flat), _BLOCK))
 
 
 def _fits_float32(flat, brks, slopes):

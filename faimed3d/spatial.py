@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
+from faimed3d.resampling import resample_voxels
 from faimed3d.resize import resize_linear, resize_nearest
 
 __all__ = ["crop_3d", "pad_or_crop", "reorient", "resample", "resample_like", "resize_3d_tensor", "strip"]
 
 _AXES = "DHW"
 _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
-_PLACES = 1 << 20  # of a turned grid worked on at once
 _FEW_OPERATIONS = (torch.uint16, torch.uint32, torch.uint64)  # torch stores these and computes little with them
+_SHORT = (torch.float16, torch.bfloat16)  # too coarse for weights
 
 
 def crop_3d(t, margins, perc_margins=False):
@@ -188,6 +189,9 @@ def resample_like(t, other, value=None):
         t: volume (..., D, H, W) with a geometry.
         other: a volume with a geometry, or a ``Geometry``.
         value: fills what lies outside ``t``. Default: 0 for masks, the smallest value of an image.
+
+    Raises:
+        ValueError: a volume has no geometry, or ``value`` is no label that the type of a mask holds.
     """
     target = other if isinstance(other, Geometry) else _geometry(other, "resample_like (the other volume)")
     return _resampled(t, _geometry(t, "resample_like"), target, value)
@@ -200,97 +204,16 @@ def _resampled(t, source, target, value):
         kept = torch.float32
     if source.agrees(target):
         return t.with_voxels(plain.to(kept, copy=True), lambda geometry: target)
-    plain = plain.to(torch.int64 if kept in _FEW_OPERATIONS else kept)
+    plain = plain.to(torch.int64 if kept in _FEW_OPERATIONS else torch.float32 if kept in _SHORT else kept)
     fill = _fill_value(t, value)
+    if _is_mask(t) and torch.tensor(fill, dtype=torch.float64).to(plain.dtype).item() != fill:
+        raise ValueError(f"value must be a label that fits voxels of {kept}, got {fill!r}")
     rows = plain.reshape(plain.shape[:-3].numel(), *source.shape)
     # index of a target voxel (d, h, w) in the source: matrix @ index + offset
     corner = source.world_to_index(target.index_to_world(np.eye(4, 3, k=-1)))
     offset, matrix = corner[0], (corner[1:] - corner[0]).T
-    askew = np.abs(matrix - np.diag(np.diag(matrix))) @ target.shape
-    if askew.max() < 1e-5:
-        result = _along_axes(rows, np.diag(matrix), offset, target.shape, _is_mask(t), fill)
-    else:
-        result = _across_axes(rows, matrix, offset, target.shape, _is_mask(t), fill)
+    result = resample_voxels(rows, matrix, offset, target.shape, _is_mask(t), fill)
     return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
-
-
-def _along_axes(rows, scale, offset, size, nearest, fill):
-    """Resample (N, D, H, W) where target and source axes are parallel: axis by axis, shrinking ones first."""
-    outside = []
-    for axis in sorted(range(3), key=lambda axis: size[axis] / rows.shape[1 + axis]):
-        places = torch.arange(size[axis], dtype=torch.float64, device=rows.device) * scale[axis] + offset[axis]
-        places, inside = _clamped(places, rows.shape[1 + axis])
-        if not inside.all():
-            outside.append((axis, ~inside))
-        low = _nearest(places) if nearest else places.floor().long()
-        weight = torch.zeros(()) if nearest else (places - low).to(rows.dtype)
-        near = rows.index_select(1 + axis, low)
-        if weight.any():
-            far = rows.index_select(1 + axis, (low + 1).clamp(max=rows.shape[1 + axis] - 1))
-            near = near.lerp_(far, weight.reshape([-1 if k == axis else 1 for k in range(3)]))
-        rows = near
-    for axis, where in outside:
-        rows.index_fill_(1 + axis, where.nonzero().flatten(), fill)
-    return rows
-
-
-def _across_axes(rows, matrix, offset, size, nearest, fill):
-    """Resample (N, D, H, W) onto a turned grid, some slices at a time: memory for the positions of few slices only."""
-    find = _nearest_voxels if nearest else _blended_voxels
-    result = rows.new_empty((len(rows), *size))
-    d, h, w = (
-        torch.arange(n, dtype=torch.float64, device=rows.device).reshape([-1 if k == axis else 1 for k in range(3)])
-        for axis, n in enumerate(size)
-    )
-    first = [matrix[axis, 1] * h + matrix[axis, 2] * w + offset[axis] for axis in range(3)]
-    step = max(1, _PLACES // (size[1] * size[2]))
-    for part in (slice(start, start + step) for start in range(0, size[0], step)):
-        places, inside = [], True
-        for axis, n in enumerate(rows.shape[1:]):
-            place, within = _clamped(first[axis] + matrix[axis, 0] * d[part], n)
-            places.append(place)
-            inside = inside & within
-        voxels = find(places, rows.shape[1:], rows.dtype)
-        for k, row in enumerate(rows):
-            result[k, part] = torch.where(inside, voxels(row.reshape(-1)), fill)
-    return result
-
-
-def _clamped(places, n):
-    """Positions held between the first and last centre of an axis of ``n`` voxels, and which were within its edges."""
-    inside = (places >= -0.5 - 1e-6) & (places <= n - 0.5 + 1e-6)
-    return places.clamp(0, n - 1), inside
-
-
-def _nearest(places):
-    return (places + (0.5 + 1e-9)).floor().long()  # halves go up, as in resize_nearest
-
-
-def _nearest_voxels(places, shape, dtype):
-    """Function that takes from a flat volume of ``shape`` the voxels nearest to ``places``."""
-    d, h, w = map(_nearest, places)
-    index = (d * shape[1] + h) * shape[2] + w
-    return lambda flat: flat.take(index)
-
-
-def _blended_voxels(places, shape, dtype):
-    """Function that blends in a flat volume of ``shape`` the eight voxels round ``places``.
-
-    Found by their number in the flat volume, which is faster than by three index arrays.
-    """
-    here, weights, steps = 0, [], []
-    for place, n, stride in zip(places, shape, (shape[1] * shape[2], shape[2], 1), strict=True):
-        low = place.long()
-        weights.append((place - low).to(dtype))
-        steps.append((low < n - 1) * stride)
-        here = here + low * stride
-
-    def along(flat, axis, index):
-        if axis == 3:
-            return flat.take(index)
-        return along(flat, axis + 1, index).lerp_(along(flat, axis + 1, index + steps[axis]), weights[axis])
-
-    return lambda flat: along(flat, 0, here)
 
 
 def _is_mask(t):

@@ -283,6 +283,15 @@ class TestResample:
         voxels = torch.rand(2, *BIG.shape, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda x: plain(TensorDicom3D(x, BIG).resample_like(target, value=0)), voxels)
 
+    @pytest.mark.parametrize("value", [-1, 0.5, 300])
+    def test_a_fill_that_is_no_label_is_refused(self, value):
+        with pytest.raises(ValueError, match=r"value must be a label that fits voxels of torch.uint8, got"):
+            mask().to(torch.uint8).resample_like(LOPSIDED, value=value)
+
+    def test_no_volumes_at_all(self):
+        t = TensorDicom3D(torch.zeros(0, *BIG.shape), BIG)
+        assert t.resample_like(LOPSIDED, value=0).shape == (0, *LOPSIDED.shape)
+
     def test_whole_number_images_become_float(self):
         t = TensorDicom3D(torch.arange(24).reshape(2, 3, 4), LOPSIDED)
         torch.testing.assert_close(plain(t.resample(0.9)), plain(t.float().resample(0.9)))
