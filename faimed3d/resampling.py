@@ -13,6 +13,7 @@ work, and what is turned any way is left to SimpleITK.
 
 from __future__ import annotations
 
+import math
 from itertools import permutations, product
 
 import numpy as np
@@ -118,9 +119,8 @@ def _along_axis(rows, axis, low, high, weight):
         if weight is None:
             out[...] = near
         else:
-            np.subtract(taken(*place, high), near, out=out)
-            out *= weight[place[1]] if axis == 0 else weight
-            out += near
+            share = weight[place[1]] if axis == 0 else weight
+            _blend(near, taken(*place, high), share, out)
 
     chunks.in_threads(work, np.ndindex(*shape[:2]))
     return result
@@ -187,10 +187,12 @@ def _by_lines(rows, line, index, weights, outside, result, fill):
         for source, target in zip(lines, targets, strict=True):
             values = [source.take(column, 0, mode="clip") for column in index[cut].T]
             for share in reversed(weights):
-                values = [_mixed(near, far, share[cut]) for near, far in zip(values[::2], values[1::2], strict=True)]
+                pairs = zip(values[::2], values[1::2], strict=True)
+                values = [_blend(near, far, share[cut], far) for near, far in pairs]
             near = values[0].take(low, 1, mode="clip")
             if weight is not None:
-                near = _mixed(near, values[0].take(high, 1, mode="clip"), weight)
+                far = values[0].take(high, 1, mode="clip")
+                near = _blend(near, far, weight, far)
             near[outside[cut]] = fill
             target[cut] = near
 
@@ -213,7 +215,7 @@ def _by_planes(rows, line, index, weights, outside, result, fill):
         k, number = job
         plane = rows[k, low[number]]
         if weight is not None and weight[number]:
-            plane = _mixed(plane.copy(), rows[k, high[number]].copy(), weight[number])
+            plane = _blend(plane, rows[k, high[number]], weight[number], np.empty(plane.shape, plane.dtype))
         plane = plane.reshape(-1)
         # in float64, so that what is constant stays so to the last bit of float32
         values = matrix @ plane.astype(np.float64) if weights else plane.take(index[:, 0], mode="clip")
@@ -223,12 +225,13 @@ def _by_planes(rows, line, index, weights, outside, result, fill):
     chunks.in_threads(work, product(range(len(rows)), range(len(low))))
 
 
-def _mixed(near, far, weight):
-    """A blend of two arrays, in their memory."""
-    far -= near
-    far *= weight
-    near += far
-    return near
+def _blend(near, far, weight, out):
+    """Write a blend of two arrays into ``out``, which may be ``far``."""
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite voxels
+        np.subtract(far, near, out=out)
+        out *= weight
+        out += near
+    return out
 
 
 def _oblique(rows, matrix, offset, size, nearest, fill):
@@ -250,10 +253,13 @@ def _oblique(rows, matrix, offset, size, nearest, fill):
 
 
 def _exact_in_simpleitk(rows):
-    """Whether SimpleITK knows the type and keeps the values, for which it uses float64."""
+    """Whether SimpleITK knows the type and keeps the values: it works in float64 and makes infinite ones finite."""
     if rows.dtype == torch.bool:
         return False
-    return rows.is_floating_point() or rows.element_size() < 8 or max(map(abs, chunks.extremes(rows))) < 2**53
+    if not rows.is_floating_point() and rows.element_size() < 8:
+        return True
+    voxels, most = rows.numpy(), math.inf if rows.is_floating_point() else 2**53
+    return -most < voxels.min() <= voxels.max() < most
 
 
 def _anywhere(rows, matrix, offset, size, nearest, fill):

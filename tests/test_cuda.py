@@ -192,7 +192,8 @@ class TestSpace:
 
     @pytest.mark.parametrize("name", TARGETS)
     def test_channels_and_gaps(self, name):
-        t = torch.stack([image(), gaps(image(seed=1))])
+        t = torch.stack([image(), image(seed=1)])
+        t[1, 3, 4, 5] = torch.nan
         check_same(there(t).resample_like(TARGETS[name]), t.resample_like(TARGETS[name]), atol=2e-3)
 
     def test_a_gradient_flows(self):

@@ -71,7 +71,8 @@ def reference(row, matrix, offset, size=SIZE, nearest=False, fill=FILL):
     for corner in np.ndindex(2, 2, 2):
         share = np.abs(1 - np.array(corner) - (places - low)).prod(-1)
         values = row[tuple(np.minimum(low + corner, last).transpose(3, 0, 1, 2))]
-        found += np.where(share > 0, share * np.where(share > 0, values, 0), 0)
+        with np.errstate(invalid="ignore"):
+            found += np.where(share > 0, share, 0) * np.where(share > 0, values, 0)
     return np.where(inside, found, fill)
 
 
@@ -227,6 +228,17 @@ class TestEdges:
         found = resample_voxels(rows, matrix, offset, SIZE, False, FILL)[0].numpy()
         expected = reference(rows[0].double().numpy(), matrix, offset)
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+
+    @pytest.mark.parametrize("name", MATRICES)
+    def test_infinite_voxels_spoil_no_others_and_warn_of_nothing(self, name):
+        matrix = MATRICES[name]
+        rows = volumes()
+        rows[0, 2, 3, 4], rows[0, 2, 3, 5], rows[0, 0, 0, 0] = math.inf, -math.inf, math.inf
+        found = resample_voxels(rows, matrix, middle(matrix) + SHIFT, SIZE, False, FILL)[0].numpy()
+        expected = reference(rows[0].double().numpy(), matrix, middle(matrix) + SHIFT)
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+        finite = np.isfinite(expected)
+        np.testing.assert_allclose(found[finite], expected[finite], atol=5e-5)
 
 
 class TestValues:
