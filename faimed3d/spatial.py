@@ -78,7 +78,8 @@ def _margin_pairs(margins):
 def pad_or_crop(t, size, value=None):
     """Bring the last three axes to ``size`` by padding and cropping equally at both ends; no voxel moves in the world.
 
-    Where the difference is odd, the extra voxel is added or cut at the end of the axis.
+    Where the difference is odd, the extra voxel is added or cut at the end of the axis. What is only cut shares the
+    memory of ``t``, as slices do.
 
     Args:
         t: tensor (..., D, H, W).
@@ -89,11 +90,14 @@ def pad_or_crop(t, size, value=None):
     old, new = _spatial_size(t), _sizes(size)
     if tuple(old) == new:
         return t
+    if any(m > n for n, m in zip(old, new, strict=True)):
+        value = _fill_value(t, value)
+    starts = [max(0, n - m) // 2 for n, m in zip(old, new, strict=True)]
+    t = t[(..., *(slice(start, start + m) for start, m in zip(starts, new, strict=True)))]
     pad = []
-    for n, m in zip(reversed(old), reversed(new), strict=True):
-        before = (m - n) // 2 if m >= n else -((n - m) // 2)
-        pad += [before, m - n - before]
-    return F.pad(t, pad, value=_fill_value(t, value))
+    for n, m in zip(reversed(t.shape[-3:]), reversed(new), strict=True):
+        pad += [(m - n) // 2, m - n - (m - n) // 2]
+    return F.pad(t, pad, value=value) if any(pad) else t
 
 
 def resize_3d_tensor(t, new_shape):
@@ -205,13 +209,15 @@ def _resampled(t, source, target, value):
     if source.agrees(target):
         return t.with_voxels(plain.to(kept, copy=True), lambda geometry: target)
     plain = plain.to(torch.int64 if kept in _FEW_OPERATIONS else torch.float32 if kept in _SHORT else kept)
-    fill = _fill_value(t, value)
-    if _is_mask(t) and torch.tensor(fill, dtype=torch.float64).to(plain.dtype).item() != fill:
-        raise ValueError(f"value must be a label that fits voxels of {kept}, got {fill!r}")
-    rows = plain.reshape(plain.shape[:-3].numel(), *source.shape)
     # index of a target voxel (d, h, w) in the source: matrix @ index + offset
     corner = source.world_to_index(target.index_to_world(np.eye(4, 3, k=-1)))
     offset, matrix = corner[0], (corner[1:] - corner[0]).T
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(target.shape) - 1) @ matrix.T + offset
+    inside = (corners >= -0.49).all() and (corners <= np.array(source.shape) - 0.51).all()
+    fill = 0 if inside and value is None else _fill_value(t, value)  # not looked for where nothing lies outside
+    if _is_mask(t) and torch.tensor(fill, dtype=torch.float64).to(plain.dtype).item() != fill:
+        raise ValueError(f"value must be a label that fits voxels of {kept}, got {fill!r}")
+    rows = plain.reshape(plain.shape[:-3].numel(), *source.shape)
     result = resample_voxels(rows, matrix, offset, target.shape, _is_mask(t), fill)
     return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
 

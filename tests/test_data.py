@@ -25,13 +25,13 @@ from torch import nn
 from faimed3d.augment import PadOrCrop3D, Resample3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data import (
+    CheckLabels,
     GroupSplitter,
     ImageBlock3D,
     ImageDataLoaders3D,
     MaskBlock3D,
     MatchMask,
     SegmentationDataLoaders3D,
-    ToLabels,
     get_volumetric_files,
 )
 from faimed3d.data.blocks import VolumeReader, check_sizes, read_labels
@@ -180,6 +180,13 @@ class TestBatches:
             (TensorDicom3D, (2, 1, *SHAPE), torch.float32),
             (TensorMask3D, (2, *SHAPE), torch.int64),
         }
+
+    def test_workers_send_masks_in_the_type_in_which_they_were_read(self, table, root):
+        loader = segmentation(table, root).valid
+        images, masks = loader.do_batch([loader.do_item(i) for i in range(2)])
+        assert images.dtype == torch.float32
+        assert masks.dtype == torch.uint8
+        assert loader.after_batch((images, masks))[1].dtype == torch.int64
 
     def test_masks_stay_in_place_through_resampling_and_padding(self, table, root):
         sizes = [Resample3D((1.5, 1, 2)), PadOrCrop3D((7, 14, 33))]
@@ -350,7 +357,7 @@ class TestMasks:
         block = MaskBlock3D(["none", "lesion"])
         reader = block.type_tfms[0]
         with pytest.raises(ValueError, match="holds the label 2, but there are 2 classes, labels 0 to 1"):
-            ToLabels(reader)(case_of(0)[1] * 2)
+            CheckLabels(reader)(case_of(0)[1] * 2)
 
     @pytest.mark.parametrize(
         ("voxels", "fault"),

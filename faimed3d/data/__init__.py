@@ -1,12 +1,13 @@
 """From tables and folders of scans to fastai's DataLoaders: files, blocks, loaders, splits by patient, pictures."""
 
-from faimed3d.data.blocks import AddChannel, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
+from faimed3d.data.blocks import AddChannel, CheckLabels, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
 from faimed3d.data.files import get_volumetric_files, supported_extensions
 from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
 from faimed3d.data.split import GroupSplitter
 
 __all__ = [
     "AddChannel",
+    "CheckLabels",
     "GroupSplitter",
     "ImageBlock3D",
     "ImageDataLoaders3D",

@@ -7,8 +7,10 @@ An item goes through these steps; the geometry follows it all the way (``xb[i].g
 2. :class:`MatchMask` (order -100): the mask lies on the grid of the image, or this is an error.
 3. The user's item transforms: they see (D, H, W), which all spatial functions take.
 4. :class:`AddChannel` (order 90), the one place where the channel axis is added: images (C, D, H, W).
-   :class:`ToLabels` (order 90): masks int64.
-5. Batches: images (B, C, D, H, W), masks (B, D, H, W); then the user's batch transforms.
+   :class:`CheckLabels` (order 90): the labels of masks are among the classes.
+5. Batches: images (B, C, D, H, W), masks (B, D, H, W), which workers send and a GPU is given as they were read, in an
+   eighth of what int64 takes. There :class:`ToLabels` (order -100) makes them int64.
+6. The user's batch transforms.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [
     "AddChannel",
+    "CheckLabels",
     "ImageBlock3D",
     "MaskBlock3D",
     "MaskReader",
@@ -75,7 +78,8 @@ def MaskBlock3D(codes=None, resample_masks=False):
     reader = MaskReader(codes)
     return TransformBlock(
         type_tfms=reader,
-        item_tfms=[MatchMask(resample_masks), ToLabels(reader)],
+        item_tfms=[MatchMask(resample_masks), CheckLabels(reader)],
+        batch_tfms=ToLabels,
         dls_kwargs={"before_batch": check_sizes},
     )
 
@@ -243,14 +247,14 @@ class AddChannel(Transform):
         return x
 
 
-class ToLabels(Transform):
-    """Turn masks into the int64 labels that losses take; labels that are not among the classes are an error.
+class CheckLabels(Transform):
+    """Let masks pass whose labels are among the classes; others are an error.
 
     Args:
         reader: the :class:`MaskReader` that knows the classes.
     """
 
-    order = 90
+    order = 90  # after the user's item transforms
 
     def __init__(self, reader):
         super().__init__()
@@ -263,12 +267,21 @@ class ToLabels(Transform):
                 f"{_label(x)}: the mask holds the label {int(x.amax())}, but there are {count} classes, labels 0 to "
                 f"{count - 1}. Name all labels in codes, or merge them in item_tfms (ReduceClasses)"
             )
-        return x.long()
+        return x
 
     def decodes(self, x: TensorMask3D):
         if self.reader.codes is not None:
             x.codes = self.reader.codes
         return x
+
+
+class ToLabels(Transform):
+    """Turn the masks of a batch into the int64 labels that losses take."""
+
+    order = -100  # before the user's batch transforms: one byte overflows soon
+
+    def encodes(self, x: TensorMask3D):
+        return x.long()
 
 
 def check_sizes(samples):
