@@ -91,7 +91,7 @@ def _along_axes(rows, order, matrix, offset, size, nearest, fill):
         else:
             rows, own = _along_axis(rows, axis, low, high, weight), True
     rows = rows.permute(0, *(1 + old for old in order))
-    rows = rows.contiguous() if own else rows.clone(memory_format=torch.contiguous_format)
+    rows = rows if own and rows.is_contiguous() else _copied(rows)
     for axis, where in outside:
         rows.index_fill_(1 + order.index(axis), where.nonzero().flatten(), fill)
     return rows
@@ -111,19 +111,35 @@ def _along_axis(rows, axis, low, high, weight):
     weight = weight[:, None] if weight is not None and axis == 1 else weight
     source, target = rows.numpy(), result.numpy()
 
-    def taken(k, number, index):
-        return source[k, index[number]] if axis == 0 else source[k, number].take(index, axis - 1, mode="clip")
+    def taken(k, part, index):
+        return source[k, index[part]] if axis == 0 else source[k, part].take(index, axis, mode="clip")
 
     def work(place):
         near, out = taken(*place, low), target[place]
         if weight is None:
             out[...] = near
         else:
-            share = weight[place[1]] if axis == 0 else weight
+            share = weight[place[1], None, None] if axis == 0 else weight
             _blend(near, taken(*place, high), share, out)
 
-    chunks.in_threads(work, np.ndindex(*shape[:2]))
+    chunks.in_threads(work, _slabs(target))
     return result
+
+
+def _copied(rows):
+    """The same voxels in storage order in memory of their own."""
+    if not _in_numpy(rows):
+        return rows.clone(memory_format=torch.contiguous_format)
+    result = rows.new_empty(rows.shape)
+    source, target = rows.numpy(), result.numpy()
+    chunks.in_threads(lambda place: np.copyto(target[place], source[place]), _slabs(target))
+    return result
+
+
+def _slabs(voxels):
+    """Indices of some slices at a time of an array (N, D, H, W)."""
+    step = max(1, 2 * _AT_ONCE // math.prod(voxels.shape[2:]))
+    return product(range(len(voxels)), chunks.slices(voxels.shape[1], step))
 
 
 def _line(rows, axis, scale, offset, count, nearest):
