@@ -86,6 +86,17 @@ def volumes(count=1, dtype=torch.float32, shape=SHAPE, seed=0):
     return (torch.rand(count, *shape) * 200).to(dtype)
 
 
+class Turned(torch.utils.data.Dataset):
+    """Two volumes, each turned another way."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, number):
+        matrix = MATRICES[("turned any way", "about axis 0")[number]]
+        return resample_voxels(volumes(shape=(20, 30, 40)), matrix, middle(matrix), (30, 30, 30), False, FILL)
+
+
 class TestAgainstFloat64:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("name", MATRICES)
@@ -300,6 +311,13 @@ class TestValues:
         finally:
             torch.set_num_threads(before)
         assert torch.equal(*found)
+
+    def test_in_the_worker_of_a_loader(self):
+        """A fork of a process in which SimpleITK's threads have been at work."""
+        expected = [rows.clone() for rows in map(Turned().__getitem__, range(2))]
+        loader = torch.utils.data.DataLoader(Turned(), num_workers=2, batch_size=None, multiprocessing_context="fork")
+        for found, one in zip(loader, expected, strict=True):
+            assert torch.equal(found, one)
 
     @pytest.mark.parametrize("name", ["about axis 0", "about axis 1", "about axis 2", "turned any way"])
     def test_in_parts(self, name, monkeypatch):
