@@ -160,7 +160,21 @@ class TestGeometry:
         getattr(image, f"set_{method}")(oblique(spacing, origin, seed), 1)
         nib.save(image, path)
         geometry = read_nifti(path)[1]
-        np.testing.assert_allclose(geometry.affine, TO_LPS @ nib.load(path).affine, atol=1e-4, rtol=1e-6)
+        # nibabel takes a turn of nearly 180 degrees (1 - b^2 - c^2 - d^2 < 3.6e-7) for one of 180; as read here,
+        # and by ITK, it is nearer to what was written
+        atol = 1e-4 if method == "sform" else 1.3e-3 * max(spacing)
+        np.testing.assert_allclose(geometry.affine, TO_LPS @ nib.load(path).affine, atol=atol, rtol=1e-6)
+
+    def test_turn_of_nearly_180_degrees_is_as_itk_reads_it(self, tmp_path):
+        image = nib.Nifti1Image(voxels(), None)
+        image.header.set_zooms((1, 1, 1))
+        affine = oblique((1, 1, 1), (0, 0, 0), seed=350)
+        image.set_qform(affine, 1)
+        nib.save(image, tmp_path / "a.nii")
+        geometry = read_nifti(tmp_path / "a.nii")[1]
+        np.testing.assert_allclose(geometry.affine, TO_LPS @ affine, atol=1e-4)
+        direction = sitk.ReadImage(tmp_path / "a.nii").GetDirection()
+        np.testing.assert_allclose(geometry.affine[:3, :3].ravel(), direction, atol=1e-6)
 
     def test_sheared_sform_is_kept(self, tmp_path):
         affine = oblique()
