@@ -169,6 +169,50 @@ class TestLostSlices:
         with pytest.raises(errors.MissingSlices, match=r"4 slices are there, \(0054,0081\) NumberOfSlices says 5"):
             read_dicom(tmp_path / "part")
 
+    @pytest.mark.parametrize(
+        ("volumes", "number"),
+        [(2, 10), (5, 5)],  # of a dynamic series all images counted; views of a rotating projection
+    )
+    def test_a_pet_series_may_count_the_slices_of_all_its_volumes(self, tmp_path, volumes, number):
+        pet = {"Modality": "PT", "SOPClassUID": PositronEmissionTomographyImageStorage, "NumberOfSlices": number}
+        slices = number // volumes
+        stored = stored_values((volumes, slices, 6, 7))
+        series = [
+            dataset
+            for t, volume in enumerate(stored)
+            for dataset in make_series(volume, **pet, FrameReferenceTime=1000 * t, InstanceNumber=None)
+        ]
+        write(series, tmp_path / "whole")
+        for n in range(volumes):
+            np.testing.assert_array_equal(read_dicom(tmp_path / "whole", n)[0], stored[n])
+        write(series[:-1], tmp_path / "part")
+        with pytest.raises(errors.MissingSlices, match=f"NumberOfSlices says {number}"):
+            read_dicom(tmp_path / "part", 0)
+
+    def test_a_reformatted_pet_volume_has_slices_of_its_own_number(self, tmp_path):
+        pet = {"Modality": "PT", "SOPClassUID": PositronEmissionTomographyImageStorage, "NumberOfSlices": 47}
+        write(make_series(**pet, ImageType=["DERIVED", "SECONDARY", "REFORMATTED"]), tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
+
+    @pytest.mark.parametrize("slices", [3, 9])
+    @pytest.mark.parametrize("times", [2, 3])
+    def test_a_place_within_a_volume_that_its_siblings_have_is_missed(self, tmp_path, times, slices):
+        volumes, datasets = time_points(times, slices)
+        for dataset, _, _ in datasets:
+            dataset.InstanceNumber = None
+        keep(datasets, lambda t, k: t > 0 or k % 2 == 0, tmp_path)
+        text = (
+            r"time point 1 of \d has gaps of 5\.0 mm, 2 times \(0018,0050\) SliceThickness 2\.5 mm, and IM\d+\.dcm of "
+            r"time point \d of \d lies in one \(.*\): slices are missing"
+        )
+        with pytest.raises(errors.MissingSlices, match=text):
+            read_dicom(tmp_path, 0)
+        for t in range(1, times):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+        (array, geometry, _), _ = read_lenient(tmp_path, series=0)
+        np.testing.assert_array_equal(array, volumes[0, ::2])
+        assert geometry.spacing[2] == pytest.approx(2 * SPACING[2])
+
     def test_every_second_place_of_two_echoes(self, tmp_path):
         _, datasets = echoes(slices=13, by_place=True)
         keep(datasets, lambda t, k: k % 2 == 0, tmp_path)
@@ -248,11 +292,10 @@ class TestContradictions:
     def test_slices_of_two_volumes_are_not_one(self, tmp_path, keyword, values):
         _, datasets = several(2, 8, **{keyword: lambda t, k: values[t]}, DiffusionBValue=lambda t, k: 1000.0)
         keep(datasets, lambda t, k: t == (k > 3), tmp_path / "behind")
-        with pytest.raises(errors.MixedSeries, match="in 4 of 8 slices"):
-            read_dicom(tmp_path / "behind")
         keep(datasets, lambda t, k: t == k % 2, tmp_path / "in turn")
-        with pytest.raises(errors.SeveralVolumes):
-            read_dicom(tmp_path / "in turn")
+        for folder in ("behind", "in turn"):
+            with pytest.raises(errors.MixedSeries, match="in 4 of 8 slices"):
+                read_dicom(tmp_path / folder)
 
     def test_gradients_written_with_rounding_are_one(self, tmp_path):
         write_series(
@@ -269,6 +312,62 @@ class TestContradictions:
         for strict in (True, False):
             with pytest.raises(errors.MixedSeries, match=keyword):
                 read_dicom(tmp_path, strict=strict)
+
+
+class TestOneVolumeOfTwoLabels:
+    """What differs between the passes of one acquisition, slices 0, 2, 4 and then 1, 3, 5, makes no two volumes."""
+
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("EchoTime", (4.6, 4.601)),
+            ("InversionTime", (2500, 2501)),
+            ("FlipAngle", (90, 89.9)),
+            ("DiffusionBValue", (1000.0, 1001.0)),
+            ("DiffusionGradientOrientation", ([0.6, 0.8, 0.0], [0.6001, 0.7999, 0.0])),
+            ("StackID", ("1", "2")),
+        ],
+    )
+    @pytest.mark.parametrize("pattern", [(0, 1), (0, 0, 1, 0, 1, 1, 0)])
+    def test_rounding_and_passes(self, tmp_path, keyword, values, pattern):
+        volumes, datasets = several(1, 14)
+        for dataset, _, k in datasets:
+            setattr(dataset, keyword, values[pattern[k % len(pattern)]])
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        array, geometry, _ = read_dicom(tmp_path)
+        np.testing.assert_array_equal(array, volumes[0])
+        assert geometry.spacing[2] == pytest.approx(SPACING[2])
+
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("InversionTime", (150, 155)),
+            ("EchoTime", (10, 90)),
+            ("ConvolutionKernel", ("STANDARD", "Standard")),
+            ("ImageType", (["ORIGINAL", "PRIMARY", "M", "DIS2D"], ["ORIGINAL", "PRIMARY", "M", "DIS3D"])),
+            ("TemporalPositionIdentifier", (1, 2)),
+        ],
+    )
+    def test_other_values_are_refused_and_not_read_as_halves(self, tmp_path, keyword, values):
+        volumes, datasets = several(1, 14)
+        for dataset, _, k in datasets:
+            setattr(dataset, keyword, values[k % 2])
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        with pytest.raises(errors.MixedSeries, match=f"{keyword} is .* in 7 of 14 slices"):
+            read_dicom(tmp_path)
+        np.testing.assert_array_equal(read_lenient(tmp_path)[0][0], volumes[0])
+
+    def test_echo_times_that_the_scanner_rounds_anew_for_each_slice(self, tmp_path):
+        volumes, datasets = several(4, 8, EchoTime=lambda t, k: 10 * (t + 1) + 0.01 * (k % 2))
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        for t in range(4):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
+
+    def test_values_that_are_near_and_meet_at_one_place_are_two(self, tmp_path):
+        volumes, datasets = several(2, 6, DiffusionBValue=lambda t, k: 1000.0 + 5 * t)
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        for t in range(2):
+            np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
 
 
 class TestAnonymised:

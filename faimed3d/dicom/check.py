@@ -13,7 +13,7 @@ import numpy as np
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
 
 from .header import shown
-from .labels import VOLUMES, labels_of
+from .labels import VOLUMES, alike, labels_of, nearly
 from .plane import normal_of
 from .tags import T, name_tag
 
@@ -66,7 +66,6 @@ _ROUNDED = (T.EchoTime, T.InversionTime, T.FlipAngle, T.KVP)
 # against the others, for which of them is right is unknown
 _FATAL = (T.SOPClassUID, T.Modality, T.Units, T.PhotometricInterpretation)
 _EQUAL_INTEGERS = (T.BitsStored, T.HighBit, T.PixelRepresentation)
-_SAME_DIRECTION = 0.02  # of diffusion gradients: they are written with as few as two decimals
 
 
 def check_doubled(volume):
@@ -102,7 +101,7 @@ def check_mixture(volume):
         if values.count(values[0]) != len(values):
             texts = [value.strip(b" \0").decode("latin-1") for value in values]
             held = [text for text in texts if text or tag not in _MAY_LACK]
-            if len(set(held)) > 1 and not (tag in _ROUNDED and _nearly(held)):
+            if len(set(held)) > 1 and not (tag in _ROUNDED and nearly(held)):
                 volume.add(_mixture(volume, tag, texts), fatal=tag in _FATAL)
     for tag in _EQUAL_INTEGERS:
         values = [(header.values.get(tag), header.order) for header in headers]
@@ -113,7 +112,7 @@ def check_mixture(volume):
     labels = [labels_of(plane) for plane in planes]
     for name in VOLUMES if planes[0].labels else ("b-value", "gradient"):
         texts = [label.get(name, "") for label in labels]
-        if len(set(texts)) > 1 and not _nearly(texts) and not (name == "gradient" and _one_direction(texts)):
+        if not alike(name, texts):
             volume.add(_mixture(volume, name, texts))
     scaled = Counter(plane.rescaled for plane in planes)
     if len(scaled) > 1:
@@ -143,19 +142,6 @@ def _mixture(volume, what, texts):
 
 def _integer_text(raw, order):
     return str(int.from_bytes(raw, "little" if order == "<" else "big")) if raw else ""
-
-
-def _nearly(texts):
-    try:
-        numbers = [float(text) for text in texts]
-    except ValueError:
-        return False
-    return max(numbers) - min(numbers) <= 0.01 * max(numbers)  # scanners write the echo time with rounding
-
-
-def _one_direction(texts):
-    directions = np.array([list(map(float, text.split("\\"))) if text else [0.0] * 3 for text in texts])
-    return bool((np.ptp(directions, axis=0) <= _SAME_DIRECTION).all())
 
 
 def check_gaps(volume):

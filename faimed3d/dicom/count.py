@@ -8,10 +8,12 @@ import numpy as np
 
 from faimed3d.errors import DamagedFile, MissingSlices
 
-from .check import MULTIPLE_TOLERANCE, in_mm, is_even
+from .check import MULTIPLE_TOLERANCE, in_mm, is_even, where
+from .cluster import place_ids
+from .plane import frame_of
 from .tags import T, name_tag
 
-__all__ = ["check_count", "check_steps", "concatenation_parts", "instance_number"]
+__all__ = ["check_between", "check_count", "check_steps", "concatenation_parts", "instance_number"]
 
 _PET = "1.2.840.10008.5.1.4.1.1.128"
 
@@ -27,40 +29,80 @@ def check_steps(volume, numbers):
         numbers: set of the instance numbers of all images of the series.
     """
     planes, own = volume.planes, [instance_number(plane) for plane in volume.planes]
-    if len(planes) < 3 or len(set(volume.files)) < len(planes) or None in own:
+    if len(planes) < 2 or len(set(volume.files)) < len(planes) or None in own:
         return
-    gap = volume.along[-1] / (len(planes) - 1)
     steps = set(np.diff(own).tolist())
     step = abs(steps.pop()) if len(steps) == 1 else 0
-    header, written = planes[0].header, planes[0].depth
-    tag = T.SpacingBetweenSlices if header.values.get(T.SpacingBetweenSlices) else T.SliceThickness
-    ratio = round(gap / written) if written else 0
-    if ratio < 2 or step < 2 or step % ratio or abs(gap / written - ratio) > MULTIPLE_TOLERANCE:
-        return
-    if not is_even(volume.along):
+    ratio, words = _times_the_stated_gap(volume)
+    if ratio < 2 or step < 2 or step % ratio:
         return
     if numbers.issuperset(range(min(own), max(own) + 1)):
         return  # none is missing: the others are of other volumes
     volume.add(
         MissingSlices(
-            f"{volume.name}: every slice gap is {in_mm(gap)} mm, {ratio} times {name_tag(tag)} {in_mm(written)} mm, "
+            f"{volume.name}: every slice gap is {words}, "
             f"and {name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {ratio} slices, {ratio - 1} "
             f"{'is' if ratio == 2 else 'are'} missing. Pass strict=False to read those that are there."
         )
     )
 
 
-def check_count(volume, parts):
+def _times_the_stated_gap(volume):
+    """How many times the gap in the header the even gap of a volume is, and in words; (0, "") if none."""
+    header, stated = volume.header, volume.planes[0].depth
+    if not stated or len(volume.planes) < 2 or not is_even(volume.along):
+        return 0, ""
+    gap = volume.along[-1] / (len(volume.planes) - 1)
+    ratio = round(gap / stated)
+    if ratio < 2 or abs(gap / stated - ratio) > MULTIPLE_TOLERANCE:
+        return 0, ""
+    tag = T.SpacingBetweenSlices if header.values.get(T.SpacingBetweenSlices) else T.SliceThickness
+    return ratio, f"{in_mm(gap)} mm, {ratio} times {name_tag(tag)} {in_mm(stated)} mm"
+
+
+def check_between(volumes):
+    """Note even stacks whose headers state a smaller gap, where a sibling has slices at the places in between.
+
+    Args:
+        volumes: Volumes of one kind of planes, examined.
+    """
+    sparse = [(volume, *found) for volume in volumes if (found := _times_the_stated_gap(volume))[0]]
+    if not sparse or len(volumes) < 2:
+        return
+    owners = {plane: volume for volume in volumes for plane in volume.planes}
+    # one plane for each place: those of hundreds of time points are mostly the same
+    planes = list(owners)
+    planes = [planes[k] for k in np.unique(place_ids(planes), return_index=True)[1]]
+    for volume, ratio, words in sparse:
+        first = volume.planes[0]
+        steps = (np.array([plane.position for plane in planes]) - first.position) @ frame_of(first)[2] / first.depth
+        between = (steps > 0) & (steps < volume.along[-1] / first.depth) & (np.round(steps) % ratio > 0)
+        found = np.flatnonzero(between & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE))
+        if len(found):
+            plane = planes[found[0]]
+            volume.add(
+                MissingSlices(
+                    f"{volume.name}: {volume.distinct} has gaps of {words}, and {plane.name} of "
+                    f"{owners[plane].distinct} lies in one ({where(plane)}): slices are missing. Pass strict=False to "
+                    "read those that are there."
+                )
+            )
+
+
+def check_count(volume, parts, images):
     """Note a volume with fewer slices than its header says: parts of a concatenation, slices of a PET volume.
 
     Args:
         volume: the Volume.
         parts: numbers of the files that are there, by ConcatenationUID: see :func:`concatenation_parts`.
+        images: how many planes the series has; some vendors count those of all its volumes.
     """
     header = volume.header
     there = parts.get(header.text(T.ConcatenationUID))
     total = _whole_number(header, T.InConcatenationTotalNumber) if there else None
     slices = _whole_number(header, T.NumberOfSlices) if header.text(T.SOPClassUID) == _PET else None
+    if slices == images or header.text(T.ImageType).upper().split("\\")[:2] == ["DERIVED", "SECONDARY"]:
+        slices = None  # of a reformatted volume it is often what its source had
     for tag, what, expected, found in (
         (T.InConcatenationTotalNumber, "files of a concatenation", total, len(there or ())),
         (T.NumberOfSlices, "slices", slices, len(volume.planes)),

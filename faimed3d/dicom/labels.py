@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
+
+import numpy as np
 
 from .header import decimal_number, shown
 from .tags import T
 
-__all__ = ["CONTENT", "DIMENSIONS", "TIMES", "VOLUMES", "b_value", "distinct_label", "labels_of", "order_keys"]
+__all__ = [
+    "CONTENT",
+    "DIMENSIONS",
+    "TIMES",
+    "VOLUMES",
+    "alike",
+    "b_value",
+    "distinct_label",
+    "labels_of",
+    "nearly",
+    "order_keys",
+    "rounded",
+]
 
 # In the order in which they are tried: what makes another kind of image first, then the course of time.
 CONTENT = (
@@ -26,6 +41,8 @@ _UNITS = {
     "flip angle": " degrees",
     "tube voltage": " kV",
 }
+_NEARLY = 0.01  # share within which numbers count as one: scanners round echo times
+_SAME_DIRECTION = 0.02  # of diffusion gradients: they are written with as few as two decimals
 _COUNTED = ("gradient", "velocity encoding", "acquisition", "stack", *DIMENSIONS)
 
 _TEXT_LABELS = (
@@ -91,6 +108,61 @@ def _one_spelling(text):
         return f"{decimal_number(text):g}"
     except ValueError:
         return text
+
+
+def alike(name, values):
+    """Whether values of the label ``name`` differ by no more than what scanners make of one value."""
+    return len(set(values)) <= 1 or (_one_direction(values) if name == "gradient" else nearly(values))
+
+
+def nearly(values):
+    """Whether texts are numbers that differ by rounding alone."""
+    try:
+        numbers = [decimal_number(value) for value in values]
+    except ValueError:
+        return False
+    return max(numbers) - min(numbers) <= _NEARLY * max(map(abs, numbers))
+
+
+def _one_direction(values):
+    try:
+        directions = np.array([_direction(value) for value in values])
+    except ValueError:
+        return False
+    return bool((np.ptp(directions, axis=0) <= _SAME_DIRECTION).all())
+
+
+def _direction(value):
+    x, y, z = map(float, value.split("\\")) if value else (0.0, 0.0, 0.0)
+    return x, y, z
+
+
+def rounded(labels, places):
+    """Labels in which values that are nearly equal, and never occur at one place, are one.
+
+    Args:
+        labels: a dictionary for each plane, as :func:`labels_of` gives them.
+        places: a number for each plane, equal for planes at the same place.
+    """
+    same = {name: _same_values(name, labels, places) for name in CONTENT}
+    return [{name: same.get(name, {}).get(value, value) for name, value in each.items()} for each in labels]
+
+
+def _same_values(name, labels, places):
+    """The value that stands for each one that is nearly equal to it."""
+    where = defaultdict(set)
+    for each, place in zip(labels, places, strict=True):
+        if each.get(name):
+            where[each[name]].add(place)
+    kept, same = {}, {}
+    for value in sorted(where, key=order_keys) if len(where) > 1 else ():
+        first = next((one for one in reversed(kept) if alike(name, (one, value))), None)
+        if first is not None and kept[first].isdisjoint(where[value]):
+            same[value] = first
+            kept[first] |= where[value]
+        else:
+            kept[value] = set(where[value])
+    return same
 
 
 def distinct_label(name, value, index, count):

@@ -11,10 +11,10 @@ from faimed3d.errors import MissingSlices, MixedSeries, ReadError
 
 from .check import is_regular, where
 from .cluster import belongs, clusters_of, difference, place_ids
-from .count import check_count, check_steps, concatenation_parts, instance_number
+from .count import check_between, check_count, check_steps, concatenation_parts, instance_number
 from .header import shown
 from .image import planes_of
-from .labels import labels_of
+from .labels import alike, labels_of
 from .plane import frame_of, orientation_name, single_plane
 from .scan import Scan, scan_below
 from .split import split_interleaved, split_volumes
@@ -184,13 +184,15 @@ def _volumes_of_series(scan, headers):
     odd = [cluster for cluster in clusters if len(cluster) == 1 and largest >= 3]
     kept = [cluster for cluster in clusters if cluster not in odd]
     volumes = []
-    for cluster in kept:
-        volumes += _volumes_of_cluster(scan, cluster, _shape_label(cluster[0]) if len(kept) > 1 else "")
     numbers, parts = {instance_number(plane) for plane in planes}, concatenation_parts(headers)
-    for volume in volumes:
-        examine(volume)
-        check_steps(volume, numbers)
-        check_count(volume, parts)
+    for cluster in kept:
+        found = _volumes_of_cluster(scan, cluster, _shape_label(cluster[0]) if len(kept) > 1 else "")
+        for volume in found:
+            examine(volume)
+            check_steps(volume, numbers)
+            check_count(volume, parts, len(planes))
+        check_between(found)
+        volumes += found
     captures = [plane for plane in lost if _is_capture(plane, volumes[0])]
     if captures:
         scan.skipped["captures"] += len(captures)
@@ -255,7 +257,7 @@ def _may_hold(volumes, plane):
 
 def _is_like(volume, plane):
     labels = labels_of(plane)
-    return all(labels.get(name, "") == value for name, value in volume.labels.items())
+    return all(alike(name, (labels.get(name, ""), value)) for name, value in volume.labels.items())
 
 
 def _is_capture(plane, volume):

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .check import is_regular
-from .labels import CONTENT, DIMENSIONS, TIMES, VOLUMES, distinct_label, labels_of, order_keys
+from .check import is_regular, usual_gap
+from .labels import CONTENT, DIMENSIONS, TIMES, VOLUMES, alike, distinct_label, labels_of, order_keys, rounded
 from .tags import T
 
 __all__ = ["Part", "split_interleaved", "split_volumes"]
@@ -21,7 +21,6 @@ _RANKS = ("time point", "time offset", "trigger time", "frame time", "acquisitio
 _CLOCKS = ("acquisition time", "content time")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 _SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
-_NEARLY = 0.01  # share within which numbers of one label count as one: scanners round echo times
 
 
 @dataclass
@@ -53,7 +52,7 @@ def split_volumes(planes, places):
     """
     if len(set(places)) == len(places):
         return [Part(planes)]
-    labels = [labels_of(plane) for plane in planes]
+    labels = rounded([labels_of(plane) for plane in planes], places)
     members, copies = _without_copies(planes, places, labels)
     parts = [
         Part([planes[k] for k in part], ", ".join(words), shared)
@@ -73,7 +72,7 @@ def split_interleaved(parts, normal):
 
     Returns:
         Parts; those that no label splits as they are. Stacks one behind the other, of thin and of thick slices, stay
-        one, and so do even ones that were acquired in two passes.
+        one, and so do even ones that were acquired in two passes, of which the header states the smaller gap.
     """
     return [each for part in parts for each in _interleaved(part, normal)]
 
@@ -82,12 +81,16 @@ def _interleaved(part, normal):
     along = np.array([plane.position for plane in part.planes]) @ normal
     if len(along) < 2 * _SMALLEST_STACK:
         return [part]
-    labels = [labels_of(plane) for plane in part.planes]
-    for name in VOLUMES if is_regular(along) else dict.fromkeys((*VOLUMES, *TIMES)):
+    labels = rounded([labels_of(plane) for plane in part.planes], range(len(along)))
+    even = is_regular(along)
+    for name in VOLUMES if even else dict.fromkeys((*VOLUMES, *TIMES)):
         groups = _parts(range(len(labels)), labels, name)
         places = [along[members] for _, members in groups]
-        apart = name == "stack"  # by its definition (PS3.3 C.7.6.16.2.2, Frame Content) one stack is not another
-        if len(groups) > 1 and all(map(_is_stack, places)) and (apart or _all_overlap(places)):
+        if len(groups) < 2 or not all(map(_is_stack, places)):
+            continue
+        # by its definition (PS3.3 C.7.6.16.2.2, Frame Content) one stack is not another, though it lie behind it
+        overlap = _all_overlap(places)
+        if (overlap or name == "stack") and not (even and overlap and _is_one_stack(part.planes[0], along, places)):
             return [
                 Part(
                     planes := [part.planes[k] for k in members],
@@ -102,6 +105,15 @@ def _interleaved(part, normal):
 
 def _is_stack(along):
     return len(along) >= _SMALLEST_STACK and is_regular(along)
+
+
+def _is_one_stack(plane, along, places):
+    """Whether the gap that the header states is that of all slices together, and not of those with one value alone.
+
+    A scanner that takes slices 0, 2, 4, ... and then 1, 3, 5, ... may write other values in the second pass.
+    """
+    gap, apart = usual_gap(np.sort(along)), min(usual_gap(np.sort(some)) for some in places)
+    return not plane.depth or abs(plane.depth - gap) < abs(plane.depth - apart)
 
 
 def _all_overlap(places):
@@ -258,18 +270,9 @@ def _agree(parts, labels):
     """Whether the planes of each part are alike in what all slices of one volume share."""
     for name in VOLUMES:
         for part in parts:
-            values = {labels[k].get(name, "") for k in part}
-            if len(values) > 1 and not _nearly_equal(values):
+            if not alike(name, {labels[k].get(name, "") for k in part}):
                 return False
     return True
-
-
-def _nearly_equal(values):
-    keys = [order_keys(value) for value in values]
-    if any(len(key) != 1 or key[0][0] for key in keys):
-        return False
-    numbers = [key[0][1] for key in keys]
-    return max(numbers) - min(numbers) <= _NEARLY * max(map(abs, numbers))
 
 
 def _in_sequence(groups, keys):
