@@ -21,9 +21,9 @@ try:
 except ImportError:  # Windows has no flock: folders left behind stay there
     fcntl = None
 
-__all__ = ["put", "scratch_folder"]
+__all__ = ["SCRATCH_PREFIX", "put", "scratch_folder"]
 
-_PREFIX = ".writing-"
+SCRATCH_PREFIX = ".writing-"
 _LOCK = ".lock"
 _swept = set()
 
@@ -45,7 +45,7 @@ def scratch_folder(target):
     parent = os.path.dirname(os.path.abspath(target))
     _sweep(parent)
     with _named(target), _tidy_end() as ending:
-        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        folder = tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent)
         lock = None
         try:
             lock = _own(folder)
@@ -72,7 +72,7 @@ def _named(target):
         yield
     except OSError as error:
         inner = str(error.filename or "")
-        if error.errno is None or (inner and _PREFIX not in inner):
+        if error.errno is None or (inner and SCRATCH_PREFIX not in inner):
             raise
         raise OSError(error.errno, f"could not be written: {error.strerror}", os.fspath(target)) from None
 
@@ -105,7 +105,7 @@ def _sweep(parent):
         return
     _swept.add(parent)
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
-        left = [e.path for e in entries if e.name.startswith(_PREFIX) and e.is_dir(follow_symlinks=False)]
+        left = [e.path for e in entries if e.name.startswith(SCRATCH_PREFIX) and e.is_dir(follow_symlinks=False)]
         for folder in left:
             # without the locked file it is of another program, or its owner has only just made it
             with contextlib.suppress(OSError):

@@ -533,6 +533,21 @@ class TestOtherFiles:
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
 
+    def test_what_a_killed_writer_left_is_no_volume(self, tmp_path):
+        write(make_series(), tmp_path / "whole")
+        write(make_series()[:3], tmp_path / ".writing-abc123")
+        assert list(dicom_inventory(tmp_path)["slices"]) == [5]
+
+    def test_a_transfer_syntax_that_is_none_is_not_quoted(self, tmp_path):
+        (path, *_) = write(make_series(), tmp_path)
+        data = path.read_bytes()
+        assert data.count(b"1.2.840.10008.1.2.1\0") == 1
+        path.write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"Doe^Jane 19570317   "))
+        text = r"IM9999\.dcm: \(0002,0010\) TransferSyntaxUID is no UID"
+        with pytest.raises(errors.DamagedFile, match=text):
+            read_dicom(tmp_path)
+        assert "Doe" not in dicom_inventory(tmp_path).to_string()
+
     @pytest.mark.parametrize("text", ["version https://git-lfs.github.com/spec/v1\n", "<html>404</html>"])
     def test_a_slice_with_a_hexadecimal_name_that_became_text_is_lost(self, tmp_path, text):
         paths = write(make_series(), tmp_path, ["0a1b2c", "9f8e7d", "77aa01", "c3d4e5", "beef42"])

@@ -55,7 +55,7 @@ def read_dataset(path, tags=None):
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             dataset.decode()
         except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
-            raise DamagedFile(f"{path}: pydicom cannot read the header ({type(error).__name__})") from error
+            raise DamagedFile(f"{path}: pydicom cannot read the header ({type(error).__name__})") from None
     return dataset
 
 
@@ -70,7 +70,7 @@ def functional_planes(header, frames, rows, columns):
     except ReadError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
-        raise DamagedFile(f"{header.path}: {name_tag(tags[1])} cannot be read ({type(error).__name__})") from error
+        raise DamagedFile(f"{header.path}: {name_tag(tags[1])} cannot be read ({type(error).__name__})") from None
 
 
 def _functional_planes(header, frames, rows, columns, dataset):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from faimed3d.errors import DamagedFile, TruncatedFile
+from faimed3d.scratch import SCRATCH_PREFIX
 
 from .header import Header, read_header, shown
 from .tags import WANTED, T, name_tag
@@ -158,13 +159,17 @@ def scan_below(scan, series):
 
 
 def list_folder(folder):
-    """Return (files, dangling links, sub-folders) of ``folder``, each sorted; links are followed."""
+    """Return (files, dangling links, sub-folders) of ``folder``, each sorted; links are followed.
+
+    Folders in which a file is still being made, or was when its process was killed, are left out.
+    """
     files, links, folders = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
                 if entry.is_dir():
-                    folders.append(entry.path)
+                    if not entry.name.startswith(SCRATCH_PREFIX):
+                        folders.append(entry.path)
                 elif entry.is_file():
                     files.append(entry.path)
                 elif entry.is_symlink():

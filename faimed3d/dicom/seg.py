@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import numpy as np
@@ -10,6 +9,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
 from faimed3d.errors import MissingGeometry, ReadError
+from faimed3d.optional import import_extra
 from faimed3d.scratch import put, scratch_folder
 
 from .multiframe import read_dataset
@@ -68,7 +68,8 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
         MissingGeometry: the template has no frame of reference, or an image of it no place.
         OSError: the disk is full or read-only; nothing is left behind.
     """
-    highdicom = _highdicom()
+    highdicom = import_extra("highdicom", "dicom-seg", "a DICOM segmentation")
+    import_extra("highdicom.seg", "dicom-seg", "a DICOM segmentation")
     path = os.path.abspath(os.fsdecode(path))
     if not os.path.isdir(os.path.dirname(path)):
         raise FileNotFoundError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first")
@@ -157,15 +158,6 @@ def _check_written(made, path, segments, geometry):
         if where.agrees(grid, PLACE_TOLERANCE) and np.array_equal(array, expected):
             return
     raise ValueError(f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; it came back otherwise")
-
-
-def _highdicom():
-    try:
-        highdicom = importlib.import_module("highdicom")
-        importlib.import_module("highdicom.seg")
-    except ImportError as error:
-        raise ImportError("DICOM SEG files are written by highdicom: pip install faimed3d[dicom-seg]") from error
-    return highdicom
 
 
 def _label_values(mask):

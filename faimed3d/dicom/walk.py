@@ -94,6 +94,8 @@ def _walk_meta(header, window, position):
             header.values[tag] = window.data[index : index + length]
             if tag == _TRANSFER_SYNTAX:
                 header.syntax = header.text(tag)
+                if header.syntax.strip("0123456789."):  # what it holds may be of another element
+                    raise DamagedFile(f"{header.path}: {name_tag(tag)} is no UID")
         position += skip + length
         if position > window.size:
             raise EOFError
