@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from timing import compare, make_volume, peak_memory, print_machine, table
 
-from faimed3d.histogram import freqhist_bins, hist_scaled
 from faimed3d.intensity import normalize
+from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
 
 
 def sorted_bins(t, ordered):

@@ -10,6 +10,7 @@ from faimed3d.correction import *
 from faimed3d.data import *
 from faimed3d.dataset import *
 from faimed3d.dicom import *
+from faimed3d.display.viewer import *
 from faimed3d.inference import *
 from faimed3d.learner import *
 from faimed3d.losses import *
@@ -26,4 +27,3 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
-from faimed3d.viewer import *

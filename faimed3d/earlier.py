@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d import appearance, intensity, labels, spatial
-from faimed3d.landmarks import landmarks_of, match_landmarks
-from faimed3d.resize import scaled_size
+from faimed3d import intensity, labels, spatial
+from faimed3d.intensity import appearance
+from faimed3d.intensity.landmarks import landmarks_of, match_landmarks
+from faimed3d.spatial.resize import scaled_size
+from faimed3d.spatial.turns import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
 from faimed3d.tracking import grid_of
-from faimed3d.turns import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
 
 __all__ = ["EarlierMaskNames", "EarlierNames", "sheer_3d", "trapezoid_3d", "warp_3d"]
 
@@ -175,7 +176,7 @@ class EarlierNames:
         return self._turned(quarter_turns(3), "rotate_270_3d")
 
     def dihedral3d(self, k):
-        """One of 18 flips and turns, see ``faimed3d.turns.dihedral_matrix``; at random ``RandomDihedral3D``."""
+        """One of 18 flips and turns, see ``faimed3d.spatial.turns.dihedral_matrix``; at random ``RandomDihedral3D``."""
         return self._turned(dihedral_matrix(k), "dihedral3d")
 
     def apply_along_dim(self, func, dim):

@@ -12,12 +12,13 @@ import torch
 from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
-from faimed3d import histogram, io, spatial
+from faimed3d import io, spatial
 from faimed3d.display import show_volume
+from faimed3d.display.surface import mesh, render_3d
 from faimed3d.earlier import EarlierMaskNames, EarlierNames
 from faimed3d.geometry import Geometry
+from faimed3d.intensity import histogram
 from faimed3d.metadata import Metadata
-from faimed3d.surface import mesh, render_3d
 from faimed3d.tracking import TrackedTensor, fits, grid_of
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
@@ -201,11 +202,11 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
     # Intensity -------------------------------------------------------------------------------------------------------
 
     def freqhist_bins(self, n_bins=100):
-        """Edges of ``n_bins`` bins that hold equally many voxels: see ``faimed3d.histogram.freqhist_bins``."""
+        """Edges of ``n_bins`` bins of equally many voxels: see ``faimed3d.intensity.histogram.freqhist_bins``."""
         return histogram.freqhist_bins(self.as_subclass(Tensor), n_bins)
 
     def hist_scaled(self, brks=None):
-        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.histogram.hist_scaled``."""
+        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.intensity.histogram.hist_scaled``."""
         return self._scaled(histogram.hist_scaled, brks)
 
     # Space and display -----------------------------------------------------------------------------------------------
@@ -257,7 +258,7 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
         return volumes | {f"class {label}": count * size for label, count in voxels.items()}
 
     def create_mesh(self, cl=1, color=None, alpha=1.0, **kwargs):
-        """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.surface.mesh``."""
+        """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.surface.mesh``."""
         return mesh(self, cl, color, alpha, **kwargs)
 
     def create_mesh_for_classes(self, colors=None, alpha=None, **kwargs):
@@ -267,7 +268,7 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
         return [self.create_mesh(*row, **kwargs) for row in zip(classes, colors, alpha, strict=True)]
 
     def render_3d(self, colors=None, alpha=None, **kwargs):
-        """Draw the surface of each class in mm and return the axes: see ``faimed3d.surface.render_3d``."""
+        """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.surface.render_3d``."""
         return render_3d(self, colors=colors, alpha=alpha, **kwargs)
 
 

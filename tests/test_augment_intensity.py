@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_augment import ARGUMENTS, INTENSITY, RANDOM, make
 
-from faimed3d import appearance
 from faimed3d.augment import (
     Clip3D,
     HistScaled3D,
@@ -32,9 +31,9 @@ from faimed3d.augment import (
     ZScore3D,
 )
 from faimed3d.geometry import Geometry
-from faimed3d.intensity import rescale, z_score
-from faimed3d.landmarks import percentiles_of
-from faimed3d.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
+from faimed3d.intensity import appearance, rescale, z_score
+from faimed3d.intensity.landmarks import percentiles_of
+from faimed3d.spatial.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (2, 1, 6, 7, 8)

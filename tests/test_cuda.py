@@ -34,7 +34,8 @@ from faimed3d.basics import (
     strip,
 )
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D
-from faimed3d.histogram import freqhist_bins, hist_scaled
+from faimed3d.display.surface import surface
+from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
 from faimed3d.learner import cnn_learner_3d, unet_learner_3d
 from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
 from faimed3d.metrics import (
@@ -46,8 +47,7 @@ from faimed3d.metrics import (
     surface_dice,
 )
 from faimed3d.models import UNet3D, resnet18_3d
-from faimed3d.resize import resize_linear, resize_nearest
-from faimed3d.surface import surface
+from faimed3d.spatial.resize import resize_linear, resize_nearest
 
 DEVICE = "cuda"
 

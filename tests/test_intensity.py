@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from faimed3d import chunks, histogram
-from faimed3d.histogram import freqhist_bins, hist_scaled
+from faimed3d import chunks
 from faimed3d.intensity import (
     WINDOWS,
     apply_window,
     divide_by_max,
+    histogram,
     max_scale,
     mean_scale,
     median_scale,
     normalize,
     window_limits,
 )
+from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
 
 SCALERS = [
     hist_scaled,

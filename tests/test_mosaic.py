@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from faimed3d.display.mosaic import Mosaic, best_columns, lay_out, lay_over
 from faimed3d.geometry import Geometry
-from faimed3d.mosaic import Mosaic, best_columns, lay_out, lay_over
 
 SHAPE = (2, 3, 4)
 LPS = Geometry(SHAPE, (1, 2, 3), (10, 20, 30))

@@ -11,10 +11,11 @@ from coordinates import OBLIQUE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faimed3d import chunks, resampling
+from faimed3d import chunks
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.oblique import edge_voxels
-from faimed3d.resampling import resample_voxels
+from faimed3d.spatial import resampling
+from faimed3d.spatial.oblique import edge_voxels
+from faimed3d.spatial.resampling import resample_voxels
 
 SHAPE = (5, 6, 9)
 SIZE = (7, 4, 8)

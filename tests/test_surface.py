@@ -9,10 +9,10 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from faimed3d import surface as module
 from faimed3d.display import class_color
+from faimed3d.display import surface as module
+from faimed3d.display.surface import render_3d, surface
 from faimed3d.geometry import Geometry
-from faimed3d.surface import render_3d, surface
 
 TURN = np.radians(30)
 OBLIQUE = (np.cos(TURN), -np.sin(TURN), 0, np.sin(TURN), np.cos(TURN), 0, 0, 0, 1)

@@ -11,10 +11,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from test_slices import drawn, image, mask, reference
 
-from faimed3d import viewer
 from faimed3d.basics import TensorDicom3D
-from faimed3d.display import class_color
-from faimed3d.viewer import BasicViewer, DicomExplorer, ListViewer
+from faimed3d.display import class_color, viewer
+from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
 
 needs_widgets = pytest.mark.skipif(
     importlib.util.find_spec("ipywidgets") is None, reason="ipywidgets is an extra: pip install faimed3d[viewer]"

@@ -1,7 +1,7 @@
 """Random changes of intensity: noise, blur, brightness, contrast, gamma, bias field, low resolution, ghosting.
 
-Each transform draws the parameter of a function of ``faimed3d.appearance``, where the strengths are said. Masks are
-left alone (``IntensityTransform3D``).
+Each transform draws the parameter of a function of ``faimed3d.intensity.appearance``, where the strengths are said.
+Masks are left alone (``IntensityTransform3D``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import numbers
 
 import torch
 
-from faimed3d.appearance import (
+from faimed3d.augment.base import IntensityTransform3D, per_axis, uniform
+from faimed3d.intensity.appearance import (
     add_noise,
     add_rician_noise,
     adjust_brightness,
@@ -22,7 +23,6 @@ from faimed3d.appearance import (
     ghost,
     lower_resolution,
 )
-from faimed3d.augment.base import IntensityTransform3D, per_axis, uniform
 
 __all__ = [
     "RandomBiasField3D",
@@ -59,7 +59,7 @@ class RandomNoise3D(IntensityTransform3D):
 
 
 class RandomRicianNoise3D(RandomNoise3D):
-    """Add the noise of MR magnitude images; see ``faimed3d.appearance.add_rician_noise``.
+    """Add the noise of MR magnitude images; see ``faimed3d.intensity.appearance.add_rician_noise``.
 
     Args:
         p: probability for each item.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from faimed3d.landmarks import landmarks_of, match_landmarks
+from faimed3d.intensity.landmarks import landmarks_of, match_landmarks
 from faimed3d.volume import TensorDicom3D
 
 __all__ = ["StandardScale", "find_standard_scale", "standard_scale_from_filelist"]
@@ -82,7 +82,7 @@ class StandardScale:
         return cls(tuple(percentiles), tuple(values.tolist()), foreground)
 
     def apply(self, x):
-        """Return ``x`` with its landmarks at the standard values; see ``faimed3d.landmarks.match_landmarks``.
+        """Return ``x`` with its landmarks at the standard values; see ``faimed3d.intensity.landmarks.match_landmarks``.
 
         Args:
             x: plain tensor of any shape. A constant one becomes the middle of the scale; NaN stays NaN.

@@ -11,10 +11,11 @@ import numbers
 import torch
 from fastai.data.load import DataLoader
 
-from faimed3d import histogram, intensity
+from faimed3d import intensity
 from faimed3d.augment.base import IntensityTransform3D, find_volumes
 from faimed3d.augment.nyul import StandardScale
-from faimed3d.landmarks import percentiles_of
+from faimed3d.intensity import histogram
+from faimed3d.intensity.landmarks import percentiles_of
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [
@@ -144,7 +145,7 @@ class ZScore3D(_Scaling3D):
 
 
 class HistScaled3D(_Scaling3D):
-    """Spread the values of each item evenly over 0..1; see ``faimed3d.histogram.hist_scaled``.
+    """Spread the values of each item evenly over 0..1; see ``faimed3d.intensity.histogram.hist_scaled``.
 
     Args:
         brks: increasing values that go to ``linspace(0, 1)``, the same for all items. Default: those of each item.

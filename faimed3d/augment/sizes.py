@@ -15,8 +15,8 @@ from torch import Tensor
 
 from faimed3d.augment.base import RandomTransform3D, count_items, find_volumes
 from faimed3d.geometry import Geometry
-from faimed3d.resize import scaled_size
 from faimed3d.spatial import crop_3d, pad_or_crop, reorient, resample, resample_like, resize_3d_tensor
+from faimed3d.spatial.resize import scaled_size
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [

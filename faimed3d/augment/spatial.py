@@ -17,7 +17,7 @@ import torch
 
 from faimed3d.augment.base import SpatialTransform3D, per_axis, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
-from faimed3d.turns import sides_alike
+from faimed3d.spatial.turns import sides_alike
 
 __all__ = [
     "RandomAffine3D",

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.lattice import centres, spline_matrix
-from faimed3d.turns import turn_3d
+from faimed3d.spatial.lattice import centres, spline_matrix
+from faimed3d.spatial.turns import turn_3d
 
 __all__ = ["Warp", "affine_matrix", "apply_warp", "sample_3d", "sampling_grid", "spatial_frame"]
 

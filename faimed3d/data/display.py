@@ -28,7 +28,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from faimed3d.display import class_color, show_volume
-from faimed3d.mosaic import lay_out
+from faimed3d.display.mosaic import lay_out
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 with warnings.catch_warnings():

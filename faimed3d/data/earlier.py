@@ -7,8 +7,8 @@ from torch import Tensor
 
 from faimed3d.augment.nyul import find_standard_scale
 from faimed3d.display import show_images_3d
-from faimed3d.distribution import show_histogram
-from faimed3d.viewer import ListViewer
+from faimed3d.display.distribution import show_histogram
+from faimed3d.display.viewer import ListViewer
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = ["EarlierLoaderNames"]
@@ -50,8 +50,8 @@ class EarlierLoaderNames:
 
         Args:
             bins: number of bars.
-            with_stats: write mean, sd and so on beside it; see ``faimed3d.distribution.summarize``.
-            **kwargs: of ``faimed3d.distribution.show_histogram``.
+            with_stats: write mean, sd and so on beside it; see ``faimed3d.display.distribution.summarize``.
+            **kwargs: of ``faimed3d.display.distribution.show_histogram``.
         """
         batch = self.train.one_batch()
         image = next(part for part in batch if isinstance(part, TensorDicom3D) and not isinstance(part, TensorMask3D))

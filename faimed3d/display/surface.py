@@ -13,8 +13,8 @@ from mpl_toolkits.mplot3d import proj3d
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from faimed3d.display import _as_array, class_color
+from faimed3d.display.mosaic import ENDS
 from faimed3d.geometry import Geometry
-from faimed3d.mosaic import ENDS
 
 __all__ = ["mesh", "render_3d", "surface"]
 

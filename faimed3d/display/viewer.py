@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from faimed3d.display import _as_array, _limits
-from faimed3d.distribution import color_bars, show_histogram, summarize
+from faimed3d.display.distribution import color_bars, show_histogram, summarize
+from faimed3d.display.mosaic import PLANES
+from faimed3d.display.slices import SliceView, geometry_of
 from faimed3d.intensity import window_limits
-from faimed3d.mosaic import PLANES
 from faimed3d.optional import import_extra
-from faimed3d.slices import SliceView, geometry_of
 
 __all__ = ["BasicViewer", "DicomExplorer", "ListViewer"]
 
@@ -48,7 +48,7 @@ class BasicViewer:
 
     Attributes:
         slice, channel, plane, window, mask, alpha: the widgets. ``slice`` counts as the tensor does along the axis.
-        views: the ``faimed3d.slices.SliceView`` of each picture.
+        views: the ``faimed3d.display.slices.SliceView`` of each picture.
         figure: the matplotlib figure.
         box: the widget that holds all.
 
@@ -205,7 +205,7 @@ class DicomExplorer(BasicViewer):
     Attributes:
         histogram: the matplotlib axes of the histogram.
         statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
-            :func:`faimed3d.distribution.summarize`.
+            :func:`faimed3d.display.distribution.summarize`.
     """
 
     def _arrange(self, description, masked):

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
-from faimed3d.resampling import resample_voxels
-from faimed3d.resize import resize_linear, resize_nearest
+from faimed3d.spatial.resampling import resample_voxels
+from faimed3d.spatial.resize import resize_linear, resize_nearest
 
 __all__ = ["crop_3d", "pad_or_crop", "reorient", "resample", "resample_like", "resize_3d_tensor", "strip"]
 

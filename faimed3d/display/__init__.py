@@ -1,7 +1,7 @@
 """Pictures of volumes: mosaics of slices in true proportions, right way up, with masks laid over them.
 
-How a volume is turned for the picture is said in :mod:`faimed3d.mosaic`. NaN is drawn in the darkest colour. Classes of
-a mask have one colour each, see :func:`class_color`; 0 is transparent.
+How a volume is turned for the picture is said in :mod:`faimed3d.display.mosaic`. NaN is drawn in the darkest colour.
+Classes of a mask have one colour each, see :func:`class_color`; 0 is transparent.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import TransformedBbox
 
+from faimed3d.display.mosaic import Mosaic, best_columns, lay_out, lay_over
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import window_limits
-from faimed3d.mosaic import Mosaic, best_columns, lay_out, lay_over
 
 __all__ = ["class_color", "show_image_3d", "show_images_3d", "show_volume"]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from faimed3d.display import _as_array, _color_index, _limits, show_image_3d
+from faimed3d.display.mosaic import PLANES, Mosaic, lay_out, lay_over
 from faimed3d.geometry import Geometry
-from faimed3d.mosaic import PLANES, Mosaic, lay_out, lay_over
 
 __all__ = ["SliceView", "geometry_of"]
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import torch
 
 from faimed3d import chunks
-from faimed3d.landmarks import percentiles_of
+from faimed3d.intensity.landmarks import percentiles_of
 
 __all__ = [
     "WINDOWS",

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from faimed3d import chunks
-from faimed3d.oblique import edge_voxels, resample_oblique
+from faimed3d.spatial.oblique import edge_voxels, resample_oblique
 
 __all__ = ["resample_voxels"]
 
