@@ -175,6 +175,24 @@ class TestOrientation:
             assert left[0] < top[0] < right[0]
             assert top[1] < left[1] < bottom[1]
 
+    @pytest.mark.parametrize("width", [3.0, 3.7, 5.3, 6.6, 8.0])
+    def test_letters_are_whole_in_small_pictures(self, width):
+        # an L that lost its foot would read as I, and one without its stem as a dash
+        volume = place(torch.zeros(30, 40, 50), Geometry((30, 40, 50), (1, 1, 1), (0.0, 0.0, 0.0)))
+        figure = plt.figure(figsize=(width, width / 3), dpi=72)
+        ax = figure.add_axes((0, 0, 1, 1))
+        show_image_3d(volume, axis="coronal", nrow=3, max_slices=3, letters=True, ax=ax)
+        figure.canvas.draw()
+        picture = np.asarray(figure.canvas.buffer_rgba())[..., 0] / 255
+        shapes = {}
+        for text in ax.texts:
+            x0, y0, x1, y1 = text.get_window_extent().extents.round().astype(int)
+            assert 0 <= x0 <= x1 <= picture.shape[1]
+            assert 0 <= y0 <= y1 <= picture.shape[0]
+            rows, columns = np.nonzero(picture[picture.shape[0] - y1 : picture.shape[0] - y0, x0:x1] > 0.3)
+            shapes[text.get_text().strip()] = (np.ptp(columns) + 1) / (np.ptp(rows) + 1)
+        assert max(shapes["I"], 0.4) < shapes["L"] < 1
+
     def test_slice_numbers_are_indices_of_the_tensor(self):
         volume = coded("LPI")
         ax = show_image_3d(volume, nrow=1, slice_numbers=True)

@@ -478,7 +478,8 @@ def _points(ax, mosaic):
 
 def _write(ax, row, column, text, size, **kwargs):
     outline = [withStroke(linewidth=size / 5, foreground="black")]
-    ax.text(column, row, text, color="white", fontsize=size, path_effects=outline, **kwargs)
+    # unsnapped: outlined text is drawn as paths, and snapping to pixels takes the thin strokes of L, I and 1 away
+    ax.text(column, row, text, color="white", fontsize=size, weight="bold", path_effects=outline, snap=False, **kwargs)
 
 
 def _write_numbers(ax, mosaic):
