@@ -6,8 +6,7 @@ Classes of a mask have one colour each, see :func:`class_color`; 0 is transparen
 
 from __future__ import annotations
 
-import colorsys
-from functools import cache, partial
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
@@ -15,54 +14,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from fastcore.meta import delegates
-from matplotlib.colors import ListedColormap, to_rgb
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import TransformedBbox
+from matplotlib.colors import ListedColormap
 
+from faimed3d.display.arrays import holds_classes, own_range, several, single, value_range
+from faimed3d.display.colors import class_color, class_colors, color_index, colors_of
 from faimed3d.display.mosaic import Mosaic, best_columns, lay_out, lay_over
-from faimed3d.geometry import Geometry
+from faimed3d.display.writing import inches, write_letters, write_numbers
 from faimed3d.intensity import window_limits
 
 __all__ = ["class_color", "show_image_3d", "show_images_3d", "show_volume"]
 
-# "20 simple, distinct colors" by Sasha Trubetskoy, without its black, white and grey, red and green first
-_FIRST_COLORS = [
-    "#e6194b",
-    "#3cb44b",
-    "#ffe119",
-    "#4363d8",
-    "#f58231",
-    "#42d4f4",
-    "#f032e6",
-    "#bfef45",
-    "#fabed4",
-    "#469990",
-    "#dcbeff",
-    "#9a6324",
-    "#fffac8",
-    "#800000",
-    "#aaffc3",
-    "#808000",
-    "#ffd8b1",
-    "#911eb4",
-]
-
 _HEAD = 0.4  # inches above a new mosaic for its title
 
 _drawn: WeakKeyDictionary = WeakKeyDictionary()  # AxesImage -> its Mosaic, so that an overlay finds its place
-
-
-def class_color(label):
-    """The colour (red, green, blue), each 0 to 1, of class ``label``, the same in every picture.
-
-    Classes 1 to 256 differ from each other; 257 looks like 1 again.
-
-    >>> class_color(1) == class_color(257)
-    True
-    """
-    if label < 1:
-        raise ValueError(f"classes have labels from 1 up (0 is background), got {label!r}")
-    return _class_colors()[(int(label) - 1) % 256]
 
 
 def _show(
@@ -96,7 +60,7 @@ def _show(
     if labels is None:
         labels = all(is_labels for _, _, is_labels in items)
         if add_to_existing and not labels:
-            labels = all(_holds_classes(array) for array, _, _ in items)
+            labels = all(holds_classes(array) for array, _, _ in items)
     if masks is not None:
         masks = _for_each(masks, len(items))
     if under and (add_to_existing or labels):
@@ -129,10 +93,10 @@ def _show(
             axes = _stacked_axes([mosaic.size for mosaic in mosaics], figsize, title)
             masks = [None] * len(items) if masks is None else [[mask] for mask in masks]
             return [draw([item], over, ax=one) for item, over, one in zip(items, masks, axes, strict=True)]
-        mosaic = Mosaic(layouts, best_columns(layouts, nrow, figsize if ax is None else _inches(ax)))
+        mosaic = Mosaic(layouts, best_columns(layouts, nrow, figsize if ax is None else inches(ax)))
     arrays = [array for array, _, _ in items]
     if return_grid:
-        fill = 0 if labels else min(_limits(array)[0] for array in arrays)
+        fill = 0 if labels else min(value_range(array)[0] for array in arrays)
         return torch.from_numpy(mosaic.compose(arrays, fill))
     over = None if masks is None else _over(mosaic, masks)
     colors = None if labels else _color_range(arrays, window, kwargs)
@@ -147,9 +111,9 @@ def _show(
     if masks is not None:
         _draw_classes(ax, [array for array, _, _ in masks], over, "bone", mask_alpha, {})
     if slice_numbers:
-        _write_numbers(ax, mosaic)
+        write_numbers(ax, mosaic)
     if letters:
-        _write_letters(ax, mosaic)
+        write_letters(ax, mosaic)
     if title is not None:
         ax.set_title(title)
     return ax
@@ -201,8 +165,8 @@ def show_image_3d(
         TypeError: ``t`` is no array of real numbers.
         ValueError: wrong number of axes, unknown axis, plane or window; an overlay that does not lie on its image.
     """
-    masks = None if mask is None else _single(mask)
-    return _show(_single(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
+    masks = None if mask is None else single(mask)
+    return _show(single(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
 @delegates(_show, keep=True)
@@ -239,8 +203,8 @@ def show_images_3d(
     Raises:
         TypeError, ValueError: as :func:`show_image_3d`.
     """
-    masks = None if mask is None else _several(mask)
-    return _show(_several(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
+    masks = None if mask is None else several(mask)
+    return _show(several(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
 @delegates(_show, keep=True)
@@ -276,70 +240,15 @@ def show_volume(
         The axes.
     """
     ax = ctx if ax is None else ax
-    items = _several([t])
+    items = several([t])
     if alpha is None:
         alpha = 0.5 if ax is not None and _mosaic_on(ax) and items[0][2] else 1.0
     if ax is None:
         nrow = nrow or 10
     else:
         max_slices = max_slices or 9
-    masks = None if mask is None else _several([mask])
+    masks = None if mask is None else several([mask])
     return _show(items, masks, axis, figsize, cmap, nrow, alpha, False, False, ax=ax, max_slices=max_slices, **kwargs)
-
-
-def _as_array(t):
-    """The values of ``t`` as a plain numpy array that matplotlib can draw, without a copy where possible."""
-    if isinstance(t, torch.Tensor):
-        t = t.as_subclass(torch.Tensor).detach()
-        if t.dtype in (torch.bfloat16, torch.float16):
-            t = t.float()
-        t = t.cpu().numpy()
-    if not isinstance(t, np.ndarray) or t.dtype.kind not in "biuf":
-        what = f"{type(t).__name__} of {t.dtype}" if isinstance(t, np.ndarray) else type(t).__name__
-        raise TypeError(f"expected a torch.Tensor or numpy.ndarray of real numbers, got {what}")
-    return t.astype(np.float32) if t.dtype == np.float16 else t
-
-
-def _volumes(t):
-    """Every (D, H, W) volume of ``t``, (D, H, W) or (C, D, H, W), as (array, geometry, is_labels)."""
-    array = _as_array(t)
-    if array.ndim not in (3, 4) or 0 in array.shape:
-        raise ValueError(f"a volume must be (D, H, W) or (C, D, H, W) with at least one voxel, got shape {array.shape}")
-    geometry = getattr(t, "geometry", None)
-    if not isinstance(geometry, Geometry) or geometry.shape != array.shape[-3:]:
-        geometry = None
-    is_labels = getattr(t, "interpolation", None) == "nearest" or array.dtype == bool
-    return [(one, geometry, is_labels) for one in (array if array.ndim == 4 else array[None])]
-
-
-def _single(t):
-    volumes = _volumes(t)
-    if len(volumes) > 1:
-        raise ValueError(
-            f"show_image_3d draws one volume (D, H, W), got shape {tuple(t.shape)}: use show_images_3d for a batch or "
-            "several channels, or pick one with t[i]"
-        )
-    return volumes
-
-
-def _several(t):
-    if not isinstance(t, (list, tuple)) and _as_array(t).ndim not in (4, 5):
-        raise ValueError(
-            f"show_images_3d draws a batch (N, D, H, W) or (N, C, D, H, W) or a list, got shape {tuple(t.shape)}: use "
-            "show_image_3d for one volume"
-        )
-    volumes = [volume for one in t for volume in _volumes(one)]
-    if not volumes:
-        raise ValueError("there is no volume to show: the batch is empty")
-    return volumes
-
-
-def _holds_classes(array):
-    """Whether all values are whole numbers from 0 up."""
-    if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            return bool((array >= 0).all() and (array == np.floor(array)).all())
-    return array.dtype == bool or bool(array.min() >= 0)
 
 
 def _for_each(masks, count):
@@ -358,15 +267,6 @@ def _mosaic_on(ax):
     return next((_drawn[image] for image in ax.images if image in _drawn), None)
 
 
-def _limits(array):
-    """Smallest and largest finite value; (0, 1) where there is none."""
-    low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        array = array[np.isfinite(array)]
-        low, high = (array.min(), array.max()) if array.size else (0.0, 1.0)
-    return low.item() if hasattr(low, "item") else low, high.item() if hasattr(high, "item") else high
-
-
 def _color_range(arrays, window, kwargs):
     """The vmin and vmax for imshow; none where every volume is to have its own."""
     if window is not None:
@@ -375,16 +275,11 @@ def _color_range(arrays, window, kwargs):
         return dict(zip(("vmin", "vmax"), window_limits(window), strict=True))
     if "norm" in kwargs or (len(arrays) > 1 and not {"vmin", "vmax"} & kwargs.keys()):
         return {}
-    limits = [_limits(array) for array in arrays]
+    ranges = [value_range(array) for array in arrays]
     return {
-        "vmin": kwargs.get("vmin", min(low for low, _ in limits)),
-        "vmax": kwargs.get("vmax", max(high for _, high in limits)),
+        "vmin": kwargs.get("vmin", min(low for low, _ in ranges)),
+        "vmax": kwargs.get("vmax", max(high for _, high in ranges)),
     }
-
-
-def _own_range(array):
-    low, high = _limits(array)
-    return (array.astype(np.float32) - low) / (high - low or 1)
 
 
 def _new_axes(size, figsize, title):
@@ -410,23 +305,18 @@ def _stacked_axes(sizes, figsize, title):
     return axes
 
 
-def _inches(ax):
-    space = TransformedBbox(ax.get_position(original=True), ax.figure.transSubfigure)
-    return space.width / ax.figure.dpi, space.height / ax.figure.dpi
-
-
 def _draw_image(ax, arrays, mosaic, cmap, alpha, kwargs):
     if not {"vmin", "vmax", "norm"} & kwargs.keys():
-        arrays = [_own_range(array) for array in arrays]
+        arrays = [own_range(array) for array in arrays]
         kwargs = {"vmin": 0, "vmax": 1, **kwargs}
-    grid = mosaic.compose(arrays, min(_limits(array)[0] for array in arrays))
+    grid = mosaic.compose(arrays, min(value_range(array)[0] for array in arrays))
     cmap = mpl.colormaps.get_cmap(cmap)
     _imshow(ax, grid, mosaic, cmap=cmap.with_extremes(bad=cmap(0)), alpha=alpha, **kwargs)
 
 
 def _draw_classes(ax, arrays, mosaic, cmap, alpha, kwargs):
-    colors = _class_colors() if cmap == "bone" else _colors_of(mpl.colormaps.get_cmap(cmap))
-    grid = mosaic.compose([_color_index(array) for array in arrays], 0)
+    colors = class_colors() if cmap == "bone" else colors_of(mpl.colormaps.get_cmap(cmap))
+    grid = mosaic.compose([color_index(array) for array in arrays], 0)
     own = {"cmap": ListedColormap(["black", *colors]), "vmin": -0.5, "vmax": 256.5, "interpolation": "nearest"}
     _imshow(ax, np.ma.masked_equal(grid, 0), mosaic, **{**kwargs, **own}, alpha=alpha)
 
@@ -440,61 +330,3 @@ def _imshow(ax, grid, mosaic, **kwargs):
     # not ax.axis("off"): it would hide the ground too, and gaps, NaN and the 0 of masks would be white
     ax.set(facecolor="black", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-
-
-def _color_index(array):
-    """Labels as indices of the class colours: 0 for background, else 1 to 256."""
-    if array.dtype.kind == "f":
-        array = np.rint(np.nan_to_num(array, posinf=0)).astype(np.int64)
-    elif array.dtype.kind == "b":
-        array = array.view(np.uint8)
-    if array.min() >= 0 and array.max() <= 256:
-        return array.astype(np.int16)
-    return np.where(array > 0, (array - 1) % 256 + 1, 0).astype(np.int16)
-
-
-@cache
-def _class_colors():
-    """256 colours: chosen ones first, then hues in golden steps at changing lightness."""
-    colors = [to_rgb(color) for color in _FIRST_COLORS]
-    for k in range(256 - len(colors)):
-        colors.append(colorsys.hls_to_rgb(k * 0.618034 % 1, (0.6, 0.45, 0.75)[k % 3], (0.9, 0.65)[k // 3 % 2]))
-    return tuple(colors)
-
-
-def _colors_of(cmap):
-    """256 colours out of a colour map: its own in turn where they are few, else golden steps."""
-    if cmap.N <= 64:
-        return [cmap(k % cmap.N) for k in range(256)]
-    return [cmap((0.75 + 0.618034 * k) % 1) for k in range(256)]
-
-
-def _points(ax, mosaic):
-    """Height in points of one slice as drawn."""
-    width, height = _inches(ax)
-    scale = min(width / mosaic.size[0], height / mosaic.size[1])
-    return mosaic.cell[0] * mosaic.spacing[0] * scale * 72
-
-
-def _write(ax, row, column, text, size, **kwargs):
-    outline = [withStroke(linewidth=size / 5, foreground="black")]
-    # unsnapped: outlined text is drawn as paths, and snapping to pixels takes the thin strokes of L, I and 1 away
-    ax.text(column, row, text, color="white", fontsize=size, weight="bold", path_effects=outline, snap=False, **kwargs)
-
-
-def _write_numbers(ax, mosaic):
-    size = float(np.clip(_points(ax, mosaic) / 9, 3, 12))
-    numbers = (number for layout in mosaic.layouts for number in layout.numbers)
-    for (row, column), number in zip(mosaic.corners(), numbers, strict=True):
-        _write(ax, row - 0.5, column - 0.5, f" {number}", size, ha="left", va="top")
-
-
-def _write_letters(ax, mosaic):
-    left, right, top, bottom = mosaic.layouts[0].edges
-    (row, column), (height, width) = next(mosaic.corners()), mosaic.cell
-    size = float(np.clip(_points(ax, mosaic) / 9, 3, 12))
-    row, column = row - 0.5, column - 0.5
-    _write(ax, row + height / 2, column, f" {left}", size, ha="left", va="center")
-    _write(ax, row + height / 2, column + width, f"{right} ", size, ha="right", va="center")
-    _write(ax, row, column + width / 2, top, size, ha="center", va="top")
-    _write(ax, row + height, column + width / 2, bottom, size, ha="center", va="bottom")

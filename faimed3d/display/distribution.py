@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
-from faimed3d.display import _as_array
+from faimed3d.display.arrays import as_array
 
 __all__ = ["show_histogram", "summarize"]
 
@@ -77,7 +77,7 @@ def summarize(t, limits=None):
 
 
 def _finite(t):
-    values = _as_array(t).ravel()
+    values = as_array(t).ravel()
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size:
         raise ValueError("there is nothing to count: no value is finite")

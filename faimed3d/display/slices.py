@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from faimed3d.display import _as_array, _color_index, _limits, show_image_3d
+from faimed3d.display import show_image_3d
+from faimed3d.display.arrays import as_array, value_range
+from faimed3d.display.colors import color_index
 from faimed3d.display.mosaic import PLANES, Mosaic, lay_out, lay_over
 from faimed3d.geometry import Geometry
 
@@ -35,7 +37,7 @@ class SliceView:
     def __init__(self, ax, image, labels=None, axis=0, limits=None, mask_alpha=0.4, cmap="bone"):
         self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
         self.labels = None if labels is None else _stored_alike(labels, image)
-        self.limits = limits or _limits(_as_array(image))
+        self.limits = limits or value_range(as_array(image))
         self.set_axis(axis)
 
     def set_axis(self, axis):
@@ -62,7 +64,7 @@ class SliceView:
         shown, *over = self.ax.images
         shown.set_data(self._slice(self.image))
         for image in over:
-            image.set_data(np.ma.masked_equal(_color_index(self._slice(self.labels)), 0))
+            image.set_data(np.ma.masked_equal(color_index(self._slice(self.labels)), 0))
 
     def set_limits(self, low, high):
         """Make ``low`` and all below it black, ``high`` and all above it white."""
@@ -83,7 +85,7 @@ class SliceView:
     def _slice(self, volume):
         """The slice as it is drawn: rows and columns."""
         k = self.count - 1 - self.number if 0 in self._layout.flips else self.number
-        return next(replace(self._layout, slices=(k,)).cut(_as_array(volume)))
+        return next(replace(self._layout, slices=(k,)).cut(as_array(volume)))
 
 
 def geometry_of(volume):

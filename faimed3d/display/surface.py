@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d import proj3d
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from faimed3d.display import _as_array, class_color
+from faimed3d.display.arrays import as_array
+from faimed3d.display.colors import class_color
 from faimed3d.display.mosaic import ENDS
 from faimed3d.geometry import Geometry
 
@@ -128,7 +129,7 @@ def render_3d(mask, geometry=None, colors=None, alpha=None, ax=None, figsize=(8,
 
 def _labels(mask, geometry):
     """The mask as integers (D, H, W), its geometry, and whether that is known."""
-    array = _as_array(mask)
+    array = as_array(mask)
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 3 or 0 in array.shape:

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from faimed3d.display import _as_array, _limits
+from faimed3d.display.arrays import as_array, value_range
 from faimed3d.display.distribution import color_bars, show_histogram, summarize
 from faimed3d.display.mosaic import PLANES
 from faimed3d.display.slices import SliceView, geometry_of
@@ -76,7 +76,7 @@ class BasicViewer:
         masks = [_volume(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
         known = geometry_of(image) is not None
         axis = ("axial" if known else 0) if axis is None else axis
-        limits = _limits(_as_array(self.x))
+        limits = value_range(as_array(self.x))
         count = max(1, len(masks))
         self.figure = Figure((figsize[0] * count, figsize[1]), dpi=_DPI, facecolor="black")
         FigureCanvasAgg(self.figure)
@@ -118,7 +118,7 @@ class BasicViewer:
         planes = list(PLANES)[::-1] if known else [0, 1, 2]
         self.plane = widgets.Dropdown(options=planes, value=axis if axis in planes else view.plane, description="plane")
         low, high = (min(limits[0], shown[0]), max(limits[1], shown[1]))
-        whole = _as_array(self.x).dtype.kind in "biu"
+        whole = as_array(self.x).dtype.kind in "biu"
         kind = widgets.IntRangeSlider if whole else widgets.FloatRangeSlider
         low, high, shown = (int(low), int(high), tuple(map(int, shown))) if whole else (low, high, shown)
         high = high if high > low else low + 1  # a constant
