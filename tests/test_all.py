@@ -16,11 +16,11 @@ MODULES = [
     "data",
     "dataset",
     "dicom",
+    "display.viewer",
     "inference",
     "learner",
     "losses",
     "metrics",
-    "viewer",
 ]
 
 
