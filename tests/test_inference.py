@@ -418,6 +418,49 @@ class TestFolder:
         with pytest.raises(ValueError, match="there are 1 items and 2 names"):
             learn.predict_folder([table["image"][0]], tmp_path, names=["a", "b"])
 
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_is_never_written_over_a_scan(self, learn, tmp_path, overwrite):
+        folder = tmp_path / "scans"
+        folder.mkdir()
+        TensorDicom3D(image_of(0), geometry_of(0)).save(folder / "a.nii.gz")
+        (tmp_path / "link").symlink_to(folder)
+        before = (folder / "a.nii.gz").read_bytes()
+        table = pd.DataFrame({"image": ["a.nii.gz"], "mask": [str(folder / "a.nii.gz")]})
+        for items, out, names in (
+            (folder, folder, None),
+            ([str(folder / "a.nii.gz")], folder, None),
+            ([[folder / "a.nii.gz"]], tmp_path / "link", None),
+            (table, folder, ["a"]),
+        ):
+            with pytest.raises(ValueError, match=r"a\.nii\.gz would be written over .*a\.nii\.gz, which is one of"):
+                learn.predict_folder(items, out, names, overwrite=overwrite)
+        assert (folder / "a.nii.gz").read_bytes() == before
+
+    def test_paths_of_a_table_below_the_folder_of_the_dls_are_not_written_over(self, learn, tmp_path):
+        TensorDicom3D(image_of(0), geometry_of(0)).save(tmp_path / "a.nii.gz")
+        learn.dls.path = tmp_path
+        with pytest.raises(ValueError, match=r"would be written over a\.nii\.gz"):
+            learn.predict_folder(pd.DataFrame({"image": ["a.nii.gz"]}), tmp_path, ["a"], overwrite=True)
+
+    @pytest.mark.parametrize("names", [None, ["one", "two"]])
+    def test_goes_on_in_a_folder_below_the_scans(self, learn, tmp_path, names):
+        for number, name in enumerate("ab"):
+            TensorDicom3D(image_of(number), geometry_of(number)).save(tmp_path / f"{name}.nii.gz")
+        first = learn.predict_folder(tmp_path, tmp_path / "out", names)
+        again = learn.predict_folder(tmp_path, tmp_path / "out", names)
+        assert again["source"].tolist() == first["source"].tolist()
+        assert again["output"].tolist() == first["output"].tolist()
+        assert again["seconds"].isna().all()
+
+    def test_scans_in_the_folder_of_the_predictions_stay_sources(self, learn, tmp_path):
+        out = tmp_path / "out"
+        out.mkdir()
+        TensorDicom3D(image_of(0), geometry_of(0)).save(tmp_path / "a.nii.gz")
+        TensorDicom3D(image_of(1), geometry_of(1)).save(out / "b.nrrd")
+        report = learn.predict_folder(tmp_path, out)
+        assert [Path(source).name for source in report["source"]] == ["a.nii.gz", "b.nrrd"]
+        assert (report["error"] == "").all()
+
     def test_shows_a_bar_unless_told_not_to(self, learn, table, tmp_path, capsys):
         if not hasattr(learn, "progress"):
             learn.add_cb(ProgressCallback())

@@ -21,11 +21,10 @@ from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
 from faimed3d.augment.sizes import PadOrCrop3D, RandomCrop3D
-from faimed3d.data.files import get_volumetric_files
 from faimed3d.errors import ReadError
+from faimed3d.inference.cases import name_of, refuse_sources, scans_in, text_of
 from faimed3d.inference.scores import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.windows import flipped_mean, sliding_windows
-from faimed3d.io.formats import volume_suffix
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -104,7 +103,8 @@ def predict_folder(learn, items, out, names=None, suffix=".nii.gz", overwrite=Fa
 
     Args:
         learn: Learner whose model gives scores of each voxel.
-        items: sources as :func:`predict_volume` takes them, a DICOM inventory, or a folder, whose volumes are found.
+        items: sources as :func:`predict_volume` takes them, a DICOM inventory, or a folder, whose volumes are found. Of
+            a folder that holds ``out``, what an earlier run has written there is no source.
         out: folder to write to; it is made if need be.
         names: name of each file, without ``suffix``. Default: the name of the source's file or DICOM folder.
         suffix: format of the files.
@@ -116,14 +116,15 @@ def predict_folder(learn, items, out, names=None, suffix=".nii.gz", overwrite=Fa
         ``background``, ``total_mask_volume`` and ``class 1``, ``class 2``, ... in mm3, and ``error`` (empty if none).
 
     Raises:
-        ValueError: two cases would be written to one file.
+        ValueError: two cases would be written to one file, or one over a source.
     """
+    out = Path(out)
     if isinstance(items, str | Path):
-        items = get_volumetric_files(items)
+        items = scans_in(items, out, names, suffix)
     if isinstance(items, pd.DataFrame):
         items = [row for _, row in items.iterrows()]
-    items, out = list(items), Path(out)
-    names = [_name(item) for item in items] if names is None else [str(name) for name in names]
+    items = list(items)
+    names = [name_of(item) for item in items] if names is None else [str(name) for name in names]
     if len(names) != len(items):
         raise ValueError(f"there are {len(items)} items and {len(names)} names: each item needs one")
     outputs = [out / f"{name}{suffix}" for name in names]
@@ -131,10 +132,11 @@ def predict_folder(learn, items, out, names=None, suffix=".nii.gz", overwrite=Fa
     for item, output in zip(items, outputs, strict=True):
         if output in taken:
             raise ValueError(
-                f"{_text(taken[output])} and {_text(item)} would both be written to {output}: pass names, a different "
-                "one for each item"
+                f"{text_of(taken[output])} and {text_of(item)} would both be written to {output}: pass names, a "
+                "different one for each item"
             )
         taken[output] = item
+    refuse_sources(items, outputs, getattr(learn.dls, "path", "."))
     out.mkdir(parents=True, exist_ok=True)
     cases = list(zip(items, outputs, strict=True))
     if hasattr(learn, "progress"):
@@ -187,7 +189,7 @@ def _prepared(learn, source, crop):
         raise ValueError(f"predict_volume needs a model of one input, these dls have {len(item)}; see ImageBlock3D")
     volume = item[0]
     if not isinstance(volume, TensorDicom3D):
-        raise ValueError(f"the dls turn {_text(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
+        raise ValueError(f"the dls turn {text_of(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
     volume.require_geometry("predict_volume")
     for transform in dl.after_item.fs:
         if crop or not isinstance(transform, _CROPS):
@@ -268,7 +270,7 @@ def _predictor(learn, axes):
 
 def _case(learn, item, output, overwrite, kwargs):
     """Predict and save one volume, and say how it went."""
-    row = {"source": _text(item), "output": str(output), "seconds": float("nan"), "error": ""}
+    row = {"source": text_of(item), "output": str(output), "seconds": float("nan"), "error": ""}
     try:
         mask = None
         if output.exists() and not overwrite:
@@ -284,27 +286,3 @@ def _case(learn, item, output, overwrite, kwargs):
     except Exception as error:  # whatever is wrong with one case is reported, and the next one begins
         row["error"] = f"{type(error).__name__}: {error}"
     return row
-
-
-def _text(item):
-    """How reports and messages name a source."""
-    if isinstance(item, str | Path):
-        return str(item)
-    if isinstance(item, pd.Series) and "key" in item:
-        return str(item["key"])
-    if isinstance(item, list | tuple) and item:
-        return _text(item[0])
-    return f"a {type(item).__name__}"
-
-
-def _name(item):
-    """Name of the file for a source: that of its file without extension, of its DICOM folder, its key."""
-    text = _text(item)
-    if isinstance(item, pd.Series) and "key" in item:
-        return text
-    if isinstance(item, list | tuple) and item:
-        return _name(item[0])
-    if not isinstance(item, str | Path):
-        raise ValueError(f"{text} has no name to save its prediction under: pass names, one for each item")
-    name = Path(item).name
-    return name if Path(item).is_dir() else name[: len(name) - len(volume_suffix(name))]
