@@ -501,6 +501,54 @@ class TestFactories:
         with pytest.raises(ValueError, match="no column 'scan' in the table; there are image, mask"):
             ImageDataLoaders3D.from_df(table, root, fn_col="scan")
 
+    def test_columns_numbered_from_the_right_are_those(self, table, root):
+        """The columns on the right of those that are used are dropped, so that -4 would be another one."""
+        assert table.columns[-4] == "label"
+        dls = ImageDataLoaders3D.from_df(table, root, label_col=-4, valid_col=-1)
+        assert list(dls.vocab) == ["high", "low"]
+        dls = SegmentationDataLoaders3D.from_df(table, root, fn_col=-7, label_col=-6, group_col=-5, codes=["a", "b"])
+        assert list(dls.train.items.columns) == ["image", "mask", "patient"]
+        assert dls.train.dataset[0][1].max() == 1
+
+    @pytest.mark.parametrize("name", ["label_col", "valid_col", "group_col"])
+    @pytest.mark.parametrize("column", ["absent", 7, -8])
+    def test_columns_that_are_not_there_are_named(self, table, root, name, column):
+        with pytest.raises(ValueError, match=f"no column {column!r} in the table; there are image, mask"):
+            ImageDataLoaders3D.from_df(table, root, **{"fn_col": "image", "label_col": "label", name: column})
+
+    @pytest.mark.parametrize("column", ["label", "age", -4])
+    def test_targets_that_are_not_given_are_refused(self, table, root, column):
+        name = table.columns[column] if isinstance(column, int) else column
+        table = table.assign(**{name: table[name].where(table.index != 3)}).set_index("image", drop=False)
+        with pytest.raises(ValueError, match=rf"Ben_3.*: the cell of column '{name}' is empty, as are 1 of 6; leave"):
+            ImageDataLoaders3D.from_df(table, root, label_col=column)
+
+    def test_no_class_of_several_is_an_empty_text(self, table, root):
+        table["findings"] = table["findings"].where(table.index > 1)
+        with pytest.raises(ValueError, match=r"'findings' is empty, as are 2 of 6; .* with '' where no class applies"):
+            ImageDataLoaders3D.from_df(table, root, label_col="findings", label_delim=";")
+        table["findings"] = table["findings"].fillna("")
+        dls = ImageDataLoaders3D.from_df(table, root, label_col="findings", label_delim=";", valid_col="valid")
+        assert dls.train.dataset[0][1].sum() == 0
+
+    @pytest.mark.parametrize("cells", ["False", np.nan, None, 2])
+    def test_a_column_of_validation_says_true_or_false(self, table, root, cells):
+        table["valid"] = pd.Series([True, False, True, False, False, cells], dtype=object)
+        with pytest.raises(ValueError, match=r"column 'valid' must say True or False \(1 or 0\) for validation, got"):
+            ImageDataLoaders3D.from_df(table, root, label_col="label", valid_col="valid")
+
+    @pytest.mark.parametrize("cells", [[0, 0, 0, 0, 1, 1], [0.0, 0, 0, 0, 1, 1], [0, False, 0, 0, True, 1]])
+    def test_a_column_of_validation_may_hold_numbers(self, table, root, cells):
+        table["valid"] = cells
+        assert len(ImageDataLoaders3D.from_df(table, root, label_col="label", valid_col="valid").valid_ds) == 2
+
+    def test_nothing_to_train_on_is_refused(self, table, root):
+        for share in (1, 1.5, -0.1):
+            with pytest.raises(ValueError, match="valid_pct must be a share from 0 to below 1, got"):
+                ImageDataLoaders3D.from_df(table, root, label_col="label", valid_pct=share)
+        with pytest.raises(ValueError, match="all 6 items are in validation, so nothing is left to train on"):
+            ImageDataLoaders3D.from_df(table.assign(valid=True), root, label_col="label", valid_col="valid")
+
     def test_batch_size_default_suits_volumes(self, table, root):
         dls = ImageDataLoaders3D.from_df(table, root, fn_col="image", label_col="label", valid_col="valid")
         assert dls.train.bs == 4

@@ -16,7 +16,6 @@ from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, Regr
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import (
     ColReader,
-    ColSplitter,
     GrandparentSplitter,
     RandomSplitter,
     RegexLabeller,
@@ -28,8 +27,9 @@ from fasttransform import Transform
 
 from faimed3d.data import display  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.columns import check_cells, from_the_left, used_columns, valid_splitter
 from faimed3d.data.earlier import EarlierLoaderNames
-from faimed3d.data.files import INVENTORY, VolumeColumn, get_volumetric_files, with_inventory_rows
+from faimed3d.data.files import VolumeColumn, get_volumetric_files, with_inventory_rows
 from faimed3d.data.split import GroupSplitter, warn_of_shared_groups
 from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorDicom3D
@@ -63,8 +63,12 @@ class _Loaders3D(EarlierLoaderNames, DataLoaders):
             raise ValueError("there are no items: the table or list is empty")
         drawn = splitter is None
         if drawn:
+            if group is None and not 0 <= valid_pct < 1:
+                raise ValueError(f"valid_pct must be a share from 0 to below 1, got {valid_pct!r}")
             splitter = RandomSplitter(valid_pct, seed) if group is None else GroupSplitter(group, valid_pct, seed)
         splits = splitter(source)
+        if not len(splits[0]):
+            raise ValueError(f"all {len(source)} items are in validation, so nothing is left to train on")
         warn_of_shared_groups(source, splits, group)
         if drawn and valid_pct > 0 and not len(splits[1]):
             warnings.warn(f"none of the {len(source)} items is in validation: raise valid_pct", stacklevel=3)
@@ -129,14 +133,16 @@ class ImageDataLoaders3D(_Loaders3D):
             img_cls: type of the volumes.
             resample_to_first: bring channels to the grid of the first one.
         """
+        fn_col, label_col, group_col = (from_the_left(df, column) for column in (fn_col, label_col, group_col))
+        check_cells(df, label_col, label_delim)
         df, get_x = _volumes_of(df, fn_col, path, folder, suff)
         if y_block is None:
             several = (isinstance(label_col, list | tuple | L) and len(label_col) > 1) or label_delim is not None
             y_block = MultiCategoryBlock if several else CategoryBlock
         return cls._from_blocks(
-            df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, _column_splitter(valid_col), valid_pct, seed,
-            group_col, item_tfms, batch_tfms, get_x=get_x, get_y=ColReader(label_col, label_delim=label_delim),
-            keep=_used_columns(df, fn_col, label_col, group_col), **kwargs,
+            df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, valid_splitter(df, valid_col), valid_pct,
+            seed, group_col, item_tfms, batch_tfms, get_x=get_x, get_y=ColReader(label_col, label_delim=label_delim),
+            keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
 
     @classmethod
@@ -232,12 +238,13 @@ class SegmentationDataLoaders3D(_Loaders3D):
             df, path, valid_pct, seed, fn_col, folder, suff, valid_col, group_col, item_tfms, batch_tfms, img_cls,
                 resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
+        fn_col, label_col, group_col = (from_the_left(df, column) for column in (fn_col, label_col, group_col))
         df, get_x = _volumes_of(df, fn_col, path, folder, suff)
         df, get_y = _volumes_of(df, label_col, path, folder)
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), MaskBlock3D(codes, resample_masks)), path,
-            _column_splitter(valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x, get_y=get_y,
-            keep=_used_columns(df, fn_col, label_col, group_col), **kwargs,
+            valid_splitter(df, valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x, get_y=get_y,
+            keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
 
     @classmethod
@@ -361,28 +368,9 @@ def _paths(fnames, path):
 
 def _volumes_of(df, columns, path, folder, suffix=""):
     """The table with keys of an inventory resolved, and what reads those columns from its rows."""
-    if not isinstance(df, pd.DataFrame):
-        raise TypeError(f"df must be a DataFrame, got {type(df).__name__}")
     root = Path(path) if folder is None else Path(path) / folder
     names = list(columns) if isinstance(columns, list | tuple | L) else [columns]
-    if missing := [name for name in names if not isinstance(name, int) and name not in df.columns]:
-        raise ValueError(f"no column {missing[0]!r} in the table; there are {', '.join(map(str, df.columns))}")
     return with_inventory_rows(df, names, root), VolumeColumn(columns, root, suffix)
-
-
-def _used_columns(df, *columns):
-    """Places of the columns that are meant by name, and of all up to those that are meant by place."""
-    wanted, most = set(INVENTORY) if set(INVENTORY) <= set(df.columns) else set(), 0
-    for column in L(columns).map(L).concat():
-        if column in df.columns:
-            wanted.add(column)
-        elif isinstance(column, int):
-            most = max(most, column % len(df.columns) + 1)
-    return [place for place, name in enumerate(df.columns) if place < most or name in wanted]
-
-
-def _column_splitter(valid_col):
-    return None if valid_col is None else ColSplitter(valid_col)
 
 
 def _stem(file, root):
