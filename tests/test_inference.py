@@ -14,6 +14,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.learner import Learner
+from fastai.losses import BCEWithLogitsLossFlat, MSELossFlat
 from fasttransform import Transform
 from torch import nn
 
@@ -195,6 +196,32 @@ class TestModel:
         with pytest.raises(ValueError, match=r"of each voxel of \(1, 1, 9, 12, 14\), but the model gave \(1, 3\)"):
             predict_volume(learn, table["image"][0])
 
+    @pytest.mark.parametrize("patch", [None, 6])
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_that_sees_a_gap_is_no_background(self, table, value, patch):
+        """The largest of NaN is class 0, so a lesion would be gone without a word."""
+        voxels = image_of(0)
+        voxels[4, 5, 6] = value
+        net = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.InstanceNorm3d(3))
+        with pytest.raises(ValueError, match=r"gave NaN for \d+ of \d+ voxels; 1 of .* NaN or infinite: fill"):
+            learner_of(table, model=net).predict_volume(TensorDicom3D(voxels, geometry_of(0)), patch=patch)
+        net[0].weight.data[1] = torch.nan
+        with pytest.raises(ValueError, match="it saw no such voxel: look at its weights, and at overflow"):
+            learner_of(table, model=net).predict_volume(table["image"][0], patch=patch)
+
+    @pytest.mark.parametrize("loss", [BCEWithLogitsLossFlat(), nn.BCEWithLogitsLoss(), MSELossFlat()])
+    def test_of_labels_that_may_overlap_is_refused(self, table, loss):
+        with pytest.raises(ValueError, match=r"3 scores of a voxel adds up to .* not to 1: those are labels that"):
+            learner_of(table, loss=loss).predict_volume(table["image"][0])
+
+    def test_without_parameters(self, table):
+        class Plain(nn.Module):
+            def forward(self, x):
+                return torch.cat([-((x - value) ** 2) for value in VALUES], 1) * 9
+
+        mask = learner_of(table, model=Plain()).predict_volume(table["image"][0])
+        assert np.array_equal(mask.numpy(), labels_of(0))
+
     def test_flips_are_averaged(self, table):
         class Sided(Shown):
             def forward(self, x):
@@ -250,7 +277,11 @@ class TestSources:
             (TransformBlock([TensorDicom3D.create, Channel()]), CategoryBlock), get_y=lambda path: "a",
             splitter=IndexSplitter([0]),
         )  # fmt: skip
-        learn = Learner(block.dataloaders([Path(path) for path in table["image"]], bs=1, num_workers=0), Shown())
+        learn = Learner(
+            block.dataloaders([Path(path) for path in table["image"]], bs=1, num_workers=0),
+            Shown(),
+            loss_func=CrossEntropyLoss3D(),
+        )
         assert np.array_equal(learn.predict_volume(table["image"][0]).numpy(), labels_of(0))
 
     def test_a_dicom_folder(self, table, tmp_path):
@@ -301,6 +332,16 @@ class TestSources:
             learn.predict_volume(table["image"][0], patch=(8, 8))
         with pytest.raises(ValueError, match=r"tta must be True, False or some of the axes .* got \(3,\)"):
             learn.predict_volume(table["image"][0], tta=(3,))
+        for patch in (8.0, True, (8, 8, 0)):
+            with pytest.raises(ValueError, match=r"patch must be three positive whole numbers"):
+                learn.predict_volume(table["image"][0], patch=patch)
+        with pytest.raises(ValueError, match=r"overlap must be a share from 0 to below 1, got \(0.5, 0.5, 0.5\)"):
+            learn.predict_volume(table["image"][0], patch=8, overlap=(0.5, 0.5, 0.5))
+        with pytest.raises(ValueError, match=r"tta must be True, False or some of the axes .* got 2"):
+            learn.predict_volume(table["image"][0], tta=2)
+        with pytest.raises(ValueError, match="bs must be a whole number of windows, at least 1, got 0"):
+            learn.predict_volume(table["image"][0], patch=8, bs=0)
+        learn.predict_volume(table["image"][0], patch=np.int64(8), tta=np.array([0]), bs=np.int64(2))
         with pytest.raises(TypeError, match="source must be a path"):
             learn.predict_volume(3.5)
         with pytest.raises(ValueError, match="predict_volume needs a geometry"):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
+from collections.abc import Iterable
+from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +20,7 @@ from fastai.learner import Learner
 from fastai.torch_core import to_device
 from fastcore.basics import patch_to
 from fastprogress.fastprogress import progress_bar
-from torch import Tensor
+from torch import Tensor, nn
 
 from faimed3d.augment.sizes import PadOrCrop3D, RandomCrop3D
 from faimed3d.errors import ReadError
@@ -65,9 +67,12 @@ def predict_volume(
 
     Raises:
         ValueError: the source has no geometry or a transform loses it (the message names the transform), the model does
-            not give scores of each voxel, or the probabilities asked for exceed ``memory``.
+            not give scores of each voxel or gives NaN, labels may overlap (several channels that do not add up to 1,
+            as of ``BCEWithLogitsLossFlat``), or the probabilities asked for exceed ``memory``.
     """
     patch, axes = _patch(patch, overlap), _flips(tta)
+    if not isinstance(bs, Integral) or bs < 1:
+        raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
     volume, x = _prepared(learn, source, crop=patch is None)
     target, working = volume.geometry, x.geometry
     predict = _predictor(learn, [axis + 2 for axis in axes])
@@ -164,18 +169,18 @@ for _function in (predict_volume, predict_folder):
 
 
 def _patch(patch, overlap):
-    if not 0 <= overlap < 1:
+    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
         raise ValueError(f"overlap must be a share from 0 to below 1, got {overlap!r}")
     if patch is None:
         return None
-    sides = (patch,) * 3 if isinstance(patch, int) else tuple(patch)
-    if len(sides) != 3 or not all(isinstance(n, int) and n > 0 for n in sides):
+    sides = tuple(patch) if isinstance(patch, Iterable) else (patch,) * 3
+    if len(sides) != 3 or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sides):
         raise ValueError(f"patch must be three positive whole numbers (D, H, W) or one, got {patch!r}")
-    return sides
+    return tuple(int(n) for n in sides)
 
 
 def _flips(tta):
-    axes = (0, 1, 2) if tta is True else tuple(tta or ())
+    axes = tuple(tta) if isinstance(tta, Iterable) else {True: (0, 1, 2), False: (), None: ()}.get(tta, (None,))
     if not set(axes) <= {0, 1, 2} or len(set(axes)) != len(axes):
         raise ValueError(f"tta must be True, False or some of the axes 0 (D), 1 (H), 2 (W), got {tta!r}")
     return axes
@@ -194,7 +199,7 @@ def _prepared(learn, source, crop):
     for transform in dl.after_item.fs:
         if crop or not isinstance(transform, _CROPS):
             item = _applied(transform, item)
-    batch = to_device(dl.do_batch([item]), next(learn.model.parameters()).device)
+    batch = to_device(dl.do_batch([item]), _device_and_type(learn)[0])
     for transform in dl.after_batch.fs:
         if crop or not isinstance(transform, _CROPS):
             batch = _applied(transform, batch)
@@ -249,8 +254,10 @@ def _loader(learn, source):
 
 def _predictor(learn, axes):
     """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32."""
-    model, dtype = learn.model, next(learn.model.parameters()).dtype
+    model, dtype = learn.model, _device_and_type(learn)[1]
     activation = getattr(learn.loss_func, "activation", None)
+    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss):
+        activation = torch.sigmoid
 
     def once(x):
         scores = model(x.to(dtype))
@@ -262,10 +269,44 @@ def _predictor(learn, axes):
             )
         scores = scores.as_subclass(Tensor).float()
         if activation is not None:
-            return activation(scores)
-        return scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
+            scores = activation(scores)
+        else:
+            scores = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
+        _check(scores, x)
+        return scores
 
     return lambda x: flipped_mean(once, x, axes)
+
+
+def _device_and_type(learn):
+    """Where the model computes, and in which type."""
+    parameter = next(learn.model.parameters(), None)
+    return (learn.dls.device, torch.float32) if parameter is None else (parameter.device, parameter.dtype)
+
+
+def _check(probabilities, x):
+    """An error where the class of a voxel cannot be told: the largest of NaN, or of labels that may overlap, is none.
+
+    Args:
+        probabilities: (B, K, D, H, W).
+        x: the voxels that they are of.
+    """
+    total = probabilities.sum(1)
+    if missing := int(total.isnan().sum()):
+        wrong = int((~x.isfinite()).sum())
+        cause = (
+            f"{wrong} of the voxels that it saw are NaN or infinite: fill them in item_tfms or before"
+            if wrong
+            else "it saw no such voxel: look at its weights, and at overflow in half precision"
+        )
+        raise ValueError(f"the model gave NaN for {missing} of {total.numel()} voxels; {cause}")
+    if probabilities.shape[1] > 1 and (total - 1).abs().amax() > 0.01:
+        raise ValueError(
+            "predict_volume gives each voxel its most probable label, but what the loss makes of the "
+            f"{probabilities.shape[1]} scores of a voxel adds up to {total.amin():.3g} to {total.amax():.3g}, not to "
+            "1: those are labels that may overlap, or no labels. Use a loss over classes, the background among them, "
+            "such as DiceCELoss3D, or a model for each label"
+        )
 
 
 def _case(learn, item, output, overwrite, kwargs):
