@@ -222,6 +222,22 @@ class Geometry:
         ).sum(1)
         return float(np.linalg.norm(steps))
 
+    def lies_apart(self, other):
+        """Whether no voxel of one grid touches the other: their fields of view have nothing in common.
+
+        >>> here = Geometry((2, 3, 4), spacing=(1, 2, 3))
+        >>> here.lies_apart(here.regrid((2, 3, 4), offset=(0, 0, 3)))
+        False
+        >>> here.lies_apart(here.regrid((2, 3, 4), offset=(0, 0, 4)))
+        True
+        """
+        for one, two in ((self, other), (other, self)):
+            sides = np.array(list(np.ndindex(2, 2, 2)))
+            corners = one.world_to_index(two.index_to_world(sides * np.array(two.shape) - 0.5))
+            if (corners.max(0) <= -0.5).any() or (corners.min(0) >= np.array(one.shape) - 0.5).any():
+                return True
+        return False
+
     def reorientation(self, code):
         """Return (order, flips) that bring this grid to the storage order named by ``code``, such as 'LPS' or 'RAS'.
 

@@ -308,6 +308,17 @@ class TestMasks:
         assert torch.equal(moved, mask)
         assert moved.geometry == image.geometry
 
+    def test_of_another_place_is_refused_though_it_may_be_resampled(self):
+        """Else the item would have no lesion, and nobody would know."""
+        image, mask = case_of(0)
+        mask.set_origin((500, -5, 7))
+        with pytest.raises(ValueError, match=r"a mask from memory lies apart from an image .* of another patient"):
+            MatchMask(resample=True)((image, mask))
+        far, _ = case_of(0)
+        far.set_origin((500, -5, 7))
+        with pytest.raises(ValueError, match=r"lies apart from .* nothing of it would be left on that grid"):
+            VolumeReader(resample_to_first=True)((image, far))
+
     @pytest.mark.parametrize("axes", [(0,), (1,), (0, 2), (0, 1, 2)])
     def test_storage_the_other_way_round_is_no_other_grid(self, axes):
         image, mask = case_of(3)

@@ -72,6 +72,25 @@ class TestPlaces:
         np.testing.assert_allclose(points[4, 1], LOPSIDED.origin)
 
 
+class TestApart:
+    @given(geometries(), geometries(), st.tuples(*[st.floats(-12, 12)] * 3))
+    def test_no_place_of_the_one_is_in_the_other(self, one, other, shift):
+        other = other.replace(origin=tuple(np.add(one.origin, shift)))
+        if one.lies_apart(other):
+            assert other.lies_apart(one)
+            places = np.stack(np.meshgrid(*(np.linspace(-0.49, n - 0.51, 9) for n in other.shape)), -1).reshape(-1, 3)
+            inside = one.world_to_index(other.index_to_world(places))
+            assert not ((inside > -0.49) & (inside < np.array(one.shape) - 0.51)).all(1).any()
+
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_neighbours_are_apart_and_what_reaches_one_voxel_in_is_not(self, axis):
+        geometry, step = LOPSIDED, [0, 0, 0]
+        step[axis] = geometry.shape[axis]
+        assert geometry.lies_apart(geometry.regrid(geometry.shape, offset=[1.001 * n for n in step]))
+        step[axis] -= 1
+        assert not geometry.lies_apart(geometry.regrid(geometry.shape, offset=step))
+
+
 class TestRegrid:
     @given(
         geometries(),

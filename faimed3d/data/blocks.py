@@ -113,7 +113,7 @@ class VolumeReader(ItemTransform):
     def _onto(self, volume, first):
         moved = match_storage(volume, first)
         if moved is None and self.resample_to_first:
-            return volume.resample_like(first)
+            return _resampled(volume, first)
         if moved is None:
             raise ValueError(
                 f"{_label(volume)} and {_label(first)} are to be channels of one image, but "
@@ -218,7 +218,7 @@ class MatchMask(ItemTransform):
     def _onto(self, mask, image):
         moved = match_storage(mask, image)
         if moved is None and self.resample and mask.geometry is not None and image.geometry is not None:
-            return mask.resample_like(image)
+            return _resampled(mask, image)
         if moved is None:
             raise ValueError(
                 f"the mask {_label(mask)} does not lie on the grid of its image {_label(image)}: "
@@ -326,6 +326,17 @@ def match_storage(volume, other):
         if not volume.geometry.agrees(there, _TOLERANCE):
             return None
     return volume.with_voxels(volume.as_subclass(Tensor).contiguous(), lambda geometry: there)
+
+
+def _resampled(volume, other):
+    """``volume`` on the grid of ``other``; an error if they have no place in common: nothing would stay."""
+    here, there = volume.require_geometry("resampling"), other.require_geometry("resampling")
+    if here.lies_apart(there):
+        raise ValueError(
+            f"{_label(volume)} lies apart from {_label(other)}, so nothing of it would be left on that grid: "
+            f"{_difference(volume, other)}. Is it of another patient or examination, or has a header lost its origin?"
+        )
+    return volume.resample_like(other)
 
 
 def _label(volume):
