@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from dicom_series import SECRETS, write_series
-from fastai.data.block import DataBlock, RegressionBlock
+from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock
 from fastai.data.load import _FakeLoader
-from fastai.data.transforms import IndexSplitter
+from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.learner import Learner, load_learner
 from fastai.torch_core import set_seed
 from fasttransform import Transform
@@ -42,6 +42,7 @@ from faimed3d.dicom import dicom_inventory
 
 # after faimed3d, which silences what fastai's import warns of under pandas 3
 Interpretation = importlib.import_module("fastai.interpret").Interpretation
+ClassificationInterpretation = importlib.import_module("fastai.interpret").ClassificationInterpretation
 importlib.import_module("fastai.callback.progress")  # gives Learner no_bar
 
 COUNT = 6
@@ -898,6 +899,16 @@ class TestShowBatch:
             learn.show_results()
         assert len(own_axes()) == 6
 
+    def test_a_mask_and_a_class_as_targets(self, table, root):
+        block = DataBlock(
+            (ImageBlock3D, MaskBlock3D(["none", "lesion"]), CategoryBlock), n_inp=1, splitter=IndexSplitter([0, 1]),
+            getters=[ColReader("image", pref=f"{root}/"), ColReader("mask", pref=f"{root}/"), ColReader("label")],
+        )  # fmt: skip
+        block.dataloaders(table, bs=2, num_workers=0).valid.show_batch()
+        assert [ax.get_title() for ax in own_axes()] == ["low", "high"]
+        assert [(images_on(ax)[1] > 0).sum() for ax in own_axes()] == [9, 9]
+        assert [text.get_text() for text in plt.gcf().legends[0].get_texts()] == ["lesion"]
+
     def test_items_without_target(self, table, root):
         dls = classification(table, root)
         dls.test_dl(table[:2], bs=2).show_batch()
@@ -939,6 +950,20 @@ class TestSegmentation:
         assert np.array_equal(pictures[0][0], pictures[2][0])
         assert (pictures[1][1] > 0).sum() == 9
         assert plt.gcf()._suptitle.get_text() == "Input/Target/Prediction"
+
+    def test_voxels_are_counted_by_class(self, trained):
+        with trained.no_bar():
+            found = ClassificationInterpretation.from_learner(trained)
+            counts = found.confusion_matrix()
+        assert counts.shape == (2, 2)
+        assert counts.sum() == 2 * np.prod(SHAPE)
+        assert counts[1].sum() == 2 * case_of(0)[1].sum()
+        found.plot_confusion_matrix()
+        assert [label.get_text() for label in plt.gca().get_xticklabels()] == ["none", "lesion"]
+
+    def test_names_may_be_given_twice(self, table, root):
+        dls = segmentation(table, root, codes=["other", "other"])
+        assert (dls.vocab, dls.c) == (["other", "other"], 2)
 
     def test_top_losses(self, trained):
         with trained.no_bar():

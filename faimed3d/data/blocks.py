@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.block import TransformBlock
+from fastai.data.transforms import CategoryMap
 from fastcore.foundation import L
 from fastprogress.fastprogress import progress_bar
 from fasttransform import ItemTransform, Transform
@@ -139,7 +140,7 @@ class MaskReader(Transform):
     def __init__(self, codes=None):
         super().__init__()
         self.codes = None if codes is None else [str(code) for code in codes]
-        self.vocab, self.c = self.codes, self.codes and len(self.codes)
+        self.vocab, self.c = _vocabulary(self.codes), self.codes and len(self.codes)
         self.loss_func = CrossEntropyLoss3D()
 
     def setups(self, items):
@@ -152,7 +153,7 @@ class MaskReader(Transform):
             found = progress_bar(found, total=len(items), leave=False)
         labels = sorted(set().union(*found))
         self.c = max(labels[-1] + 1, 2)
-        self.vocab = list(range(self.c))
+        self.vocab = _vocabulary(range(self.c))
         if len(labels) < self.c / 2 and self.c > 3:
             warnings.warn(
                 f"the masks hold {len(labels)} different labels, the largest {labels[-1]}, so there will be {self.c} "
@@ -162,6 +163,12 @@ class MaskReader(Transform):
 
     def encodes(self, source):
         return read_labels(source)
+
+
+def _vocabulary(names):
+    """Names as fastai's interpretations take them: of a list they take the last entry, as of several targets."""
+    unique = names is not None and len(set(names)) == len(names)
+    return CategoryMap(names, sort=False) if unique else names
 
 
 def read_labels(source):

@@ -152,12 +152,18 @@ def show_batch(
     x: TensorDicom3D, y, samples, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
 ):
     """Draw the volumes of a batch with their classes or values as titles."""
-    samples, axes, _ = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    samples, axes, own = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    shown = []
     for sample, (ax,) in zip(samples, axes, strict=True):
-        _draw(ax, sample[0], **kwargs)
+        mask = next((part for part in sample[1:] if isinstance(part, TensorMask3D)), None)  # one of several targets
+        shown.append(_draw(ax, sample[0], mask, **kwargs))
         for target in sample[1:]:
-            _title(ax, target)
-    return [ax for (ax,) in axes]
+            if not isinstance(target, TensorDicom3D):
+                _title(ax, target)
+    axes = [ax for (ax,) in axes]
+    if own:
+        _legend(axes, [mask for mask in shown if mask is not None])
+    return axes
 
 
 @show_batch.dispatch
