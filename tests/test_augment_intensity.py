@@ -198,6 +198,14 @@ class TestFunctions:
         assert found[14:18].abs().mean() > 3 * found[5:10].abs().mean()
         torch.testing.assert_close(appearance.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0)), x)
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_ghosts_in_half_precision(self, dtype):
+        x = torch.rand(2, 1, 4, 5, 6)
+        settings = (torch.tensor([1, 2]), torch.tensor([2, 3]), torch.tensor([0.5, 1.0]))
+        half = appearance.ghost(x.to(dtype), *settings)
+        assert half.dtype == dtype
+        assert torch.allclose(half.float(), appearance.ghost(x.to(dtype).float(), *settings), atol=0.01)
+
     def test_ghosts_lie_along_one_axis(self):
         x = torch.zeros(1, 1, 16, 16, 16)
         x[0, 0, 8, 8, 8] = 1

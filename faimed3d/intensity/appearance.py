@@ -102,9 +102,10 @@ def ghost(x, axis, copies, strength):
     """
     low, _ = channel_range(x)
     plain, bad, out = without_gaps(x) - low, ~x.isfinite(), torch.empty_like(x)
+    plain = plain.float() if x.dtype in (torch.float16, torch.bfloat16) else plain  # torch has no such transform
     for i, (dim, step, weight) in enumerate(zip(axis.tolist(), copies.tolist(), strength.tolist(), strict=True)):
         spectrum = torch.fft.rfft(plain[i], dim=1 + dim)
-        gain = torch.ones(spectrum.shape[1 + dim], dtype=x.dtype, device=x.device)
+        gain = torch.ones(spectrum.shape[1 + dim], dtype=plain.dtype, device=x.device)
         gain[::step] = 1 - weight
         gain[: max(1, len(gain) // 20)] = 1
         spectrum = spectrum * gain.view(-1, *[1] * (2 - dim))
