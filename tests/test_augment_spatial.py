@@ -327,7 +327,13 @@ class TestImageAndMask:
             assert torch.allclose(plain(moved), torch.ones(SIZE))
             assert (plain(labels) == 1).all()
         with pytest.raises(ValueError, match=r"fill must be a number, None, 'edge' or 'reflect', got 'wrap'"):
-            RandomAffine3D(**shrink, fill="wrap")(image, split_idx=0)
+            sample_3d(torch.ones(1, 1, *SIZE), torch.zeros(1, *SIZE, 3), fill="wrap")
+
+    @pytest.mark.parametrize("fill", ["wrap", (0, 1)])
+    def test_a_fill_that_is_none_is_refused_before_training(self, fill):
+        for build in (RandomAffine3D, RandomElastic3D, RandomWarp3D, RandomSpatial3D):
+            with pytest.raises(ValueError, match="fill must be a number, None, 'edge' or 'reflect', got"):
+                build(fill=fill)
 
     @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float32])
     def test_labels_keep_type_and_large_values(self, dtype):

@@ -19,7 +19,7 @@ import torch
 from fastai.vision.augment import RandTransform
 from torch import Tensor
 
-from faimed3d.augment.warp import apply_warp, spatial_frame
+from faimed3d.augment.warp import apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -147,6 +147,7 @@ class SpatialTransform3D(RandomTransform3D):
 
     def __init__(self, p=1.0, fill=None, **kwargs):
         super().__init__(p=p, **kwargs)
+        check_fill(fill)
         self.fill = fill
 
     def draw(self, places):

@@ -8,6 +8,7 @@ shear the patient: a rotation keeps every distance.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from faimed3d.spatial.lattice import centres, spline_matrix
 from faimed3d.spatial.turns import turn_3d
 
-__all__ = ["Warp", "affine_matrix", "apply_warp", "sample_3d", "sampling_grid", "spatial_frame"]
+__all__ = ["Warp", "affine_matrix", "apply_warp", "check_fill", "sample_3d", "sampling_grid", "spatial_frame"]
 
 _PADDING = {"edge": "border", "reflect": "reflection"}
 
@@ -188,6 +189,13 @@ def sampling_grid(size, frames, warp, device=None):
     return grid
 
 
+def check_fill(fill):
+    """An error if ``fill`` is nothing that :func:`sample_3d` takes."""
+    known = fill in _PADDING if isinstance(fill, str) else fill is None or isinstance(fill, Real)
+    if not known:
+        raise ValueError(f"fill must be a number, None, 'edge' or 'reflect', got {fill!r}")
+
+
 def sample_3d(x, grid, interpolation="linear", fill=None):
     """Sample volumes at the places of a grid, all of them at once.
 
@@ -201,8 +209,7 @@ def sample_3d(x, grid, interpolation="linear", fill=None):
     Returns:
         (N, C, D', H', W').
     """
-    if isinstance(fill, str) and fill not in _PADDING:
-        raise ValueError(f"fill must be a number, None, 'edge' or 'reflect', got {fill!r}")
+    check_fill(fill)
     nearest = interpolation == "nearest"
     values = x if x.dtype in (torch.float32, torch.float64) else x.to(_wide_enough(x) if nearest else torch.float32)
     grid = grid.to(values.dtype)
