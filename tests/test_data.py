@@ -876,7 +876,21 @@ class TestShowBatch:
     def test_titles_of_several_classes_and_of_numbers(self, table, root):
         classification(table, root, "findings", label_delim=";").valid.show_batch()
         classification(table, root, "age", y_block=RegressionBlock).valid.show_batch()
-        assert [ax.get_title() for ax in own_axes()] == ["cyst", "cyst;scar", "44.0", "45.0"]
+        assert [ax.get_title() for ax in own_axes()] == ["cyst", "cyst;scar", "44", "45"]
+
+    def test_numbers_are_titles_of_four_digits(self, table, root):
+        table["age"] = table["age"] + 1 / 3
+        dls = classification(table, root, "age", y_block=RegressionBlock)
+        dls.valid.show_batch()
+        assert [ax.get_title() for ax in own_axes()] == ["44.33", "45.33"]
+        plt.close("all")
+        learn = make_learner(dls, 1, whole=True)
+        with learn.no_bar():
+            learn.show_results(shuffle=False)
+        for ax, target in zip(own_axes(), ("44.33", "45.33"), strict=True):
+            above, below = ax.get_title().split("\n")
+            assert above == target
+            assert below == f"{float(below):.4g}"
 
     def test_channels_are_drawn_side_by_side(self, table, root):
         table["twice"] = table["image"]
@@ -994,7 +1008,9 @@ class TestClassification:
             plt.close("all")
             Interpretation.from_learner(learn).plot_top_losses(2)
         for ax in own_axes():
-            assert len(ax.get_title().split(" / ")) == 4  # prediction, target, loss, probability
+            classes, certainty = ax.get_title().split("\n")
+            assert set(classes.split(" / ")) <= {"low", "high"}  # prediction, target
+            assert len([float(v) for v in certainty.split(" / ")]) == 2  # loss, probability
 
     def test_results_of_several_classes_and_numbers(self, table, root):
         for label_col, more in (("findings", {"label_delim": ";"}), ("age", {"y_block": RegressionBlock(1)})):

@@ -139,12 +139,20 @@ def _legend(axes, masks):
 
 def _title(ax, target, color="black"):
     """Write a target of any kind above a picture: class, classes, number."""
-    if hasattr(target, "show"):
+    if hasattr(target, "show") and not isinstance(target, float | tuple):  # fastai would write all 16 digits
         target.show(ctx=ax, color=color)
-    elif isinstance(target, Tensor):
-        show_title(", ".join(f"{v:.4g}" for v in target.flatten().tolist()), ctx=ax, color=color)
     else:
-        show_title(str(target), ctx=ax, color=color)
+        show_title(_text(target), ctx=ax, color=color)
+
+
+def _text(target):
+    if isinstance(target, Tensor):
+        target = tuple(target.flatten().tolist())
+    if isinstance(target, tuple):
+        return ", ".join(map(_text, target))
+    if isinstance(target, float):
+        return f"{target:.4g}"
+    return ";".join(map(str, target)) if isinstance(target, L) else str(target)
 
 
 @show_batch.dispatch
@@ -247,7 +255,7 @@ def plot_top_losses(x: TensorDicom3D, y, samples, outs, raws, losses, nrows=None
     samples, axes, _ = _shown(samples, None, len(samples), None, None, nrows, ncols, figsize, title, **kwargs)
     for sample, out, raw, loss, (ax,) in zip(samples, outs, raws, losses, axes, strict=False):
         _draw(ax, sample[0], **kwargs)
-        text = f"{_text(out[0])} / {_text(sample[1])} / {loss.item():.2f}"
+        text = f"{_text(out[0])} / {_text(sample[1])}\n{loss.item():.2f}"
         ax.set_title(text + (f" / {raw.max().item():.2f}" if single else ""))
 
 
@@ -257,9 +265,3 @@ def plot_top_losses(x: TensorDicom3D, y: TensorMask3D, samples, outs, raws, loss
     axes = show_results(x, y, samples, outs, None, len(samples), figsize=figsize, **kwargs)
     for ax, loss in zip(axes[1::3], losses, strict=False):
         ax.set_title(f"loss {loss.item():.3g}")
-
-
-def _text(target):
-    if isinstance(target, Tensor):
-        return ", ".join(f"{v:.4g}" for v in target.flatten().tolist())
-    return ";".join(map(str, target)) if isinstance(target, L) else str(target)
