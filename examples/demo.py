@@ -12,7 +12,6 @@ import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import contextlib
 import itertools
 import shutil
 import sys
@@ -29,10 +28,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+from fastai.layers import NormType
 from fastai.metrics import DiceMulti
 from fastai.torch_core import set_seed
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from scipy.ndimage import distance_transform_edt
 
 import faimed3d.inference  # noqa: F401 - gives Learner its predict_volume
 from faimed3d.augment import Normalize3D, Resample3D, aug_transforms_3d
@@ -46,7 +47,10 @@ OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo_out")
 SLOPE, INTERCEPT = 0.25, -16.0  # of the DICOM files: value = SLOPE * stored + INTERCEPT
 GREY, WHITE = 1, 2
 SPACING = 1.5  # mm, of what the network sees
-PATCH, STEP = 32, 20  # voxels: side of a patch, and from one to the next
+PATCH, STEP = 32, 24  # voxels: side of a patch, and at most from one to the next
+MARGIN = 12  # voxels of air around the brain to train on
+FRONT = -30  # mm in LPS, where y grows to the back: what lies before it is for validation and test
+FAR = 5  # mm from the brain: tissue found there is false
 EPOCHS = 10
 
 
@@ -92,9 +96,8 @@ def packaged(name):
 def write_data():
     section("1. A brain, written as a DICOM series and as NIfTI")
     t1 = packaged("t1_tal_nlin_sym_09a")
-    brain = t1.get_fdata(dtype=np.float32) * np.float32(
-        1000 / 255
-    )  # (x, y, z), each towards Right/Anterior/Superior: "RAS"
+    # (x, y, z), each towards Right/Anterior/Superior: "RAS"
+    brain = t1.get_fdata(dtype=np.float32) * np.float32(1000 / 255)
     grey, white = (packaged(f"{name}_tal_nlin_sym_09a").get_fdata(dtype=np.float32) / 255 for name in ("gm", "wm"))
     tissue = np.where(grey + white < 0.5, 0, np.where(grey >= white, GREY, WHITE)).astype(np.uint8)
 
@@ -251,24 +254,31 @@ def save(figure, name):
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-def write_patches(image, mask):
-    """Cut the left hemisphere into overlapping cubes; those at the front of the head are kept for validation.
+def write_patches(image, mask, front):
+    """Cut the left hemisphere into overlapping cubes; those in front of the row ``front`` are for validation.
+
+    No cube crosses that row, so nothing that validation sees is trained on. A few of the cubes of air alone are trained
+    on, too: a network that never saw one invents tissue there.
 
     Returns a table with the columns image, mask and valid.
     """
     folders = {name: OUT / "patches" / name for name in ("images", "masks")}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    rows = []
-    for d, h, w in itertools.product(*map(corners, image.shape)):
-        cut = (slice(d, d + PATCH), slice(h, h + PATCH), slice(w, w + PATCH))
-        if (mask[cut] > 0).float().mean() < 0.05:
-            continue
-        name = f"{d:03}_{h:03}_{w:03}.nii.gz"
-        image[cut].save(folders["images"] / name)
-        mask[cut].save(folders["masks"] / name)
-        at_front = h == 0  # h grows to the back
-        rows.append({"image": f"images/{name}", "mask": f"masks/{name}", "valid": at_front})
+    rows, air = [], 0
+    for valid, begin, end in ((True, 0, front), (False, front, image.shape[1])):
+        sides = image.shape[0], end - begin, image.shape[2]
+        for d, h, w in itertools.product(*map(corners, sides)):
+            h += begin
+            cut = (slice(d, d + PATCH), slice(h, h + PATCH), slice(w, w + PATCH))
+            if not (mask[cut] > 0).any():
+                air += not valid
+                if valid or air % 4:
+                    continue
+            name = f"{d:03}_{h:03}_{w:03}.nii.gz"
+            image[cut].save(folders["images"] / name)
+            mask[cut].save(folders["masks"] / name)
+            rows.append({"image": f"images/{name}", "mask": f"masks/{name}", "valid": valid})
     return pd.DataFrame(rows)
 
 
@@ -278,16 +288,17 @@ def corners(side):
 
 
 def train(image, mask):
-    section("5. A U-Net learns grey and white matter on the left hemisphere")
+    section("5. A U-Net learns grey and white matter on the left hemisphere, without its front")
     set_seed(1, reproducible=True)
     begun = time.perf_counter()
     mask = mask.resample_like(image)
     stats = intensity_stats([image], progress=False)
-    coarse, labels = image.resample(SPACING).strip(), mask.resample(SPACING)
-    labels = labels.resample_like(coarse)
-    midline = round(float(coarse.geometry.world_to_index((0, 0, 0))[2]))  # w grows to the left, x is 0 in the middle
-    left = (slice(None), slice(None), slice(midline + 1, None))
-    table = write_patches(coarse[left], labels[left])
+    coarse = image.strip().resample(SPACING)
+    coarse = coarse.pad_or_crop([side + 2 * MARGIN for side in coarse.shape])
+    labels = mask.resample_like(coarse)
+    front, midline = (round(float(v)) for v in coarse.geometry.world_to_index((0, FRONT, 0))[1:])
+    left = (..., slice(midline + 1, None))  # w grows to the left
+    table = write_patches(coarse[left], labels[left], front)
     dls = SegmentationDataLoaders3D.from_df(
         table,
         OUT / "patches",
@@ -301,17 +312,19 @@ def train(image, mask):
         num_workers=0,
     )
     xb, yb = dls.one_batch()
-    print(
-        f"  patches of {PATCH}^3 voxels of {SPACING} mm: {len(dls.train_ds)} to learn, {len(dls.valid_ds)} to validate"
-    )
-    print("  all of the left hemisphere, validation at its front; the right hemisphere is for the test alone")
+    n_train, n_valid = len(dls.train_ds), len(dls.valid_ds)
+    print(f"  patches of {PATCH}^3 voxels of {SPACING} mm: {n_train} to learn, {n_valid} to validate")
+    print(f"  validation: what lies more than {-FRONT} mm in front of the anterior commissure")
     print(f"  a batch: {type(xb).__name__} {tuple(xb.shape)}, {type(yb).__name__} {tuple(yb.shape)}")
     dls.show_batch(max_n=4, nrows=1, axis="coronal")
     save(plt.gcf(), "batch.png")
 
-    learn = unet_learner_3d(dls, UNet3D, model_args={"widths": (12, 24, 48)}, metrics=DiceMulti(axis=1))
+    # batch norm: instance norm scales a window by its own values, and one that is all air then looks like any other
+    network = {"widths": (12, 24, 48), "norm_type": NormType.Batch}
+    learn = unet_learner_3d(dls, UNet3D, model_args=network, metrics=DiceMulti(axis=1))
     print(f"  {sum(p.numel() for p in learn.model.parameters()):,} weights, loss {learn.loss_func}")
-    with contextlib.nullcontext() if sys.stdout.isatty() else quiet(learn):
+    learn.logger = print_epoch  # where fastai would draw bars, which fill a file when the output goes to one
+    with learn.no_bar():
         before = learn.validate()[0]
         learn.fit_one_cycle(EPOCHS, 1e-2)
         learn.recorder.plot_loss()  # now: the next validation starts a new record
@@ -326,11 +339,8 @@ def train(image, mask):
     return learn, mask
 
 
-@contextlib.contextmanager
-def quiet(learn):
-    """No progress bar and no line for each epoch: the output is not a terminal."""
-    with learn.no_bar(), learn.no_logging():
-        yield
+def print_epoch(values):
+    print("  epoch {}: training loss {:.3f}, validation loss {:.3f}, Dice {:.2f}, {}".format(*values), flush=True)
 
 
 def predict(learn, image, mask, dicom):
@@ -343,27 +353,37 @@ def predict(learn, image, mask, dicom):
     again = TensorMask3D.create(OUT / "tissue_predicted.nii.gz")
     check("saved as NIfTI and read again: equal labels and place", torch.equal(again.resample_like(image), found))
 
-    middle = round(float(image.geometry.world_to_index((0, 0, 0))[2]))
-    scores = {}
-    for side, part in (("right", slice(None, middle)), ("left", slice(middle + 1, None))):
-        scores[side] = [dice_of(again[..., part], mask[..., part], label) for label in (GREY, WHITE)]
-        seen = "the test, never trained on" if side == "right" else "trained on, for comparison"
-        print(f"  Dice {side}: grey matter {scores[side][0]:.3f}, white matter {scores[side][1]:.3f} ({seen})")
-    mean = sum(scores["right"]) / 2
-    check(f"mean Dice of both tissues on the right hemisphere is {mean:.3f}, at least 0.80", mean >= 0.80)
+    front, middle = (round(float(v)) for v in image.geometry.world_to_index((0, FRONT, 0))[1:])
+    rows, right, left = slice(None), slice(None, middle), slice(middle + 1, None)
+    regions = {
+        "right hemisphere": ((..., rows, right), "not trained on, but the mirror image of what was"),
+        "its front": ((..., slice(None, front), right), "trained on neither here nor in the mirror"),
+        "left hemisphere": ((..., rows, left), "trained on, except for its front"),
+    }
+    means = {}
+    for name, (part, seen) in regions.items():
+        scores = [dice_of(again[part], mask[part], label) for label in (GREY, WHITE)]
+        means[name] = sum(scores) / 2
+        print(f"  Dice {name}: grey matter {scores[0]:.3f}, white matter {scores[1]:.3f} ({seen})")
+    for name in ("right hemisphere", "its front"):
+        check(f"mean Dice of both tissues, {name}: {means[name]:.3f}, at least 0.80", means[name] >= 0.80)
+    tissue = again.as_subclass(torch.Tensor).numpy() > 0
+    far = distance_transform_edt(image.numpy() <= 0, image.get_spacing()[::-1]) > FAR
+    share = (tissue & far).sum() / tissue.sum()
+    check(f"predicted more than {FAR} mm outside the brain: {share:.4%} of the tissue, at most 0.1%", share <= 0.001)
     volumes, true = again.calc_volume(), mask.calc_volume()
     for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
         print(f"  {name}: predicted {volumes[key] / 1000:.0f} ml, template {true[key] / 1000:.0f} ml")
 
-    image = image.strip()
+    shown = image.strip().pad_or_crop([side + 20 for side in image.strip().shape])
     figure, axes = plt.subplots(2, 1, figsize=(12, 5), layout="constrained")
     titles = "from the template", "predicted, saved as NIfTI and read again"
     for ax, labels, title in zip(axes, (mask, again), titles, strict=True):
-        labels, style = labels.resample_like(image), {"mask_alpha": 0.5, "letters": True, "title": title}
-        show_image_3d(image, axis=1, mask=labels, nrow=6, max_slices=6, ax=ax, **style)
+        labels, style = labels.resample_like(shown), {"mask_alpha": 0.5, "letters": True, "title": title}
+        show_image_3d(shown, axis=1, mask=labels, nrow=6, max_slices=6, ax=ax, **style)
     save(figure, "prediction.png")
-    print("  One brain, whose halves are much alike, and tissue maps that come from its own grey values: this shows")
-    print("  that the parts work together, not how well such a network does on patients.")
+    print("  One brain, a symmetric one, the mean of many, and tissue maps that come with it: this shows that the parts")
+    print("  work together, not how well such a network does on patients.")
 
 
 def dice_of(found, true, label):
