@@ -382,8 +382,8 @@ def predict(learn, image, mask, dicom):
         labels, style = labels.resample_like(shown), {"mask_alpha": 0.5, "letters": True, "title": title}
         show_image_3d(shown, axis=1, mask=labels, nrow=6, max_slices=6, ax=ax, **style)
     save(figure, "prediction.png")
-    print("  One brain, a symmetric one, the mean of many, and tissue maps that come with it: this shows that the parts")
-    print("  work together, not how well such a network does on patients.")
+    print("  One brain, a symmetric one, the mean of many, and tissue maps that come with it: this shows that the")
+    print("  parts work together, not how well such a network does on patients.")
 
 
 def dice_of(found, true, label):
