@@ -375,7 +375,8 @@ def predict(learn, image, mask, dicom):
     for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
         print(f"  {name}: predicted {volumes[key] / 1000:.0f} ml, template {true[key] / 1000:.0f} ml")
 
-    shown = image.strip().pad_or_crop([side + 20 for side in image.strip().shape])
+    shown = image.strip()
+    shown = shown.pad_or_crop([side + 20 for side in shown.shape])
     figure, axes = plt.subplots(2, 1, figsize=(12, 5), layout="constrained")
     titles = "from the template", "predicted, saved as NIfTI and read again"
     for ax, labels, title in zip(axes, (mask, again), titles, strict=True):

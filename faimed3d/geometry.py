@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Geometry"]
+__all__ = ["PLACE_TOLERANCE", "Geometry"]
 
+PLACE_TOLERANCE = 1e-2  # of the smallest spacing, by which a voxel may move when a volume is written to a file
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 
@@ -231,12 +232,26 @@ class Geometry:
         >>> here.lies_apart(here.regrid((2, 3, 4), offset=(0, 0, 4)))
         True
         """
-        for one, two in ((self, other), (other, self)):
-            sides = np.array(list(np.ndindex(2, 2, 2)))
-            corners = one.world_to_index(two.index_to_world(sides * np.array(two.shape) - 0.5))
-            if (corners.max(0) <= -0.5).any() or (corners.min(0) >= np.array(one.shape) - 0.5).any():
+        # boxes are apart if they are so along a normal of their faces, or one to an edge of each
+        edges = [geometry.affine[:3, :3].T for geometry in (self, other)]
+        normals = [np.cross(edge[k - 2], edge[k - 1]) for edge in edges for k in range(3)]
+        normals += [np.cross(one, two) for one in edges[0] for two in edges[1]]
+        sides = np.array(list(np.ndindex(2, 2, 2)))
+        corners = [geometry.index_to_world(sides * geometry.shape - 0.5) for geometry in (self, other)]
+        for normal in normals:
+            length = np.linalg.norm(normal)
+            one, two = (places @ normal for places in corners)
+            if length > 1e-6 and max(two.min() - one.max(), one.min() - two.max()) >= -1e-9 * length:
                 return True
         return False
+
+    def upright(self):
+        """The grid with right angles that is nearest to this one (the polar part of its direction)."""
+        direction = np.reshape(self.direction, (3, 3))
+        left, _, right = np.linalg.svd(direction)
+        return (
+            self if np.abs(left @ right - direction).max() < 1e-12 else self.replace(direction=(left @ right).ravel())
+        )
 
     def reorientation(self, code):
         """Return (order, flips) that bring this grid to the storage order named by ``code``, such as 'LPS' or 'RAS'.

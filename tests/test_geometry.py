@@ -90,6 +90,31 @@ class TestApart:
         step[axis] -= 1
         assert not geometry.lies_apart(geometry.regrid(geometry.shape, offset=step))
 
+    def test_edges_that_pass_each_other_are_apart_though_no_face_says_so(self):
+        # long bars at right angles, one turned about its own length: edge faces edge
+        turn = np.cos(np.pi / 4)
+        one = Geometry((1, 1, 9), direction=(1, 0, 0, 0, turn, -turn, 0, turn, turn), origin=(-4, 0, 0))
+        other = Geometry((1, 9, 1), direction=(turn, 0, turn, 0, 1, 0, -turn, 0, turn), origin=(0, -4, 0))
+        for gap, apart in ((1.40, False), (1.43, True)):  # half a diagonal of each: 1.414
+            moved = other.replace(origin=(*np.add(other.origin, (0, 0, gap)),))
+            assert one.lies_apart(moved) == moved.lies_apart(one) == apart
+
+
+class TestUpright:
+    def test_a_grid_with_right_angles_stays(self):
+        assert LOPSIDED.upright() is LOPSIDED
+
+    def test_the_nearest_one_has_right_angles_and_hands_alike(self):
+        direction = np.reshape(LOPSIDED.direction, (3, 3)).copy()
+        direction[:, 2] = -direction[:, 2] + 0.05 * direction[:, 0]
+        sheared = LOPSIDED.replace(direction=tuple((direction / np.linalg.norm(direction, axis=0)).ravel()))
+        upright = np.reshape(sheared.upright().direction, (3, 3))
+        np.testing.assert_allclose(upright.T @ upright, np.eye(3), atol=1e-12)
+        assert np.linalg.det(upright) == pytest.approx(-1)
+        assert sheared.distance(sheared.upright()) < 0.05 * max(
+            n * s for n, s in zip((4, 3, 2), (1, 2, 3), strict=True)
+        )
+
 
 class TestRegrid:
     @given(

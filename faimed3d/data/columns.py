@@ -45,15 +45,18 @@ def check_cells(df, columns, delimiter=None):
         delimiter: what separates several classes in one cell.
     """
     for column in L(columns):
-        cells = df[column] if column in df.columns else df.iloc[:, column]
+        cells = _cells(df, column)
         empty = cells.isna().to_numpy()
         if empty.any():
-            name = column if column in df.columns else df.columns[column]
             remedy = "leave the row out or fill it" + (", with '' where no class applies" if delimiter else "")
             raise ValueError(
-                f"row {df.index[empty.argmax()]}: the cell of column {name!r} is empty, as are {int(empty.sum())} of "
-                f"{len(df)}; {remedy}"
+                f"row {df.index[empty.argmax()]}: the cell of column {cells.name!r} is empty, as are "
+                f"{int(empty.sum())} of {len(df)}; {remedy}"
             )
+
+
+def _cells(df, column):
+    return df[column] if column in df.columns else df.iloc[:, column]
 
 
 def used_columns(df, *columns):
@@ -77,9 +80,8 @@ def valid_splitter(df, column):
     if column is None:
         return None
     column = from_the_left(df, column)
-    cells = df[column] if column in df.columns else df.iloc[:, column]
+    cells = _cells(df, column)
     wrong = [] if is_bool_dtype(cells) and not cells.isna().any() else [c for c in cells if c not in (0, 1)]
     if wrong:
-        name = column if column in df.columns else df.columns[column]
-        raise ValueError(f"column {name!r} must say True or False (1 or 0) for validation, got {wrong[0]!r}")
+        raise ValueError(f"column {cells.name!r} must say True or False (1 or 0) for validation, got {wrong[0]!r}")
     return ColSplitter(column)

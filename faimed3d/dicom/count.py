@@ -40,9 +40,9 @@ def check_steps(volume, numbers):
         return  # none is missing: the others are of other volumes
     volume.add(
         MissingSlices(
-            f"{volume.name}: every slice gap is {words}, "
-            f"and {name_tag(T.InstanceNumber)} goes by {step} from slice to slice: of {ratio} slices, {ratio - 1} "
-            f"{'is' if ratio == 2 else 'are'} missing. Pass strict=False to read those that are there."
+            f"{volume.name}: every slice gap is {words}, and {name_tag(T.InstanceNumber)} goes by {step} from slice to "
+            f"slice: of {ratio} slices, {ratio - 1} {'is' if ratio == 2 else 'are'} missing. Pass strict=False to read "
+            "those that are there."
         )
     )
 

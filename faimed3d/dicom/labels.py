@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import defaultdict
 
@@ -150,18 +151,28 @@ def rounded(labels, places):
 
 def _same_values(name, labels, places):
     """The value that stands for each one that is nearly equal to it."""
-    where = defaultdict(set)
+    held = defaultdict(set)
     for each, place in zip(labels, places, strict=True):
         if each.get(name):
-            where[each[name]].add(place)
-    kept, same = {}, {}
-    for value in sorted(where, key=order_keys) if len(where) > 1 else ():
-        first = next((one for one in reversed(kept) if alike(name, (one, value))), None)
-        if first is not None and kept[first].isdisjoint(where[value]):
-            same[value] = first
-            kept[first] |= where[value]
+            held[each[name]].add(place)
+    points = {}
+    for value in held if len(held) > 1 else ():
+        with contextlib.suppress(ValueError):
+            points[value] = _direction(value) if name == "gradient" else (decimal_number(value),)
+    kept, same, known = [], {}, np.empty((len(points), 3 if name == "gradient" else 1))
+    for value, point in sorted(points.items(), key=lambda pair: pair[1]):
+        below = _SAME_DIRECTION if name == "gradient" else 2 * _NEARLY * abs(point[0])
+        start = np.searchsorted(known[: len(kept), 0], point[0] - below)  # scanners may make thousands of values
+        near = known[start : len(kept)]
+        reach = _SAME_DIRECTION if name == "gradient" else _NEARLY * np.maximum(np.abs(near), abs(point[0]))
+        candidates = start + np.flatnonzero((np.abs(near - point) <= reach).all(1))[::-1]
+        first = next((kept[k] for k in candidates if held[kept[k]].isdisjoint(held[value])), None)
+        if first is None:
+            known[len(kept)] = point
+            kept.append(value)
         else:
-            kept[value] = set(where[value])
+            same[value] = first
+            held[first] |= held[value]
     return same
 
 

@@ -9,6 +9,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
 from faimed3d.errors import MissingGeometry, ReadError
+from faimed3d.geometry import PLACE_TOLERANCE
 from faimed3d.optional import import_extra
 from faimed3d.scratch import put, scratch_folder
 
@@ -16,7 +17,7 @@ from .multiframe import read_dataset
 from .read import read_dicom
 from .tags import name_tag
 from .template import quiet, template_dataset, template_files
-from .write import PLACE_TOLERANCE, check_series_number, check_text, check_upright, check_volume, file_bytes
+from .write import check_series_number, check_text, check_upright, check_volume, file_bytes
 
 __all__ = ["write_seg"]
 

@@ -89,7 +89,7 @@ def _volumes_of(scan):
     groups = defaultdict(list)
     for header in scan.images:
         # anonymised files may have lost their UIDs, or all have one: two patients must not become one
-        groups[_texts(header)].append(header)
+        groups[_series_key(header)].append(header)
     volumes = []
     for same in _of_one_uid(groups).values():
         largest = max(same, key=lambda key: len(groups[key]))
@@ -112,7 +112,7 @@ def _note_strays(volumes):
     """Note single slices of a UID of their own that lie on the grid of another volume of their series number."""
     alone = [v for v in volumes if len(v.planes) == 1 and v.stackable]
     for volume in (v for v in volumes if len(v.planes) >= _SEVERAL and v.stackable and alone):
-        same = [v.planes[0] for v in alone if _texts(v.header)[1:] == _texts(volume.header)[1:]]
+        same = [v.planes[0] for v in alone if _series_key(v.header)[1:] == _series_key(volume.header)[1:]]
         for plane in same:
             if belongs(plane, volume.planes[0]) and _is_like(volume, plane) and _fits(plane, volume.planes):
                 volume.problems.insert(
@@ -125,7 +125,7 @@ def _note_strays(volumes):
                 )
 
 
-def _texts(header):
+def _series_key(header):
     return tuple(header.text(tag) for tag in _SERIES)
 
 

@@ -31,7 +31,7 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from faimed3d.errors import ReadError
-from faimed3d.geometry import Geometry
+from faimed3d.geometry import PLACE_TOLERANCE, Geometry
 from faimed3d.scratch import scratch_folder
 
 from .scan import scan_folder
@@ -39,7 +39,7 @@ from .series import volumes_of
 from .template import quiet, template_dataset
 
 __all__ = [
-    *("PLACE_TOLERANCE", "check_series_number", "check_text", "check_upright", "check_volume", "file_bytes"),
+    *("check_series_number", "check_text", "check_upright", "check_volume", "file_bytes"),
     "write_series",
 ]
 
@@ -51,7 +51,6 @@ _EMPTY = (
 _LARGEST_SIDE = 65535
 _MOST_STORED = 65535
 _EXACT = 1 << 24  # integers up to here are exact in float32, which is what a reader makes of them
-PLACE_TOLERANCE = 1e-2  # of the smallest spacing, as for all written files
 
 
 def write_series(
@@ -179,18 +178,13 @@ def check_volume(array, geometry):
 
 def check_upright(geometry):
     """Direction cosines (row, column) of the planes of a grid, after checking that it is not sheared."""
-    direction = np.reshape(geometry.direction, (3, 3))
-    row = direction[:, 0] / np.linalg.norm(direction[:, 0])
-    column = direction[:, 1] - row * (row @ direction[:, 1])
-    column /= np.linalg.norm(column)
-    normal = np.cross(row, column)
-    upright = np.stack([row, column, normal * np.sign(normal @ direction[:, 2])], axis=1)
-    if not geometry.agrees(geometry.replace(direction=upright.ravel()), PLACE_TOLERANCE):
+    upright = geometry.upright()
+    if not geometry.agrees(upright, PLACE_TOLERANCE):
         raise ValueError(
             f"a DICOM series has its slices at right angles above each other, this grid is sheared: {geometry!r}. "
             "Resample it onto an upright grid first"
         )
-    return (*row, *column)
+    return np.reshape(upright.direction, (3, 3)).T[:2].ravel()
 
 
 def _places(geometry):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pandas as pd
@@ -31,21 +30,25 @@ def refuse_sources(items, outputs, root):
     known = {}
     for item in items:
         for path in _files_of(item):
-            with contextlib.suppress(OSError):
-                status = (Path(root) / path).stat()
-                known[status.st_dev, status.st_ino] = path
-            with contextlib.suppress(OSError):
-                status = Path(path).stat()
-                known[status.st_dev, status.st_ino] = path
+            for place in (Path(root) / path, Path(path)):
+                known[_identity(place)] = path
+    known.pop(None, None)
     for output in outputs:
-        with contextlib.suppress(OSError):
-            status = output.stat()
-            source = known.get((status.st_dev, status.st_ino))
-            if source is not None:
-                raise ValueError(
-                    f"the prediction {output} would be written over {source}, which is one of the items: choose "
-                    "another folder for out, or pass names"
-                )
+        source = known.get(_identity(output))
+        if source is not None:
+            raise ValueError(
+                f"the prediction {output} would be written over {source}, which is one of the items: choose another "
+                "folder for out, or pass names"
+            )
+
+
+def _identity(path):
+    """What two names of one file share; None if there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _files_of(item):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from faimed3d.geometry import Geometry
+from faimed3d.geometry import PLACE_TOLERANCE, Geometry
 
-__all__ = ["METAIMAGE_TYPES", "NRRD_TYPES", "PLACE_TOLERANCE", "metaimage_head", "nifti_head", "nrrd_head", "upright"]
+__all__ = ["METAIMAGE_TYPES", "NRRD_TYPES", "metaimage_head", "nifti_head", "nrrd_head"]
 
-PLACE_TOLERANCE = 1e-2  # of the smallest spacing, by which a voxel may move when it is written
 NRRD_TYPES = {
     "uint8": "unsigned char",
     "int8": "signed char",
@@ -115,12 +114,6 @@ def metaimage_head(array, geometry, packed=None, data_file="LOCAL"):
         "ElementDataFile": data_file,
     }
     return "".join(f"{name} = {value}\n" for name, value in fields.items()).encode("ascii")
-
-
-def upright(geometry):
-    """The grid with right angles that is nearest to a geometry (the polar part of its direction)."""
-    left, _, right = np.linalg.svd(np.reshape(geometry.direction, (3, 3)))
-    return geometry.replace(direction=(left @ right).ravel())
 
 
 def _sizes(array):

@@ -10,11 +10,11 @@ import shutil
 import numpy as np
 
 from faimed3d.errors import ReadError
-from faimed3d.geometry import Geometry
+from faimed3d.geometry import PLACE_TOLERANCE, Geometry
 from faimed3d.scratch import put, scratch_folder
 
 from .formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
-from .heads import METAIMAGE_TYPES, PLACE_TOLERANCE, metaimage_head, nifti_head, nrrd_head, upright
+from .heads import METAIMAGE_TYPES, metaimage_head, nifti_head, nrrd_head
 from .nifti import is_pair_header
 
 __all__ = ["check_shape", "writable", "write_file"]
@@ -106,7 +106,7 @@ def check_shape(array, geometry):
 
 
 def _check_nifti(path, array, geometry):
-    if not geometry.agrees(upright(geometry), PLACE_TOLERANCE):
+    if not geometry.agrees(geometry.upright(), PLACE_TOLERANCE):
         raise ValueError(f"{path}: NIfTI's qform cannot hold a sheared direction; write .nrrd or .mha instead")
     if max(array.shape) > _LONGEST_NIFTI:
         raise ValueError(

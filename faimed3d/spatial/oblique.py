@@ -1,7 +1,4 @@
-"""Resample a volume onto a grid turned any way, by SimpleITK, in the terms of ``faimed3d.spatial.resampling``.
-
-SimpleITK's images are made and read here without a copy of the voxels beside theirs.
-"""
+"""Resample a volume onto a grid turned any way, by SimpleITK, in the terms of ``faimed3d.spatial.resampling``."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ def resample_oblique(row, matrix, offset, size, nearest, fill):
         matrix, offset, size, nearest, fill: as for ``faimed3d.spatial.resampling.resample_voxels``.
 
     Returns:
-        New array of ``size``; its memory is SimpleITK's.
+        New array of ``size``.
     """
     import SimpleITK as sitk
 
@@ -29,9 +26,6 @@ def resample_oblique(row, matrix, offset, size, nearest, fill):
     ends = np.array([np.floor(corners.min(0)), np.ceil(corners.max(0))])
     start, stop = np.clip(ends, 0, np.array(row.shape) - 1).astype(int)
     part = row[tuple(slice(a, b + 1) for a, b in zip(start, stop, strict=True))]
-    kind = sitk.GetImageFromArray(np.empty((1, 1, 1), part.dtype)).GetPixelID()
-    source = sitk.Image(part.shape[::-1], kind)
-    _voxels_of(source)[...] = part
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
     transform.SetTranslation((offset - start)[::-1].tolist())
@@ -41,22 +35,7 @@ def resample_oblique(row, matrix, offset, size, nearest, fill):
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
     resampler.SetDefaultPixelValue(float(fill))
     resampler.SetNumberOfThreads(torch.get_num_threads())
-    return _voxels_of(resampler.Execute(source))
-
-
-class _Voxels:
-    """The memory of a SimpleITK image as numpy's array interface; the image lives as long as arrays of it do."""
-
-    def __init__(self, image):
-        import SimpleITK as sitk
-
-        view = sitk.GetArrayViewFromImage(image)  # for reading only, and it does not hold the image
-        self.image = image
-        self.__array_interface__ = {**view.__array_interface__, "data": (view.ctypes.data, False)}
-
-
-def _voxels_of(image):
-    return np.asarray(_Voxels(image))
+    return sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(part)))
 
 
 def edge_voxels(matrix, offset, shape, size, tolerance):
