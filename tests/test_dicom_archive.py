@@ -107,6 +107,21 @@ class TestLostSlices:
             with pytest.raises(error):
                 read_dicom(*source)
 
+    def test_time_points_are_numbered_and_not_rounded(self, tmp_path):
+        volumes, datasets = several(2, TemporalPositionIdentifier=lambda t, k: 400 + t)
+        del datasets[9][0].ImagePositionPatient
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path, 0)[0], volumes[0])
+        with pytest.raises(errors.MissingGeometry):
+            read_dicom(tmp_path, 1)
+
+    @pytest.mark.parametrize("k", [2, 4])
+    def test_slices_of_two_neighbouring_time_points_are_not_one_volume(self, tmp_path, k):
+        _, datasets = several(2, 6, TemporalPositionIdentifier=lambda t, k: 400 + t)
+        keep(datasets, lambda t, place: t == (place >= k), tmp_path)
+        with pytest.raises(errors.MixedSeries, match="TemporalPositionIdentifier"):
+            read_dicom(tmp_path)
+
     def test_a_slice_that_fits_no_volume_is_the_fault_of_all(self, tmp_path):
         _, datasets = echoes()
         for keyword in ("ImagePositionPatient", "EchoTime"):

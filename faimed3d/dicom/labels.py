@@ -112,8 +112,10 @@ def _one_spelling(text):
 
 
 def alike(name, values):
-    """Whether values of the label ``name`` differ by no more than what scanners make of one value."""
-    return len(set(values)) <= 1 or (_one_direction(values) if name == "gradient" else nearly(values))
+    """Whether values of the label ``name`` are equal, or differ by no more than what scanners make of one measure."""
+    if len(set(values)) <= 1:
+        return True
+    return _one_direction(values) if name == "gradient" else name in _UNITS and nearly(values)
 
 
 def nearly(values):
@@ -145,7 +147,7 @@ def rounded(labels, places):
         labels: a dictionary for each plane, as :func:`labels_of` gives them.
         places: a number for each plane, equal for planes at the same place.
     """
-    same = {name: _same_values(name, labels, places) for name in CONTENT}
+    same = {name: _same_values(name, labels, places) for name in ("gradient", *_UNITS)}
     return [{name: same.get(name, {}).get(value, value) for name, value in each.items()} for each in labels]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from faimed3d.errors import MissingSlices, MixedSeries, ReadError
 
-from .check import is_regular, where
+from .check import is_regular, usual_gap, where
 from .cluster import belongs, clusters_of, difference, place_ids
 from .count import check_between, check_count, check_steps, concatenation_parts, instance_number
 from .header import shown
@@ -110,11 +110,22 @@ def _volumes_of(scan):
 
 def _note_strays(volumes):
     """Note single slices of a UID of their own that lie on the grid of another volume of their series number."""
-    alone = [v for v in volumes if len(v.planes) == 1 and v.stackable]
-    for volume in (v for v in volumes if len(v.planes) >= _SEVERAL and v.stackable and alone):
-        same = [v.planes[0] for v in alone if _series_key(v.header)[1:] == _series_key(volume.header)[1:]]
-        for plane in same:
-            if belongs(plane, volume.planes[0]) and _is_like(volume, plane) and _fits(plane, volume.planes):
+    alone = defaultdict(list)
+    for volume in volumes:
+        if len(volume.planes) == 1 and volume.stackable:
+            alone[_series_key(volume.header)[1:]].append(volume.planes[0])
+    places = {key: np.array([plane.position for plane in planes]) for key, planes in alone.items()}
+    for volume in volumes:
+        key = _series_key(volume.header)[1:]
+        if key not in alone or len(volume.planes) < _SEVERAL or not volume.stackable:
+            continue
+        for k in np.flatnonzero(_continue(volume, places[key])):
+            plane = alone[key][k]
+            if (
+                belongs(plane, volume.planes[0])
+                and _is_like(volume, labels_of(plane))
+                and _has_own_place(plane, volume.planes)
+            ):
                 volume.problems.insert(
                     0,
                     MixedSeries(
@@ -125,15 +136,19 @@ def _note_strays(volumes):
                 )
 
 
+def _continue(volume, positions):
+    """Which positions (N, 3) lie on the even grid of a volume: in a hole of it, or next to its ends."""
+    first = volume.planes[0]
+    across, along = np.split((positions - first.position) @ frame_of(first).T, [2], axis=1)
+    own, along = volume.along, along[:, 0]
+    gap = usual_gap(own)
+    near = (np.abs(across).max(1) <= min(first.spacing)) & (along > own[0] - 1.5 * gap) & (along < own[-1] + 1.5 * gap)
+    near[near] = [is_regular(np.append(own, place)) for place in along[near]]
+    return near
+
+
 def _series_key(header):
     return tuple(header.text(tag) for tag in _SERIES)
-
-
-def _fits(plane, planes):
-    """Whether a plane lies at a place of its own on the even grid of others."""
-    offsets = np.array([p.position for p in (*planes, plane)]) @ frame_of(planes[0]).T
-    beside = np.abs(offsets[-1, :2] - offsets[0, :2]).max() <= min(plane.spacing)
-    return beside and _has_own_place(plane, planes) and is_regular(offsets[:, 2])
 
 
 def _of_one_uid(groups):
@@ -252,11 +267,11 @@ def _note_short(volumes, ids, normal):
 
 def _may_hold(volumes, plane):
     """The volumes to which a plane may belong by its labels; all of them where its labels fit none."""
-    return [volume for volume in volumes if _is_like(volume, plane)] or volumes
-
-
-def _is_like(volume, plane):
     labels = labels_of(plane)
+    return [volume for volume in volumes if _is_like(volume, labels)] or volumes
+
+
+def _is_like(volume, labels):
     return all(alike(name, (labels.get(name, ""), value)) for name, value in volume.labels.items())
 
 
