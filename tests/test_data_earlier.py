@@ -1,7 +1,5 @@
 """Methods that the loaders had in faimed3d 0.0.6."""
 
-import importlib.util
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,9 +11,6 @@ from faimed3d.augment import Normalize3D, find_standard_scale
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D, get_volumetric_files, supported_extensions
 
-needs_widgets = pytest.mark.skipif(
-    importlib.util.find_spec("ipywidgets") is None, reason="ipywidgets is an extra: pip install faimed3d[viewer]"
-)
 GRID = Geometry((3, 4, 5), spacing=(1, 2, 3), origin=(-7, 11, 5))
 
 
@@ -67,7 +62,6 @@ class TestShowBatch3d:
         originals = [TensorDicom3D.create(root / f"image{number}.nii.gz").max() for number in range(4)]
         assert any(grid.max() == pytest.approx(float(high), abs=1e-3) for high in originals)
 
-    @needs_widgets
     def test_with_sliders(self, root):
         shown = segmentation(root).show_batch_3d(with_mask=True, max_n=2)
         assert len(shown.viewers) == 2
@@ -76,7 +70,6 @@ class TestShowBatch3d:
         assert view.ax.images[1].get_alpha() == 0.3
         assert len(segmentation(root).show_batch_3d(max_n=1).viewers[0].views[0].ax.images) == 1
 
-    @needs_widgets
     def test_classes_are_written_above(self, root):
         for block, texts in ((None, {"a", "b"}), (MultiCategoryBlock, {"a", "b"})):
             shown = classification(root, y_block=block).show_batch_3d()

@@ -45,7 +45,6 @@ from faimed3d.dicom.cluster import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANC
 from faimed3d.dicom.header import read_header
 from faimed3d.dicom.tags import WANTED, T
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 NIBABEL_DATA = Path(nibabel.__file__).parent / "nicom" / "tests" / "data"
 
 
@@ -66,8 +65,7 @@ def read_lenient(folder, **kwargs):
 
 def packaged(name):
     path = get_testdata_file(name, download=False)
-    if not path:
-        pytest.skip(f"this pydicom does not package {name}")
+    assert path, f"this pydicom does not package {name}"
     return path
 
 
@@ -1411,8 +1409,6 @@ class TestMosaic:
 
     @pytest.mark.parametrize("name", ["siemens_dwi_0.dcm.gz", "siemens_dwi_1000.dcm.gz", "philips_mprage.dcm.gz"])
     def test_nibabels_real_files(self, tmp_path, name):
-        if not (NIBABEL_DATA / name).exists():
-            pytest.skip("this nibabel does not package its DICOM test data")
         path = tmp_path / "file.dcm"
         path.write_bytes(gzip.decompress((NIBABEL_DATA / name).read_bytes()))
         with warnings.catch_warnings():
@@ -1622,10 +1618,8 @@ class TestHeaderWalk:
 
 
 class TestSharedData:
-    def test_epi_time_points_equal_dcm2niix(self):
-        folder = DATA / "epi_timeseries"
-        if not folder.exists():
-            pytest.skip("the EPI time series is not on this machine")
+    def test_epi_time_points_equal_dcm2niix(self, real_data):
+        folder = real_data / "epi_timeseries"
         reference = nibabel.load(folder / "reference_dcm2niix.nii")
         theirs = np.asarray(reference.dataobj)
         to_lps = np.diag([-1, -1, 1, 1]) @ reference.affine
@@ -1641,10 +1635,8 @@ class TestSharedData:
             index = geometry.world_to_index(world)
             np.testing.assert_allclose(index, [[0, 0, 0], [14, 63, 63], [5, 43, 10]], atol=1e-3)
 
-    def test_abdomen_equals_simpleitk(self):
-        folder = DATA / "abdomen_ct" / "dicom"
-        if not folder.exists():
-            pytest.skip("the abdomen CT is not on this machine")
+    def test_abdomen_equals_simpleitk(self, real_data):
+        folder = real_data / "abdomen_ct" / "dicom"
         array, geometry, files = read_dicom(folder)
         image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
         np.testing.assert_array_equal(array, sitk.GetArrayFromImage(image))

@@ -1,8 +1,8 @@
 """DICOM segmentations: read to segment numbers or refused, written through highdicom where it is installed."""
 
-import importlib.util
 import sys
 
+import highdicom.seg
 import numpy as np
 import pytest
 from dicom_series import (
@@ -28,9 +28,6 @@ from faimed3d.dicom.write import file_bytes
 from faimed3d.geometry import Geometry
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
-needs_highdicom = pytest.mark.skipif(
-    importlib.util.find_spec("highdicom") is None, reason="highdicom is an extra: pip install faimed3d[dicom-seg]"
-)
 
 
 def labels(depth=5):
@@ -189,7 +186,6 @@ class TestReading:
             read_dicom(tmp_path)
 
 
-@needs_highdicom
 class TestWriting:
     def test_comes_back_as_segment_numbers(self, tmp_path):
         write_series(tmp_path / "source")
@@ -216,10 +212,9 @@ class TestWriting:
         assert dcmread(tmp_path / "mask.dcm").SegmentSequence[0].SegmentAlgorithmName == "unet"
 
     def test_highdicom_reads_the_same(self, tmp_path):
-        highdicom_seg = pytest.importorskip("highdicom.seg")
         write_series(tmp_path / "source")
         write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
-        volume = highdicom_seg.segread(tmp_path / "mask.dcm").get_volume(combine_segments=True)
+        volume = highdicom.seg.segread(tmp_path / "mask.dcm").get_volume(combine_segments=True)
         grid = Geometry.from_affine(volume.affine[:, [2, 1, 0, 3]], volume.array.shape)
         for index in np.argwhere(volume.array):
             place = np.round(GEOMETRY.world_to_index(grid.index_to_world(index))).astype(int)

@@ -12,8 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
@@ -21,7 +23,6 @@ from faimed3d.io import Header, from_sitk, read, to_sitk, write, writer
 from faimed3d.io.formats import WRITE_SUFFIXES
 from faimed3d.scratch import put
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 
 
@@ -249,8 +250,7 @@ class TestRead:
                 read(tmp_path / name)
 
     def test_dicom_file_and_folder(self, tmp_path):
-        pydicom_data = pytest.importorskip("pydicom.data")
-        path = pydicom_data.get_testdata_file("CT_small.dcm")
+        path = get_testdata_file("CT_small.dcm", download=False)
         array, geometry, header = read(path)
         peer, image = reference(path)
         np.testing.assert_array_equal(array, peer)
@@ -262,7 +262,6 @@ class TestRead:
         assert header.table().columns.tolist() == ["tags", path]
         assert len(header.table(deidentify=True)) < len(header.table())
 
-    @pytest.mark.skipif(not (DATA / "radiomics").exists(), reason="the radiomics data are not on this machine")
     @pytest.mark.parametrize(
         ("case", "expected"),
         [
@@ -272,13 +271,13 @@ class TestRead:
             ("lung1", 1361.1978149414062),
         ],
     )
-    def test_published_volumes(self, case, expected):
-        array, geometry, _ = read(DATA / "radiomics" / f"{case}_label.nrrd", dtype=None)
+    def test_published_volumes(self, real_data, case, expected):
+        array, geometry, _ = read(real_data / "radiomics" / f"{case}_label.nrrd", dtype=None)
         assert np.count_nonzero(array == 1) * geometry.voxel_volume == pytest.approx(expected, rel=1e-9)
         if case == "lung1":
             return  # its image is not among the data
-        image, grid, _ = read(DATA / "radiomics" / f"{case}_image.nrrd")
-        peer, peer_image = reference(DATA / "radiomics" / f"{case}_image.nrrd")
+        image, grid, _ = read(real_data / "radiomics" / f"{case}_image.nrrd")
+        peer, peer_image = reference(real_data / "radiomics" / f"{case}_image.nrrd")
         np.testing.assert_array_equal(image, peer.astype(np.float32))
         np.testing.assert_allclose(grid.origin, peer_image.GetOrigin())
         np.testing.assert_allclose(grid.direction, peer_image.GetDirection(), atol=1e-12)
@@ -356,7 +355,6 @@ class TestWrite:
             write(tmp_path / "a.nii", volume().astype(dtype), OBLIQUE)
 
     def test_refuses_bfloat16(self, tmp_path):
-        torch = pytest.importorskip("torch")
         with pytest.raises(TypeError, match="bfloat16 cannot be written"):
             write(tmp_path / "a.nii", torch.zeros(2, 3, 4, dtype=torch.bfloat16), OBLIQUE)
 

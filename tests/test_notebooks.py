@@ -7,10 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("nbclient", reason="the notebook runner is an extra: pip install -e .[dev]")
 import nbformat
+import pytest
 
 with warnings.catch_warnings():
     # jupyter_core announces a coming change of its folders; zmq and tornado import asyncio names that Python retires

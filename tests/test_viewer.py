@@ -1,6 +1,5 @@
 """The widgets that move slices, planes, windows and masks, driven from Python."""
 
-import importlib.util
 import io
 
 import matplotlib.pyplot as plt
@@ -14,10 +13,6 @@ from test_slices import drawn, image, mask, reference
 from faimed3d.basics import TensorDicom3D
 from faimed3d.display import class_color, viewer
 from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
-
-needs_widgets = pytest.mark.skipif(
-    importlib.util.find_spec("ipywidgets") is None, reason="ipywidgets is an extra: pip install faimed3d[viewer]"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +33,6 @@ def picture(widget):
     return np.asarray(Image.open(io.BytesIO(widget.value)).convert("RGB")).astype(int)
 
 
-@needs_widgets
 class TestBasicViewer:
     def test_shows_the_middle_axial_slice_at_first(self):
         shown = BasicViewer(image().reorient("SPL"))
@@ -177,7 +171,6 @@ class TestBasicViewer:
         assert isinstance(image().show(), plt.Axes)
 
 
-@needs_widgets
 class TestDicomExplorer:
     def test_the_window_colours_the_bars_and_counts_the_voxels(self):
         shown = DicomExplorer(image(), mask())
@@ -207,7 +200,6 @@ class TestDicomExplorer:
         assert np.array_equal(drawn(shown.views[0]), reference(image(), 1, "axial", 0))
 
 
-@needs_widgets
 class TestListViewer:
     def test_each_volume_has_its_own_sliders(self):
         shown = ListViewer([image(), image() + 1, image()], [mask(), mask(), mask()], description="all")
