@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fastai.callback.all  # noqa: F401 - gives Learner fit_one_cycle, fine_tune, lr_find, to_fp16, no_bar
 from fastai.data.core import TfmdDL
-from fastai.data.transforms import get_c
+from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.torch_core import trainable_params
 from fastcore.foundation import L
@@ -16,6 +16,7 @@ from fastcore.meta import delegates
 from torch import Tensor
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
+from faimed3d.augment.scaling import Normalize3D
 from faimed3d.losses import DiceCELoss3D
 from faimed3d.metrics import KeepGeometry
 from faimed3d.models.cnn import cnn_split, create_cnn_model_3d
@@ -38,6 +39,7 @@ def unet_learner_3d(
     cbs=None,
     cut=None,
     model_args=None,
+    normalize=True,
     **kwargs,
 ):
     """Make a Learner with a U-Net over the encoder of ``arch``.
@@ -51,11 +53,13 @@ def unet_learner_3d(
             checked) and with the encoder frozen. False, the default, works without a network.
         n_in: channels. Default: those of a batch.
         loss_func: default: :func:`default_loss`.
-        splitter: model -> parameter groups. Default: first half of the encoder, second half, way up; one group for
-            ``UNet3D``.
+        splitter: model -> parameter groups. Default: first half of the encoder, second half, way up; one group where
+            nothing is pretrained, so that ``fine_tune`` and ``freeze`` leave no random weights as they are.
         cbs: callbacks, besides :class:`KeepGeometry`.
         cut: where to cut ``arch``; see ``create_body``.
         model_args: dict of arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
+        normalize: add ``Normalize3D`` to the ``dls``, with mean and sd of a training batch, if nothing in them scales
+            the images yet: in HU or the units of MR they are far too large for a network.
         kwargs: of fastai's ``Learner``.
     """
     n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
@@ -63,10 +67,12 @@ def unet_learner_3d(
     if arch is UNet3D:
         if pretrained:
             raise ValueError("UNet3D has no weights to begin with: pass pretrained=False")
-        model, splitter = UNet3D(n_in, n_out, **model_args), splitter or trainable_params
+        model = UNet3D(n_in, n_out, **model_args)
     else:
         model = create_unet_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **model_args)
-    return _learner(dls, model, loss_func, splitter or encoder_split, cbs, pretrained, kwargs)
+    return _learner(
+        dls, model, loss_func, splitter or (pretrained and encoder_split), cbs, pretrained, normalize, kwargs
+    )
 
 
 @delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
@@ -81,17 +87,21 @@ def deeplab_learner_3d(
     cbs=None,
     cut=None,
     model_args=None,
+    normalize=True,
     **kwargs,
 ):
     """Make a Learner with a DeepLab over the encoder of ``arch``: as :func:`unet_learner_3d`.
 
     Args:
-        dls, arch, n_out, pretrained, n_in, loss_func, splitter, cbs, cut, kwargs: see :func:`unet_learner_3d`.
+        dls, arch, n_out, pretrained, n_in, loss_func, splitter, cbs, cut, normalize, kwargs: see
+            :func:`unet_learner_3d`.
         model_args: dict of arguments of ``DynamicDeepLab``, such as ``width``.
     """
     n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
     model = create_deeplab_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **(model_args or {}))
-    return _learner(dls, model, loss_func, splitter or encoder_split, cbs, pretrained, kwargs)
+    return _learner(
+        dls, model, loss_func, splitter or (pretrained and encoder_split), cbs, pretrained, normalize, kwargs
+    )
 
 
 @delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
@@ -106,28 +116,43 @@ def cnn_learner_3d(
     cbs=None,
     cut=None,
     model_args=None,
+    normalize=True,
     **kwargs,
 ):
     """Make a Learner that tells classes or numbers from whole volumes.
 
     Args:
         dls: batches of images (B, C, D, H, W) and categories, several categories or numbers.
-        arch, pretrained, n_in, loss_func, cbs, cut, kwargs: see :func:`unet_learner_3d`.
+        arch, pretrained, n_in, loss_func, cbs, cut, normalize, kwargs: see :func:`unet_learner_3d`.
         n_out: classes or numbers. Default: those of the ``dls``.
-        splitter: model -> parameter groups. Default: first half of the encoder, second half, head.
+        splitter: model -> parameter groups. Default: first half of the encoder, second half, head; one group where
+            nothing is pretrained.
         model_args: dict of arguments of ``create_cnn_model_3d``, such as ``ps``, ``lin_ftrs`` or ``custom_head``.
     """
     n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
     model = create_cnn_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **(model_args or {}))
-    return _learner(dls, model, loss_func, splitter or cnn_split, cbs, pretrained, kwargs)
+    return _learner(dls, model, loss_func, splitter or (pretrained and cnn_split), cbs, pretrained, normalize, kwargs)
 
 
-def _learner(dls, model, loss_func, splitter, cbs, pretrained, kwargs):
+def _learner(dls, model, loss_func, splitter, cbs, pretrained, normalize, kwargs):
+    if normalize:
+        _normalize(dls)
     cbs = L(KeepGeometry) + L(cbs)
-    learn = Learner(dls, model, loss_func=loss_func, splitter=splitter, cbs=cbs, **kwargs)
+    learn = Learner(dls, model, loss_func=loss_func, splitter=splitter or trainable_params, cbs=cbs, **kwargs)
     if pretrained:
         learn.freeze()
     return learn
+
+
+def _normalize(dls):
+    """Let the loaders scale their images if they do not yet, as fastai's learners do for its own."""
+    if not isinstance(dls.train, TfmdDL):
+        return
+    present = [*dls.train.after_item.fs, *dls.train.after_batch.fs]
+    if not any(getattr(transform, "scales", isinstance(transform, Normalize)) for transform in present):
+        transform = Normalize3D()
+        transform.setups(dls.train)
+        dls.add_tfms([transform], "after_batch")
 
 
 def default_loss(dls, batch=None):

@@ -22,6 +22,7 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 from torchvision.ops import StochasticDepth
 
 from faimed3d import models
+from faimed3d.augment import Clip3D, Normalize3D, ZScore3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
@@ -84,6 +85,11 @@ def tiny_network():
     network.add_module("avgpool", nn.AdaptiveAvgPool3d(1))
     network.add_module("fc", nn.Linear(8, 5))
     return network
+
+
+def trained_network(pretrained=False):
+    """As old torchvision's functions were."""
+    return tiny_network()
 
 
 @pytest.fixture(scope="module")
@@ -552,10 +558,9 @@ class TestUnetLearner:
         x = torch.rand(1, 2, *SHAPE)
         assert torch.equal(loaded.model.eval()(x), learn.model.eval()(x))
 
-    def test_freezes_and_trains_at_different_rates(self, dls):
-        learn = unet_learner_3d(dls, tiny_network)
+    def test_freezes_what_is_pretrained_and_trains_at_different_rates(self, dls):
+        learn = unet_learner_3d(dls, trained_network, pretrained=True)
         first = learn.model.encoder[0][0].weight
-        learn.freeze()
         frozen = first.detach().clone()
         with learn.no_bar(), learn.no_logging():
             learn.fit(1, 1e-2)
@@ -564,6 +569,16 @@ class TestUnetLearner:
             learn.fine_tune(1, 1e-2)
         assert not torch.equal(first, frozen)
         assert len({hyper["lr"] for hyper in learn.opt.hypers}) == 3
+
+    @pytest.mark.parametrize("make", [unet_learner_3d, deeplab_learner_3d, cnn_learner_3d])
+    def test_fine_tune_leaves_no_random_weights_frozen(self, folder, make):
+        block, get_y = (CategoryBlock, "kind") if make is cnn_learner_3d else (MaskBlock3D(["air", "box"]), "mask")
+        learn = make(make_dls(folder, block, ColReader(get_y)), tiny_network)
+        learn.freeze()
+        assert all(parameter.requires_grad for parameter in learn.model.parameters())
+        pretrained = make(learn.dls, trained_network, pretrained=True)
+        assert not all(parameter.requires_grad for parameter in pretrained.model.parameters())
+        assert len(pretrained.opt.param_lists) == 3
 
     def test_accumulates_gradients_as_fastai_does(self, dls):
         class Steps(Callback):
@@ -600,6 +615,69 @@ class TestUnetLearner:
             unet_learner_3d(plain.dataloaders(folder, bs=2), UNet3D, n_out=2, pretrained=True)
 
 
+class TestNormalization:
+    """Scans in HU or in the units of MR are brought to mean 0 and sd 1, as nothing else does it."""
+
+    def loaders(self, folder, item=(), batch=()):
+        table = folder.copy()
+        for column in ("a", "b"):
+            for number, path in enumerate(folder[column]):
+                table.loc[number, column] = path.replace(".nii.gz", "_mr.nii.gz")
+                (TensorDicom3D.create(path) * 1000 + 500).save(table.loc[number, column])
+        data = DataBlock((ImageBlock3D, MaskBlock3D(["air", "box"])), get_x=read_two, get_y=ColReader("mask"),
+                         splitter=IndexSplitter([2, 3]), item_tfms=item, batch_tfms=batch)  # fmt: skip
+        return data.dataloaders(table, bs=2, num_workers=0)
+
+    @staticmethod
+    def added(dls):
+        return [transform for transform in dls.train.after_batch.fs if isinstance(transform, Normalize3D)]
+
+    @pytest.mark.parametrize("make", [unet_learner_3d, deeplab_learner_3d])
+    def test_is_added_once_where_nothing_scales(self, folder, make):
+        dls = self.loaders(folder)
+        before, masks = dls.one_batch()
+        assert before.mean() > 400
+        make(dls, tiny_network)
+        make(dls, tiny_network)
+        assert len(self.added(dls)) == 1
+        for loader in dls:
+            images, targets = loader.one_batch()
+            for channel in range(2):
+                assert abs(images[:, channel].mean()) < 0.2
+                assert abs(images[:, channel].std() - 1) < 0.3
+            assert set(targets.unique().tolist()) == {0, 1}
+        assert masks.dtype == targets.dtype == torch.int64
+
+    @pytest.mark.parametrize("given", [{"item": ZScore3D()}, {"batch": Normalize3D(600.0, 400.0)}])
+    def test_is_not_added_where_a_transform_scales(self, folder, given):
+        dls = self.loaders(folder, **given)
+        count = len(self.added(dls))
+        unet_learner_3d(dls, tiny_network)
+        assert len(self.added(dls)) == count
+
+    def test_is_added_to_what_is_only_clipped(self, folder):
+        dls = self.loaders(folder, item=Clip3D(-1000, 1000))
+        unet_learner_3d(dls, tiny_network)
+        assert len(self.added(dls)) == 1
+
+    def test_can_be_left_out(self, folder):
+        dls = self.loaders(folder)
+        cnn_learner_3d(dls, tiny_network, normalize=False)
+        assert not self.added(dls)
+        assert dls.one_batch()[0].mean() > 400
+
+    def test_predicted_volumes_are_prepared_alike(self, folder):
+        dls = self.loaders(folder)
+        learn = unet_learner_3d(dls, UNet3D, model_args={"widths": (8, 16)})
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(2, 2e-2)
+            scores, _ = learn.get_preds()
+        row = dls.valid_ds.items.iloc[1]
+        found = learn.predict_volume([row["a"], row["b"]])
+        assert found.any()
+        assert (found == scores[1].argmax(0)).float().mean() > 0.999
+
+
 class TestDeepLabLearner:
     def test_trains(self, dls):
         learn = deeplab_learner_3d(dls, tiny_network, model_args={"width": 6})
@@ -627,7 +705,6 @@ class TestCnnLearner:
             learn.fine_tune(1, 1e-3)
             predictions, _ = learn.get_preds()
         assert predictions.shape == (2, n_out)
-        assert len(learn.opt.param_lists) == 3
 
     def test_a_target_without_a_loss_is_an_error(self, folder):
         dls = make_dls(folder, TransformBlock, ColReader("size"))

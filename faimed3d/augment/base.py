@@ -119,6 +119,9 @@ class IntensityTransform3D(RandomTransform3D):
     ``TensorMask3D`` is a ``TensorDicom3D``, so that a plain fastai ``Transform`` with ``encodes(self, x:
     TensorDicom3D)`` changes labels too. Here it does not, whether a subclass defines ``apply`` or ``encodes``.
 
+    A subclass that brings all images to values of about 1 says so with ``scales = True``; the learners then add no
+    normalization of their own.
+
     >>> class Invert(IntensityTransform3D):
     ...     def apply(self, x):
     ...         return -x
@@ -127,6 +130,8 @@ class IntensityTransform3D(RandomTransform3D):
     >>> image.max().item(), mask.max().item()
     (-1.0, 1.0)
     """
+
+    scales = False
 
     def encodes(self, x: TensorMask3D):
         """Return the mask as it is."""

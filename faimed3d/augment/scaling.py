@@ -35,7 +35,7 @@ __all__ = [
 class _Scaling3D(IntensityTransform3D):
     """A deterministic function of each item, for training and validation."""
 
-    split_idx = None
+    split_idx, scales = None, True
 
     def apply(self, x):
         """Scale every channel of every item on its own."""
@@ -66,6 +66,8 @@ class Clip3D(_Scaling3D):
         low, high: in the units of the image, or percentiles (0..100) of each item where ``percentiles``.
         percentiles: cut at percentiles of the item's finite voxels.
     """
+
+    scales = False
 
     def __init__(self, low, high, percentiles=False):
         if not low < high:
@@ -186,7 +188,7 @@ class Normalize3D(IntensityTransform3D):
             them. Default: of the first training batch, when the loaders are made.
     """
 
-    split_idx, order = None, 99
+    split_idx, order, scales = None, 99, True
 
     def __init__(self, mean=None, std=None):
         if (mean is None) != (std is None):
