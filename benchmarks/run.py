@@ -15,9 +15,9 @@ HERE = Path(__file__).parent
 
 HEAD = """# Benchmarks
 
-Every table compares with a peer in the same process and the same run, in turn; the numbers are medians, and the ratio
-is the median of the ratios of neighbouring runs, so that it holds where the speed of the machine drifts. Times depend
-on the machine; the ratios are what to look at. All of it is made by
+Where there is a peer, it runs in the same process and in turn; the numbers are medians, and the ratio is the median of
+the ratios of neighbouring runs, so that it holds where the speed of the machine drifts. Times depend on the machine;
+the ratios are what to look at. All of it is made by
 
     make bench          # or: python benchmarks/run.py, with names of scripts to renew their sections alone
 

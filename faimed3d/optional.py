@@ -21,4 +21,7 @@ def import_extra(module, extra, what):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"{what} needs {module}: pip install faimed3d[{extra}]") from error
+        package = module.partition(".")[0]
+        raise ImportError(
+            f"{what} needs {package}: pip install {package} (or faimed3d with its extra {extra!r})"
+        ) from error

@@ -367,5 +367,7 @@ class TestWriting:
 
 def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(ImportError, match=r"pip install faimed3d\[dicom-seg\]"):
+    with pytest.raises(
+        ImportError, match=r"needs highdicom: pip install highdicom \(or faimed3d with its extra 'dicom-seg'\)"
+    ):
         write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path)

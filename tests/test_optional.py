@@ -12,5 +12,8 @@ def test_a_package_that_is_there_is_imported():
 
 
 def test_the_extra_of_one_that_is_not_is_named():
-    with pytest.raises(ImportError, match=r"the viewer needs no_such_package: pip install faimed3d\[viewer\]"):
+    with pytest.raises(
+        ImportError,
+        match=r"the viewer needs no_such_package: pip install no_such_package \(or faimed3d with its extra 'viewer'\)",
+    ):
         import_extra("no_such_package", "viewer", "the viewer")

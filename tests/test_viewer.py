@@ -23,9 +23,15 @@ def _close():
 
 def test_without_ipywidgets_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=r"BasicViewer needs ipywidgets: pip install faimed3d\[viewer\]"):
+    with pytest.raises(
+        ImportError,
+        match=r"BasicViewer needs ipywidgets: pip install ipywidgets \(or faimed3d with its extra 'viewer'\)",
+    ):
         BasicViewer(image())
-    with pytest.raises(ImportError, match=r"ListViewer needs ipywidgets: pip install faimed3d\[viewer\]"):
+    with pytest.raises(
+        ImportError,
+        match=r"ListViewer needs ipywidgets: pip install ipywidgets \(or faimed3d with its extra 'viewer'\)",
+    ):
         ListViewer([image()])
 
 

@@ -1,4 +1,4 @@
-"""A mask as a DICOM Segmentation object (PS3.3 A.51), through highdicom: ``pip install faimed3d[dicom-seg]``."""
+"""A mask as a DICOM Segmentation object (PS3.3 A.51), through highdicom (extra ``dicom-seg``)."""
 
 from __future__ import annotations
 

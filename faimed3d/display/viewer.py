@@ -1,4 +1,4 @@
-"""Volumes with sliders, in a notebook: ``pip install faimed3d[viewer]``.
+"""Volumes with sliders, in a notebook: extra ``viewer``.
 
 ``BasicViewer(image, mask)`` shows one volume, ``ListViewer`` several, ``DicomExplorer`` one with its histogram and
 statistics; as the last line of a cell, or with ``.show()``. How slices are turned, their proportions and the colours of
