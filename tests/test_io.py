@@ -1,5 +1,6 @@
 """Reading any file, writing any file: the same volume through every door."""
 
+import importlib
 import os
 import pickle
 import resource
@@ -20,7 +21,8 @@ from pydicom.data import get_testdata_file
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 from faimed3d.io import Header, from_sitk, read, to_sitk, write, writer
-from faimed3d.io.formats import WRITE_SUFFIXES
+from faimed3d.io.formats import WRITE_SUFFIXES, file_format
+from faimed3d.io.voxels import read_voxels
 from faimed3d.scratch import put
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -287,6 +289,35 @@ class TestRead:
         write(tmp_path / "a.nii", volume(), OBLIQUE)
         with pytest.raises(ValueError, match="series chooses a volume of a DICOM folder; this is one nifti file"):
             read(tmp_path / "a.nii", series=1)
+
+
+class TestReplaced:
+    """A file that another process replaces, header and voxels, while it is read."""
+
+    @pytest.mark.parametrize("suffix", [*WRITE_SUFFIXES, ".npy"])
+    def test_no_header_comes_with_the_voxels_of_another_file(self, tmp_path, monkeypatch, suffix):
+        path = tmp_path / f"v{suffix}"
+
+        def put_there(array, spacing):
+            if suffix == ".npy":
+                np.save(tmp_path / "new.npy", array)
+                os.replace(tmp_path / "new.npy", path)
+            else:
+                write(path, array, Geometry((2, 3, 4), spacing))
+
+        def replaced_before(*args):
+            monkeypatch.undo()
+            put_there(volume() + 1, (1, 2, 9))
+            return read_voxels(*args)
+
+        put_there(volume(), (1, 2, 3))
+        module = importlib.import_module(f"faimed3d.io.{file_format(path)}")
+        monkeypatch.setattr(module, "read_voxels", replaced_before)
+        with pytest.raises(ReadError, match="changed while it was read"):
+            read(path)
+        array, geometry, _ = read(path)
+        assert np.array_equal(array, volume() + 1)
+        assert geometry.spacing == ((1, 1, 1) if suffix == ".npy" else (1, 2, 9))
 
 
 class TestHeader:

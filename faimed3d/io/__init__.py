@@ -9,13 +9,14 @@ and patterns, and end the process at a name that is no UTF-8.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from faimed3d.errors import UnsupportedImage
+from faimed3d.errors import ReadError, UnsupportedImage
 from faimed3d.geometry import Geometry
 
 from .formats import READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
@@ -99,7 +100,8 @@ def read(path, series=None, strict=True, dtype=np.float32):
         MissingGeometry: spacing, position or orientation is missing, 0 or not finite.
         UnsupportedImage: two dimensions, five with two beyond space longer than 1, complex numbers, ...
         ReadError: base of all these; also for integers that ``dtype`` cannot hold exactly (labels above 2**24 in
-            float32: pass ``dtype=None``), and for volumes that do not fit into memory.
+            float32: pass ``dtype=None``), for volumes that do not fit into memory, and for a file that another process
+            writes meanwhile.
     """
     path = os.fspath(path)
     if isinstance(path, bytes):
@@ -111,16 +113,46 @@ def read(path, series=None, strict=True, dtype=np.float32):
         return _read_dicom(path, series, strict, dtype)
     if not os.path.isfile(path):
         raise UnsupportedImage(f"{path}: a device or a pipe, neither a file nor a folder")
-    kind = file_format(path)
-    if kind == "dicom":
-        return _read_dicom(path, series, strict, dtype)
-    if series is not None:
-        raise ValueError(
-            f"{path}: series chooses a volume of a DICOM folder; this is one {kind} file. Leave series out"
-        )
-    module = _module(kind)
-    array, geometry, files = getattr(module, f"read_{kind}")(path, strict, dtype)
-    return array, geometry, Header(tuple(files), kind)
+    with _unchanged(path):
+        kind = file_format(path)
+        if kind == "dicom":
+            return _read_dicom(path, series, strict, dtype)
+        if series is not None:
+            raise ValueError(
+                f"{path}: series chooses a volume of a DICOM folder; this is one {kind} file. Leave series out"
+            )
+        module = _module(kind)
+        array, geometry, files = getattr(module, f"read_{kind}")(path, strict, dtype)
+        return array, geometry, Header(tuple(files), kind)
+
+
+@contextlib.contextmanager
+def _unchanged(path):
+    """Refuse what was read while another process wrote the file: the header may be of the old one, voxels of the new.
+
+    A pair that is written anew gets a new header at the end, and a header with a data file another data file.
+    """
+    before = _state(path)
+    try:
+        yield
+    except (ReadError, FileNotFoundError) as error:
+        if _state(path) != before:
+            raise _changed(path) from error
+        raise
+    if _state(path) != before:
+        raise _changed(path)
+
+
+def _state(path):
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _changed(path):
+    return ReadError(f"{path}: the file changed while it was read. Read it again when it is written")
 
 
 def _module(name):
