@@ -36,13 +36,19 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, header_table, is_dicom, read_dicom
 from faimed3d.dicom.check import DRIFT_TOLERANCE_PIXELS, GRID_TOLERANCE_MM
 from faimed3d.dicom.cluster import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE
 from faimed3d.dicom.header import read_header
+from faimed3d.dicom.pixels import decode_planes
 from faimed3d.dicom.tags import WANTED, T
 
 NIBABEL_DATA = Path(nibabel.__file__).parent / "nicom" / "tests" / "data"
@@ -1161,6 +1167,24 @@ class TestWhatIsSkipped:
 
 
 class TestFiles:
+    @pytest.mark.parametrize("kind", ["native", "deflated", "rle"])
+    def test_a_file_replaced_between_header_and_pixels_is_refused(self, tmp_path, monkeypatch, kind):
+        def change(dataset):
+            if kind == "deflated":
+                dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            return compressed(dataset, kind) if kind == "rle" else dataset
+
+        files = write([change(dataset) for dataset in make_series()], tmp_path / "ct")
+        other = write([change(dataset) for dataset in make_series(stored_values(seed=1))], tmp_path / "other")
+
+        def replaced_before(planes):
+            os.replace(other[2], files[2])
+            return decode_planes(planes)
+
+        monkeypatch.setattr("faimed3d.dicom.read.decode_planes", replaced_before)
+        with pytest.raises(errors.ReadError, match=f"{files[2].name}: the file changed while the volume was read"):
+            read_dicom(tmp_path / "ct")
+
     @pytest.mark.parametrize("path", [3, None, 2.5])
     def test_a_path_of_a_wrong_kind(self, path):
         with pytest.raises(TypeError):

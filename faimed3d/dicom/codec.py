@@ -37,7 +37,7 @@ def frames_of(header, frames, rows, columns):
         DamagedFile: fragments and frames do not match, or a frame is of another size than the header says.
     """
     path = header.path
-    with open(path, "rb") as file:
+    with header.open() as file:
         pieces = _fragments(file, header)
         table, pieces = pieces[0], pieces[1:]
         if not pieces:

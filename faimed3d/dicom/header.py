@@ -6,7 +6,7 @@ import math
 import os
 import re
 
-from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile
+from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile
 
 from .tags import T, name_tag, standard_vr
 from .walk import HEAD, Window, looks_bare, walk_file
@@ -39,6 +39,8 @@ class Header:
         deflated: whether offset counts in the inflated data set; ``start`` is where that begins in the file.
         vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
         error: the ReadError that ended the walk, or None.
+        identity: device and number of the file; links have those of what they lead to.
+        written: its size on the disk and when it was last written to, in nanoseconds.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Header:
         "syntax",
         "values",
         "vrs",
+        "written",
     )
 
     def __init__(self, path):
@@ -64,6 +67,21 @@ class Header:
         self.syntax, self.order, self.values = "", "<", {}
         self.vrs = None
         self.pixel_vr, self.deflated, self.error, self.identity = b"", False, None, None
+        self.written = None
+
+    def open(self, buffering=-1):
+        """Open the file for its pixels.
+
+        Raises:
+            ReadError: the file is not the one any more whose header was read, so its pixels belong to another header.
+        """
+        file = open(self.path, "rb", buffering)  # noqa: SIM115 - the caller closes it
+        if _state(os.fstat(file.fileno())) != (self.identity, self.written):
+            file.close()
+            raise ReadError(
+                f"{self.path}: the file changed while the volume was read. Read it again when it is written"
+            )
+        return file
 
     def text(self, tag):
         """Value of ``tag`` as text without padding, '' where it is absent; multi values stay joined by a backslash."""
@@ -124,6 +142,10 @@ class Header:
         raise DamagedFile(f"{self.path}: {name_tag(tag)} must hold one integer, has {len(value)} bytes")
 
 
+def _state(status):
+    return (status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns)
+
+
 def decimal_number(text):
     """The number of a DS or IS value; Python alone would also take '1_000' and the digits of other scripts.
 
@@ -165,7 +187,7 @@ def read_header(path, wanted):
         wanted, header.vrs = _Everything(), {}
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
-        header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
+        header.size, header.identity, header.written = status.st_size, *_state(status)
         window = Window(file.read(HEAD), 0, header.size, file)
         head = window.data
         if head[128:132] == b"DICM":

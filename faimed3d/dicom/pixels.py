@@ -198,7 +198,7 @@ def _decode_files(jobs, out, folder):
         shape = (form.rows, form.columns)
         frame = None
         inflated = _inflated(form.header) if form.header.deflated else None
-        with open(form.header.path, "rb", buffering=0) as file:
+        with form.header.open(0) as file:
             for k, plane in members:
                 if plane.frame != frame or frame is None:
                     frame = plane.frame
@@ -281,7 +281,7 @@ def _check_exact(words, plane):
 
 
 def _inflated(header):
-    with open(header.path, "rb") as file:
+    with header.open() as file:
         file.seek(header.start)
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), header.offset + header.length)
@@ -296,6 +296,6 @@ def stored_bytes(header, start, count):
     """``count`` bytes of the pixel element from its byte ``start`` on."""
     if header.deflated:
         return _inflated(header)[header.offset + start : header.offset + start + count]
-    with open(header.path, "rb") as file:
+    with header.open() as file:
         file.seek(header.offset + start)
         return file.read(count)
