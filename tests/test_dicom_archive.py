@@ -24,7 +24,12 @@ from dicom_series import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import MRImageStorage, NuclearMedicineImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.uid import (
+    MRImageStorage,
+    NuclearMedicineImageStorage,
+    PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
+)
 from test_dicom import expected_affine, read_lenient
 
 from faimed3d import errors
@@ -203,6 +208,29 @@ class TestLostSlices:
         write(series[:-1], tmp_path / "part")
         with pytest.raises(errors.MissingSlices, match=f"NumberOfSlices says {number}"):
             read_dicom(tmp_path / "part", 0)
+
+    @pytest.mark.parametrize("more", ["capture", "copy", "half of each time point"])
+    def test_a_pet_series_is_short_whatever_else_makes_up_its_number(self, tmp_path, more):
+        pet = {"Modality": "PT", "SOPClassUID": PositronEmissionTomographyImageStorage, "NumberOfSlices": 4}
+        series = make_series(stored_values((4, 6, 7)), **pet)[:3]
+        if more == "half of each time point":
+            series = [
+                make_slice(
+                    stored_values(seed=10 * t + k)[0], (0, 0, 2.5 * k), AXIAL, **pet,
+                    FrameReferenceTime=1000 * t, InstanceNumber=4 * t + k + 1,
+                )
+                for t in range(2)
+                for k in range(2)
+            ]  # fmt: skip
+        elif more == "copy":
+            series.append(series[0])
+        else:
+            nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+            series.append(make_slice(stored_values()[0], ORIGIN, SOPClassUID=SecondaryCaptureImageStorage, **nowhere))
+        write(series, tmp_path)
+        assert "NumberOfSlices says 4" in " ".join(dicom_inventory(tmp_path)["problems"])
+        with pytest.raises(errors.DuplicateSlices if more == "copy" else errors.MissingSlices):
+            read_dicom(tmp_path, 0)
 
     def test_a_reformatted_pet_volume_has_slices_of_its_own_number(self, tmp_path):
         pet = {"Modality": "PT", "SOPClassUID": PositronEmissionTomographyImageStorage, "NumberOfSlices": 47}

@@ -89,19 +89,22 @@ def check_between(volumes):
             )
 
 
-def check_count(volume, parts, images):
+def check_count(volume, parts, counted):
     """Note a volume with fewer slices than its header says: parts of a concatenation, slices of a PET volume.
 
     Args:
         volume: the Volume.
         parts: numbers of the files that are there, by ConcatenationUID: see :func:`concatenation_parts`.
-        images: how many planes the series has; some vendors count those of all its volumes.
+        counted: the planes of all volumes of the series: some vendors give the number of these.
     """
     header = volume.header
     there = parts.get(header.text(T.ConcatenationUID))
     total = _whole_number(header, T.InConcatenationTotalNumber) if there else None
     slices = _whole_number(header, T.NumberOfSlices) if header.text(T.SOPClassUID) == _PET else None
-    if slices == images or header.text(T.ImageType).upper().split("\\")[:2] == ["DERIVED", "SECONDARY"]:
+    if (slices == len(counted) and _count_on(counted)) or header.text(T.ImageType).upper().split("\\")[:2] == [
+        "DERIVED",
+        "SECONDARY",
+    ]:
         slices = None  # of a reformatted volume it is often what its source had
     for tag, what, expected, found in (
         (T.InConcatenationTotalNumber, "files of a concatenation", total, len(there or ())),
@@ -114,6 +117,12 @@ def check_count(volume, parts, images):
                     "read those that are there."
                 )
             )
+
+
+def _count_on(planes):
+    """Whether the instance numbers have no hole, or are not there."""
+    numbers = {instance_number(plane) for plane in planes}
+    return None in numbers or len(numbers) == max(numbers) - min(numbers) + 1
 
 
 def concatenation_parts(headers):

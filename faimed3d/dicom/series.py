@@ -205,9 +205,11 @@ def _volumes_of_series(scan, headers):
         for volume in found:
             examine(volume)
             check_steps(volume, numbers)
-            check_count(volume, parts, len(planes))
         check_between(found)
         volumes += found
+    counted = [plane for volume in volumes for plane in volume.planes]
+    for volume in volumes:
+        check_count(volume, parts, counted)
     captures = [plane for plane in lost if _is_capture(plane, volumes[0])]
     if captures:
         scan.skipped["captures"] += len(captures)
