@@ -406,6 +406,43 @@ class TestOneVolumeOfTwoLabels:
         for t in range(4):
             np.testing.assert_array_equal(read_dicom(tmp_path, t)[0], volumes[t])
 
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("AcquisitionNumber", (1, 2)),
+            ("AcquisitionTime", ("100000", "100100")),
+            ("FrameReferenceTime", ("500", "1500")),
+        ],
+    )
+    def test_two_acquisitions_half_a_gap_apart_are_two_volumes(self, tmp_path, keyword, values):
+        volumes, datasets = several(1, 14)
+        for dataset, _, k in datasets:
+            setattr(dataset, keyword, values[k % 2])
+            dataset.SliceThickness = 2 * SPACING[2]  # slices of one acquisition touch each other
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        with pytest.raises(errors.SeveralVolumes, match="2 volumes"):
+            read_dicom(tmp_path)
+        for n in range(2):
+            np.testing.assert_array_equal(read_dicom(tmp_path, n)[0], volumes[0][n::2])
+
+    @pytest.mark.parametrize("pattern", [(0, 0), (0, 0, 1, 1), (0, 1, 2), (0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1)])
+    def test_thick_slices_that_overlap_are_one_volume(self, tmp_path, pattern):
+        volumes, datasets = several(1, 14)
+        for dataset, _, k in datasets:
+            dataset.AcquisitionNumber = pattern[k % len(pattern)]
+            dataset.SliceThickness = 2 * SPACING[2]
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        np.testing.assert_array_equal(read_dicom(tmp_path)[0], volumes[0])
+
+    @pytest.mark.parametrize("thickness", [None, "0"])
+    def test_stacks_that_lie_in_each_other_are_two_where_no_gap_is_stated(self, tmp_path, thickness):
+        volumes, datasets = several(1, 14)
+        for dataset, _, k in datasets:
+            dataset.StackID, dataset.SliceThickness = str(1 + k % 2), thickness
+        write([dataset for dataset, _, _ in datasets], tmp_path)
+        for n in range(2):
+            np.testing.assert_array_equal(read_dicom(tmp_path, n)[0], volumes[0][n::2])
+
     def test_values_that_are_near_and_meet_at_one_place_are_two(self, tmp_path):
         volumes, datasets = several(2, 6, DiffusionBValue=lambda t, k: 1000.0 + 5 * t)
         write([dataset for dataset, _, _ in datasets], tmp_path)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .check import is_regular, usual_gap
+from .check import MULTIPLE_TOLERANCE, is_regular, usual_gap
 from .labels import CONTENT, DIMENSIONS, TIMES, VOLUMES, alike, distinct_label, labels_of, order_keys, rounded
 from .tags import T
 
@@ -72,7 +72,7 @@ def split_interleaved(parts, normal):
 
     Returns:
         Parts; those that no label splits as they are. Stacks one behind the other, of thin and of thick slices, stay
-        one, and so do even ones that were acquired in two passes, of which the header states the smaller gap.
+        one, and so do even ones that were acquired in two passes: see :func:`_are_several`.
     """
     return [each for part in parts for each in _interleaved(part, normal)]
 
@@ -83,14 +83,12 @@ def _interleaved(part, normal):
         return [part]
     labels = rounded([labels_of(plane) for plane in part.planes], range(len(along)))
     even = is_regular(along)
-    for name in VOLUMES if even else dict.fromkeys((*VOLUMES, *TIMES)):
+    for name in dict.fromkeys((*VOLUMES, *TIMES)):
         groups = _parts(range(len(labels)), labels, name)
         places = [along[members] for _, members in groups]
         if len(groups) < 2 or not all(map(_is_stack, places)):
             continue
-        # by its definition (PS3.3 C.7.6.16.2.2, Frame Content) one stack is not another, though it lie behind it
-        overlap = _all_overlap(places)
-        if (overlap or name == "stack") and not (even and overlap and _is_one_stack(part.planes[0], along, places)):
+        if _are_several(name, part.planes[0].depth, along, places, even):
             return [
                 Part(
                     planes := [part.planes[k] for k in members],
@@ -107,13 +105,22 @@ def _is_stack(along):
     return len(along) >= _SMALLEST_STACK and is_regular(along)
 
 
-def _is_one_stack(plane, along, places):
-    """Whether the gap that the header states is that of all slices together, and not of those with one value alone.
+def _are_several(name, stated, along, places, even):
+    """Whether stacks that the label ``name`` tells apart are several, and not one acquired in passes.
 
-    A scanner that takes slices 0, 2, 4, ... and then 1, 3, 5, ... may write other values in the second pass.
+    A scanner that takes slices 0, 2, 4, ... and then 1, 3, 5, ... may write other values in the second pass. The gap in
+    the header (``stated``; None or 0 where it has none) is then that of all slices together.
     """
-    gap, apart = usual_gap(np.sort(along)), min(usual_gap(np.sort(some)) for some in places)
-    return not plane.depth or abs(plane.depth - gap) < abs(plane.depth - apart)
+    overlap = _all_overlap(places)
+    # by its definition (PS3.3 C.7.6.16.2.2, Frame Content) one stack is not another, though it lie behind it
+    if not even or not overlap:
+        return overlap or name == "stack"
+    gap, apart = usual_gap(np.sort(along)), [usual_gap(np.sort(some)) for some in places]
+    if name in VOLUMES:
+        return abs(stated - gap) >= abs(stated - min(apart)) if stated else name == "stack"
+    # slices of one acquisition may overlap, and images be made in any order: a time tells them apart only if the slices
+    # with one value touch each other
+    return name != "content time" and bool(stated) and all(abs(own / stated - 1) <= MULTIPLE_TOLERANCE for own in apart)
 
 
 def _all_overlap(places):
