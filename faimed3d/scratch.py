@@ -46,14 +46,15 @@ def scratch_folder(target):
     _sweep(parent)
     with _named(target), _tidy_end() as ending:
         folder = tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent)
-        lock = None
+        owner, lock = os.getpid(), None
         try:
             lock = _own(folder)
             ending.may_come(True)
             yield folder
         finally:
             ending.may_come(False)
-            shutil.rmtree(folder, ignore_errors=True)
+            if os.getpid() == owner:  # a forked child may come here, too
+                shutil.rmtree(folder, ignore_errors=True)
             if lock is not None:
                 os.close(lock)
 
@@ -120,12 +121,18 @@ class _Ended(BaseException):
 
 
 class _Ending:
-    """Handler of SIGTERM that raises where it may, and else notes that it came."""
+    """Handler of SIGTERM that raises where it may, and else notes that it came.
+
+    In a child that another thread forked meanwhile nothing is to be removed, and nobody looks at the note: it ends.
+    """
 
     def __init__(self):
         self.allowed = self.came = False
+        self.owner = os.getpid()
 
     def __call__(self, number, frame):
+        if os.getpid() != self.owner:
+            _end_at_once()
         self.came = True
         self.may_come(self.allowed)
 
@@ -153,4 +160,9 @@ def _tidy_end():
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if ending.came:
-            os.kill(os.getpid(), signal.SIGTERM)
+            _end_at_once()
+
+
+def _end_at_once():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

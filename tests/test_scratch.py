@@ -153,3 +153,50 @@ def test_a_system_without_locks_writes_all_the_same(tmp_path, monkeypatch):
     with scratch_folder(tmp_path / "a") as folder:
         assert os.listdir(folder) == []
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_forked_child_ends_at_sigterm_and_leaves_the_folder_to_its_parent(tmp_path, ready):
+    code = f"""
+import os, signal, sys, time
+from faimed3d import scratch
+own = scratch._own
+def forked(folder):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(30)
+    print("ready", flush=True)
+    os.kill(pid, signal.SIGTERM)
+    for _ in range(100):
+        if (ended := os.waitpid(pid, os.WNOHANG))[0]:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(pid, signal.SIGKILL)
+    print(os.WTERMSIG(ended[1]), os.path.isdir(folder))
+    return own(folder)
+if not {ready}:  # the signal may not come yet
+    scratch._own = forked
+with scratch.scratch_folder({str(tmp_path / "a")!r}) as inner:
+    if {ready}:
+        forked(inner)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["ready", str(int(signal.SIGTERM)), "True"]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_forked_child_that_leaves_the_block_leaves_the_folder(tmp_path):
+    code = f"""
+import os, sys
+from faimed3d.scratch import scratch_folder
+with scratch_folder({str(tmp_path / "a")!r}) as inner:
+    pid = os.fork()
+    if pid == 0:
+        sys.exit()
+    os.waitpid(pid, 0)
+    print(os.path.isdir(inner))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "True\n"
+    assert os.listdir(tmp_path) == []
