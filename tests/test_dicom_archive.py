@@ -294,6 +294,22 @@ class TestContradictions:
             found = read_or_error(tmp_path, n)
             assert isinstance(found, errors.ReadError) or any(np.array_equal(found, volume) for volume in volumes)
 
+    @pytest.mark.parametrize("lost", [lambda k: 1 + (k < 2), lambda k: 1 + k % 2])
+    def test_a_time_that_some_volumes_share_is_shared_in_all(self, tmp_path, lost):
+        volumes, datasets = several(4, 5, FrameReferenceTime=lambda t, k: 1000 * t + 500)
+        keep(datasets, lambda t, k: t != lost(k), tmp_path / "lost")  # each place has three
+        with pytest.raises(errors.DuplicateSlices):
+            read_dicom(tmp_path / "lost")
+        for dataset, t, k in datasets:
+            dataset.FrameReferenceTime = 1000 * t + 100 * (k // 3)  # of a whole body, bed after bed
+        keep(datasets, lambda t, k: True, tmp_path / "beds")
+        for dataset, t, k in datasets:
+            dataset.FrameReferenceTime = 1000 * t + 500 + (0.001 * k if t else 0)
+        keep(datasets, lambda t, k: True, tmp_path / "rounded")
+        for t in range(4):
+            np.testing.assert_array_equal(read_dicom(tmp_path / "beds", t)[0], volumes[t])
+            np.testing.assert_array_equal(read_dicom(tmp_path / "rounded", t)[0], volumes[t])
+
     def test_instance_numbers_with_lost_images_do_not_count(self, tmp_path):
         volumes, datasets = several(4, 5, by_place=True)
         lost = (0, 3, 1, 0, 2)

@@ -235,7 +235,9 @@ def _is_course(name, parts, ranked, keys, labels):
     if name == "instance":
         return _counts_on(parts, ranked, keys)
     if name not in (*_CLOCKS, "trigger time"):
-        return in_turn or place_after_place
+        # a time that all slices of one volume share is no time of slices: where another volume has two, some are lost
+        shared = {alike(name, {labels[k][name] for k in part}) for part in parts}
+        return None if len(shared) > 1 else in_turn or place_after_place
     numbers = {k: order_keys(labels[k].get("instance", "")) for stack in ranked for k in stack}
     distinct = all(numbers[a] != numbers[b] for stack in ranked for a, b in pairwise(sorted(stack, key=numbers.get)))
     confirmed = all(numbers[a] < numbers[b] for stack in ranked for a, b in pairwise(stack))
