@@ -358,6 +358,14 @@ class TestHeader:
 
 
 class TestWrite:
+    @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+    def test_a_link_to_nothing_is_replaced(self, tmp_path, suffix):
+        path = tmp_path / f"v{suffix}"
+        path.symlink_to("absent")
+        write(path, volume(), OBLIQUE)
+        assert np.array_equal(read(path)[0], volume())
+        assert not (tmp_path / "absent").exists()
+
     @pytest.mark.parametrize(
         ("name", "text"),
         [

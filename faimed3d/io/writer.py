@@ -140,7 +140,7 @@ def _write_header_and_raw(path, suffix, array, geometry, scratch, read):
     _store(data, b"", _together(array))
     _check_written(made, path, array, geometry, read)
     before, final = _data_of(path, stem), os.path.join(folder, data_name)
-    if os.path.lexists(path):
+    if os.path.exists(path):
         os.chmod(data, os.stat(path).st_mode & 0o777)
     os.rename(data, final)
     try:
@@ -175,7 +175,7 @@ def _write_pair(path, array, geometry, scratch, read):
     _store(made[1], b"", array)
     _check_written(made[0], path, array, geometry, read)
     before, between = (os.path.join(scratch, name) for name in ("before.hdr", "between.hdr"))
-    if os.path.lexists(header):
+    if os.path.exists(header):
         shutil.copy2(header, before)
     _store(between, head[:40] + bytes(16) + head[56:])  # of no dimensions
     try:
