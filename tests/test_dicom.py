@@ -926,6 +926,13 @@ class TestChoice:
         with pytest.raises(errors.NoImages, match="no longer as the inventory lists it"):
             read_dicom(row)
 
+    @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient"])
+    def test_a_row_of_images_without_a_place_tells_why(self, tmp_path, keyword):
+        write_series(tmp_path, **{keyword: None})
+        (row,) = dicom_inventory(tmp_path).iloc
+        with pytest.raises(errors.MissingGeometry, match=f"{keyword} is absent"):
+            read_dicom(tmp_path, row)
+
     def test_studies_without_a_series_uid_are_not_joined(self, tmp_path):
         shift = direction_of(OBLIQUE)[:, 2] * SPACING[2] * 5
         other = make_series(origin=ORIGIN + shift, SeriesInstanceUID="", StudyInstanceUID="1.9")

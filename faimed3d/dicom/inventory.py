@@ -208,7 +208,7 @@ def _row(volume, root, damaged, stray, tags):
         grid["series_uid"],
         description_of(header),
         _plain(header, T.Modality),
-        len(volume.planes) if volume.stackable else 0,
+        volume.slices,
         grid["shape"],
         grid["spacing"],
         grid["orientation"],

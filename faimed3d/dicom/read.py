@@ -131,7 +131,7 @@ def _choose_row(row):
 
 def _as_row(volumes, row):
     """The one volume that a row of the inventory means; None where there is none, or several."""
-    same = [v for v in volumes if v.files == tuple(row["files"]) and len(v.planes) == row["slices"]]
+    same = [v for v in volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
     same = [v for v in same if _as_listed(v, row)]
     named = [v for v in same if v.distinct == row["distinct"]] or same
     return named[0] if len(named) == 1 else None

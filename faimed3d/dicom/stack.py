@@ -68,6 +68,11 @@ class Volume:
         return self.planes[0].error is None
 
     @property
+    def slices(self):
+        """How many slices it has; 0 where it cannot be stacked."""
+        return len(self.planes) if self.stackable else 0
+
+    @property
     def placeless(self):
         """Whether it is an intact series of images that never had a place in the patient, such as screen captures.
 
