@@ -40,7 +40,8 @@ class Header:
         vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
         error: the ReadError that ended the walk, or None.
         identity: device and number of the file; links have those of what they lead to.
-        written: its size on the disk and when it was last written to, in nanoseconds.
+        written: its size on the disk, and when its content and its status last changed, in nanoseconds. These tell
+            whether it is the same file later; its number does not, which some network file systems give anew.
     """
 
     __slots__ = (
@@ -76,7 +77,7 @@ class Header:
             ReadError: the file is not the one any more whose header was read, so its pixels belong to another header.
         """
         file = open(self.path, "rb", buffering)  # noqa: SIM115 - the caller closes it
-        if _state(os.fstat(file.fileno())) != (self.identity, self.written):
+        if _written(os.fstat(file.fileno())) != self.written:
             file.close()
             raise ReadError(
                 f"{self.path}: the file changed while the volume was read. Read it again when it is written"
@@ -142,8 +143,8 @@ class Header:
         raise DamagedFile(f"{self.path}: {name_tag(tag)} must hold one integer, has {len(value)} bytes")
 
 
-def _state(status):
-    return (status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns)
+def _written(status):
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def decimal_number(text):
@@ -187,7 +188,8 @@ def read_header(path, wanted):
         wanted, header.vrs = _Everything(), {}
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
-        header.size, header.identity, header.written = status.st_size, *_state(status)
+        header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
+        header.written = _written(status)
         window = Window(file.read(HEAD), 0, header.size, file)
         head = window.data
         if head[128:132] == b"DICM":

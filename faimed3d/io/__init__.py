@@ -148,7 +148,8 @@ def _state(path):
         status = os.stat(path)
     except FileNotFoundError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    # not the number of the file, which some network file systems give anew when they forgot it
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _changed(path):
