@@ -162,10 +162,12 @@ import os, signal, sys, time
 from faimed3d import scratch
 own = scratch._own
 def forked(folder):
+    there, here = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.write(here, b"1")  # Python forgets signals that come while it forks
         time.sleep(30)
-    print("ready", flush=True)
+    print("ready" * len(os.read(there, 1)), flush=True)
     os.kill(pid, signal.SIGTERM)
     for _ in range(100):
         if (ended := os.waitpid(pid, os.WNOHANG))[0]:
