@@ -3,6 +3,8 @@
 Such a folder lies beside its target, is called ``.writing-...`` and holds a locked file while its process lives. The
 lock is the kernel's, which lets go of it when the process ends in whatever way, so that a folder without one is
 nobody's: the next process that writes there removes it.
+
+A reader tells by :func:`state_of` that a file was replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ try:
 except ImportError:  # Windows has no flock: folders left behind stay there
     fcntl = None
 
-__all__ = ["SCRATCH_PREFIX", "put", "scratch_folder"]
+__all__ = ["SCRATCH_PREFIX", "put", "scratch_folder", "state_of"]
 
 SCRATCH_PREFIX = ".writing-"
 _LOCK = ".lock"
@@ -64,6 +66,14 @@ def put(source, final):
     with contextlib.suppress(FileNotFoundError):
         os.chmod(source, stat.S_IMODE(os.stat(final).st_mode))
     os.replace(source, final)
+
+
+def state_of(status):
+    """What of an ``os.stat_result`` is another for another content: size, and times of content and status in ns.
+
+    The number of a file is left out: some network file systems give a new one to a file that they forgot.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextlib.contextmanager

@@ -256,6 +256,15 @@ class TestLostSlices:
         np.testing.assert_array_equal(array, volumes[0, ::2])
         assert geometry.spacing[2] == pytest.approx(2 * SPACING[2])
 
+    def test_thin_slices_far_apart_are_whole_beside_a_denser_reconstruction(self, tmp_path):
+        thin = make_series(spacing=(*SPACING[:2], 10.0), SliceThickness=1, ConvolutionKernel="B70f")
+        dense = make_series(stored_values((21, 6, 7), seed=1), spacing=(*SPACING[:2], 2.0), ConvolutionKernel="B30f")
+        write([*thin, *dense], tmp_path)
+        table = dicom_inventory(tmp_path)
+        assert not table["problems"].any()
+        assert sorted(table["slices"]) == [5, 21]
+        np.testing.assert_array_equal(read_dicom(table[table["slices"] == 5].iloc[0])[0], stored_values())
+
     def test_every_second_place_of_two_echoes(self, tmp_path):
         _, datasets = echoes(slices=13, by_place=True)
         keep(datasets, lambda t, k: k % 2 == 0, tmp_path)

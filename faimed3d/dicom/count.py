@@ -78,7 +78,9 @@ def check_between(volumes):
         steps = (np.array([plane.position for plane in planes]) - first.position) @ frame_of(first)[2] / first.depth
         between = (steps > 0) & (steps < volume.along[-1] / first.depth) & (np.round(steps) % ratio > 0)
         found = np.flatnonzero(between & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE))
-        if len(found):
+        # of another thickness it is another reconstruction, whose places are its own
+        found = [k for k in found if planes[k].depth and abs(planes[k].depth / first.depth - 1) <= MULTIPLE_TOLERANCE]
+        if found:
             plane = planes[found[0]]
             volume.add(
                 MissingSlices(

@@ -7,6 +7,7 @@ import os
 import re
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile
+from faimed3d.scratch import state_of
 
 from .tags import T, name_tag, standard_vr
 from .walk import HEAD, Window, looks_bare, walk_file
@@ -40,8 +41,7 @@ class Header:
         vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
         error: the ReadError that ended the walk, or None.
         identity: device and number of the file; links have those of what they lead to.
-        written: its size on the disk, and when its content and its status last changed, in nanoseconds. These tell
-            whether it is the same file later; its number does not, which some network file systems give anew.
+        written: its state, see :func:`faimed3d.scratch.state_of`.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Header:
             ReadError: the file is not the one any more whose header was read, so its pixels belong to another header.
         """
         file = open(self.path, "rb", buffering)  # noqa: SIM115 - the caller closes it
-        if _written(os.fstat(file.fileno())) != self.written:
+        if state_of(os.fstat(file.fileno())) != self.written:
             file.close()
             raise ReadError(
                 f"{self.path}: the file changed while the volume was read. Read it again when it is written"
@@ -143,10 +143,6 @@ class Header:
         raise DamagedFile(f"{self.path}: {name_tag(tag)} must hold one integer, has {len(value)} bytes")
 
 
-def _written(status):
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def decimal_number(text):
     """The number of a DS or IS value; Python alone would also take '1_000' and the digits of other scripts.
 
@@ -189,7 +185,7 @@ def read_header(path, wanted):
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
-        header.written = _written(status)
+        header.written = state_of(status)
         window = Window(file.read(HEAD), 0, header.size, file)
         head = window.data
         if head[128:132] == b"DICM":

@@ -236,8 +236,7 @@ def _is_course(name, parts, ranked, keys, labels):
         return _counts_on(parts, ranked, keys)
     if name not in (*_CLOCKS, "trigger time"):
         # a time that all slices of one volume share is no time of slices: where another volume has two, some are lost
-        shared = {alike(name, {labels[k][name] for k in part}) for part in parts}
-        return None if len(shared) > 1 else in_turn or place_after_place
+        return None if len(set(_have_one_time(parts, keys))) > 1 else in_turn or place_after_place
     numbers = {k: order_keys(labels[k].get("instance", "")) for stack in ranked for k in stack}
     distinct = all(numbers[a] != numbers[b] for stack in ranked for a, b in pairwise(sorted(stack, key=numbers.get)))
     confirmed = all(numbers[a] < numbers[b] for stack in ranked for a, b in pairwise(stack))
@@ -251,6 +250,13 @@ def _is_course(name, parts, ranked, keys, labels):
     if distinct and not confirmed:
         return None if in_turn else False
     return in_turn or (confirmed and place_after_place)
+
+
+def _have_one_time(parts, keys):
+    """Of each part, whether its planes have one time, to a hundredth of the shortest step from part to part."""
+    times = [[keys[k][0][1] for k in part] for part in parts]
+    step = min(later - earlier for earlier, later in pairwise(sorted(map(min, times))))
+    return [max(part) - min(part) <= step / 100 for part in times]
 
 
 def _counts_on(parts, ranked, numbers):

@@ -18,6 +18,7 @@ import numpy as np
 
 from faimed3d.errors import ReadError, UnsupportedImage
 from faimed3d.geometry import Geometry
+from faimed3d.scratch import state_of
 
 from .formats import READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
 from .voxels import convert
@@ -145,11 +146,9 @@ def _unchanged(path):
 
 def _state(path):
     try:
-        status = os.stat(path)
+        return state_of(os.stat(path))
     except FileNotFoundError:
         return None
-    # not the number of the file, which some network file systems give anew when they forgot it
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _changed(path):
