@@ -70,9 +70,9 @@ def check_between(volumes):
     if not sparse or len(volumes) < 2:
         return
     owners = {plane: volume for volume in volumes for plane in volume.planes}
-    # one plane for each place: those of hundreds of time points are mostly the same
-    planes = list(owners)
-    planes = [planes[k] for k in np.unique(place_ids(planes), return_index=True)[1]]
+    # one plane of each place and thickness: those of hundreds of time points are mostly the same
+    places = place_ids(list(owners))
+    planes = list({(place, plane.depth): plane for place, plane in zip(places, owners, strict=True)}.values())
     for volume, ratio, words in sparse:
         first = volume.planes[0]
         steps = (np.array([plane.position for plane in planes]) - first.position) @ frame_of(first)[2] / first.depth
