@@ -218,12 +218,12 @@ def overview(image, mask):
     """The middle of the brain in three planes, classes over it, and their surfaces."""
     figure = plt.figure(figsize=(12, 3), facecolor="black")
     half = mask[..., mask.shape[2] // 2 :]
-    side = max(image.shape) + 6
+    side = max(image.shape) + 24  # room for the letters
     image, mask = image.pad_or_crop(side), mask.pad_or_crop(side)
     for axis in range(3):
         middle = slice(int(0.47 * side), int(0.47 * side) + 1)
         cut = tuple(middle if other == axis else slice(None) for other in range(3))
-        ax = figure.add_axes((0.25 * axis, 0, 0.25, 1))
+        ax = figure.add_axes((0.25 * axis + 0.005, 0, 0.24, 1))
         image[cut].show(ctx=ax, axis=axis, mask=mask[cut], mask_alpha=0.45, letters=True)
     ax = figure.add_axes((0.75, 0, 0.25, 1), projection="3d", facecolor="black")
     half.render_3d(colors=("lightcoral", "limegreen"), alpha=(0.15, 1), ax=ax, legend=False)
