@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from dicom_series import AXIAL, compressed, make_series, write
 
 from faimed3d.dicom import dicom_inventory, header_table, read_dicom
-from faimed3d.dicom.header import read_header
-from faimed3d.dicom.scan import scan_folder
-from faimed3d.dicom.tags import WANTED
+from faimed3d.dicom.grouping.scan import scan_folder
+from faimed3d.dicom.header.file_header import read_header
+from faimed3d.dicom.header.tags import WANTED
 
 SIDE = 512
 PEAK = """

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from timing import compare, print_machine, table
 
-from faimed3d.spatial.resize import resize_linear, resize_nearest
+from faimed3d.spatial.resizing import resize_linear, resize_nearest
 
 SIZES = [
     ((31, 736, 736), (100, 50, 50)),

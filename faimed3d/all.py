@@ -5,16 +5,12 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
 from faimed3d.augment import *
 from faimed3d.basics import *
-from faimed3d.callbacks import *
 from faimed3d.correction import *
 from faimed3d.data import *
-from faimed3d.dataset import *
+from faimed3d.data.statistics import *
 from faimed3d.dicom import *
 from faimed3d.display.viewer import *
 from faimed3d.inference import *
-from faimed3d.learner import *
-from faimed3d.losses import *
-from faimed3d.metrics import *
 from faimed3d.models import (
     AlexNet3D,
     DynamicDeepLab,
@@ -27,3 +23,7 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
+from faimed3d.training.callbacks import *
+from faimed3d.training.learner import *
+from faimed3d.training.losses import *
+from faimed3d.training.metrics import *

@@ -15,9 +15,9 @@ from torch import Tensor
 from faimed3d import io, spatial
 from faimed3d.display import show_volume
 from faimed3d.display.surface import mesh, render_3d
-from faimed3d.earlier import EarlierMaskNames, EarlierNames
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import histogram
+from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, fits, grid_of
 

@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d import augment
-from faimed3d.augment import IntensityTransform3D, RandomTransform3D, SpatialTransform3D, earlier, label, sizes
+from faimed3d.augment import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
+from faimed3d.augment import grids as sizes
+from faimed3d.augment import labels as label
 from faimed3d.augment.base import count_items
 from faimed3d.geometry import Geometry
+from faimed3d.legacy import transforms as earlier
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 BASES = {"IntensityTransform3D", "RandomTransform3D", "SpatialTransform3D", "StandardScale"}

@@ -32,8 +32,8 @@ from faimed3d.augment import (
 )
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import appearance, rescale, z_score
-from faimed3d.intensity.landmarks import percentiles_of
-from faimed3d.spatial.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
+from faimed3d.intensity.percentiles import percentiles_of
+from faimed3d.spatial.smoothing import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (2, 1, 6, 7, 8)

@@ -5,7 +5,7 @@ import torch
 
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.geometry import Geometry
-from faimed3d.labels import keep_largest_component, reduce_classes, remove_small_objects
+from faimed3d.masks.editing import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 LABELS = torch.tensor([[[0, 1, 1, 0], [2, 0, 0, 1], [2, 2, 0, 3]], [[0, 1, 0, 0], [2, 0, 0, 0], [0, 0, 2, 3]]])

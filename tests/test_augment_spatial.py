@@ -31,11 +31,11 @@ from faimed3d.augment import (
     ResizeCrop3D,
 )
 from faimed3d.augment import warp as warp_module
-from faimed3d.augment.sizes import crop_at, find_label_voxel
+from faimed3d.augment.grids import crop_at, find_label_voxel
 from faimed3d.augment.warp import Warp, affine_matrix, apply_warp, sample_3d, sampling_grid, spatial_frame
 from faimed3d.geometry import Geometry
-from faimed3d.spatial.lattice import spline_matrix
-from faimed3d.spatial.turns import turn_3d
+from faimed3d.spatial.rotations import turn_3d
+from faimed3d.spatial.smoothing import spline_matrix
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SIZE = (20, 26, 32)

@@ -17,7 +17,10 @@ from torch import nn
 
 from faimed3d.augment import ResampleLike
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.callbacks import (
+from faimed3d.data import ImageBlock3D, MaskBlock3D
+from faimed3d.geometry import Geometry
+from faimed3d.models import UNet3D
+from faimed3d.training.callbacks import (
     MixSubvol,
     ReloadBestFit,
     SplitVolumes,
@@ -26,11 +29,8 @@ from faimed3d.callbacks import (
     join_parts,
     split_parts,
 )
-from faimed3d.data import ImageBlock3D, MaskBlock3D
-from faimed3d.geometry import Geometry
-from faimed3d.learner import unet_learner_3d
-from faimed3d.metrics import HausdorffDistance95
-from faimed3d.models import UNet3D
+from faimed3d.training.learner import unet_learner_3d
+from faimed3d.training.metrics import HausdorffDistance95
 
 SHAPE = (5, 6, 9)
 GRID = Geometry(SHAPE, spacing=(1, 2, 3), origin=(-7, 11, 5))

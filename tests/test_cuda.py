@@ -20,7 +20,7 @@ from test_tracking import INPUTS, OPERATIONS
 from torch import nn
 from torch.nn import functional as F
 
-from faimed3d import chunks, intensity
+from faimed3d import _blockwise, intensity
 from faimed3d.augment import PadOrCrop3D, RandomAffine3D, Resample3D, aug_transforms_3d
 from faimed3d.augment.base import uniform
 from faimed3d.augment.warp import Warp, sampling_grid
@@ -37,9 +37,11 @@ from faimed3d.basics import (
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D
 from faimed3d.display.surface import surface
 from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
-from faimed3d.learner import cnn_learner_3d, unet_learner_3d
-from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
-from faimed3d.metrics import (
+from faimed3d.models import UNet3D, resnet18_3d
+from faimed3d.spatial.resizing import resize_linear, resize_nearest
+from faimed3d.training.learner import cnn_learner_3d, unet_learner_3d
+from faimed3d.training.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
+from faimed3d.training.metrics import (
     AverageSurfaceDistance,
     HausdorffDistance95,
     SurfaceDice,
@@ -47,8 +49,6 @@ from faimed3d.metrics import (
     hausdorff_distance,
     surface_dice,
 )
-from faimed3d.models import UNet3D, resnet18_3d
-from faimed3d.spatial.resize import resize_linear, resize_nearest
 
 DEVICE = "cuda"
 
@@ -154,7 +154,7 @@ class TestIntensity:
     def test_in_several_chunks(self, name, monkeypatch):
         t = plain(gaps(image()) + 1e5)
         expected = self.FUNCTIONS[name](t)
-        monkeypatch.setattr(chunks, "DEVICE_CHUNK", 100)
+        monkeypatch.setattr(_blockwise, "DEVICE_CHUNK", 100)
         check_same(self.FUNCTIONS[name](there(t)), expected, atol=2e-5)
 
     def test_the_geometry_stays(self):

@@ -35,9 +35,9 @@ from faimed3d.data import (
     get_volumetric_files,
 )
 from faimed3d.data.blocks import VolumeReader, check_sizes, read_labels
-from faimed3d.data.display import best_slice
 from faimed3d.data.files import VolumeColumn
-from faimed3d.data.split import warn_of_shared_groups
+from faimed3d.data.pictures import best_slice
+from faimed3d.data.splitting import warn_of_shared_groups
 from faimed3d.dicom import dicom_inventory
 
 # after faimed3d, which silences what fastai's import warns of under pandas 3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.dataset import IntensityStats, _measure, _work, intensity_stats
+from faimed3d.data.statistics import IntensityStats, _measure, _work, intensity_stats
 from faimed3d.dicom import dicom_inventory
 from faimed3d.display import show_image_3d
 

@@ -45,11 +45,11 @@ from pydicom.uid import (
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, header_table, is_dicom, read_dicom
-from faimed3d.dicom.check import DRIFT_TOLERANCE_PIXELS, GRID_TOLERANCE_MM
-from faimed3d.dicom.cluster import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE
-from faimed3d.dicom.header import read_header
-from faimed3d.dicom.pixels import decode_planes
-from faimed3d.dicom.tags import WANTED, T
+from faimed3d.dicom.checks.stack import DRIFT_TOLERANCE_PIXELS, GRID_TOLERANCE_MM
+from faimed3d.dicom.grouping.plane_kinds import ORIENTATION_TOLERANCE, PIXEL_SPACING_TOLERANCE
+from faimed3d.dicom.header.file_header import read_header
+from faimed3d.dicom.header.tags import WANTED, Tag
+from faimed3d.dicom.pixels.decoding import decode_planes
 
 NIBABEL_DATA = Path(nibabel.__file__).parent / "nicom" / "tests" / "data"
 
@@ -226,8 +226,8 @@ class TestValues:
 
     @pytest.mark.parametrize("threads", [1, 3])
     def test_threads_do_not_change_the_volume(self, tmp_path, monkeypatch, threads):
-        monkeypatch.setattr("faimed3d.dicom.pixels._THREADED_BYTES", 0)
-        monkeypatch.setattr("faimed3d.dicom.pixels._processors", lambda: threads)
+        monkeypatch.setattr("faimed3d.dicom.pixels.decoding._THREADED_BYTES", 0)
+        monkeypatch.setattr("faimed3d.dicom.pixels.decoding._processors", lambda: threads)
         write([compressed(s, "rle") if k % 2 else s for k, s in enumerate(make_series())], tmp_path)
         np.testing.assert_array_equal(read_dicom(tmp_path)[0], stored_values())
 
@@ -611,10 +611,17 @@ class TestFaults:
         assert not any(secret in table.to_string() for secret in SECRETS)
 
     @pytest.mark.parametrize("value", ["nan", "inf", "1,5", "x", "1_0", "\u0661"])
-    @pytest.mark.parametrize("tag", [T.ImagePositionPatient, T.PixelSpacing, T.ImageOrientationPatient, T.RescaleSlope])
-    def test_values_that_are_no_numbers(self, tmp_path, tag, value):
+    @pytest.mark.parametrize(
+        ("tag", "count"),
+        [
+            (Tag.ImagePositionPatient, 3),
+            (Tag.PixelSpacing, 2),
+            (Tag.ImageOrientationPatient, 6),
+            (Tag.RescaleSlope, 1),
+        ],
+    )
+    def test_values_that_are_no_numbers(self, tmp_path, tag, count, value):
         paths = write_series(tmp_path, RescaleSlope="1", RescaleIntercept="0")
-        count = {T.ImagePositionPatient: 3, T.PixelSpacing: 2, T.ImageOrientationPatient: 6, T.RescaleSlope: 1}[tag]
         dataset = pydicom.dcmread(paths[1])
         text = "\\".join([value] * count).encode("utf-8")
         dataset[tag] = pydicom.DataElement(tag, "LO", text + b" " * (len(text) % 2))
@@ -1188,7 +1195,7 @@ class TestFiles:
             os.replace(other[2], files[2])
             return decode_planes(planes)
 
-        monkeypatch.setattr("faimed3d.dicom.read.decode_planes", replaced_before)
+        monkeypatch.setattr("faimed3d.dicom.reading.decode_planes", replaced_before)
         with pytest.raises(errors.ReadError, match=f"{files[2].name}: the file changed while the volume was read"):
             read_dicom(tmp_path / "ct")
 

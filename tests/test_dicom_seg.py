@@ -23,8 +23,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom
-from faimed3d.dicom.seg import write_seg
-from faimed3d.dicom.write import file_bytes
+from faimed3d.dicom.segmentation.writing import write_seg
+from faimed3d.dicom.writing.series import file_bytes
 from faimed3d.geometry import Geometry
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
@@ -265,7 +265,7 @@ class TestWriting:
 
         write_series(tmp_path / "source")
         (tmp_path / "mask.dcm").write_text("the old one")
-        monkeypatch.setattr("faimed3d.dicom.seg.file_bytes", damaged)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", damaged)
         with pytest.raises(ValueError, match=r"cannot hold this mask on the .* came back otherwise"):
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert (tmp_path / "mask.dcm").read_text() == "the old one"
@@ -277,7 +277,7 @@ class TestWriting:
             return file_bytes(dataset, name)
 
         write_series(tmp_path / "source")
-        monkeypatch.setattr("faimed3d.dicom.seg.file_bytes", cut)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", cut)
         with pytest.raises(ValueError, match=r"cannot hold this mask: .*mask\.dcm: .* in the 2 bytes of") as error:
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert ".writing" not in str(error.value)

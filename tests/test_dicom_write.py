@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageSto
 
 from faimed3d import errors
 from faimed3d.dicom import read_dicom, write_series
-from faimed3d.dicom.template import TEMPLATE_KEYWORDS, quiet
+from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS, quiet
 from faimed3d.geometry import Geometry
 
 SHAPE = (5, 6, 7)
@@ -401,7 +401,7 @@ class TestTarget:
             if kind == "folder":
                 (tmp_path / "series" / "a").write_text("mine")
 
-        monkeypatch.setattr("faimed3d.dicom.write._check_written", meanwhile)
+        monkeypatch.setattr("faimed3d.dicom.writing.series._check_written", meanwhile)
         with pytest.raises(FileExistsError, match="something else was written there meanwhile; it stays"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY)
         left = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -421,7 +421,7 @@ class TestTarget:
         def fail(*args, **kwargs):
             raise OSError("the disk is full")
 
-        monkeypatch.setattr("faimed3d.dicom.write._check_written", fail)
+        monkeypatch.setattr("faimed3d.dicom.writing.series._check_written", fail)
         with pytest.raises(OSError, match="the disk is full"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY)
         assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.display.distribution import color_bars, show_histogram, summarize
+from faimed3d.display.histogram import color_bars, show_histogram, summarize
 
 VALUES = torch.tensor([-1000.0, 0.0, 0.0, 40.0, 80.0, 2000.0]).reshape(1, 2, 3)
 

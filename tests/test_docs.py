@@ -7,8 +7,10 @@ import pytest
 from test_dicom import FAULTS
 
 from faimed3d import errors
-from faimed3d.dicom import check, cluster, plane
-from faimed3d.dicom.template import TEMPLATE_KEYWORDS
+from faimed3d.dicom.checks import stack as check
+from faimed3d.dicom.grouping import plane_kinds as cluster
+from faimed3d.dicom.planes import plane
+from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "dicom.md").read_text(encoding="utf-8")
 ROWS = {

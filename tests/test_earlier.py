@@ -13,12 +13,13 @@ from dicom_series import write as write_dicom
 from scipy import ndimage
 from torch import Tensor
 
-from faimed3d import earlier, intensity
+from faimed3d import intensity
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D, RandomRotate3D, StandardScale
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.earlier import EarlierMaskNames, EarlierNames, sheer_3d, trapezoid_3d, warp_3d
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import appearance
+from faimed3d.legacy import tensors as earlier
+from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames, sheer_3d, trapezoid_3d, warp_3d
 
 SQUARE = Geometry((3, 5, 5), spacing=(1, 1, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 TURNS = ["flip_ll_3d", "flip_ap_3d", "flip_cc_3d", "rotate_90_3d", "rotate_180_3d", "rotate_270_3d"]

@@ -1,6 +1,7 @@
 """The page for those who come from faimed3d 0.0.6 names all that it had, and nothing that is not there."""
 
 import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -51,7 +52,7 @@ AlexNet3D ResNet3D BasicBlock3d Bottleneck3d conv3x3 conv1x1 IdentityLayer resne
 BaseLoss DiceLoss DiceLoss2 MCCLoss BasicViewer DicomExplorer ListViewer
 """
 # where a name is that no star import gives
-MODULES = ("faimed3d.models", "faimed3d.losses", "faimed3d.intensity.landmarks")
+MODULES = ("faimed3d.models", "faimed3d.training.losses", "faimed3d.intensity.percentiles")
 
 
 def earlier_names():
@@ -72,11 +73,9 @@ def quoted(cell):
 def resolve(name):
     """What a dotted name means, from the star import on, or with its module from the package."""
     if name.startswith("faimed3d."):
-        _, module, *path = name.split(".")
-        found = importlib.import_module(f"faimed3d.{module}")
-    else:
-        found, path = names, name.split(".")
-    for part in path:
+        return pkgutil.resolve_name(name)
+    found = names
+    for part in name.split("."):
         found = getattr(found, part)
     return found
 

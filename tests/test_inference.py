@@ -18,14 +18,14 @@ from fastai.losses import BCEWithLogitsLossFlat, MSELossFlat
 from fasttransform import Transform
 from torch import nn
 
-from faimed3d.augment.sizes import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
+from faimed3d.augment.grids import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.dicom import dicom_inventory
 from faimed3d.inference import predict_folder, predict_volume
 from faimed3d.inference.scores import bring_onto, collect_slabs
 from faimed3d.inference.windows import flipped_mean, gaussian_weights, sliding_windows, window_starts
-from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D
+from faimed3d.training.losses import CrossEntropyLoss3D, DiceCELoss3D
 
 SHAPE = (9, 12, 14)
 VALUES = (0, 1, -1)  # of the labels in the images: what lies between two of them is not the third

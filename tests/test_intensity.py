@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from faimed3d import chunks
+from faimed3d import _blockwise
 from faimed3d.intensity import (
     WINDOWS,
     apply_window,
@@ -89,8 +89,8 @@ LARGE = (9, 90, 100)  # above the size from which the table of cells is used
 def anywhere(request, monkeypatch):
     """Run a test twice: by the ways that are fast on a CPU, and by the torch operations for every device."""
     if request.param == "torch only":
-        monkeypatch.setattr(chunks, "uses_cpu", lambda t: False)
-        monkeypatch.setattr(chunks, "DEVICE_CHUNK", 10_000)
+        monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
+        monkeypatch.setattr(_blockwise, "DEVICE_CHUNK", 10_000)
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -264,7 +264,7 @@ class TestProperties:
         expected = fastai_scaled(t)
         assert np.abs(hist_scaled(t).numpy() - expected).max() < 1e-6
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(chunks, "uses_cpu", lambda t: False)
+            patch.setattr(_blockwise, "uses_cpu", lambda t: False)
             assert np.abs(hist_scaled(t).numpy() - expected).max() < 1e-6
             assert torch.equal(freqhist_bins(t), fastai_bins(t))
 
@@ -276,10 +276,10 @@ class TestProperties:
         by_cells, by_search = torch.empty(2, len(flat))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(histogram, "_CELLS", 16)
-            patch.setattr(chunks, "CHUNK", 3)
+            patch.setattr(_blockwise, "CHUNK", 3)
             patch.setattr(histogram, "_BLOCK", 7)
             histogram._map_by_cells(array.ravel(), *histogram._lines(flat, brks), by_cells.numpy())
-            patch.setattr(chunks, "uses_cpu", lambda t: False)
+            patch.setattr(_blockwise, "uses_cpu", lambda t: False)
             histogram._map(flat, brks, by_search)
         assert torch.equal(by_cells, by_search)
 

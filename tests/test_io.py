@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
+from faimed3d._atomic import put
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io import Header, from_sitk, read, to_sitk, write, writer
+from faimed3d.io import Header, from_sitk, read, to_sitk, write
+from faimed3d.io import writing as writer
 from faimed3d.io.formats import WRITE_SUFFIXES, file_format
-from faimed3d.io.voxels import read_voxels
-from faimed3d.scratch import put
+from faimed3d.io.voxel_data import read_voxels
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 
@@ -593,7 +594,7 @@ class TestPairs:
 
         write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
         before = sorted(os.listdir(tmp_path))
-        monkeypatch.setattr("faimed3d.io.writer.put", stop)
+        monkeypatch.setattr("faimed3d.io.writing.put", stop)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / f"a{suffix}", volume() + 1, OBLIQUE.replace(origin=(0, 0, 0)))
         array, geometry, _ = read(tmp_path / f"a{suffix}")
@@ -677,7 +678,7 @@ class TestPairs:
 
         if there:
             write(tmp_path / "a.hdr", volume(), OBLIQUE)
-        monkeypatch.setattr("faimed3d.io.writer.put", sometimes)
+        monkeypatch.setattr("faimed3d.io.writing.put", sometimes)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "a.hdr", volume() + 1, OBLIQUE)
         assert len(os.listdir(tmp_path)) == (2 if there or new else 0)

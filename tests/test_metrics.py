@@ -14,8 +14,8 @@ from fasttransform import Transform
 from torch import nn
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.losses import CrossEntropyLoss3D
-from faimed3d.metrics import (
+from faimed3d.training.losses import CrossEntropyLoss3D
+from faimed3d.training.metrics import (
     AverageSurfaceDistance,
     ExcludedCases,
     HausdorffDistance95,

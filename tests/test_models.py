@@ -25,9 +25,6 @@ from faimed3d import models
 from faimed3d.augment import Clip3D, Normalize3D, ZScore3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
-from faimed3d.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
-from faimed3d.losses import DiceCELoss3D, MCCLoss
-from faimed3d.metrics import KeepGeometry
 from faimed3d.models import (
     AdaptiveConcatPool3d,
     AlexNet3D,
@@ -63,6 +60,9 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
+from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
+from faimed3d.training.losses import DiceCELoss3D, MCCLoss
+from faimed3d.training.metrics import KeepGeometry
 
 SHAPE = (6, 9, 12)
 

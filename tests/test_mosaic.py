@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faimed3d.display.mosaic import Mosaic, best_columns, lay_out, lay_over
+from faimed3d.display.layout import Mosaic, best_columns, lay_out, lay_over
 from faimed3d.geometry import Geometry
 
 SHAPE = (2, 3, 4)

@@ -5,7 +5,7 @@ from dicom_series import make_series, write
 from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 
 from faimed3d.dicom import header_table
-from faimed3d.dicom.profile import is_identifying
+from faimed3d.dicom.header.confidentiality import is_identifying
 
 
 @pytest.mark.parametrize(

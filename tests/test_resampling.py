@@ -11,11 +11,11 @@ from coordinates import OBLIQUE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faimed3d import chunks
+from faimed3d import _blockwise
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.spatial import resampling
+from faimed3d.spatial import interpolation as resampling
+from faimed3d.spatial.interpolation import resample_voxels
 from faimed3d.spatial.oblique import edge_voxels
-from faimed3d.spatial.resampling import resample_voxels
 
 SHAPE = (5, 6, 9)
 SIZE = (7, 4, 8)
@@ -162,7 +162,7 @@ class TestAgainstFloat64:
         rows, labels = volumes(2), volumes(2).div(30).round().to(torch.uint8)
         expected = resample_voxels(rows, matrix, offset, SIZE, False, FILL)
         expected_labels = resample_voxels(labels, matrix, offset, SIZE, True, 99)
-        monkeypatch.setattr(chunks, "uses_cpu", lambda t: False)
+        monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
         for some in (1 << 20, 10):
             monkeypatch.setattr(resampling, "_ON_DEVICE", some)
             found = resample_voxels(rows, matrix, offset, SIZE, False, FILL)

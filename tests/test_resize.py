@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faimed3d.spatial import resize
-from faimed3d.spatial.resize import resize_linear, resize_nearest
+from faimed3d.spatial import resizing as resize
+from faimed3d.spatial.resizing import resize_linear, resize_nearest
 
 SIZES = [
     ((2, 3, 4), (5, 7, 3)),

@@ -8,7 +8,7 @@ from coordinates import LOPSIDED
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.display import show_image_3d
-from faimed3d.display.slices import SliceView, geometry_of
+from faimed3d.display.slice_view import SliceView, geometry_of
 from faimed3d.geometry import Geometry
 
 GRID = Geometry((4, 5, 6), spacing=(1, 2, 3), origin=(-7, 11, 5))

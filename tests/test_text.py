@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from faimed3d.io.text import close_match, readable, real_number, shown, whole_number
+from faimed3d.io.text_header import close_match, readable, real_number, shown, whole_number
 
 
 @pytest.mark.parametrize(("word", "value"), [("3", 3), ("-7", -7), ("+12", 12), ("99999999999999999999", 10**20 - 1)])

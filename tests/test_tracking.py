@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.geometry import Geometry
-from faimed3d.tracking import table
+from faimed3d.tracking import rules
 
 BIG = Geometry((4, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 
@@ -764,21 +764,21 @@ def users():
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         for case in cases():
-            recorder = Recorder(table.RULES)
-            patch.setattr(table, "RULES", recorder)
+            recorder = Recorder(rules.RULES)
+            patch.setattr(rules, "RULES", recorder)
             check(*case)
             for rule in recorder.used:
                 found.setdefault(rule, []).append(case)
     return found
 
 
-RULE_NAMES = {rule: f"{rule.__qualname__} for {func}" for func, rule in table.RULES.items() if rule is not table.drop}
+RULE_NAMES = {rule: f"{rule.__qualname__} for {func}" for func, rule in rules.RULES.items() if rule is not rules.drop}
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES, ids=[name.split(" at ")[0] for name in RULE_NAMES.values()])
 def test_the_check_fails_when_a_rule_is_removed(rule, users, monkeypatch):
-    without = {func: table.drop if r is rule else r for func, r in table.RULES.items()}
-    monkeypatch.setattr(table, "RULES", without)
+    without = {func: rules.drop if r is rule else r for func, r in rules.RULES.items()}
+    monkeypatch.setattr(rules, "RULES", without)
     for case in users.get(rule, ()):
         try:
             check(*case)
@@ -797,13 +797,13 @@ def test_a_geometry_for_another_shape_is_not_shown():
 
 
 def test_the_table_names_operations_that_exist():
-    assert len(table.RULES) > 150
-    assert all(callable(func) for func in table.RULES)
+    assert len(rules.RULES) > 150
+    assert all(callable(func) for func in rules.RULES)
 
 
 @pytest.mark.parametrize("name", ["sort", "gather", "unfold", "matmul", "einsum", "masked_scatter"])
 def test_operations_outside_the_table_are_found_to_have_no_rule(name):
-    rule = table.RULES.get(getattr(torch, name, None)) or table._find_rule(
+    rule = rules.RULES.get(getattr(torch, name, None)) or rules._find_rule(
         getattr(torch.Tensor, name, None) or getattr(torch, name)
     )
-    assert rule is table.drop
+    assert rule is rules.drop

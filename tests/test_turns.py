@@ -8,7 +8,7 @@ import torch
 from coordinates import OBLIQUE, OTHER
 
 from faimed3d.geometry import Geometry
-from faimed3d.spatial.turns import MIRRORS, dihedral_matrix, quarter_turns, sides_alike, turn_3d, turn_in_patient
+from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, sides_alike, turn_3d, turn_in_patient
 
 # every way to store a standard scan: which world axis x (W), y (H), z (D) run along, and which way
 STORED = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.io.voxels import Voxels, check_size, convert, is_gzip, open_bytes, read_voxels
+from faimed3d.io.voxel_data import Voxels, check_size, convert, is_gzip, open_bytes, read_voxels
 
 BIG = np.arange(300_000, dtype="<i4").reshape(3, 100, 1000)  # several blocks
 
@@ -76,7 +76,7 @@ def test_memory_that_is_not_there_is_told(tmp_path, monkeypatch):
         raise MemoryError
 
     (tmp_path / "a").write_bytes(bytes(24))
-    monkeypatch.setattr("faimed3d.io.voxels.np.empty", no_memory)
+    monkeypatch.setattr("faimed3d.io.voxel_data.np.empty", no_memory)
     with pytest.raises(ReadError, match="not enough memory"):
         read_voxels(Voxels(tmp_path / "a", 0, "u1", (2, 3, 4), "raw"))
 

@@ -9,9 +9,19 @@
 """
 
 from faimed3d.augment.base import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
-from faimed3d.augment.compose import aug_transforms_3d
-from faimed3d.augment.earlier import MaskErase, MaskErease, PreprocessDicom
-from faimed3d.augment.intensity import (
+from faimed3d.augment.grids import (
+    Pad3D,
+    PadOrCrop3D,
+    RandomCrop3D,
+    Reorient3D,
+    Resample3D,
+    ResampleLike,
+    Resize3D,
+    ResizeCrop3D,
+)
+from faimed3d.augment.labels import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
+from faimed3d.augment.presets import aug_transforms_3d
+from faimed3d.augment.random_intensity import (
     RandomBiasField3D,
     RandomBlur3D,
     RandomBrightness3D,
@@ -22,31 +32,7 @@ from faimed3d.augment.intensity import (
     RandomNoise3D,
     RandomRicianNoise3D,
 )
-from faimed3d.augment.label import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
-from faimed3d.augment.nyul import StandardScale, find_standard_scale, standard_scale_from_filelist
-from faimed3d.augment.scaling import (
-    Clip3D,
-    HistScaled3D,
-    MaxScale,
-    MeanScale,
-    MedianScale,
-    Normalize3D,
-    PiecewiseHistScaling,
-    RescaleIntensity3D,
-    Window3D,
-    ZScore3D,
-)
-from faimed3d.augment.sizes import (
-    Pad3D,
-    PadOrCrop3D,
-    RandomCrop3D,
-    Reorient3D,
-    Resample3D,
-    ResampleLike,
-    Resize3D,
-    ResizeCrop3D,
-)
-from faimed3d.augment.spatial import (
+from faimed3d.augment.random_spatial import (
     RandomAffine3D,
     RandomDihedral3D,
     RandomElastic3D,
@@ -59,7 +45,21 @@ from faimed3d.augment.spatial import (
     RandomTrapezoid3D,
     RandomWarp3D,
 )
-from faimed3d.earlier import sheer_3d, trapezoid_3d, warp_3d
+from faimed3d.augment.scaling import (
+    Clip3D,
+    HistScaled3D,
+    MaxScale,
+    MeanScale,
+    MedianScale,
+    Normalize3D,
+    PiecewiseHistScaling,
+    RescaleIntensity3D,
+    Window3D,
+    ZScore3D,
+)
+from faimed3d.augment.standard_scale import StandardScale, find_standard_scale, standard_scale_from_filelist
+from faimed3d.legacy.tensors import sheer_3d, trapezoid_3d, warp_3d
+from faimed3d.legacy.transforms import MaskErase, MaskErease, PreprocessDicom
 
 __all__ = [
     "ClampMask3D",

@@ -13,9 +13,9 @@ from fastai.data.load import DataLoader
 
 from faimed3d import intensity
 from faimed3d.augment.base import IntensityTransform3D, find_volumes
-from faimed3d.augment.nyul import StandardScale
+from faimed3d.augment.standard_scale import StandardScale
 from faimed3d.intensity import histogram
-from faimed3d.intensity.landmarks import percentiles_of
+from faimed3d.intensity.percentiles import percentiles_of
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [
@@ -165,7 +165,7 @@ class HistScaled3D(_Scaling3D):
 
 
 class PiecewiseHistScaling(_Scaling3D):
-    """Bring the histogram of each item to a standard one (Nyul); see :class:`faimed3d.augment.nyul.StandardScale`.
+    """Bring the histogram of each item to a standard one (Nyul); see :class:`StandardScale`.
 
     Args:
         scale: a fitted ``StandardScale``, or the JSON file of one.

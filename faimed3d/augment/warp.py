@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.spatial.lattice import centres, spline_matrix
-from faimed3d.spatial.turns import turn_3d
+from faimed3d.spatial.rotations import turn_3d
+from faimed3d.spatial.smoothing import centres, spline_matrix
 
 __all__ = ["Warp", "affine_matrix", "apply_warp", "check_fill", "sample_3d", "sampling_grid", "spatial_frame"]
 

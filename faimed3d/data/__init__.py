@@ -3,7 +3,7 @@
 from faimed3d.data.blocks import AddChannel, CheckLabels, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
 from faimed3d.data.files import get_volumetric_files, supported_extensions
 from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
-from faimed3d.data.split import GroupSplitter
+from faimed3d.data.splitting import GroupSplitter
 
 __all__ = [
     "AddChannel",

@@ -1,7 +1,7 @@
 """``DataLoaders`` for volumes from a table, folders, file names: classification, regression and segmentation.
 
 The factories have fastai's names and arguments; each names its blocks, and one helper makes the loaders. Blocks and the
-way of an item to the batch: :mod:`faimed3d.data.blocks`. Pictures: :mod:`faimed3d.data.display`.
+way of an item to the batch: :mod:`faimed3d.data.blocks`. Pictures: :mod:`faimed3d.data.pictures`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from fasttransform import Transform
 
-from faimed3d.data import display  # noqa: F401 - registers the pictures with fastai
+from faimed3d.data import pictures  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
-from faimed3d.data.columns import check_cells, from_the_left, used_columns, valid_splitter
-from faimed3d.data.earlier import EarlierLoaderNames
 from faimed3d.data.files import VolumeColumn, get_volumetric_files, with_inventory_rows
-from faimed3d.data.split import GroupSplitter, warn_of_shared_groups
+from faimed3d.data.splitting import GroupSplitter, warn_of_shared_groups
+from faimed3d.data.table import check_cells, from_the_left, used_columns, valid_splitter
 from faimed3d.io.formats import volume_suffix
+from faimed3d.legacy.loaders import EarlierLoaderNames
 from faimed3d.volume import TensorDicom3D
 
 __all__ = ["ImageDataLoaders3D", "SegmentationDataLoaders3D"]

@@ -14,16 +14,15 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
+from faimed3d.dicom.grouping.scan import list_folder, scan_files, scan_folder
+from faimed3d.dicom.grouping.series import join_scans, note_scattered, volumes_of
+from faimed3d.dicom.header.file_header import quote_value
+from faimed3d.dicom.header.header_table import value_text
+from faimed3d.dicom.header.tags import Tag
+from faimed3d.dicom.pixels.decoding import describe_pixels
+from faimed3d.dicom.planes.enhanced import read_dataset
+from faimed3d.dicom.planes.plane import orientation_name
 from faimed3d.errors import NoImages, ReadError
-
-from .header import shown
-from .multiframe import read_dataset
-from .pixels import describe_pixels
-from .plane import orientation_name
-from .scan import list_folder, scan_files, scan_folder
-from .series import join_scans, note_scattered, volumes_of
-from .table import value_text
-from .tags import T
 
 __all__ = ["dicom_inventory"]
 
@@ -87,7 +86,7 @@ def dicom_inventory(path, recurse=True, tags=None):
     places = defaultdict(set)
     for scan in scans:
         volumes = volumes_of(scan, below=not recurse)  # what lies below is compared at the end, all at once
-        known = {volume.header.text(T.SeriesInstanceUID) for volume in volumes}
+        known = {volume.header.text(Tag.SeriesInstanceUID) for volume in volumes}
         stray = [h for h in scan.damaged if h.known_series not in known]
         damaged += [str(header.error) for header in stray]
         for volume in volumes:
@@ -108,7 +107,7 @@ def _note_spread(table, uid, folders, root):
     """Note the volumes of a series in several folders that would be others if all of it lay in one."""
     scans = [scan_folder(folder) for folder in folders]
     for scan in scans:
-        scan.images = [header for header in scan.images if header.text(T.SeriesInstanceUID) == uid]
+        scan.images = [header for header in scan.images if header.text(Tag.SeriesInstanceUID) == uid]
     whole = join_scans(*(scan.images for scan in scans))
     for scan in scans:
         volumes = volumes_of(scan, below=False)
@@ -126,7 +125,7 @@ def _note_spread(table, uid, folders, root):
 def volume_key(volume, root):
     """Short name of a volume, stable for a tree wherever it lies, and without patient data."""
     folder = os.path.relpath(volume.folder or ".", root if os.path.isdir(root) else os.path.dirname(root) or ".")
-    text = "\n".join((folder.replace(os.sep, "/"), volume.header.text(T.SeriesInstanceUID), volume.distinct))
+    text = "\n".join((folder.replace(os.sep, "/"), volume.header.text(Tag.SeriesInstanceUID), volume.distinct))
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
 
 
@@ -135,26 +134,26 @@ def volume_words(volume):
     plane, header = volume.planes[0], volume.header
     parts = [
         description_of(header) or "without description",
-        _plain(header, T.Modality),
+        _plain(header, Tag.Modality),
         f"{len(volume.planes)} slice{'s' * (len(volume.planes) > 1)} of {plane.rows} x {plane.columns}",
         orientation_name(plane) if volume.stackable else "cannot be stacked",
         volume.distinct,
-        f"series {_plain(header, T.SeriesInstanceUID)}",
+        f"series {_plain(header, Tag.SeriesInstanceUID)}",
     ]
     return ", ".join(part for part in parts if part)
 
 
 def _plain(header, tag):
-    return shown(header.text(tag), tag)
+    return quote_value(header.text(tag), tag)
 
 
 def description_of(header):
     """(0008,103E) SeriesDescription, decoded by the character set of the file."""
-    raw = header.values.get(T.SeriesDescription)
+    raw = header.values.get(Tag.SeriesDescription)
     if not raw:
         return ""
     try:
-        encodings = convert_encodings(header.text(T.SpecificCharacterSet).split("\\"))
+        encodings = convert_encodings(header.text(Tag.SpecificCharacterSet).split("\\"))
         text = decode_bytes(raw, encodings, set())
     except Exception:  # an unknown or wrong character set: the bytes as they are say more than nothing
         text = raw.decode("latin-1")
@@ -190,7 +189,7 @@ def _with_progress(folders):
 
 def _row(volume, root, damaged, stray, tags):
     header = volume.header
-    uid = header.text(T.SeriesInstanceUID)
+    uid = header.text(Tag.SeriesInstanceUID)
     problems = [h.error for h in damaged if h.known_series == uid]
     problems += [h.error for h in stray if not h.known_series]
     problems += volume.problems
@@ -207,7 +206,7 @@ def _row(volume, root, damaged, stray, tags):
         volume.folder,
         grid["series_uid"],
         description_of(header),
-        _plain(header, T.Modality),
+        _plain(header, Tag.Modality),
         volume.slices,
         grid["shape"],
         grid["spacing"],
@@ -228,7 +227,7 @@ def grid_of(volume):
         x, y = plane.spacing[1], plane.spacing[0]
         spacing = volume.geometry.spacing if volume.geometry else (x, y, math.nan)
     return {
-        "series_uid": volume.header.text(T.SeriesInstanceUID),
+        "series_uid": volume.header.text(Tag.SeriesInstanceUID),
         "shape": shape,
         "spacing": spacing,
         "orientation": orientation_name(plane) if volume.stackable else "",

@@ -14,7 +14,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from faimed3d.display.arrays import as_array
 from faimed3d.display.colors import class_color
-from faimed3d.display.mosaic import ENDS
+from faimed3d.display.layout import ENDS
 from faimed3d.geometry import Geometry
 
 __all__ = ["mesh", "render_3d", "surface"]

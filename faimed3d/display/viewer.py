@@ -18,12 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from faimed3d._extras import import_extra
 from faimed3d.display.arrays import as_array, value_range
-from faimed3d.display.distribution import color_bars, show_histogram, summarize
-from faimed3d.display.mosaic import PLANES
-from faimed3d.display.slices import SliceView, geometry_of
+from faimed3d.display.histogram import color_bars, show_histogram, summarize
+from faimed3d.display.layout import PLANES
+from faimed3d.display.slice_view import SliceView, geometry_of
 from faimed3d.intensity import window_limits
-from faimed3d.optional import import_extra
 
 __all__ = ["BasicViewer", "DicomExplorer", "ListViewer"]
 
@@ -48,7 +48,7 @@ class BasicViewer:
 
     Attributes:
         slice, channel, plane, window, mask, alpha: the widgets. ``slice`` counts as the tensor does along the axis.
-        views: the ``faimed3d.display.slices.SliceView`` of each picture.
+        views: the ``faimed3d.display.slice_view.SliceView`` of each picture.
         figure: the matplotlib figure.
         box: the widget that holds all.
 
@@ -205,7 +205,7 @@ class DicomExplorer(BasicViewer):
     Attributes:
         histogram: the matplotlib axes of the histogram.
         statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
-            :func:`faimed3d.display.distribution.summarize`.
+            :func:`faimed3d.display.histogram.summarize`.
     """
 
     def _arrange(self, description, masked):

@@ -22,7 +22,7 @@ from fastcore.basics import patch_to
 from fastprogress.fastprogress import progress_bar
 from torch import Tensor, nn
 
-from faimed3d.augment.sizes import PadOrCrop3D, RandomCrop3D
+from faimed3d.augment.grids import PadOrCrop3D, RandomCrop3D
 from faimed3d.errors import ReadError
 from faimed3d.inference.cases import name_of, refuse_sources, scans_in, text_of
 from faimed3d.inference.scores import bring_onto, collect_slabs, most_probable, warn_of_cut

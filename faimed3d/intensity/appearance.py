@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from faimed3d.intensity.channels import all_finite, channel_mean, channel_range, channel_spread, without_gaps
-from faimed3d.spatial.lattice import along_axes, coarse_matrix, gaussian_matrix, smooth_field
+from faimed3d.intensity.channel_statistics import all_finite, channel_mean, channel_range, channel_spread, without_gaps
+from faimed3d.spatial.smoothing import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 
 __all__ = [
     "add_noise",

@@ -16,7 +16,7 @@ from operator import index
 import numpy as np
 import torch
 
-from faimed3d import chunks
+from faimed3d import _blockwise
 
 __all__ = ["freqhist_bins", "hist_scaled"]
 
@@ -45,7 +45,7 @@ def freqhist_bins(t, n_bins=100):
     >>> freqhist_bins(torch.arange(1000.0), n_bins=4)
     tensor([  1., 125., 375., 625., 875., 999.])
     """
-    flat = chunks.flat(t)
+    flat = _blockwise.flat(t)
     return _bins(flat, _whole_range(flat), n_bins)
 
 
@@ -69,7 +69,7 @@ def hist_scaled(t, brks=None):
     >>> hist_scaled(torch.tensor([-5.0, 0.0, 1.0, 6.0, 99.0]), brks=[0, 2, 10])
     tensor([0.0000, 0.0000, 0.2500, 0.7500, 1.0000])
     """
-    flat = chunks.flat(t)
+    flat = _blockwise.flat(t)
     out = torch.empty(t.shape, dtype=torch.float32, device=flat.device)
     if not flat.numel():
         return out
@@ -111,15 +111,15 @@ def _whole_range(flat):
     That is so where all are whole numbers in a range that is not too wide: stored pixels after a rescale by whole
     numbers, so most CT and MR images, as float32 too.
     """
-    if not flat.numel() or not chunks.uses_cpu(flat):
+    if not flat.numel() or not _blockwise.uses_cpu(flat):
         return None
-    low, high = chunks.extremes(flat)
+    low, high = _blockwise.extremes(flat)
     if not (high - low < min(flat.numel(), _MOST_VALUES) and max(-low, high) < 2**31):
         return None
     if flat.is_floating_point():
         values = flat.numpy()
-        rounded = np.empty(min(len(values), chunks.CHUNK), values.dtype)
-        for part in chunks.slices(len(values), chunks.CHUNK):
+        rounded = np.empty(min(len(values), _blockwise.CHUNK), values.dtype)
+        for part in _blockwise.slices(len(values), _blockwise.CHUNK):
             chunk = values[part]
             if (np.rint(chunk, out=rounded[: len(chunk)]) != chunk).any():
                 return None
@@ -129,9 +129,11 @@ def _whole_range(flat):
 def _whole_offsets(flat, low):
     """Yield (slice, offsets from ``low``) of a flat CPU tensor of whole numbers; the offsets' memory is reused."""
     values = flat.numpy()
-    narrow = np.empty(min(len(values), chunks.CHUNK), np.int32)  # float to int32 to int64 is twice as fast as straight
+    narrow = np.empty(
+        min(len(values), _blockwise.CHUNK), np.int32
+    )  # float to int32 to int64 is twice as fast as straight
     offsets = np.empty(len(narrow), np.intp)
-    for part in chunks.slices(len(values), chunks.CHUNK):
+    for part in _blockwise.slices(len(values), _blockwise.CHUNK):
         count = len(values[part])
         np.copyto(narrow[:count], values[part], casting="unsafe")
         yield part, np.subtract(narrow[:count], low, out=offsets[:count], dtype=np.intp)
@@ -145,7 +147,7 @@ def _bins(flat, whole, n_bins):
         raise TypeError(f"n_bins must be an integer, got {n_bins!r}") from error
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    flat = flat if whole else chunks.finite(flat)
+    flat = flat if whole else _blockwise.finite(flat)
     if not flat.numel():
         raise ValueError("no bins: the tensor holds no finite voxel")
     # in float32, as fastai does: in a large volume the rounding decides which voxel is taken
@@ -153,7 +155,7 @@ def _bins(flat, whole, n_bins):
     ranks = flat.numel() * torch.cat([torch.tensor([0.001]), middles, torch.tensor([0.999])])
     ranks = ranks.long().clamp_(max=flat.numel() - 1)
     if not whole:
-        return chunks.ordered(flat)[ranks.to(flat.device)].unique()
+        return _blockwise.ordered(flat)[ranks.to(flat.device)].unique()
     low, high = whole
     counts = np.zeros(high - low + 1, np.int64)
     for _, offsets in _whole_offsets(flat, low):
@@ -172,17 +174,17 @@ def _map_whole(flat, whole, brks, out):
         for part, offsets in _whole_offsets(flat[block], low):
             np.take(table, offsets, out=places[block][part], mode="clip")
 
-    chunks.in_threads(work, chunks.slices(len(flat), _BLOCK))
+    _blockwise.in_threads(work, _blockwise.slices(len(flat), _BLOCK))
 
 
 def _map(flat, brks, out):
     """Write into ``out`` the place of each value of ``flat`` between ``brks``."""
     lines = _lines(flat, brks)
-    if chunks.uses_cpu(flat) and len(flat) > _CELLS:
+    if _blockwise.uses_cpu(flat) and len(flat) > _CELLS:
         _map_by_cells(flat.numpy(), *lines, out.numpy())
         return
     breaks, slopes, places = (torch.from_numpy(line).to(flat.device) for line in lines)
-    for part in chunks.slices(len(flat), chunks.DEVICE_CHUNK):
+    for part in _blockwise.slices(len(flat), _blockwise.DEVICE_CHUNK):
         values = flat[part].to(breaks.dtype).clamp(breaks[0], breaks[-1])
         below = torch.bucketize(values, breaks, right=True).sub_(1).clamp_(0, len(breaks) - 1)
         out[part] = (values - breaks[below]) * slopes[below] + places[below]
@@ -218,9 +220,9 @@ def _map_by_cells(flat, breaks, slopes, places, out):
     padded = np.append(breaks, np.full(2 * len(breaks), np.inf, breaks.dtype))
 
     def work(block):
-        length = min(len(flat[block]), chunks.CHUNK)
+        length = min(len(flat[block]), _blockwise.CHUNK)
         buffers = *np.empty((2, length), breaks.dtype), np.empty(length, np.int32), np.empty(length, np.intp)
-        for part in chunks.slices(len(flat[block]), chunks.CHUNK):
+        for part in _blockwise.slices(len(flat[block]), _blockwise.CHUNK):
             chunk, place = flat[block][part], out[block][part]
             values, terms, cells, below = (buffer[: len(chunk)] for buffer in buffers)
             np.clip(chunk, breaks[0], breaks[-1], out=values)
@@ -234,7 +236,7 @@ def _map_by_cells(flat, breaks, slopes, places, out):
             values *= np.take(slopes, below, out=terms, mode="clip")
             np.add(values, np.take(places, below, out=terms, mode="clip"), out=place, casting="same_kind")
 
-    chunks.in_threads(work, chunks.slices(len(flat), _BLOCK))
+    _blockwise.in_threads(work, _blockwise.slices(len(flat), _BLOCK))
 
 
 def _fits_float32(flat, brks, slopes):

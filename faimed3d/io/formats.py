@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
-
-from .nifti import header_beside, is_nifti
-from .voxels import is_gzip, named_errors, open_bytes
+from faimed3d.io.nifti import header_beside, is_nifti
+from faimed3d.io.voxel_data import is_gzip, named_errors, open_bytes
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "file_format", "volume_suffix"]
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-
-from .voxels import Voxels, named_errors, open_bytes, read_voxels
+from faimed3d.io.voxel_data import Voxels, named_errors, open_bytes, read_voxels
 
 __all__ = ["header_beside", "header_fields", "is_nifti", "is_pair_header", "read_nifti"]
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from faimed3d.errors import DamagedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-
-from .voxels import Voxels, convert, read_voxels
+from faimed3d.io.voxel_data import Voxels, convert, read_voxels
 
 __all__ = ["header_fields", "read_npy"]
 

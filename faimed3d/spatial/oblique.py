@@ -1,4 +1,4 @@
-"""Resample a volume onto a grid turned any way, by SimpleITK, in the terms of ``faimed3d.spatial.resampling``."""
+"""Resample a volume onto a grid turned any way, by SimpleITK, in the terms of ``faimed3d.spatial.interpolation``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def resample_oblique(row, matrix, offset, size, nearest, fill):
 
     Args:
         row: array (D, H, W) of a type that SimpleITK has.
-        matrix, offset, size, nearest, fill: as for ``faimed3d.spatial.resampling.resample_voxels``.
+        matrix, offset, size, nearest, fill: as for ``faimed3d.spatial.interpolation.resample_voxels``.
 
     Returns:
         New array of ``size``.

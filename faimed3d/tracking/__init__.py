@@ -11,8 +11,8 @@ them ``pointwise``) keep the grid; where two operands with different grids meet,
 Conventions of axes and of the world frame: ``faimed3d.geometry``.
 """
 
-from faimed3d.tracking import axes, joins, places, sampling, table  # each fills the table
+from faimed3d.tracking import axes, elementwise, joins, regridding, rules  # each fills the table
 from faimed3d.tracking.grid import fits, grid_of
 from faimed3d.tracking.tensor import TrackedTensor
 
-__all__ = ["TrackedTensor", "axes", "fits", "grid_of", "joins", "places", "sampling", "table"]
+__all__ = ["TrackedTensor", "axes", "elementwise", "fits", "grid_of", "joins", "regridding", "rules"]

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from faimed3d.tracking.grid import Placed
-from faimed3d.tracking.table import RULES, listed, rule
+from faimed3d.tracking.rules import RULES, listed, rule
 
 __all__ = []
 

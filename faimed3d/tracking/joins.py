@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
+from faimed3d.tracking.elementwise import pointwise
 from faimed3d.tracking.grid import Placed, compact, grid_of
-from faimed3d.tracking.places import pointwise
-from faimed3d.tracking.table import listed, rule
+from faimed3d.tracking.rules import listed, rule
 
 __all__ = []
 

@@ -10,9 +10,9 @@ from fastai.torch_core import TensorBase
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
+from faimed3d.tracking.elementwise import MUTATIONS
 from faimed3d.tracking.grid import Placed, fits, grid_of, note_foreign_write, writes
-from faimed3d.tracking.places import MUTATIONS
-from faimed3d.tracking.table import follows_first, track
+from faimed3d.tracking.rules import follows_first, track
 
 __all__ = ["TrackedTensor"]
 

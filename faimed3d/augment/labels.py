@@ -1,0 +1,116 @@
+"""Transforms of labels: clamp, merge classes, keep the largest component, remove small objects.
+
+They touch ``TensorMask3D`` only, and act on training and validation set alike; the work is
+done by ``faimed3d.masks.editing``.
+"""
+
+from __future__ import annotations
+
+import numbers
+
+from fastai.vision.augment import DisplayedTransform
+from torch import Tensor
+
+from faimed3d.masks.editing import class_table, keep_largest_component, reduce_classes, remove_small_objects
+from faimed3d.volume import TensorMask3D
+
+__all__ = [
+    "ClampMask3D",
+    "KeepLargestComponent",
+    "ReduceClasses",
+    "RemoveSmallObjects",
+]
+
+
+class ClampMask3D(DisplayedTransform):
+    """Bring labels below ``lwr`` to it and those above ``upr`` to that.
+
+    Args:
+        lwr, upr: smallest and largest label that stay.
+    """
+
+    def __init__(self, lwr=0, upr=1):
+        if not lwr <= upr:
+            raise ValueError(f"ClampMask3D needs lwr <= upr, got {lwr!r} and {upr!r}")
+        self.lwr, self.upr = lwr, upr
+        super().__init__()
+
+    def encodes(self, x: TensorMask3D):
+        """Clamp a mask."""
+        return x.clamp(self.lwr, self.upr)
+
+
+class ReduceClasses(DisplayedTransform):
+    """Merge and renumber classes by a fixed table, the same for every patient whatever a mask holds.
+
+    Args:
+        classes: ``{old: new}``; or a sequence whose entries (a label, or several) become 1, 2, 3, ... in turn, and
+            everything else 0: ``ReduceClasses([5, (6, 7)])`` makes 5 to 1, and 6 and 7 to 2. An entry with 0 in it
+            stays background and takes no number.
+        other: what labels that are not named become. Default: with a mapping they stay.
+    """
+
+    def __init__(self, classes, other=None):
+        self.classes, self.other = class_table(classes, other)
+        super().__init__()
+
+    def encodes(self, x: TensorMask3D):
+        """Renumber a mask."""
+        return x.with_voxels(reduce_classes(x.as_subclass(Tensor), self.classes, self.other))
+
+
+class KeepLargestComponent(DisplayedTransform):
+    """Keep the largest connected part of each class; its other parts become background.
+
+    Args:
+        labels: the classes to clean. Default: all but 0.
+        connectivity: 1: voxels touch by faces; 2: by edges too; 3: by corners too.
+    """
+
+    def __init__(self, labels=None, connectivity=1):
+        self.labels, self.connectivity = _labels(labels), _connectivity(connectivity)
+        super().__init__()
+
+    def encodes(self, x: TensorMask3D):
+        """Clean a mask."""
+        clean = keep_largest_component(x.as_subclass(Tensor), self.labels, self.connectivity)
+        return x.with_voxels(clean)
+
+
+class RemoveSmallObjects(DisplayedTransform):
+    """Make connected parts of a class smaller than a size background.
+
+    Args:
+        min_size: smallest size that stays, in voxels, or in mm3 where ``mm3`` (which needs the geometry).
+        labels: the classes to clean. Default: all but 0.
+        connectivity: 1: voxels touch by faces; 2: by edges too; 3: by corners too.
+        mm3: ``min_size`` is a volume.
+    """
+
+    def __init__(self, min_size, labels=None, connectivity=1, mm3=False):
+        if not (isinstance(min_size, numbers.Real) and min_size >= 0):
+            raise ValueError(f"min_size must be a number of at least 0, got {min_size!r}")
+        self.min_size, self.labels, self.connectivity, self.mm3 = (
+            min_size,
+            _labels(labels),
+            _connectivity(connectivity),
+            mm3,
+        )
+        super().__init__()
+
+    def encodes(self, x: TensorMask3D):
+        """Clean a mask."""
+        size = self.min_size
+        if self.mm3:
+            size = size / x.require_geometry("RemoveSmallObjects(mm3=True)").voxel_volume
+        return x.with_voxels(remove_small_objects(x.as_subclass(Tensor), size, self.labels, self.connectivity))
+
+
+def _labels(labels):
+    return (labels,) if isinstance(labels, numbers.Real) else labels if labels is None else tuple(labels)
+
+
+def _connectivity(connectivity):
+    if connectivity not in (1, 2, 3):
+        raise ValueError(f"connectivity must be 1 (faces), 2 (edges too) or 3 (corners too), got {connectivity!r}")
+    return connectivity

@@ -1,0 +1,330 @@
+"""Random transforms that move the content of a volume: mirrored, turned, scaled, bent; image and mask alike.
+
+They are augmentations: the content moves, the grid stays, and so the geometry stays as it was (the world changes, see
+"two different flips" in ``faimed3d.spatial``'s ``reorient``, which does the opposite). All of them draw a ``Warp`` in
+millimetres (``faimed3d.augment.warp``), so any number of them is one resampling: :class:`RandomSpatial3D`.
+
+Per-axis arguments are in the order (D, H, W).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import numbers
+
+import torch
+
+from faimed3d.augment.base import SpatialTransform3D, per_axis, uniform
+from faimed3d.augment.warp import Warp, affine_matrix
+from faimed3d.spatial.rotations import sides_alike
+
+__all__ = [
+    "RandomAffine3D",
+    "RandomDihedral3D",
+    "RandomElastic3D",
+    "RandomFlip3D",
+    "RandomPerspective3D",
+    "RandomRotate3D",
+    "RandomRotate3DBy",
+    "RandomSheer3D",
+    "RandomSpatial3D",
+    "RandomTrapezoid3D",
+    "RandomWarp3D",
+]
+
+
+class RandomAffine3D(SpatialTransform3D):
+    """Rotate, scale, shear and shift the content by random amounts, in millimetres about the centre of the volume.
+
+    Args:
+        p: probability for each item.
+        degrees: largest angle either way about the axes: one number or (D, H, W). About D turns in the plane (H, W).
+        scale: largest factor up or down minus 1 (0.15 is 1/1.15 to 1.15), or (low, high).
+        shear: largest tangent either way, of each axis along each other one.
+        translate: largest shift either way in mm: one number or (D, H, W).
+        isotropic: one scale for all axes.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def __init__(self, p=1.0, degrees=15, scale=0.15, shear=0.0, translate=0.0, isotropic=True, fill=None):
+        super().__init__(p, fill)
+        self.degrees, self.translate = per_axis("degrees", degrees, 0), per_axis("translate", translate, 0)
+        self.scale, self.shear, self.isotropic = _factors(scale), float(shear), isotropic
+
+    def draw_warp(self, places):
+        """Draw angles, factors, tangents and shifts."""
+        count = len(places)
+        low, high = map(math.log, self.scale)
+        scale = uniform(low, high, count, 1 if self.isotropic else 3).exp().expand(count, 3)
+        shear = uniform(-self.shear, self.shear, count, 3, 3) * (1 - torch.eye(3, dtype=torch.float64))
+        shift = _either_way(self.translate, count).flip(-1)
+        return Warp.of(count, matrix=affine_matrix(_either_way(self.degrees, count), scale, shear), shift=shift)
+
+
+class RandomRotate3DBy(SpatialTransform3D):
+    """Rotate by a random angle about each of some axes.
+
+    Args:
+        p: probability for each item.
+        degrees: largest angle either way: one number, or one for each of ``axis``.
+        axis: the axes to rotate about, negative: -3 is D (turns in the plane (H, W)), -2 is H, -1 is W.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def __init__(self, p=0.5, degrees=(2, 2, 30), axis=(-1, -2, -3), fill=None):
+        super().__init__(p, fill)
+        self.axis = _axes(axis)
+        angles = (degrees,) * len(self.axis) if isinstance(degrees, numbers.Real) else tuple(degrees)
+        if len(angles) != len(self.axis):
+            raise ValueError(f"degrees must be one number or one for each axis of {self.axis}, got {degrees!r}")
+        self.degrees = angles
+
+    def draw_warp(self, places):
+        """Draw one angle for each axis."""
+        largest = [0.0] * 3
+        for axis, angle in zip(self.axis, self.degrees, strict=True):
+            largest[axis + 3] = abs(angle)
+        return Warp.of(len(places), matrix=affine_matrix(_either_way(largest, len(places))))
+
+
+class RandomFlip3D(SpatialTransform3D):
+    """Mirror the content along axes, each of ``axis`` with probability ``p`` on its own. No voxel is interpolated.
+
+    Args:
+        p: probability for each axis of each item.
+        axis: axes to mirror along, negative: -1 is W (left and right of an axial volume), -2 is H, -3 is D.
+    """
+
+    def __init__(self, p=0.5, axis=(-1, -2, -3)):
+        super().__init__(p)
+        self.axis = _axes(axis)
+
+    @property
+    def item_p(self):
+        """Every item is drawn for; ``p`` is that of an axis."""
+        return 1.0
+
+    def draw_warp(self, places):
+        """Draw which axes are mirrored."""
+        signs = torch.ones(len(places), 3, dtype=torch.float64)
+        for axis in self.axis:
+            signs[:, -1 - axis] -= 2 * (torch.rand(len(places)) < self.p)
+        return Warp.of(len(places), matrix=torch.diag_embed(signs))
+
+
+class RandomRotate3D(SpatialTransform3D):
+    """Turn by 90, 180 or 270 degrees about an axis: true rotations, left stays left of the body. Nothing interpolated.
+
+    The shape stays. In a plane whose two sides differ in voxels or spacing only the half turn keeps shape and patient,
+    so that is what is drawn there.
+
+    Args:
+        p: probability for each item.
+        axis: the axes to turn about, one of which is drawn; negative: -3 is D (turns in the plane (H, W)).
+    """
+
+    def __init__(self, p=0.5, axis=(-3,)):
+        super().__init__(p)
+        self.axis = _axes(axis)
+
+    def draw_warp(self, places):
+        """Draw an axis and the number of quarter turns."""
+        degrees = torch.zeros(len(places), 3, dtype=torch.float64)
+        for i, place in enumerate(places):
+            about = self.axis[int(torch.randint(len(self.axis), ()))] + 3
+            one, two = (axis for axis in range(3) if axis != about)
+            turns = int(torch.randint(1, 4, ())) if sides_alike(place, one, two) else 2
+            degrees[i, about] = 90 * turns
+        return Warp.of(len(places), matrix=affine_matrix(degrees).round() + 0.0)
+
+
+class RandomDihedral3D(SpatialTransform3D):
+    """One of the symmetries of the box at random: turns and mirrors that keep shape and spacing, nothing interpolated.
+
+    48 for a cube, 16 where only two axes are alike, 8 mirrors otherwise; the identity is one of them.
+
+    Args:
+        p: probability for each item.
+    """
+
+    def __init__(self, p=0.5):
+        super().__init__(p)
+
+    def draw_warp(self, places):
+        """Draw an order of the axes and three signs."""
+        matrix = torch.zeros(len(places), 3, 3, dtype=torch.float64)
+        for i, place in enumerate(places):
+            orders = [
+                order
+                for order in itertools.permutations(range(3))
+                if all(sides_alike(place, new, old) for new, old in enumerate(order))
+            ]
+            order = orders[int(torch.randint(len(orders), ()))]
+            for new, old in enumerate(order):
+                matrix[i, 2 - new, 2 - old] = 1 - 2 * int(torch.randint(2, ()))
+        return Warp.of(len(places), matrix=matrix)
+
+
+class RandomElastic3D(SpatialTransform3D):
+    """Displace the content smoothly, as soft tissue moves: cubic B-splines over a coarse lattice of control points.
+
+    The displacement of a control point is held below 0.4 of the distance to the next one, so that the displacement
+    alone never folds space (Choi and Lee 2000, "Injectivity conditions of 2D and 3D uniform cubic B-spline functions").
+
+    Args:
+        p: probability for each item.
+        max_displacement: largest displacement of a control point in mm: one number or (D, H, W).
+        control_points: along each axis, at least 4: one number or (D, H, W). More points, finer waves.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def __init__(self, p=1.0, max_displacement=7.5, control_points=7, fill=None):
+        super().__init__(p, fill)
+        self.max_displacement = per_axis("max_displacement", max_displacement, 0)
+        self.control_points = tuple(int(n) for n in per_axis("control_points", control_points, 4))
+
+    def draw_warp(self, places):
+        """Draw the displacement of each control point."""
+        limit = [
+            [
+                min(largest, 0.4 * n * step / (points - 3))
+                for largest, n, step, points in zip(
+                    self.max_displacement, place.shape, place.spacing[::-1], self.control_points, strict=True
+                )
+            ]
+            for place in places
+        ]
+        limit = torch.tensor(limit, dtype=torch.float64).flip(-1)[:, :, None, None, None]
+        drawn = uniform(-1, 1, len(places), 3, *self.control_points)
+        return Warp.of(len(places), displacement=drawn * limit)
+
+
+class RandomPerspective3D(SpatialTransform3D):
+    """Look at the content from a random side: near parts grow, far parts shrink, straight lines stay straight.
+
+    Args:
+        p: probability for each item.
+        distortion_scale: largest change of size at the ends of each axis, below 1/3.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def __init__(self, p=0.5, distortion_scale=0.25, fill=None):
+        super().__init__(p, fill)
+        if not 0 <= distortion_scale < 1 / 3:
+            raise ValueError(f"distortion_scale must be in 0..1/3, got {distortion_scale!r}")
+        self.distortion_scale = distortion_scale
+
+    def draw_warp(self, places):
+        """Draw the tilt of each axis."""
+        return Warp.of(len(places), tilt=_either_way([self.distortion_scale] * 3, len(places)))
+
+
+class _PairTransform3D(SpatialTransform3D):
+    """One random axis changes along another random one by up to ``max_magnitude``."""
+
+    def __init__(self, p=0.5, max_magnitude=0.25, fill=None):
+        super().__init__(p, fill)
+        if not 0 <= max_magnitude < 1:
+            raise ValueError(f"max_magnitude must be in 0..1, got {max_magnitude!r}")
+        self.max_magnitude = max_magnitude
+
+    def _pairs(self, count):
+        """(N, 3, 3) with one entry off the diagonal each."""
+        entries = torch.zeros(count, 3, 3, dtype=torch.float64)
+        moved = torch.randint(3, (count,))
+        along = (moved + torch.randint(1, 3, (count,))) % 3
+        entries[torch.arange(count), moved, along] = uniform(-self.max_magnitude, self.max_magnitude, count)
+        return entries
+
+
+class RandomWarp3D(_PairTransform3D):
+    """Bend the content: one axis moves with the square of the place along another.
+
+    Args:
+        p: probability for each item.
+        max_magnitude: largest bend either way, in parts of half the field of view.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def draw_warp(self, places):
+        """Draw a pair of axes and the bend."""
+        return Warp.of(len(places), bend=self._pairs(len(places)))
+
+
+class RandomTrapezoid3D(_PairTransform3D):
+    """Make a trapezoid of the box: the width along one axis grows along another.
+
+    Args:
+        p: probability for each item.
+        max_magnitude: largest change of width at the ends, either way.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def draw_warp(self, places):
+        """Draw a pair of axes and the growth."""
+        return Warp.of(len(places), taper=self._pairs(len(places)))
+
+
+class RandomSheer3D(_PairTransform3D):
+    """Shear the content: one axis moves along with another, in mm per mm.
+
+    Args:
+        p: probability for each item.
+        max_magnitude: largest tangent either way.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def draw_warp(self, places):
+        """Draw a pair of axes and the tangent."""
+        return Warp.of(len(places), matrix=torch.eye(3, dtype=torch.float64) + self._pairs(len(places)))
+
+
+class RandomSpatial3D(SpatialTransform3D):
+    """Several random spatial transforms as one warp and one resampling: less time, less blur.
+
+    Each part is drawn with its own ``p``. Affine parts act one after the other; what bends is added to them. One part
+    may be elastic. The ``fill`` of the parts is not used.
+
+    Args:
+        parts: random spatial transforms, in the order in which they act.
+        p: probability for each item that any of them acts.
+        fill: what lies outside; see :class:`SpatialTransform3D`.
+    """
+
+    def __init__(self, *parts, p=1.0, fill=None):
+        super().__init__(p, fill)
+        for part in parts:
+            if not isinstance(part, SpatialTransform3D):
+                raise TypeError(f"parts must be random spatial transforms, got {type(part).__name__}")
+        if sum(isinstance(part, RandomElastic3D) for part in parts) > 1:
+            raise ValueError("RandomSpatial3D takes one elastic part, got more")
+        self.parts = parts
+
+    def draw_warp(self, places):
+        """Draw each part for each item."""
+        warp = Warp.of(len(places))
+        for part in self.parts:
+            chosen = torch.rand(len(places)) < part.item_p
+            if chosen.any():
+                warp = warp.then(part.draw_warp(places).only(chosen))
+        return warp
+
+
+def _factors(scale):
+    low, high = (1 / (1 + scale), 1 + scale) if isinstance(scale, numbers.Real) else scale
+    if not 0 < low <= high:
+        raise ValueError(f"scale must be a number of at least 0 or (low, high) with 0 < low <= high, got {scale!r}")
+    return float(low), float(high)
+
+
+def _either_way(largest, count):
+    largest = torch.tensor(largest, dtype=torch.float64)
+    return uniform(-largest, largest, count, len(largest))
+
+
+def _axes(axis):
+    axes = (axis,) if isinstance(axis, numbers.Integral) else tuple(axis)
+    if not axes or not all(a in (-1, -2, -3) for a in axes) or len(set(axes)) != len(axes):
+        raise ValueError(f"axis must be some of -1 (W), -2 (H) and -3 (D), each once, got {axis!r}")
+    return axes

@@ -1,0 +1,267 @@
+"""What fastai's ``show_batch``, ``show_results`` and ``plot_top_losses`` draw for volumes: one telling slice an item.
+
+Importing this module registers the functions with fastai, which picks them by the types of a batch. All take:
+
+- ``max_n`` or ``n``: items to show at most.
+- ``axis``: storage axis to cut (0, 1, 2) or ``'axial'``, ``'coronal'``, ``'sagittal'``. The slice is the one with most
+  to see: that which holds most of the labelled classes, each counted by its share; without labels the one whose values
+  vary most.
+- ``max_slices``: above 1, that many slices evenly spread, as a mosaic.
+- ``nrows``, ``ncols``, ``figsize``, ``ctxs`` as in fastai; further arguments are those of ``show_image_3d``, such as
+  ``window``, ``cmap``, ``mask_alpha``, ``letters``.
+
+Proportions are true where the item has a geometry.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import matplotlib.pyplot as plt
+import torch
+from fastai.data.core import show_batch, show_results
+from fastai.data.transforms import Category
+from fastai.torch_core import TensorCategory, TensorMultiCategory, show_title
+from fastcore.foundation import L
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from faimed3d.display import class_color, show_volume
+from faimed3d.display.layout import lay_out
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # fastai.tabular sets an option that pandas 3 has given up
+    from fastai.interpret import plot_top_losses
+
+__all__ = ["best_slice", "plot_top_losses", "show_batch", "show_results"]
+
+_SIDE = 3.2  # inches: width of one picture
+_HEAD = 0.4  # height above one for its title
+
+
+def best_slice(volume, mask=None, axis=0):
+    """Index, along a storage axis, of the slice with most to see.
+
+    Args:
+        volume: (D, H, W) or (C, D, H, W).
+        mask: labels (D, H, W), or None. With labels: the slice that holds most of the classes, each counted by its
+            share, so that a small one weighs as much as a large one.
+        axis: 0, 1 or 2 of (D, H, W).
+    """
+    others = tuple(k for k in range(3) if k != axis)
+    if mask is not None:
+        labels = mask.as_subclass(Tensor)
+        share = torch.zeros(labels.shape[axis])
+        for label in labels.unique()[:64].tolist():  # a picture cannot tell more apart
+            if label:
+                here = (labels == label).sum(others).float().cpu()
+                share += here / here.sum()
+        if share.any():
+            return int(share.argmax())
+    plain = torch.nan_to_num(volume.as_subclass(Tensor).detach().float().reshape(-1, *volume.shape[-3:]))
+    return int(plain.movedim(axis + 1, 1).flatten(2).var(-1, correction=0).sum(0).argmax())
+
+
+def _grid(count, columns, nrows, ncols, figsize, title, ratio):
+    """Axes for ``count`` pictures of ``ratio`` height to width; the figure's size follows from them."""
+    if columns:
+        nrows, ncols = math.ceil(count / columns), columns
+    elif nrows:
+        ncols = ncols or math.ceil(count / nrows)
+    else:
+        ncols = ncols or math.ceil(math.sqrt(count))
+        nrows = math.ceil(count / ncols)
+    figsize = figsize or (ncols * _SIDE, nrows * (_SIDE * ratio + _HEAD) + (_HEAD if title is not None else 0))
+    figure, axes = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
+    axes = list(axes.flat)
+    for ax in axes:
+        ax.set_axis_off()
+    if title is not None:
+        figure.suptitle(title)
+    return axes[:count]
+
+
+def _ratio(images, axis):
+    """Height to width, in mm, of a slice of most of the images."""
+    ratios = []
+    for image in images:
+        layout = lay_out(tuple(image.shape[-3:]), image.geometry, axis)
+        _, rows, columns = layout.extent
+        ratios.append(rows * layout.spacing[0] / (columns * layout.spacing[1]))
+    return min(max(sorted(ratios)[len(ratios) // 2], 0.3), 3)
+
+
+def _draw(ax, image, mask=None, guide=None, axis=0, max_slices=1, **kwargs):
+    """Draw one item on its axes and return what is shown of the mask.
+
+    ``guide`` are the labels that choose the slice (default: ``mask``).
+    """
+    if max_slices == 1:
+        storage = lay_out(tuple(image.shape[-3:]), image.geometry, axis).order[0]
+        k = best_slice(image, mask if guide is None else guide, storage)
+        cut = (..., slice(k, k + 1), *(slice(None),) * (2 - storage))
+        image, mask = image[cut], None if mask is None else mask[cut]
+        axis = axis if isinstance(axis, str) else storage
+    ax.set_axis_on()  # the ground of a picture is black, see show_image_3d
+    show_volume(image, ctx=ax, mask=mask, axis=axis, max_slices=max_slices, **kwargs)
+    return mask
+
+
+def _shown(
+    samples, ctxs, max_n, n, columns=None, nrows=None, ncols=None, figsize=None, title=None, axis=0, max_slices=1, **_
+):
+    """The items to draw, the axes, ``columns`` for each item, and whether they are new."""
+    count = min(len(samples), max_n if n is None else n)
+    wide = columns or 1
+    own = ctxs is None
+    if own:
+        ratio = _ratio([sample[0] for sample in samples[:count]], axis) if max_slices == 1 else 1
+        ctxs = _grid(count * wide, columns, nrows, ncols, figsize, title, ratio)
+    ctxs = list(ctxs)[: count * wide]
+    return L(samples)[:count], [ctxs[i : i + wide] for i in range(0, len(ctxs), wide)], own
+
+
+def _legend(axes, masks):
+    """Name the classes that the pictures show, where the masks know names."""
+    codes = next((mask.codes for mask in masks if getattr(mask, "codes", None)), None)
+    if codes is None or not axes:
+        return
+    labels = sorted({int(v) for mask in masks for v in mask.as_subclass(Tensor).unique()} - {0})
+    handles = [Patch(color=class_color(v), label=codes[v] if v < len(codes) else f"class {v}") for v in labels[:20]]
+    if handles:
+        figure = axes[0].figure
+        columns = min(len(handles), max(1, int(figure.get_figwidth() / 1.2)))
+        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / columns))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+
+
+def _title(ax, target, color="black"):
+    """Write a target of any kind above a picture: class, classes, number."""
+    if hasattr(target, "show") and not isinstance(target, float | tuple):  # fastai would write all 16 digits
+        target.show(ctx=ax, color=color)
+    else:
+        show_title(_text(target), ctx=ax, color=color)
+
+
+def _text(target):
+    if isinstance(target, Tensor):
+        target = tuple(target.flatten().tolist())
+    if isinstance(target, tuple):
+        return ", ".join(map(_text, target))
+    if isinstance(target, float):
+        return f"{target:.4g}"
+    return ";".join(map(str, target)) if isinstance(target, L) else str(target)
+
+
+@show_batch.dispatch
+def show_batch(
+    x: TensorDicom3D, y, samples, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
+):
+    """Draw the volumes of a batch with their classes or values as titles."""
+    samples, axes, own = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    shown = []
+    for sample, (ax,) in zip(samples, axes, strict=True):
+        mask = next((part for part in sample[1:] if isinstance(part, TensorMask3D)), None)  # one of several targets
+        shown.append(_draw(ax, sample[0], mask, **kwargs))
+        for target in sample[1:]:
+            if not isinstance(target, TensorDicom3D):
+                _title(ax, target)
+    axes = [ax for (ax,) in axes]
+    if own:
+        _legend(axes, [mask for mask in shown if mask is not None])
+    return axes
+
+
+@show_batch.dispatch
+def show_batch(
+    x: TensorDicom3D,
+    y: TensorMask3D,
+    samples,
+    ctxs=None,
+    max_n=9,
+    n=None,
+    nrows=None,
+    ncols=None,
+    figsize=None,
+    **kwargs,
+):
+    """Draw the volumes of a batch with their masks laid over them."""
+    samples, axes, own = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    shown = [_draw(ax, sample[0], sample[1], **kwargs) for sample, (ax,) in zip(samples, axes, strict=True)]
+    axes = [ax for (ax,) in axes]
+    if own:
+        _legend(axes, shown)
+    return axes
+
+
+@show_batch.dispatch
+def show_batch(x: TensorDicom3D, y: TensorDicom3D, samples, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
+    """Draw input and target volumes side by side."""
+    samples, axes, _ = _shown(samples, ctxs, max_n, n, 2, figsize=figsize, title="Input/Target", **kwargs)
+    for sample, pair in zip(samples, axes, strict=True):
+        for ax, volume in zip(pair, sample, strict=True):
+            _draw(ax, volume, **kwargs)
+    return [ax for pair in axes for ax in pair]
+
+
+@show_results.dispatch
+def show_results(
+    x: TensorDicom3D, y, samples, outs, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
+):
+    """Draw volumes with target and prediction as titles; of classes green where they agree, else red."""
+    samples, axes, _ = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, "Target/Prediction", **kwargs)
+    for sample, out, (ax,) in zip(samples, outs, axes, strict=False):
+        _draw(ax, sample[0], **kwargs)
+        target, found = sample[1] if len(sample) > 1 else None, out[0]
+        if target is not None:
+            _title(ax, target)
+        agree = {True: "green", False: "red"}[target == found] if isinstance(target, Category | L) else "black"
+        _title(ax, found, agree)
+    return [ax for (ax,) in axes]
+
+
+@show_results.dispatch
+def show_results(x: TensorDicom3D, y: TensorMask3D, samples, outs, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
+    """Draw of each item the image, the target over it and the prediction over it: the same slice three times."""
+    samples, axes, own = _shown(samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs)
+    shown = []
+    for (image, target, *_), out, (first, second, third) in zip(samples, outs, axes, strict=False):
+        guide = target if target.any() else out[0]
+        _draw(first, image, None, guide, **kwargs)
+        shown += [_draw(second, image, target, guide, **kwargs), _draw(third, image, out[0], guide, **kwargs)]
+    axes = [ax for row in axes for ax in row]
+    if own:
+        _legend(axes, shown)
+    return axes
+
+
+@show_results.dispatch
+def show_results(x: TensorDicom3D, y: TensorDicom3D, samples, outs, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
+    """Draw input, target and predicted volumes side by side."""
+    samples, axes, _ = _shown(samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs)
+    for sample, out, row in zip(samples, outs, axes, strict=False):
+        for ax, volume in zip(row, (sample[0], sample[1], out[0]), strict=True):
+            _draw(ax, volume, **kwargs)
+    return [ax for row in axes for ax in row]
+
+
+@plot_top_losses.dispatch
+def plot_top_losses(x: TensorDicom3D, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, **kwargs):
+    """Draw the volumes with the largest losses: prediction, target, loss and, of one class, its probability."""
+    single = isinstance(y, TensorCategory) and not isinstance(y, TensorMultiCategory)
+    title = "Prediction/Target/Loss" + ("/Probability" if single else "")
+    samples, axes, _ = _shown(samples, None, len(samples), None, None, nrows, ncols, figsize, title, **kwargs)
+    for sample, out, raw, loss, (ax,) in zip(samples, outs, raws, losses, axes, strict=False):
+        _draw(ax, sample[0], **kwargs)
+        text = f"{_text(out[0])} / {_text(sample[1])}\n{loss.item():.2f}"
+        ax.set_title(text + (f" / {raw.max().item():.2f}" if single else ""))
+
+
+@plot_top_losses.dispatch
+def plot_top_losses(x: TensorDicom3D, y: TensorMask3D, samples, outs, raws, losses, figsize=None, **kwargs):
+    """Draw the volumes with the largest losses three times: alone, with the target, with the prediction."""
+    axes = show_results(x, y, samples, outs, None, len(samples), figsize=figsize, **kwargs)
+    for ax, loss in zip(axes[1::3], losses, strict=False):
+        ax.set_title(f"loss {loss.item():.3g}")

@@ -1,0 +1,1 @@
+"""The header of one DICOM file: which elements are read, how, and what a message may quote of them."""

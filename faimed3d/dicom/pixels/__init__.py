@@ -1,0 +1,1 @@
+"""Stored pixels to real values: decoding, and the repairs that ``strict=False`` allows."""

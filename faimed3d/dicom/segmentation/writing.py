@@ -1,0 +1,199 @@
+"""A mask as a DICOM Segmentation object (PS3.3 A.51), through highdicom (extra ``dicom-seg``)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import generate_uid
+
+from faimed3d._atomic import put, scratch_folder
+from faimed3d._extras import import_extra
+from faimed3d.dicom.header.tags import name_tag
+from faimed3d.dicom.planes.enhanced import read_dataset
+from faimed3d.dicom.reading import read_dicom
+from faimed3d.dicom.writing.series import check_series_number, check_text, check_upright, check_volume, file_bytes
+from faimed3d.dicom.writing.template import quiet, template_dataset, template_files
+from faimed3d.errors import MissingGeometry, ReadError
+from faimed3d.geometry import PLACE_TOLERANCE
+
+__all__ = ["write_seg"]
+
+# Of each image that the segmentation refers to: its identity and its place, beside what a template may give
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "Rows", "Columns")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_FRAMES = (
+    *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "DimensionOrganizationSequence",
+)
+# What highdicom copies from its source images; it is strict about the values, so they are set afterwards
+_COPIED = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+_TISSUE = ("85756007", "SCT", "Tissue")  # the least that may be said of a segment: CID 7150 and CID 7151
+_MOST_SEGMENTS = 65535
+_FEWEST_PIXELS = 8  # of a frame; highdicom packs smaller ones wrongly
+
+
+def write_seg(path, mask, geometry, template, *, labels=None, series_description="", series_number=1, algorithm=None):
+    """Write a mask as one binary DICOM SEG file, whole or not at all.
+
+    Segments are numbered 1 to n in the order of the labels, as the standard demands; the value in the mask is kept as
+    the segment's name where ``labels`` gives none (``"label 117"``). Empty slices are left out of the file. It is read
+    back and compared before it gets its name.
+
+    Args:
+        path: the file to write; replaced where it exists. Its folder must exist.
+        mask: (D,H,W), or (1,D,H,W), of booleans or whole numbers, 0 is background.
+        geometry: its :class:`~faimed3d.geometry.Geometry`, in the world of the template; its grid may be another.
+        template: DICOM folder of one series, or file, that the mask was drawn on. The elements of
+            ``TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as references.
+        labels: name by label value, at most 64 characters each.
+        series_description: (0008,103E), at most 64 characters.
+        series_number: (0020,0011), from 1.
+        algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
+
+    Returns:
+        Label value by segment number.
+
+    Raises:
+        ImportError: highdicom is not installed.
+        FileNotFoundError: no such folder or template. TypeError: an argument of a wrong kind.
+        ValueError: an empty mask, values that are no whole numbers from 0, fewer than 8 pixels in a slice, a sheared
+            grid or one that does not come back right, a name for a label that the mask does not have, text that its
+            element cannot hold, a template without identifiers.
+        MissingGeometry: the template has no frame of reference, or an image of it no place.
+        OSError: the disk is full or read-only; nothing is left behind.
+    """
+    highdicom = import_extra("highdicom", "dicom-seg", "a DICOM segmentation")
+    import_extra("highdicom.seg", "dicom-seg", "a DICOM segmentation")
+    path = os.path.abspath(os.fsdecode(path))
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FileNotFoundError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: is a folder, not a file")
+    mask = check_volume(mask, geometry)
+    if np.prod(mask.shape[1:]) < _FEWEST_PIXELS:
+        raise ValueError(f"a slice of a DICOM segmentation has at least {_FEWEST_PIXELS} pixels here, got {mask.shape}")
+    check_upright(geometry)
+    values = _label_values(mask)
+    names = _names(values, labels)
+    check_text("series_description (0008,103E)", series_description)
+    if check_series_number(series_number) < 1:
+        raise ValueError(f"series_number (0020,0011) of a segmentation must be at least 1, got {series_number}")
+    if algorithm is not None:
+        check_text("algorithm", algorithm, 1)
+    files = template_files(template)
+    with quiet():
+        sources, taken = [_source(file) for file in files], template_dataset(files[0])
+    segments = np.searchsorted(values, mask, side="right").astype(np.uint8 if len(values) < 256 else np.uint16)
+    with quiet():
+        try:
+            segmentation = highdicom.seg.Segmentation(
+                source_images=sources,
+                pixel_array=_volume(highdicom, segments, geometry, sources[0].FrameOfReferenceUID),
+                segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=[_describe(highdicom, k + 1, name, algorithm) for k, name in enumerate(names)],
+                series_instance_uid=generate_uid(None),
+                series_number=series_number,
+                sop_instance_uid=generate_uid(None),
+                instance_number=1,
+                manufacturer="faimed3d",
+                manufacturer_model_name="faimed3d",
+                software_versions="faimed3d",
+                device_serial_number="0",
+                series_description=series_description,
+            )
+            segmentation.SpecificCharacterSet = "ISO_IR 192"
+            segmentation.update(taken)
+        except Exception as error:  # highdicom raises many kinds, and quotes the template in their texts
+            raise ValueError(
+                f"{path}: highdicom makes no segmentation of this template ({type(error).__name__}): a value in the "
+                f"headers of {files[0]} and its neighbours breaks a rule of DICOM"
+            ) from None
+        content = file_bytes(segmentation, path)
+    with scratch_folder(path) as scratch:
+        made = os.path.join(scratch, "mask.dcm")
+        with open(made, "wb") as file:
+            file.write(content)
+        _check_written(made, path, segments, geometry)
+        put(made, path)
+    return {k + 1: value for k, value in enumerate(values.tolist())}
+
+
+def _source(file):
+    """The part of an image's header that a segmentation refers to, with nothing of a patient."""
+    source = read_dataset(file, [*_IDENTITY, *_PLACE, *_FRAMES, "FrameOfReferenceUID", "SliceThickness"])
+    frames = "PerFrameFunctionalGroupsSequence" in source
+    for keyword in (*_IDENTITY, "FrameOfReferenceUID", *(() if frames else _PLACE)):
+        if source.get(keyword) in (None, ""):
+            error = ValueError if keyword in _IDENTITY else MissingGeometry
+            raise error(
+                f"{file}: the template has no {name_tag(tag_for_keyword(keyword))}, so a segmentation cannot say "
+                f"{'which image it belongs to' if keyword in _IDENTITY else 'where it lies'}"
+            )
+    for keyword in _COPIED:
+        setattr(source, keyword, "")
+    if "SliceThickness" not in source:
+        source.SliceThickness = None  # highdicom asks for it, and uses that of the mask
+    return source
+
+
+def _check_written(made, path, segments, geometry):
+    """Read the file back: from the first to the last slice that is not empty it must hold the mask, at its place."""
+    filled = np.flatnonzero(segments.any(axis=(1, 2)))
+    first, count = int(filled[0]), int(filled[-1] - filled[0] + 1)
+    part, place = segments[first : first + count], geometry.regrid((count, *geometry.shape[1:]), offset=(first, 0, 0))
+    try:
+        array, grid, _ = read_dicom(made)
+    except ReadError as error:
+        raise ValueError(
+            f"{path}: a DICOM segmentation cannot hold this mask: {str(error).replace(made, path)}"
+        ) from error
+    turned = place.regrid(place.shape, (-1, 1, 1), (count - 1, 0, 0))  # as a left-handed grid comes back
+    for expected, where in ((part, place), (part[::-1], turned)):
+        if where.agrees(grid, PLACE_TOLERANCE) and np.array_equal(array, expected):
+            return
+    raise ValueError(f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; it came back otherwise")
+
+
+def _label_values(mask):
+    values = np.unique(mask)
+    if not (np.isfinite(values).all() and (values == np.rint(values)).all() and values[0] >= 0):
+        raise ValueError(f"a mask holds whole numbers from 0, this one has values from {values[0]} to {values[-1]}")
+    values = values[values > 0].astype(np.int64)
+    if not 1 <= len(values) <= _MOST_SEGMENTS:
+        raise ValueError(f"a DICOM segmentation holds 1 to {_MOST_SEGMENTS} labels, this mask has {len(values)}")
+    return values
+
+
+def _names(values, labels):
+    labels = dict(labels or {})
+    unknown = set(labels) - set(values.tolist())
+    if unknown:
+        raise ValueError(f"labels names {sorted(unknown)}, the mask has {values.tolist()[:20]}")
+    names = [labels.get(value, f"label {value}") for value in values.tolist()]
+    return [check_text("the name of a label", name, 1) for name in names]
+
+
+def _volume(highdicom, segments, geometry, frame):
+    # highdicom's affine takes the index (slice, row, column) to LPS, ours (column, row, slice)
+    affine = geometry.affine[:, [2, 1, 0, 3]]
+    return highdicom.Volume(segments, affine=affine, coordinate_system="PATIENT", frame_of_reference_uid=frame)
+
+
+def _describe(highdicom, number, name, algorithm):
+    tissue = highdicom.sr.CodedConcept(*_TISSUE)
+    identification = algorithm and highdicom.AlgorithmIdentificationSequence(
+        name=algorithm, family=highdicom.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"), version="1"
+    )
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=tissue,
+        segmented_property_type=tissue,
+        algorithm_type="AUTOMATIC" if algorithm else "MANUAL",
+        algorithm_identification=identification or None,
+    )

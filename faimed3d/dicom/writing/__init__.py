@@ -1,0 +1,1 @@
+"""Volumes as new DICOM series, and what they take from a template."""

@@ -1,0 +1,102 @@
+"""One slice of a volume on matplotlib axes, made for scrolling; the viewers with sliders stand on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from faimed3d.display.arrays import as_array, value_range
+from faimed3d.display.colors import color_index
+from faimed3d.display.grids import show_image_3d
+from faimed3d.display.layout import PLANES, Mosaic, lay_out, lay_over
+from faimed3d.geometry import Geometry
+
+__all__ = ["SliceView", "geometry_of"]
+
+
+class SliceView:
+    """One slice of a volume on matplotlib axes, with labels over it, made for scrolling: no widgets.
+
+    The axes get one image for the volume and one for the labels; for another slice or window their data are changed and
+    nothing is drawn anew.
+
+    Args:
+        ax: axes.
+        image: volume (D, H, W), tensor or array.
+        labels: classes on the same grid, however stored, or None.
+        axis: storage axis 0, 1, 2, or 'axial', 'coronal', 'sagittal'.
+        limits: (low, high), the values that become black and white. Default: smallest and largest finite value.
+        mask_alpha: opacity of the labels, 0 to 1.
+        cmap: colour map of the image.
+
+    Raises:
+        ValueError: the labels do not lie on the image's grid.
+    """
+
+    def __init__(self, ax, image, labels=None, axis=0, limits=None, mask_alpha=0.4, cmap="bone"):
+        self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
+        self.labels = None if labels is None else _stored_alike(labels, image)
+        self.limits = limits or value_range(as_array(image))
+        self.set_axis(axis)
+
+    def set_axis(self, axis):
+        """Cut along another axis, and show the middle slice."""
+        self._layout = lay_out(tuple(self.image.shape), geometry_of(self.image), axis)
+        self.axis, self.storage, self.count = axis, self._layout.order[0], self._layout.extent[0]
+        self.number = self.count // 2
+        self.ax.clear()
+        cut = (*(slice(None),) * self.storage, slice(self.number, self.number + 1))
+        show_image_3d(
+            self.image[cut],
+            ax=self.ax,
+            axis=axis,
+            cmap=self.cmap,
+            mask=None if self.labels is None else self.labels[cut],
+            mask_alpha=self.mask_alpha,
+            letters=geometry_of(self.image) is not None,
+            **dict(zip(("vmin", "vmax"), self.limits, strict=True)),
+        )
+
+    def set_slice(self, number):
+        """Show the slice with this index along the axis, as the tensor counts."""
+        self.number = number
+        shown, *over = self.ax.images
+        shown.set_data(self._slice(self.image))
+        for image in over:
+            image.set_data(np.ma.masked_equal(color_index(self._slice(self.labels)), 0))
+
+    def set_limits(self, low, high):
+        """Make ``low`` and all below it black, ``high`` and all above it white."""
+        self.limits = low, high
+        self.ax.images[0].set_clim(low, high)
+
+    def set_alpha(self, alpha):
+        """Set the opacity of the labels; 0 hides them."""
+        self.mask_alpha = alpha
+        for image in self.ax.images[1:]:
+            image.set(alpha=alpha, visible=alpha > 0)
+
+    @property
+    def plane(self):
+        """The name of the plane that is cut, or the storage axis where the volume has no geometry."""
+        return self.storage if geometry_of(self.image) is None else PLANES[self._layout.plane]
+
+    def _slice(self, volume):
+        """The slice as it is drawn: rows and columns."""
+        k = self.count - 1 - self.number if 0 in self._layout.flips else self.number
+        return next(replace(self._layout, slices=(k,)).cut(as_array(volume)))
+
+
+def geometry_of(volume):
+    """The ``Geometry`` of a volume (D, H, W), or None: of an array, or of a tensor that has lost it."""
+    geometry = getattr(volume, "geometry", None)
+    return geometry if isinstance(geometry, Geometry) and geometry.shape == tuple(volume.shape) else None
+
+
+def _stored_alike(labels, image):
+    """The labels in the storage order of the image, once it is sure that they lie on its grid."""
+    here, there = geometry_of(labels), geometry_of(image)
+    layout = lay_out(tuple(image.shape), there, 0)
+    lay_over(Mosaic((layout,), 1), [tuple(labels.shape)], [here])
+    return labels if here is None or there is None else labels.reorient(there.orientation)

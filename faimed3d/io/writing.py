@@ -1,0 +1,257 @@
+"""An array with its geometry to a file: packed, read back and compared before it gets its name."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+
+import numpy as np
+
+from faimed3d._atomic import put, scratch_folder
+from faimed3d.errors import ReadError
+from faimed3d.geometry import PLACE_TOLERANCE, Geometry
+from faimed3d.io.formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
+from faimed3d.io.header_bytes import METAIMAGE_TYPES, metaimage_head, nifti_head, nrrd_head
+from faimed3d.io.nifti import is_pair_header
+
+__all__ = ["check_shape", "writable", "write_file"]
+
+_LEVEL = 2  # of isal: packs as small as zlib's 2, four times as fast
+_BLOCK = 1 << 20
+_LONGEST_NIFTI = 32767
+
+
+def write_file(path, array, geometry, read):
+    """Write one file, or a pair, of a format in ``WRITE_SUFFIXES``; see :func:`faimed3d.io.write`.
+
+    Args:
+        read: function that reads a file, for what is written is read back.
+    """
+    suffix, kind = _format(path)
+    array = writable(array)
+    check_shape(array, geometry)
+    array = array[0] if array.ndim == 4 and len(array) == 1 else array
+    if kind == "nifti":
+        _check_nifti(path, array, geometry)
+    with scratch_folder(path) as scratch:
+        if suffix in (".nhdr", ".mhd"):
+            _write_header_and_raw(path, suffix, array, geometry, scratch, read)
+        elif suffix in (".hdr", ".img"):
+            _write_pair(path, array, geometry, scratch, read)
+        else:
+            made = os.path.join(scratch, f"volume{suffix}")
+            _write_one(made, suffix, array, geometry)
+            _check_written(made, path, array, geometry, read)
+            put(made, path)
+
+
+def _format(path):
+    suffix, name = volume_suffix(path), os.path.basename(path)
+    if suffix in DICOM_SUFFIXES:
+        raise ValueError(
+            f"{path}: a DICOM series is one file for each slice; give the folder to write it to (a path without "
+            f"extension), or one of {', '.join(WRITE_SUFFIXES)}"
+        )
+    if suffix == ".npy":
+        raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
+    if name.lower() in READ_SUFFIXES:
+        raise ValueError(f"{path}: an extension without a name before it")
+    if suffix not in WRITE_SUFFIXES:
+        raise ValueError(f"{path}: cannot write {suffix}; choose one of {', '.join(WRITE_SUFFIXES)}")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder or "."):
+        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: is a folder, not a file")
+    return suffix, OWN[suffix]
+
+
+def writable(array):
+    """The voxels as a native, C-contiguous array of a type that files and SimpleITK hold; bool becomes uint8.
+
+    Raises:
+        TypeError: of another type.
+    """
+    kind = str(getattr(array, "dtype", type(array).__name__)).replace("torch.", "")
+    if kind == "bfloat16":
+        raise TypeError("voxels of type bfloat16 cannot be written; convert them to float32 first")
+    array = np.asarray(array)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    if array.dtype.name not in METAIMAGE_TYPES:
+        raise TypeError(
+            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(METAIMAGE_TYPES)}"
+        )
+    return array
+
+
+def check_shape(array, geometry):
+    """Check that an array is a volume of the geometry.
+
+    Raises:
+        TypeError: no Geometry. ValueError: the shape is no volume's, or not the geometry's.
+    """
+    if not isinstance(geometry, Geometry):
+        raise TypeError(
+            f"expected a Geometry, got {type(geometry).__name__}; an image without one has no place in space"
+        )
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise ValueError(f"expected an array (D,H,W) or channels first (C,D,H,W), got shape {array.shape}")
+    if array.shape[-3:] != geometry.shape:
+        raise ValueError(f"the array has (D,H,W) {array.shape[-3:]}, but its geometry is for {geometry.shape}")
+
+
+def _check_nifti(path, array, geometry):
+    if not geometry.agrees(geometry.upright(), PLACE_TOLERANCE):
+        raise ValueError(f"{path}: NIfTI's qform cannot hold a sheared direction; write .nrrd or .mha instead")
+    if max(array.shape) > _LONGEST_NIFTI:
+        raise ValueError(
+            f"{path}: NIfTI holds at most {_LONGEST_NIFTI} voxels along an axis, got {array.shape}; write .nrrd instead"
+        )
+
+
+def _write_one(made, suffix, array, geometry):
+    """Header and voxels in one file."""
+    if suffix in (".nii", ".nii.gz"):
+        _store(made, nifti_head(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
+    elif suffix == ".nrrd":
+        _store(made, nrrd_head(array, geometry, "gzip"), _together(array), "gzip")
+    else:
+        head = metaimage_head(array, geometry, 0)
+        _store(made, head, _together(array), "zlib")
+        with open(made, "r+b") as file:
+            file.write(metaimage_head(array, geometry, os.path.getsize(made) - len(head)))
+
+
+def _write_header_and_raw(path, suffix, array, geometry, scratch, read):
+    """A header and a data file of a name that no file had before, so that no header ever points at other voxels."""
+    folder, name = os.path.split(path)
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name[: len(name) - len(suffix)])[:200]
+    data_name = f"{stem}.{secrets.token_hex(4)}.raw"
+    made, data = os.path.join(scratch, f"volume{suffix}"), os.path.join(scratch, data_name)
+    if suffix == ".nhdr":
+        _store(made, nrrd_head(array, geometry, "raw", data_name))
+    else:
+        _store(made, metaimage_head(array, geometry, data_file=data_name))
+    _store(data, b"", _together(array))
+    _check_written(made, path, array, geometry, read)
+    before, final = _data_of(path, stem), os.path.join(folder, data_name)
+    if os.path.exists(path):
+        os.chmod(data, os.stat(path).st_mode & 0o777)
+    os.rename(data, final)
+    try:
+        put(made, path)
+    except BaseException:
+        if os.path.lexists(made):  # a signal may come when the header has its name already
+            os.unlink(final)
+        raise
+    if before is not None and os.path.isfile(os.path.join(folder, before)):
+        os.unlink(os.path.join(folder, before))
+
+
+def _data_of(path, stem):
+    """Name of the data file that was written together with the header that lies there; None for all others."""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        lines = file.read(_BLOCK).decode("latin-1").splitlines()
+    found = re.fullmatch(rf"(?:data file: |ElementDataFile = )({re.escape(stem)}\.[0-9a-f]{{8}}\.raw)", lines[-1:][0])
+    return found[1] if found else None
+
+
+def _write_pair(path, array, geometry, scratch, read):
+    """The two files of a NIfTI pair.
+
+    Their names are fixed, so they cannot both change at once: between them lies a header that no reader takes.
+    """
+    header, image = _pair_names(path)
+    made = [os.path.join(scratch, name) for name in ("volume.hdr", "volume.img")]
+    head = nifti_head(array, geometry, pair=True)
+    _store(made[0], head)
+    _store(made[1], b"", array)
+    _check_written(made[0], path, array, geometry, read)
+    before, between = (os.path.join(scratch, name) for name in ("before.hdr", "between.hdr"))
+    if os.path.exists(header):
+        shutil.copy2(header, before)
+    _store(between, head[:40] + bytes(16) + head[56:])  # of no dimensions
+    try:
+        put(between, header)
+        put(made[1], image)
+        put(made[0], header)
+    except BaseException:
+        if not os.path.lexists(made[1]):  # its image has its name already
+            if os.path.lexists(made[0]):
+                put(made[0], header)
+        elif os.path.lexists(before):
+            put(before, header)
+        elif not os.path.lexists(between):
+            os.unlink(header)
+        raise
+
+
+def _pair_names(path):
+    """(header, image) of a pair, after checking that no file of another kind would be overwritten unasked."""
+    base, extension = os.path.splitext(path)
+    other = {".hdr": ".img", ".img": ".hdr"}[extension.lower()]
+    other = base + (other.upper() if extension.isupper() else other)
+    header, image = (path, other) if extension.lower() == ".hdr" else (other, path)
+    if os.path.isdir(other):
+        raise IsADirectoryError(f"{other}: is a folder, where the other half of {path} would be written")
+    if os.path.lexists(other) and not is_pair_header(header):
+        raise FileExistsError(
+            f"{other}: would be overwritten, but is not the other half of a NIfTI or Analyze pair with {path}. "
+            "Choose another name, or delete it"
+        )
+    return header, image
+
+
+def _together(array):
+    """Blocks of an array whose channels lie together in each voxel; an array without channels as it is."""
+    if array.ndim == 3:
+        return array
+    return (np.moveaxis(array[:, k], 0, -1) for k in range(array.shape[1]))
+
+
+def _store(made, head, voxels=(), packing=None):
+    """Write the header, then the voxels, an array or blocks; packed as 'gzip' or 'zlib', or the file as a 'whole'."""
+    from isal import isal_zlib
+
+    with open(made, "wb") as file:
+        if packing is None:
+            file.write(head)
+            for block in _bytes(voxels, 1 << 26):
+                file.write(block)
+            return
+        pack = isal_zlib.compressobj(_LEVEL, wbits=15 if packing == "zlib" else 31)
+        file.write(pack.compress(head) if packing == "whole" else head)
+        for block in _bytes(voxels, _BLOCK):
+            file.write(pack.compress(block))
+        file.write(pack.flush())
+
+
+def _bytes(voxels, most):
+    for block in [voxels] if isinstance(voxels, np.ndarray) else voxels:
+        view = memoryview(np.ascontiguousarray(block, block.dtype.newbyteorder("<"))).cast("B")
+        for start in range(0, len(view), most):
+            yield view[start : start + most]
+
+
+def _check_written(made, path, array, geometry, read):
+    """Read back what lies on the disk: not every failed write is noticed, and no header holds every grid."""
+    try:
+        found, grid, _ = read(made, dtype=None)
+    except ReadError as error:
+        raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
+    if not grid.agrees(geometry, PLACE_TOLERANCE):
+        raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
+    if (found.dtype, found.shape) != (array.dtype, array.shape) or not _same_bytes(found, array):
+        raise OSError(f"{path}: could not be written right; what was read back differs")
+
+
+def _same_bytes(one, other):
+    """Whether two arrays hold the same bytes, NaN included, told without a copy of them."""
+    one, other = (array.reshape(-1).view(np.uint8) for array in (one, other))
+    return all(np.array_equal(one[k : k + _BLOCK], other[k : k + _BLOCK]) for k in range(0, len(one), _BLOCK))

@@ -1,0 +1,66 @@
+"""Methods of the loaders of faimed3d 0.0.6 over today's functions."""
+
+from __future__ import annotations
+
+from fastcore.foundation import L
+from torch import Tensor
+
+from faimed3d.augment.standard_scale import find_standard_scale
+from faimed3d.display import show_images_3d
+from faimed3d.display.histogram import show_histogram
+from faimed3d.display.viewer import ListViewer
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+__all__ = ["EarlierLoaderNames"]
+
+
+class EarlierLoaderNames:
+    """Methods that ``ImageDataLoaders3D`` and ``SegmentationDataLoaders3D`` had in faimed3d 0.0.6."""
+
+    def show_batch_3d(self, with_mask=False, alpha_mask=0.3, figsize=None, viewer="widget", max_n=9, **kwargs):
+        """Show whole volumes of a training batch; today ``show_batch``, which draws one telling slice of each.
+
+        Args:
+            with_mask: lay the masks over them.
+            alpha_mask: opacity of the masks.
+            figsize: (width, height) in inches: of each picture with sliders, of the whole mosaic.
+            viewer: 'widget' for a ``ListViewer`` with sliders (needs the extra ``viewer``), 'mosaic' for a picture of
+                all slices.
+            max_n: volumes at most.
+            **kwargs: of ``ListViewer`` or ``show_images_3d``.
+
+        Returns:
+            The ``ListViewer``, which shows itself as the last line of a cell; the axes of the mosaic.
+        """
+        if viewer not in ("widget", "mosaic"):
+            raise ValueError(f"viewer must be 'widget' or 'mosaic', got {viewer!r}")
+        samples = self.train.decode_batch(self.train.one_batch(), max_n=max_n)
+        images = [sample[0] for sample in samples]
+        targets = [sample[self.n_inp] if len(sample) > self.n_inp else None for sample in samples]
+        masks = [target if with_mask and isinstance(target, TensorMask3D) else None for target in targets]
+        if viewer == "mosaic":
+            over = masks if masks[0] is not None else None
+            return show_images_3d(images, mask=over, mask_alpha=alpha_mask, figsize=figsize or (15, 15), **kwargs)
+        texts = [None if target is None or isinstance(target, Tensor) else _text(target) for target in targets]
+        shown = masks if masks[0] is not None else None if texts[0] is None else texts
+        return ListViewer(images, shown, figsize=figsize or (3, 3), max_n=max_n, mask_alpha=alpha_mask, **kwargs)
+
+    def show_hist(self, bins=100, with_stats=False, **kwargs):
+        """Draw a histogram of the images of a training batch as the network gets them, and return the axes.
+
+        Args:
+            bins: number of bars.
+            with_stats: write mean, sd and so on beside it; see ``faimed3d.display.histogram.summarize``.
+            **kwargs: of ``faimed3d.display.histogram.show_histogram``.
+        """
+        batch = self.train.one_batch()
+        image = next(part for part in batch if isinstance(part, TensorDicom3D) and not isinstance(part, TensorMask3D))
+        return show_histogram(image, bins, with_stats=with_stats, **kwargs)
+
+    def standard_scale_from_dls(self):
+        """Learn a standard scale from the images of the training set as they are read; today ``StandardScale.fit``."""
+        return find_standard_scale(item[0] for item in self.train_ds)
+
+
+def _text(target):
+    return ";".join(map(str, target)) if isinstance(target, L | list | tuple) else str(target)

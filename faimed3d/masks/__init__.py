@@ -1,0 +1,1 @@
+"""Masks: merge and renumber classes, keep or remove connected components."""

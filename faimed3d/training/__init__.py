@@ -1,0 +1,1 @@
+"""Training: learners, losses, metrics and callbacks for volumes."""
