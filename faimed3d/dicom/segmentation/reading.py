@@ -71,7 +71,7 @@ def segment_planes(header, frames, rows, columns):
     for members in places.values():
         first = members[0][0]
         first.segments = tuple((plane.frame, number) for plane, number in members)
-        first.labels = {}
+        first.attributes = {}
         gathered.append(first)
     gathered.sort(key=lambda plane: sum(n * p for n, p in zip(normal, plane.position, strict=True)))
     return _with_empty_planes(gathered, _step_of(dataset), header.path)
