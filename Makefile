@@ -19,6 +19,7 @@ test: lint
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 bench: $(READY)
 	$(PY) -m pip install -qq -e '.[bench]'

@@ -25,6 +25,7 @@ setup(
     license=about["license"],
     keywords=about["keywords"].split(),
     packages=find_packages(include=["faimed3d", "faimed3d.*"]),
+    package_data={"faimed3d": ["py.typed"]},
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
     extras_require={

@@ -21,13 +21,13 @@ import threading
 try:
     import fcntl
 except ImportError:  # Windows has no flock: folders left behind stay there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["SCRATCH_PREFIX", "put", "scratch_folder", "state_of"]
 
 SCRATCH_PREFIX = ".writing-"
 _LOCK = ".lock"
-_swept = set()
+_swept: set[str] = set()
 
 
 @contextlib.contextmanager

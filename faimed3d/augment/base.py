@@ -43,7 +43,7 @@ class RandomTransform3D(RandTransform):
         p: probability with which each item of a batch is changed, drawn for each item on its own.
     """
 
-    split_idx = 0
+    split_idx: int | None = 0
 
     def __init__(self, p=1.0, **kwargs):
         if not 0 <= p <= 1:

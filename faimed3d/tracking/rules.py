@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,8 +12,8 @@ from faimed3d.tracking.grid import Placed, grid_of
 
 __all__ = ["RULES", "drop", "follows_first", "listed", "rule", "same_place", "track"]
 
-RULES = {}
-_WHOLE_CALL = set()
+RULES: dict[Callable, Callable] = {}
+_WHOLE_CALL: set[Callable] = set()
 
 
 def rule(names, home=(torch, Tensor, F), whole_call=False):

@@ -34,8 +34,8 @@ class TrackedTensor(TensorBase):
     # Not in __dict__: fastai copies that between tensors of any shape.
     __slots__ = ("_grid", "_writes")
 
-    _carried = ()  # further slots that a result takes over from the tensor it was made of
-    _pickled = ()  # those of them that are pickled
+    _carried: tuple[str, ...] = ()  # further slots that a result takes over from the tensor it was made of
+    _pickled: tuple[str, ...] = ()  # those of them that are pickled
 
     interpolation = "linear"
 
