@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from faimed3d.legacy import moved_modules
+
 __version__ = version("faimed3d")
+
+moved_modules.install()

@@ -1,0 +1,99 @@
+"""Old paths of modules: imports, and pickles that name them, find what is there today.
+
+One table, served by a finder that ``faimed3d`` puts before Python's own. A module is imported when its old path is
+asked for, and it is the module of today itself: ``faimed3d.losses is faimed3d.training.losses``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# old path -> path of today, both in faimed3d
+MOVED = {
+    "augment.compose": "augment.presets",
+    "augment.earlier": "legacy.transforms",
+    "augment.intensity": "augment.random_intensity",
+    "augment.label": "augment.labels",
+    "augment.nyul": "augment.standard_scale",
+    "augment.sizes": "augment.grids",
+    "augment.spatial": "augment.random_spatial",
+    "callback": "training.callbacks",
+    "callbacks": "training.callbacks",
+    "data.columns": "data.table",
+    "data.display": "data.pictures",
+    "data.earlier": "legacy.loaders",
+    "data.split": "data.splitting",
+    "dataset": "data.statistics",
+    "dicom.read": "dicom.reading",
+    "dicom.scan": "dicom.grouping.scan",
+    "dicom.seg": "dicom.segmentation.writing",
+    "dicom.segments": "dicom.segmentation.reading",
+    "dicom.table": "dicom.header.header_table",
+    "dicom.tags": "dicom.header.tags",
+    "dicom.template": "dicom.writing.template",
+    "dicom.write": "dicom.writing.series",
+    "display.distribution": "display.histogram",
+    "display.mosaic": "display.layout",
+    "display.slices": "display.slice_view",
+    "display.writing": "display.annotations",
+    "earlier": "legacy.tensors",
+    "intensity.channels": "intensity.channel_statistics",
+    "intensity.landmarks": "intensity.percentiles",
+    "io.voxels": "io.voxel_data",
+    "io.writer": "io.writing",
+    "labels": "masks.editing",
+    "learner": "training.learner",
+    "losses": "training.losses",
+    "metrics": "training.metrics",
+    "models.losses": "training.losses",
+    "spatial.lattice": "spatial.smoothing",
+    "spatial.resampling": "spatial.interpolation",
+    "spatial.resize": "spatial.resizing",
+    "spatial.turns": "spatial.rotations",
+    "widgets": "display",
+    "widgets.viewer": "display.viewer",
+}
+# modules of 0.0.6 whose names stand in several of today's: old path -> {path of today: names}
+SPREAD = {
+    "layers": {
+        "models": "create_body in_channels model_sizes dummy_eval num_features_model AdaptiveConcatPool3d create_head "
+        "create_cnn_model_3d create_unet_model_3d create_deeplab_model_3d",
+    },
+    "preprocess": {
+        "augment": "MeanScale MedianScale MaxScale PiecewiseHistScaling find_standard_scale "
+        "standard_scale_from_filelist",
+        "correction": "ImageCorrectionWrapper",
+        "intensity.percentiles": "get_percentile get_landmarks",
+    },
+}
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Finds the modules of the table under their old paths."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        known = package == "faimed3d" and (name in MOVED or name in SPREAD)
+        return ModuleSpec(fullname, self) if known else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__.partition(".")[2]
+        if name in MOVED:
+            sys.modules[module.__name__] = import_module(f"faimed3d.{MOVED[name]}")  # which is what `import` returns
+            return
+        for home, names in SPREAD[name].items():
+            vars(module).update({word: getattr(import_module(f"faimed3d.{home}"), word) for word in names.split()})
+        module.__all__ = [word for names in SPREAD[name].values() for word in names.split()]  # type: ignore[attr-defined]
+
+
+def install() -> None:
+    """Serve the table to every import of this process from now on."""
+    if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _MovedModules())  # first: a moved package would have its modules loaded twice

@@ -1,0 +1,83 @@
+"""Old paths of modules give the modules of today, to imports and to pickles."""
+
+import pickle
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import faimed3d
+from faimed3d.legacy.moved_modules import MOVED, SPREAD, install
+
+PACKAGE = Path(faimed3d.__file__).parent
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_an_old_path_is_the_module_of_today(old, new):
+    today = import_module(f"faimed3d.{new}")
+    name = today.__spec__.name
+    assert import_module(f"faimed3d.{old}") is today
+    assert today.__name__ == today.__spec__.name == name == f"faimed3d.{new}"
+
+
+@pytest.mark.parametrize("old", SPREAD)
+def test_names_that_are_in_several_modules_today_are_found(old):
+    module = import_module(f"faimed3d.{old}")
+    for home, names in SPREAD[old].items():
+        for name in names.split():
+            assert getattr(module, name) is getattr(import_module(f"faimed3d.{home}"), name)
+            assert name in module.__all__
+
+
+@pytest.mark.parametrize("old", [*MOVED, *SPREAD])
+def test_no_module_stands_at_an_old_path(old):
+    path = PACKAGE.joinpath(*old.split("."))
+    assert not path.exists()
+    assert not path.with_suffix(".py").exists()
+
+
+def _run(code, *args):
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_both_forms_of_import_work_in_a_fresh_process():
+    code = """
+import faimed3d.learner, faimed3d.widgets.viewer
+from faimed3d.losses import DiceLoss3D
+from faimed3d.spatial import turns
+from faimed3d.preprocess import *
+import faimed3d.training.losses
+print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.training.losses.DiceLoss3D, turns.__name__, MeanScale.__name__,
+      faimed3d.widgets.viewer is faimed3d.display.viewer)
+"""
+    assert _run(code) == "faimed3d.training.learner True faimed3d.spatial.rotations MeanScale True"
+
+
+def test_an_old_pickle_loads():
+    from faimed3d.augment import Resize3D
+    from faimed3d.training.losses import DiceLoss3D
+
+    old = {
+        b"cfaimed3d.training.losses\n": b"cfaimed3d.losses\n",
+        b"cfaimed3d.augment.grids\n": b"cfaimed3d.augment.sizes\n",
+    }
+    data = pickle.dumps([DiceLoss3D, Resize3D], protocol=2)
+    for today, then in old.items():
+        assert today in data
+        data = data.replace(today, then)
+    assert pickle.loads(data) == [DiceLoss3D, Resize3D]
+
+
+def test_an_unknown_module_is_not_found():
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'faimed3d\.loses'"):
+        import_module("faimed3d.loses")
+
+
+def test_the_finder_is_installed_once():
+    before = list(sys.meta_path)
+    install()
+    assert sys.meta_path == before
