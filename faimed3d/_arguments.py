@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
-
-_COUNTS = ("none", "one", "two", "three")
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -29,16 +27,16 @@ def is_whole(value: object) -> bool:
 
 
 def per_axis(
-    value: object, name: str, *, axes: Iterable[object] = "DHW", least: float | None = None, above: float | None = None
-) -> tuple[float, ...]:
-    """Return one number for each axis; one number alone holds for all of them.
+    value: object, name: str, *, least: float | None = None, above: float | None = None, axes: str = "(D, H, W)"
+) -> tuple[float, float, float]:
+    """Return three numbers, one for each axis; one number alone holds for all three.
 
     Args:
-        value: a number, or a sequence, array or tensor with one number for each axis.
+        value: a number, or a sequence, array or tensor of three.
         name: of the argument, for the error.
-        axes: what the axes are called; as many numbers are returned.
         least: the smallest number that is allowed.
         above: all numbers must be greater than this.
+        axes: what the axes are called, for the error.
 
     Raises:
         ValueError: another count of numbers, no numbers, or numbers out of range.
@@ -49,39 +47,38 @@ def per_axis(
     Traceback (most recent call last):
     ValueError: degrees must be one number or three (D, H, W), got (1, 2)
     """
-    axes = tuple(axes)
-    values = _spread(value, len(axes))
-    if (
-        not (len(values) == len(axes) and all(map(is_number, values)))
-        or (least is not None and min(values) < least)
-        or (above is not None and min(values) <= above)
-    ):
-        limit = f", at least {least:g}" if least is not None else f", above {above:g}" if above is not None else ""
-        raise ValueError(f"{name} must be one number or {_listed(axes)}{limit}, got {value!r}")
-    return tuple(float(number) for number in values)
+    one, two, three = _three(value, name, "number", is_number, least, above, axes)
+    return float(one), float(two), float(three)
 
 
 def whole_per_axis(
-    value: object, name: str, *, axes: Iterable[object] = "DHW", least: int | None = None
-) -> tuple[int, ...]:
-    """Return one whole number for each axis, as :func:`per_axis` does numbers of any kind.
+    value: object, name: str, *, least: int | None = None, axes: str = "(D, H, W)"
+) -> tuple[int, int, int]:
+    """Return three whole numbers, as :func:`per_axis` does numbers of any kind.
 
     >>> whole_per_axis(2.0, "size", least=1)
     (2, 2, 2)
     """
-    axes = tuple(axes)
-    values = _spread(value, len(axes))
-    if not (len(values) == len(axes) and all(map(is_whole, values))) or (least is not None and min(values) < least):
-        limit = "" if least is None else f", at least {least}"
-        raise ValueError(f"{name} must be one whole number or {_listed(axes)}{limit}, got {value!r}")
-    return tuple(int(number) for number in values)
+    one, two, three = _three(value, name, "whole number", is_whole, least, None, axes)
+    return int(one), int(two), int(three)
 
 
-def _spread(value: object, count: int) -> tuple[Any, ...]:  # of anything: the callers check
+def _three(
+    value: object,
+    name: str,
+    kind: str,
+    accepts: Callable[[object], bool],
+    least: float | None,
+    above: float | None,
+    axes: str,
+) -> tuple[Any, Any, Any]:  # numbers of any type
     given = value.tolist() if hasattr(value, "tolist") else value  # an array, a tensor, a numpy number
-    return tuple(given) if isinstance(given, Iterable) else (given,) * count
-
-
-def _listed(axes: tuple[object, ...]) -> str:
-    count = _COUNTS[len(axes)] if len(axes) < len(_COUNTS) else len(axes)
-    return f"{count} ({', '.join(map(str, axes))})"
+    values = tuple(given) if isinstance(given, Iterable) else (given,) * 3
+    if (
+        not (len(values) == 3 and all(map(accepts, values)))
+        or (least is not None and min(values) < least)
+        or (above is not None and min(values) <= above)
+    ):
+        limit = f", at least {least:g}" if least is not None else f", above {above:g}" if above is not None else ""
+        raise ValueError(f"{name} must be one {kind} or three {axes}{limit}, got {value!r}")
+    return values
