@@ -1,15 +1,18 @@
-"""Folders in which files are made: gone at the end, whatever the end is."""
+"""Atomic writing: the whole target, the old one, or none; what is left behind goes later."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from faimed3d import _atomic
-from faimed3d._atomic import put, scratch_folder
+from faimed3d._atomic import replace_empty_folder, replace_file, unfinished_folder
+
+WEEK = 7 * 24 * 3600
 
 
 @pytest.fixture(autouse=True)
@@ -17,188 +20,187 @@ def _nothing_swept(monkeypatch):
     monkeypatch.setattr(_atomic, "_swept", set())
 
 
-def start(folder, before="", after=""):
-    """A process that writes into a scratch folder beside ``folder/a`` and waits there for a signal."""
+def kill_while_writing(folder, number):
+    """Start a process that writes ``folder/a``, and end it by a signal before the file gets its name."""
     code = f"""
-import os, signal, sys, time
-from faimed3d._atomic import scratch_folder
-{before}
-with scratch_folder({str(folder / "a")!r}) as inner:
-    open(os.path.join(inner, "voxels"), "w").write("Doe^Jane")
+import os, time
+from faimed3d._atomic import replace_file, unfinished_folder
+with unfinished_folder({str(folder / "a")!r}) as inner:
+    made = os.path.join(inner, "voxels")
+    open(made, "w").write("Doe^Jane")
     print("ready", flush=True)
-    for _ in range(600):
-        time.sleep(0.1)
-{after}
+    time.sleep(60)
+    replace_file(made, {str(folder / "a")!r})
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def end(process, number):
     process.send_signal(number)
-    status = process.wait(30)
+    assert process.wait(30) == -number
     process.stdout.close()
-    return status
 
 
-def test_lies_beside_the_target_and_goes(tmp_path):
-    with scratch_folder(tmp_path / "a") as folder:
-        assert Path(folder).parent == tmp_path
-        assert Path(folder).name.startswith(".writing-")
-    assert os.listdir(tmp_path) == []
+def set_age(folder, seconds):
+    """Let everything in a folder have changed that long ago."""
+    then = time.time() - seconds
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (then, then), follow_symlinks=False)
 
 
-def test_goes_after_an_error(tmp_path):
-    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path / "a"):
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == []
+def leftover(parent, name=".faimed3d-writing-abc", age=0.0):
+    (parent / name / "series").mkdir(parents=True)
+    (parent / name / "series" / "voxels").write_text("Doe^Jane")
+    set_age(parent / name, age)
+    return parent / name
 
 
-def test_sigterm_ends_the_process_as_ever_and_leaves_nothing(tmp_path):
-    assert end(start(tmp_path), signal.SIGTERM) == -signal.SIGTERM
-    assert os.listdir(tmp_path) == []
+class TestUnfinishedFolder:
+    def test_lies_beside_the_target_and_goes(self, tmp_path):
+        with unfinished_folder(tmp_path / "a") as folder:
+            assert Path(folder).parent == tmp_path
+            assert Path(folder).name.startswith(".faimed3d-writing-")
+        assert os.listdir(tmp_path) == []
+
+    def test_goes_after_an_error(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), unfinished_folder(tmp_path / "a"):
+            raise KeyboardInterrupt
+        assert os.listdir(tmp_path) == []
+
+    def test_leaves_signals_alone(self, tmp_path):
+        with unfinished_folder(tmp_path / "a"):
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_handler_of_the_program_is_left_alone(tmp_path):
-    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
-    assert end(start(tmp_path, handler), signal.SIGTERM) == 7
-    assert os.listdir(tmp_path) == []
+class TestKilledProcess:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize("there", [True, False])
+    def test_leaves_the_old_file_or_none_and_what_it_wrote_goes_after_a_week(self, tmp_path, number, there):
+        if there:
+            (tmp_path / "a").write_text("old")
+        kill_while_writing(tmp_path, number)
+        assert not there or (tmp_path / "a").read_text() == "old"
+        (left,) = (path for path in tmp_path.iterdir() if path.name != "a")
+        set_age(left, WEEK + 60)
+        with unfinished_folder(tmp_path / "b"):
+            pass
+        assert os.listdir(tmp_path) == ["a"] * there
+
+    def test_leaves_nothing_that_is_removed_within_a_week(self, tmp_path):
+        left = leftover(tmp_path, age=WEEK - 60)
+        with unfinished_folder(tmp_path / "b"):
+            pass
+        assert (left / "series" / "voxels").read_text() == "Doe^Jane"
+
+    @pytest.mark.parametrize("changed", ["series", "series/voxels"])
+    def test_one_change_within_a_week_is_a_sign_of_life(self, tmp_path, changed):
+        left = leftover(tmp_path, age=10 * WEEK)
+        os.utime(left / changed)
+        with unfinished_folder(tmp_path / "b"):
+            pass
+        assert left.is_dir()
+
+    def test_a_folder_is_looked_through_once(self, tmp_path):
+        with unfinished_folder(tmp_path / "b"):
+            pass
+        left = leftover(tmp_path, age=2 * WEEK)
+        with unfinished_folder(tmp_path / "c"):
+            pass
+        assert left.is_dir()
+
+    def test_what_is_not_ours_stays_whatever_its_age(self, tmp_path):
+        leftover(tmp_path, ".writing-mine", 10 * WEEK)
+        leftover(tmp_path, "elsewhere", 10 * WEEK)
+        (tmp_path / ".faimed3d-writing-link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / ".faimed3d-writing-file").touch()
+        set_age(tmp_path, 10 * WEEK)
+        before = sorted(os.listdir(tmp_path))
+        with unfinished_folder(tmp_path / "b"):
+            pass
+        assert sorted(os.listdir(tmp_path)) == before
+        assert (tmp_path / "elsewhere" / "series" / "voxels").exists()
 
 
-def test_sigterm_after_the_block_is_as_before(tmp_path):
-    with scratch_folder(tmp_path / "a"):
-        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+class TestErrors:
+    def test_name_the_target(self, tmp_path):
+        with (
+            pytest.raises(PermissionError, match=r"could not be written: Permission denied: '.*/a'"),
+            unfinished_folder(tmp_path / "a") as folder,
+        ):
+            raise PermissionError(13, "Permission denied", os.path.join(folder, "x"))
+
+    def test_name_the_target_where_no_folder_can_be_made(self, tmp_path):
+        with (
+            pytest.raises(FileNotFoundError, match=r"could not be written: No such file or directory: '.*/absent/a'"),
+            unfinished_folder(tmp_path / "absent" / "a"),
+        ):
+            pass
+
+    def test_about_other_files_stay(self, tmp_path):
+        with (
+            pytest.raises(FileNotFoundError, match="No such file or directory: 'template'"),
+            unfinished_folder(tmp_path / "a"),
+        ):
+            raise FileNotFoundError(2, "No such file or directory", "template")
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    end(start(tmp_path), signal.SIGKILL)
-    assert len(os.listdir(tmp_path)) == 1
-    with scratch_folder(tmp_path / "b"):
-        assert len(os.listdir(tmp_path)) == 1
-    assert os.listdir(tmp_path) == []
+class TestReplaceFile:
+    @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640])
+    def test_keeps_the_permissions_of_the_file_that_is_replaced(self, tmp_path, mode):
+        (tmp_path / "new").write_text("new")
+        (tmp_path / "old").write_text("old")
+        (tmp_path / "old").chmod(mode)
+        replace_file(tmp_path / "new", tmp_path / "old")
+        assert (tmp_path / "old").read_text() == "new"
+        assert (tmp_path / "old").stat().st_mode & 0o777 == mode
+
+    def test_the_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(self, tmp_path, monkeypatch):
+        steps = []
+
+        def record(name):
+            real = getattr(os, name)
+
+            def call(*args):
+                steps.append((name, os.path.isdir(args[0])) if name == "fsync" else name)
+                return real(*args)
+
+            monkeypatch.setattr(_atomic.os, name, call)
+
+        (tmp_path / "new").write_text("new")
+        record("fsync")
+        record("replace")
+        replace_file(tmp_path / "new", tmp_path / "old")
+        assert steps == [("fsync", False), "replace", ("fsync", True)]
+
+    def test_a_disk_that_fails_at_the_end_leaves_the_old_file(self, tmp_path, monkeypatch):
+        def full(_):
+            raise OSError(28, "No space left on device")
+
+        (tmp_path / "a").write_text("old")
+        monkeypatch.setattr(_atomic.os, "fsync", full)
+        (tmp_path / "new").write_text("new")
+        with (
+            pytest.raises(OSError, match=r"could not be written: No space left on device: '.*/a'"),
+            unfinished_folder(tmp_path / "a"),
+        ):
+            replace_file(tmp_path / "new", tmp_path / "a")
+        assert (tmp_path / "a").read_text() == "old"
 
 
-def test_what_a_living_process_writes_stays(tmp_path):
-    process = start(tmp_path)
-    with scratch_folder(tmp_path / "b"):
-        assert len(os.listdir(tmp_path)) == 2
-    (left,) = tmp_path.iterdir()
-    assert (left / "voxels").read_text() == "Doe^Jane"
-    end(process, signal.SIGTERM)
+class TestReplaceEmptyFolder:
+    def test_keeps_the_permissions_of_the_empty_folder(self, tmp_path):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "slice").write_text("new")
+        (tmp_path / "old").mkdir(mode=0o700)
+        replace_empty_folder(tmp_path / "new", tmp_path / "old")
+        assert (tmp_path / "old" / "slice").read_text() == "new"
+        assert (tmp_path / "old").stat().st_mode & 0o777 == 0o700
 
-
-def test_folders_of_that_name_without_the_lock_stay(tmp_path):
-    (tmp_path / ".writing-mine").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / ".lock").touch()
-    (tmp_path / ".writing-link").symlink_to(tmp_path / "elsewhere")
-    with scratch_folder(tmp_path / "b"):
-        pass
-    assert sorted(os.listdir(tmp_path)) == [".writing-link", ".writing-mine", "elsewhere"]
-
-
-def test_errors_name_the_target(tmp_path):
-    with (
-        pytest.raises(PermissionError, match=r"could not be written: Permission denied: '.*/a'"),
-        scratch_folder(tmp_path / "a") as folder,
-    ):
-        raise PermissionError(13, "Permission denied", os.path.join(folder, "x"))
-
-
-def test_a_folder_that_cannot_be_made_names_the_target(tmp_path):
-    with (
-        pytest.raises(FileNotFoundError, match=r"could not be written: No such file or directory: '.*/absent/a'"),
-        scratch_folder(tmp_path / "absent" / "a"),
-    ):
-        pass
-
-
-def test_errors_about_other_files_stay(tmp_path):
-    with (
-        pytest.raises(FileNotFoundError, match="No such file or directory: 'template'"),
-        scratch_folder(tmp_path / "a"),
-    ):
-        raise FileNotFoundError(2, "No such file or directory", "template")
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640])
-def test_a_file_keeps_the_permissions_of_the_one_it_replaces(tmp_path, mode):
-    (tmp_path / "new").write_text("new")
-    (tmp_path / "old").write_text("old")
-    (tmp_path / "old").chmod(mode)
-    put(tmp_path / "new", tmp_path / "old")
-    assert (tmp_path / "old").read_text() == "new"
-    assert (tmp_path / "old").stat().st_mode & 0o777 == mode
-
-
-def test_a_thread_leaves_signals_alone(tmp_path):
-    import threading
-
-    seen = []
-
-    def work():
-        with scratch_folder(tmp_path / "a"):
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [signal.SIG_DFL]
-
-
-def test_a_system_without_locks_writes_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(_atomic, "fcntl", None)
-    with scratch_folder(tmp_path / "a") as folder:
-        assert os.listdir(folder) == []
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("ready", [True, False])
-def test_a_forked_child_ends_at_sigterm_and_leaves_the_folder_to_its_parent(tmp_path, ready):
-    code = f"""
-import os, signal, sys, time
-from faimed3d import _atomic
-own = _atomic._own
-def forked(folder):
-    there, here = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(here, b"1")  # Python forgets signals that come while it forks
-        time.sleep(30)
-    print("ready" * len(os.read(there, 1)), flush=True)
-    os.kill(pid, signal.SIGTERM)
-    for _ in range(100):
-        if (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(pid, signal.SIGKILL)
-    print(os.WTERMSIG(ended[1]), os.path.isdir(folder))
-    return own(folder)
-if not {ready}:  # the signal may not come yet
-    _atomic._own = forked
-with _atomic.scratch_folder({str(tmp_path / "a")!r}) as inner:
-    if {ready}:
-        forked(inner)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["ready", str(int(signal.SIGTERM)), "True"]
-    assert (done.returncode, done.stderr) == (0, "")
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_forked_child_that_leaves_the_block_leaves_the_folder(tmp_path):
-    code = f"""
-import os, sys
-from faimed3d._atomic import scratch_folder
-with scratch_folder({str(tmp_path / "a")!r}) as inner:
-    pid = os.fork()
-    if pid == 0:
-        sys.exit()
-    os.waitpid(pid, 0)
-    print(os.path.isdir(inner))
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "True\n"
-    assert os.listdir(tmp_path) == []
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_something_else_stays(self, tmp_path, kind):
+        (tmp_path / "new").mkdir()
+        if kind == "file":
+            (tmp_path / "old").write_text("mine")
+        else:
+            (tmp_path / "old" / "mine").mkdir(parents=True)
+        with pytest.raises(FileExistsError, match="old: something else was written there meanwhile; it stays"):
+            replace_empty_folder(tmp_path / "new", tmp_path / "old")
+        assert (tmp_path / "new").is_dir()

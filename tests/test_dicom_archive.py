@@ -640,7 +640,7 @@ class TestOtherFiles:
 
     def test_what_a_killed_writer_left_is_no_volume(self, tmp_path):
         write(make_series(), tmp_path / "whole")
-        write(make_series()[:3], tmp_path / ".writing-abc123")
+        write(make_series()[:3], tmp_path / ".faimed3d-writing-abc123")
         assert list(dicom_inventory(tmp_path)["slices"]) == [5]
 
     def test_a_transfer_syntax_that_is_none_is_not_quoted(self, tmp_path):

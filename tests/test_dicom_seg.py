@@ -266,7 +266,7 @@ class TestWriting:
         write_series(tmp_path / "source")
         (tmp_path / "mask.dcm").write_text("the old one")
         monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", damaged)
-        with pytest.raises(ValueError, match=r"cannot hold this mask on the .* came back otherwise"):
+        with pytest.raises(ValueError, match=r"cannot hold this mask on the .*; reading it back gave another mask"):
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert (tmp_path / "mask.dcm").read_text() == "the old one"
         assert len(list(tmp_path.iterdir())) == 2
@@ -280,7 +280,7 @@ class TestWriting:
         monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", cut)
         with pytest.raises(ValueError, match=r"cannot hold this mask: .*mask\.dcm: .* in the 2 bytes of") as error:
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
-        assert ".writing" not in str(error.value)
+        assert "-writing-" not in str(error.value)
 
     @pytest.mark.parametrize("shape", [(4, 1, 7), (4, 2, 2)])
     def test_slices_of_fewer_pixels_than_highdicom_packs(self, tmp_path, shape):

@@ -351,7 +351,7 @@ class TestTarget:
     def test_an_empty_folder_is_taken(self, tmp_path):
         write_series(tmp_path, stored_values(), GEOMETRY)
         assert len(list(tmp_path.iterdir())) == 5
-        assert not list(tmp_path.parent.glob(".writing-*"))
+        assert not list(tmp_path.parent.glob(".faimed3d-writing-*"))
 
     def test_a_new_folder_has_the_usual_permissions(self, tmp_path):
         (tmp_path / "usual").mkdir()

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
-from faimed3d._atomic import put
+from faimed3d._atomic import replace_file
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
 from faimed3d.io import Header, from_sitk, read, to_sitk, write
@@ -594,7 +594,7 @@ class TestPairs:
 
         write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
         before = sorted(os.listdir(tmp_path))
-        monkeypatch.setattr("faimed3d.io.writing.put", stop)
+        monkeypatch.setattr("faimed3d.io.writing.replace_file", stop)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / f"a{suffix}", volume() + 1, OBLIQUE.replace(origin=(0, 0, 0)))
         array, geometry, _ = read(tmp_path / f"a{suffix}")
@@ -622,7 +622,7 @@ class TestPairs:
                 os._exit(0)
         assert os.waitpid(pid, 0)[1] == signal.SIGKILL
 
-    @pytest.mark.parametrize(("call", "new"), [("os.rename", False), ("put", False), ("os.unlink", True)])
+    @pytest.mark.parametrize(("call", "new"), [("os.rename", False), ("replace_file", False), ("os.unlink", True)])
     @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
     def test_a_process_killed_between_the_files_mixes_none(self, tmp_path, suffix, call, new):
         write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
@@ -636,7 +636,7 @@ class TestPairs:
     def test_half_a_pair_is_refused_and_can_be_replaced(self, tmp_path, there, count):
         if there:
             write(tmp_path / "a.hdr", volume(), OBLIQUE)
-        self.killed_save(tmp_path / "a.hdr", "put", count)
+        self.killed_save(tmp_path / "a.hdr", "replace_file", count)
         with pytest.raises((DamagedFile, FileNotFoundError), match=r"dim\[0\] in the header .* is 0|does not exist"):
             read(tmp_path / "a.hdr")
         write(tmp_path / "a.hdr", volume(), OBLIQUE)
@@ -674,11 +674,11 @@ class TestPairs:
             calls.append(final)
             if len(calls) == stop + 1:
                 raise KeyboardInterrupt
-            put(source, final)
+            replace_file(source, final)
 
         if there:
             write(tmp_path / "a.hdr", volume(), OBLIQUE)
-        monkeypatch.setattr("faimed3d.io.writing.put", sometimes)
+        monkeypatch.setattr("faimed3d.io.writing.replace_file", sometimes)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "a.hdr", volume() + 1, OBLIQUE)
         assert len(os.listdir(tmp_path)) == (2 if there or new else 0)

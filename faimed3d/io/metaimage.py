@@ -12,9 +12,10 @@ import warnings
 
 import numpy as np
 
+from faimed3d._decimals import whole_number
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io.text_header import close_match, data_file, readable, real_number, shown, whole_number
+from faimed3d.io.text_header import close_match, data_file, readable, real_number, shown
 from faimed3d.io.voxel_data import Voxels, is_gzip, read_voxels
 
 __all__ = ["header_fields", "read_metaimage"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faimed3d._atomic import state_of
+from faimed3d._file_signature import file_signature
 from faimed3d.errors import ReadError, UnsupportedImage
 from faimed3d.geometry import Geometry
 from faimed3d.io.formats import READ_SUFFIXES, WRITE_SUFFIXES, file_format, volume_suffix
@@ -145,7 +145,7 @@ def _unchanged(path):
 
 def _state(path):
     try:
-        return state_of(os.stat(path))
+        return file_signature(os.stat(path))
     except FileNotFoundError:
         return None
 

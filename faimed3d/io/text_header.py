@@ -6,37 +6,31 @@ import difflib
 import os
 import re
 
+from faimed3d._decimals import decimal_number
 from faimed3d.errors import DamagedFile, UnsupportedImage
 
-__all__ = ["close_match", "data_file", "readable", "real_number", "shown", "whole_number"]
+__all__ = ["close_match", "data_file", "readable", "real_number", "shown"]
 
-_WHOLE = re.compile(r"[+-]?[0-9]+")
-_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _LONGEST = 80
 _LIST = re.compile(r"LIST *([0-9]+D?)?")
 _FILE_NAME = re.compile(r"([A-Za-z]:)?[^:=\x00-\x1f\x7f]{1,255}")  # without what begins the value of another field
 
 
-def whole_number(word):
-    """The whole number of a word; Python alone would also take '1_000' and the digits of other scripts.
-
-    Raises:
-        ValueError: the word is no whole number.
-    """
-    if not _WHOLE.fullmatch(word):
-        raise ValueError("not a whole number")
-    return int(word)
-
-
 def real_number(word):
-    """The number of a word, NaN and infinity among them; see :func:`whole_number`.
+    """The number of a word, NaN and infinity among them.
 
     Raises:
         ValueError: the word is no number.
     """
-    if not _REAL.fullmatch(word):
-        raise ValueError("not a number")
-    return float(word)
+    return decimal_number(word, nonfinite=True)
+
+
+def _is_number(word):
+    try:
+        real_number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def shown(text, known=()):
@@ -45,7 +39,7 @@ def shown(text, known=()):
     A line that has lost its end swallows those behind it, the patient's name among them.
     """
     words = [word for word in re.split(r'[\s,()"]+', text) if word]
-    if len(text) <= _LONGEST and all(_REAL.fullmatch(word) or word.lower() in known for word in words):
+    if len(text) <= _LONGEST and all(_is_number(word) or word.lower() in known for word in words):
         return repr(text)
     return "a damaged value"
 

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 
-from faimed3d._atomic import put, scratch_folder
+from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_folder
 from faimed3d.errors import ReadError
 from faimed3d.geometry import PLACE_TOLERANCE, Geometry
 from faimed3d.io.formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
@@ -35,16 +35,16 @@ def write_file(path, array, geometry, read):
     array = array[0] if array.ndim == 4 and len(array) == 1 else array
     if kind == "nifti":
         _check_nifti(path, array, geometry)
-    with scratch_folder(path) as scratch:
+    with unfinished_folder(path) as unfinished:
         if suffix in (".nhdr", ".mhd"):
-            _write_header_and_raw(path, suffix, array, geometry, scratch, read)
+            _write_header_and_raw(path, suffix, array, geometry, unfinished, read)
         elif suffix in (".hdr", ".img"):
-            _write_pair(path, array, geometry, scratch, read)
+            _write_pair(path, array, geometry, unfinished, read)
         else:
-            made = os.path.join(scratch, f"volume{suffix}")
+            made = os.path.join(unfinished, f"volume{suffix}")
             _write_one(made, suffix, array, geometry)
             _check_written(made, path, array, geometry, read)
-            put(made, path)
+            replace_file(made, path)
 
 
 def _format(path):
@@ -126,12 +126,12 @@ def _write_one(made, suffix, array, geometry):
             file.write(metaimage_head(array, geometry, os.path.getsize(made) - len(head)))
 
 
-def _write_header_and_raw(path, suffix, array, geometry, scratch, read):
+def _write_header_and_raw(path, suffix, array, geometry, unfinished, read):
     """A header and a data file of a name that no file had before, so that no header ever points at other voxels."""
     folder, name = os.path.split(path)
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name[: len(name) - len(suffix)])[:200]
     data_name = f"{stem}.{secrets.token_hex(4)}.raw"
-    made, data = os.path.join(scratch, f"volume{suffix}"), os.path.join(scratch, data_name)
+    made, data = os.path.join(unfinished, f"volume{suffix}"), os.path.join(unfinished, data_name)
     if suffix == ".nhdr":
         _store(made, nrrd_head(array, geometry, "raw", data_name))
     else:
@@ -141,9 +141,11 @@ def _write_header_and_raw(path, suffix, array, geometry, scratch, read):
     before, final = _data_of(path, stem), os.path.join(folder, data_name)
     if os.path.exists(path):
         os.chmod(data, os.stat(path).st_mode & 0o777)
+    sync_file(data)
     os.rename(data, final)
+    sync_names(folder)
     try:
-        put(made, path)
+        replace_file(made, path)
     except BaseException:
         if os.path.lexists(made):  # a signal may come when the header has its name already
             os.unlink(final)
@@ -162,31 +164,31 @@ def _data_of(path, stem):
     return found[1] if found else None
 
 
-def _write_pair(path, array, geometry, scratch, read):
+def _write_pair(path, array, geometry, unfinished, read):
     """The two files of a NIfTI pair.
 
     Their names are fixed, so they cannot both change at once: between them lies a header that no reader takes.
     """
     header, image = _pair_names(path)
-    made = [os.path.join(scratch, name) for name in ("volume.hdr", "volume.img")]
+    made = [os.path.join(unfinished, name) for name in ("volume.hdr", "volume.img")]
     head = nifti_head(array, geometry, pair=True)
     _store(made[0], head)
     _store(made[1], b"", array)
     _check_written(made[0], path, array, geometry, read)
-    before, between = (os.path.join(scratch, name) for name in ("before.hdr", "between.hdr"))
+    before, between = (os.path.join(unfinished, name) for name in ("before.hdr", "between.hdr"))
     if os.path.exists(header):
         shutil.copy2(header, before)
     _store(between, head[:40] + bytes(16) + head[56:])  # of no dimensions
     try:
-        put(between, header)
-        put(made[1], image)
-        put(made[0], header)
+        replace_file(between, header)
+        replace_file(made[1], image)
+        replace_file(made[0], header)
     except BaseException:
         if not os.path.lexists(made[1]):  # its image has its name already
             if os.path.lexists(made[0]):
-                put(made[0], header)
+                replace_file(made[0], header)
         elif os.path.lexists(before):
-            put(before, header)
+            replace_file(before, header)
         elif not os.path.lexists(between):
             os.unlink(header)
         raise

@@ -8,7 +8,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from faimed3d.dicom.header.file_header import decimal_number, quote_value
+from faimed3d._decimals import decimal_number
+from faimed3d.dicom.header.file_header import quote_value
 from faimed3d.dicom.header.tags import Tag
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from faimed3d._atomic import SCRATCH_PREFIX
+from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.dicom.header.file_header import Header, quote_value, read_header
 from faimed3d.dicom.header.tags import WANTED, Tag, name_tag
 from faimed3d.errors import DamagedFile, TruncatedFile
@@ -167,7 +167,7 @@ def list_folder(folder):
         for entry in entries:
             try:
                 if entry.is_dir():
-                    if not entry.name.startswith(SCRATCH_PREFIX):
+                    if not entry.name.startswith(UNFINISHED_PREFIX):
                         folders.append(entry.path)
                 elif entry.is_file():
                     files.append(entry.path)

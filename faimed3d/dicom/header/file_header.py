@@ -6,14 +6,14 @@ import math
 import os
 import re
 
-from faimed3d._atomic import state_of
+from faimed3d._decimals import decimal_number
+from faimed3d._file_signature import file_signature
 from faimed3d.dicom.header.parser import HEAD, Window, looks_bare, walk_file
 from faimed3d.dicom.header.tags import Tag, name_tag, standard_vr
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile
 
-__all__ = ["Header", "decimal_number", "is_dicom", "quote_value", "read_header"]
+__all__ = ["Header", "is_dicom", "quote_value", "read_header"]
 
-_DECIMAL = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *")
 # What one value of a VR may hold (PS3.5 section 6.2), and a little more that writers put there
 _PLAUSIBLE = {
     "CS": r"[A-Za-z0-9 _./+-]{0,16}",
@@ -40,7 +40,7 @@ class Header:
         vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
         error: the ReadError that ended the walk, or None.
         identity: device and number of the file; links have those of what they lead to.
-        written: its state, see :func:`faimed3d._atomic.state_of`.
+        written: its :func:`~faimed3d._file_signature.file_signature` when the header was read.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class Header:
             ReadError: the file is not the one any more whose header was read, so its pixels belong to another header.
         """
         file = open(self.path, "rb", buffering)  # noqa: SIM115 - the caller closes it
-        if state_of(os.fstat(file.fileno())) != self.written:
+        if file_signature(os.fstat(file.fileno())) != self.written:
             file.close()
             raise ReadError(
                 f"{self.path}: the file changed while the volume was read. Read it again when it is written"
@@ -142,17 +142,6 @@ class Header:
         raise DamagedFile(f"{self.path}: {name_tag(tag)} must hold one integer, has {len(value)} bytes")
 
 
-def decimal_number(text):
-    """The number of a DS or IS value; Python alone would also take '1_000' and the digits of other scripts.
-
-    Raises:
-        ValueError: the text is no decimal number.
-    """
-    if not _DECIMAL.fullmatch(text):
-        raise ValueError("not a decimal number")
-    return float(text)
-
-
 def quote_value(text, tag=None):
     """A value as a message quotes it: not at all if it cannot be one.
 
@@ -184,7 +173,7 @@ def read_header(path, wanted):
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
-        header.written = state_of(status)
+        header.written = file_signature(status)
         window = Window(file.read(HEAD), 0, header.size, file)
         head = window.data
         if head[128:132] == b"DICM":

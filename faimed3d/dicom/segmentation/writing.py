@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
-from faimed3d._atomic import put, scratch_folder
+from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d.dicom.header.tags import name_tag
 from faimed3d.dicom.planes.enhanced import read_dataset
@@ -114,12 +114,12 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
                 f"headers of {files[0]} and its neighbours breaks a rule of DICOM"
             ) from None
         content = file_bytes(segmentation, path)
-    with scratch_folder(path) as scratch:
-        made = os.path.join(scratch, "mask.dcm")
+    with unfinished_folder(path) as unfinished:
+        made = os.path.join(unfinished, "mask.dcm")
         with open(made, "wb") as file:
             file.write(content)
         _check_written(made, path, segments, geometry)
-        put(made, path)
+        replace_file(made, path)
     return {k + 1: value for k, value in enumerate(values.tolist())}
 
 
@@ -156,7 +156,9 @@ def _check_written(made, path, segments, geometry):
     for expected, where in ((part, place), (part[::-1], turned)):
         if where.agrees(grid, PLACE_TOLERANCE) and np.array_equal(array, expected):
             return
-    raise ValueError(f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; it came back otherwise")
+    raise ValueError(
+        f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; reading it back gave another mask"
+    )
 
 
 def _label_values(mask):

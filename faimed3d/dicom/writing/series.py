@@ -11,13 +11,11 @@ Which storage class a modality gets, and why:
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import operator
 import os
 import re
-import stat
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -30,7 +28,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
-from faimed3d._atomic import scratch_folder
+from faimed3d._atomic import replace_empty_folder, unfinished_folder
 from faimed3d.dicom.grouping.scan import scan_folder
 from faimed3d.dicom.grouping.series import volumes_of
 from faimed3d.dicom.writing.template import quiet, template_dataset
@@ -98,16 +96,16 @@ def write_series(
     digits = max(4, len(str(len(array))))
     names = [f"IM{k + 1:0{digits}d}.dcm" for k in range(len(array))]
     final = os.path.realpath(folder) if os.path.islink(folder) else folder
-    with scratch_folder(final) as scratch:
-        target = os.path.join(scratch, "series")
-        os.mkdir(target)  # with the permissions of a new folder, which those of the scratch folder are not
+    with unfinished_folder(final) as unfinished:
+        target = os.path.join(unfinished, "series")
+        os.mkdir(target)  # with the permissions of a new folder, which those of the temporary folder are not
         with quiet():
             for k, (name, plane, place) in enumerate(zip(names, array, places, strict=True)):
                 content = file_bytes(_slice(base, k + 1, place, _stored(plane, form)), folder)
                 with open(os.path.join(target, name), "wb") as file:
                     file.write(content)
         _check_written(folder, target, geometry)
-        _put_folder(target, final)
+        replace_empty_folder(target, final)
     return [os.path.join(folder, name) for name in names]
 
 
@@ -125,18 +123,6 @@ def _check_target(folder):
             )
     elif os.path.lexists(folder):
         raise FileExistsError(f"{folder}: a file; a series is written into a new or empty folder")
-
-
-def _put_folder(target, final):
-    """Give the finished folder its name; an empty one of that name makes way and leaves its permissions."""
-    if os.path.isdir(final):
-        os.chmod(target, stat.S_IMODE(os.stat(final).st_mode))
-    try:
-        os.rename(target, final)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise FileExistsError(f"{final}: something else was written there meanwhile; it stays") from None
-        raise
 
 
 def file_bytes(dataset, name):
