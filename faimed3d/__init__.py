@@ -1,9 +1,76 @@
-"""fastai for medical volumes: CT, MR and PET as tensors that know where they are in the patient."""
+"""fastai for medical volumes: CT, MR and PET as tensors that know where they are in the patient.
 
-from importlib.metadata import version
+``import faimed3d`` is cheap: each name is imported from its room when it is first used, as in
+``faimed3d.TensorDicom3D.create("scan.nii.gz")`` or ``faimed3d.dicom_inventory("scans")``. For notebooks there is
+``from faimed3d.all import *``, which brings the names of fastai too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 from faimed3d.legacy import moved_modules
 
-__version__ = version("faimed3d")
+# where the names of users are; a test holds it against what the rooms offer
+_ROOMS = {
+    "augment": """
+        ClampMask3D Clip3D HistScaled3D IntensityTransform3D KeepLargestComponent MaskErase MaskErease MaxScale
+        MeanScale MedianScale Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling PreprocessDicom RandomAffine3D
+        RandomBiasField3D RandomBlur3D RandomBrightness3D RandomContrast3D RandomCrop3D RandomDihedral3D
+        RandomElastic3D RandomFlip3D RandomGamma3D RandomGhosting3D RandomLowResolution3D RandomNoise3D
+        RandomPerspective3D RandomRicianNoise3D RandomRotate3D RandomRotate3DBy RandomSheer3D RandomSpatial3D
+        RandomTransform3D RandomTrapezoid3D RandomWarp3D ReduceClasses RemoveSmallObjects Reorient3D Resample3D
+        ResampleLike RescaleIntensity3D Resize3D ResizeCrop3D SpatialTransform3D StandardScale Window3D ZScore3D
+        aug_transforms_3d find_standard_scale sheer_3d standard_scale_from_filelist trapezoid_3d warp_3d
+    """,
+    "basics": """
+        Geometry TensorDicom3D TensorMask3D crop_3d load_image_3d normalize pad_or_crop readdcm_3d reorient resample
+        resample_like resize_3d_tensor show_image_3d show_images_3d strip
+    """,
+    "correction": "ImageCorrectionWrapper correct_bias_field equalize_locally",
+    "data": """
+        AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D MaskBlock3D MaskReader MatchMask
+        SegmentationDataLoaders3D ToLabels get_volumetric_files supported_extensions
+    """,
+    "data.statistics": "IntensityStats intensity_stats",
+    "dicom": "dicom_inventory header_table is_dicom read_dicom write_series",
+    "display.viewer": "BasicViewer DicomExplorer ListViewer",
+    "inference": "predict_folder predict_volume",
+    "models": """
+        AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
+        resnet50_3d
+    """,
+    "training.callbacks": """
+        MixSubvol ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle join_parts split_parts
+    """,
+    "training.learner": "cnn_learner_3d deeplab_learner_3d default_loss unet_learner_3d",
+    "training.losses": """
+        CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
+    """,
+    "training.metrics": """
+        AverageSurfaceDistance ExcludedCases HausdorffDistance95 KeepGeometry SurfaceDice average_surface_distance
+        hausdorff_distance surface_dice
+    """,
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:  # PEP 562; of any type
+    if name == "__version__":
+        value = import_module("importlib.metadata").version(__name__)
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
 
 moved_modules.install()

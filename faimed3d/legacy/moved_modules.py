@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -73,15 +72,18 @@ SPREAD = {
 }
 
 
-class _MovedModules(MetaPathFinder, Loader):
-    """Finds the modules of the table under their old paths."""
+class _MovedModules:  # not of importlib.abc, whose import takes longer than all else here
+    """Finds the modules of the table under their old paths, and loads them."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
         known = package == "faimed3d" and (name in MOVED or name in SPREAD)
-        return ModuleSpec(fullname, self) if known else None
+        return ModuleSpec(fullname, self) if known else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None  # an empty module, as usual
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__.partition(".")[2]

@@ -1,0 +1,50 @@
+"""``import faimed3d``: cheap, and every public name is at hand."""
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import fastai.vision.all as fastai_names
+import pytest
+
+import faimed3d
+import faimed3d.all as notebook
+
+
+def test_the_import_loads_neither_torch_nor_fastai_nor_numpy():
+    code = "import sys, faimed3d; dir(faimed3d); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "fastai", "numpy", "pydicom", "SimpleITK"} & {*loaded}
+
+
+@pytest.mark.parametrize("name", faimed3d.__all__)
+def test_each_name_is_that_of_the_star_import(name):
+    assert getattr(faimed3d, name) is getattr(notebook, name)
+
+
+def test_no_name_of_ours_is_missing():
+    ours = {
+        name
+        for name, value in vars(notebook).items()
+        if getattr(value, "__module__", "").startswith("faimed3d") and not hasattr(fastai_names, name)
+    }
+    assert ours <= {*faimed3d.__all__}
+
+
+def test_each_name_is_public_in_its_room():
+    for room, names in faimed3d._ROOMS.items():
+        assert {*names.split()} <= {*import_module(f"faimed3d.{room}").__all__}, room
+
+
+def test_dir_lists_names_before_they_are_used():
+    assert {"TensorDicom3D", "dicom_inventory", "__version__"} <= {*dir(faimed3d)}
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert faimed3d.__version__ == version("faimed3d")
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(AttributeError, match="module 'faimed3d' has no attribute 'TensorDicom4D'"):
+        _ = faimed3d.TensorDicom4D
