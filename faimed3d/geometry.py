@@ -16,22 +16,24 @@ World position of voxel (d, h, w): ``origin + direction @ (spacing * (w, h, d))`
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PLACE_TOLERANCE", "Geometry"]
+__all__ = ["POSITION_TOLERANCE", "Geometry"]
 
-PLACE_TOLERANCE = 1e-2  # of the smallest spacing, by which a voxel may move when a volume is written to a file
+POSITION_TOLERANCE = 1e-2  # how far a voxel may move when a volume is written, in parts of the smallest spacing
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 
 
-def _numbers(name, values, count):
+def _numbers(name: str, given: ArrayLike, count: int) -> tuple[float, ...]:
     try:
-        values = tuple(float(v) for v in np.asarray(values, dtype=float).ravel())
+        values = tuple(float(v) for v in np.asarray(given, dtype=float).ravel())
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be {count} numbers, got {values!r}") from error
+        raise TypeError(f"{name} must be {count} numbers, got {given!r}") from error
     if len(values) != count:
         raise ValueError(f"{name} must be {count} numbers, got {len(values)}: {values}")
     if not all(map(math.isfinite, values)):
@@ -66,7 +68,7 @@ class Geometry:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = _IDENTITY
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"shape must be three sizes (D, H, W) of at least 1, got {tuple(self.shape)}")
@@ -83,80 +85,103 @@ class Geometry:
         _fill(self, shape, spacing, origin, direction)
 
     @classmethod
-    def from_affine(cls, affine, shape):
+    def from_affine(cls, affine: ArrayLike, shape: Sequence[int]) -> Geometry:
         """Return the grid whose ``affine`` (4x4, LPS mm) takes the index (w, h, d, 1) to the world.
 
         Args:
             affine: 4x4 array; the lengths of its first three columns become the spacing.
             shape: voxels along (D, H, W).
+
+        Raises:
+            ValueError: no finite 4x4 matrix, or a column of length 0.
+
+        >>> Geometry.from_affine(np.diag([1, 2, 3, 1]), (2, 3, 4)).spacing
+        (1.0, 2.0, 3.0)
         """
-        affine = np.asarray(affine, dtype=float)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise ValueError(f"affine must be a finite 4x4 matrix, got {affine!r}")
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        matrix = np.asarray(affine, dtype=float)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise ValueError(f"affine must be a finite 4x4 matrix, got {matrix!r}")
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0:
-            raise ValueError(f"affine has a column of length 0, so no spacing: {affine[:3, :3].tolist()}")
-        return cls(shape, spacing, affine[:3, 3], affine[:3, :3] / spacing)
+            raise ValueError(f"affine has a column of length 0, so no spacing: {matrix[:3, :3].tolist()}")
+        return cls(shape, spacing, matrix[:3, 3], matrix[:3, :3] / spacing)  # type: ignore[arg-type]
 
     @property
-    def spacing_text(self):
-        """The spacing as it is shown to people, with unit and axis order."""
+    def spacing_text(self) -> str:
+        """The spacing as it is shown to people, such as ``'1x2x3 mm (x, y, z)'``."""
         return f"{_row(self.spacing, 'x')} mm (x, y, z)"
 
     @property
-    def affine(self):
-        """4x4 float64 array that takes the index (w, h, d, 1) to the world (x, y, z, 1), LPS mm."""
+    def affine(self) -> NDArray[np.float64]:
+        """4x4 float64 array that takes the index (w, h, d, 1) to the position (x, y, z, 1), LPS mm.
+
+        >>> Geometry((2, 3, 4), spacing=(1, 2, 3), origin=(10, 20, 30)).affine.tolist()
+        [[1.0, 0.0, 0.0, 10.0], [0.0, 2.0, 0.0, 20.0], [0.0, 0.0, 3.0, 30.0], [0.0, 0.0, 0.0, 1.0]]
+        """
         affine = np.eye(4)
         affine[:3, :3] = np.reshape(self.direction, (3, 3)) * self.spacing
         affine[:3, 3] = self.origin
         return affine
 
     @property
-    def voxel_volume(self):
-        """Volume of one voxel in mm3 (the determinant of the affine, so right for a sheared grid too)."""
+    def voxel_volume(self) -> float:
+        """Volume of one voxel in mm³: the determinant of the affine, so right for a sheared grid too."""
         x, y, z = self.spacing
         if self.direction == _IDENTITY or not self.is_sheared:
             return x * y * z
         return x * y * z * abs(float(np.linalg.det(np.reshape(self.direction, (3, 3)))))
 
     @property
-    def is_sheared(self):
-        """Whether the storage axes are not at right angles to each other (by more than 1e-3)."""
+    def is_sheared(self) -> bool:
+        """Whether the storage axes are not orthogonal: the cosine between two of them is above 1e-3."""
         direction = np.reshape(self.direction, (3, 3))
         return bool(np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3)
 
     @property
-    def orientation(self):
+    def orientation(self) -> str:
         """Three letters: where the x (W), y (H) and z (D) storage axes point, each to its nearest of L/R, P/A, S/I.
 
         The identity direction is ``'LPS'``, as in ITK; nibabel's canonical order is ``'RAS'``.
+
+        >>> Geometry((2, 3, 4), direction=(-1, 0, 0, 0, -1, 0, 0, 0, 1)).orientation
+        'RAS'
         """
         direction = np.reshape(self.direction, (3, 3))
         world_axes = _nearest_axes(direction)
         return "".join(_LETTERS[a][int(direction[a, k] > 0)] for k, a in enumerate(world_axes))
 
-    def index_to_world(self, index):
-        """World positions (..., 3) as (x, y, z) mm, LPS, of voxel indices (..., 3) as (d, h, w); fractions allowed."""
-        index = np.asarray(index, dtype=float)[..., ::-1]
-        return index * self.spacing @ np.reshape(self.direction, (3, 3)).T + self.origin
+    def index_to_world(self, index: ArrayLike) -> NDArray[np.float64]:
+        """Positions (..., 3) as (x, y, z) mm, LPS, of voxel indices (..., 3) as (d, h, w); fractions allowed."""
+        steps = np.asarray(index, dtype=float)[..., ::-1]
+        return steps * self.spacing @ np.reshape(self.direction, (3, 3)).T + self.origin
 
-    def world_to_index(self, points):
-        """Voxel indices (..., 3) as (d, h, w), with fractions, of world positions (..., 3) as (x, y, z) mm, LPS."""
+    def world_to_index(self, positions: ArrayLike) -> NDArray[np.float64]:
+        """Voxel indices (..., 3) as (d, h, w), with fractions, of positions (..., 3) as (x, y, z) mm, LPS.
+
+        >>> Geometry((2, 3, 4), spacing=(1, 2, 3), origin=(10, 20, 30)).world_to_index((13, 24, 33))
+        array([1., 2., 3.])
+        """
         inverse = np.linalg.inv(np.reshape(self.direction, (3, 3)))
-        return (((np.asarray(points, dtype=float) - self.origin) @ inverse.T) / self.spacing)[..., ::-1]
+        return (((np.asarray(positions, dtype=float) - self.origin) @ inverse.T) / self.spacing)[..., ::-1]
 
-    def regrid(self, shape, scale=(1, 1, 1), offset=(0, 0, 0)):
+    def regrid(
+        self, shape: Sequence[int], scale: Sequence[float] = (1, 1, 1), offset: Sequence[float] = (0, 0, 0)
+    ) -> Geometry | None:
         """Return the grid of ``shape`` whose voxel i lies at voxel ``scale * i + offset`` of this one.
 
         Slices, flips, padding, pooling and resizing are all of this kind.
 
         Args:
             shape: voxels of the new grid along (D, H, W).
-            scale: voxels of this grid per voxel of the new one, along (D, H, W); negative turns the axis round.
+            scale: voxels of this grid per voxel of the new one, along (D, H, W); a negative one flips the axis.
             offset: where, in voxels of this grid along (D, H, W), the new voxel 0 lies.
 
         Returns:
             The new geometry, or None where none exists (a size of 0, a scale of 0).
+
+        >>> every_second_slice = Geometry((4, 3, 2), spacing=(1, 2, 3)).regrid((2, 3, 2), scale=(2, 1, 1))
+        >>> every_second_slice.spacing
+        (1.0, 2.0, 6.0)
         """
         if 0 in shape or 0 in scale:
             return None
@@ -179,11 +204,14 @@ class Geometry:
             direction = (a, b, c, d, e, f, g, h, i)
         return _make(shape, (x * abs(sw), y * abs(sh), z * abs(sd)), origin, direction)
 
-    def permute(self, order):
-        """Return the grid after ``tensor.permute(order)``: storage axes change places, no voxel moves in the world.
+    def permute(self, order: Sequence[int]) -> Geometry:
+        """Return the grid after ``tensor.permute(order)``: storage axes are exchanged, no voxel moves in the world.
 
         Args:
             order: for each new axis of (D, H, W), the old axis (0 = D, 1 = H, 2 = W).
+
+        >>> Geometry((2, 3, 4), spacing=(1, 2, 3)).permute((2, 1, 0))
+        Geometry(4x3x2 voxels (D, H, W), spacing 3x2x1 mm (x, y, z), origin (0, 0, 0) mm, SPL)
         """
         # new x, y, z are the new W, H, D; axis a of (D, H, W) is component 2 - a of (x, y, z)
         k = (2 - order[2], 2 - order[1], 2 - order[0])
@@ -195,35 +223,50 @@ class Geometry:
             tuple(m[row + column] for row in (0, 3, 6) for column in k),
         )
 
-    def replace(self, **changes):
-        """Return a validated copy with some of shape, spacing, origin, direction changed."""
+    def replace(
+        self,
+        *,
+        shape: Sequence[int] | None = None,
+        spacing: ArrayLike | None = None,
+        origin: ArrayLike | None = None,
+        direction: ArrayLike | None = None,
+    ) -> Geometry:
+        """Return a copy with some of shape, spacing, origin, direction changed; they are checked as in a new one.
+
+        >>> Geometry((2, 3, 4)).replace(spacing=(1, 2, 3)).spacing
+        (1.0, 2.0, 3.0)
+        """
         return Geometry(
-            **{
-                "shape": self.shape,
-                "spacing": self.spacing,
-                "origin": self.origin,
-                "direction": self.direction,
-                **changes,
-            }
+            self.shape if shape is None else shape,  # type: ignore[arg-type]
+            self.spacing if spacing is None else spacing,  # type: ignore[arg-type]
+            self.origin if origin is None else origin,  # type: ignore[arg-type]
+            self.direction if direction is None else direction,  # type: ignore[arg-type]
         )
 
-    def agrees(self, other, tolerance=1e-3):
-        """Whether every voxel of both grids lies at the same place, to ``tolerance`` of the smallest spacing.
+    def agrees(self, other: Geometry | None, tolerance: float = 1e-3) -> bool:
+        """Whether each voxel has the same position in both grids, to ``tolerance`` of the smallest spacing.
 
         Headers of one scan written by two programs differ in the last digits; such grids agree though not equal.
+
+        >>> Geometry((2, 3, 4)).agrees(Geometry((2, 3, 4), origin=(0, 0, 0.0001)))
+        True
         """
         if self is other or self == other:
             return True
         return other is not None and self.shape == other.shape and self.distance(other) <= tolerance * min(self.spacing)
 
-    def distance(self, other):
-        """Largest distance in mm between equal indices of two grids of the same shape (an upper bound, exact to 4x)."""
+    def distance(self, other: Geometry) -> float:
+        """Upper bound, at most four times too large, of the distance in mm between equal indices of two grids.
+
+        Args:
+            other: a grid of the same shape.
+        """
         steps = (
             np.abs(self.affine - other.affine)[:3] * [self.shape[2] - 1, self.shape[1] - 1, self.shape[0] - 1, 1]
         ).sum(1)
         return float(np.linalg.norm(steps))
 
-    def lies_apart(self, other):
+    def lies_apart(self, other: Geometry) -> bool:
         """Whether no voxel of one grid touches the other: their fields of view have nothing in common.
 
         >>> here = Geometry((2, 3, 4), spacing=(1, 2, 3))
@@ -240,20 +283,19 @@ class Geometry:
         corners = [geometry.index_to_world(sides * geometry.shape - 0.5) for geometry in (self, other)]
         for normal in normals:
             length = np.linalg.norm(normal)
-            one, two = (places @ normal for places in corners)
+            one, two = (positions @ normal for positions in corners)
             if length > 1e-6 and max(two.min() - one.max(), one.min() - two.max()) >= -1e-9 * length:
                 return True
         return False
 
-    def upright(self):
-        """The grid with right angles that is nearest to this one (the polar part of its direction)."""
+    def nearest_orthogonal(self) -> Geometry:
+        """Return the grid with orthogonal axes that is nearest to this one: the polar part of its direction."""
         direction = np.reshape(self.direction, (3, 3))
         left, _, right = np.linalg.svd(direction)
-        return (
-            self if np.abs(left @ right - direction).max() < 1e-12 else self.replace(direction=(left @ right).ravel())
-        )
+        rotation = left @ right
+        return self if np.abs(rotation - direction).max() < 1e-12 else self.replace(direction=rotation)
 
-    def reorientation(self, code):
+    def reorientation(self, code: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return (order, flips) that bring this grid to the storage order named by ``code``, such as 'LPS' or 'RAS'.
 
         Args:
@@ -261,6 +303,12 @@ class Geometry:
 
         Returns:
             ``order`` for :meth:`permute`, and the axes of the permuted (D, H, W) to flip.
+
+        Raises:
+            ValueError: ``code`` is not of this form.
+
+        >>> Geometry((2, 3, 4)).reorientation("RAS")
+        ((0, 1, 2), (1, 2))
         """
         if not isinstance(code, str) or sorted(_world_axis(letter) for letter in code.upper()) != [0, 1, 2]:
             raise ValueError(
@@ -275,10 +323,10 @@ class Geometry:
         flips = tuple(axis for axis in range(3) if current[source[2 - axis]] != code[2 - axis])
         return order, flips
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Geometry], tuple[object, ...]]:
         return Geometry, (self.shape, self.spacing, self.origin, self.direction)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shear = ", sheared" if self.is_sheared else ""
         return (
             f"Geometry({'x'.join(map(str, self.shape))} voxels (D, H, W), spacing {self.spacing_text}, "
@@ -286,7 +334,7 @@ class Geometry:
         )
 
 
-def _row(values, separator):
+def _row(values: Sequence[float], separator: str) -> str:
     return separator.join(f"{value + 0.0:.6g}" for value in values)
 
 
@@ -304,14 +352,14 @@ def _make(shape, spacing, origin, direction):
     return _fill(object.__new__(Geometry), tuple(shape), spacing, origin, direction)
 
 
-def _world_axis(letter):
+def _world_axis(letter: str) -> int:
     for axis, pair in enumerate(_LETTERS):
         if letter in pair:
             return axis
     return -1
 
 
-def _nearest_axes(direction):
+def _nearest_axes(direction: NDArray[np.float64]) -> list[int]:
     """For each storage axis x, y, z the world axis it is nearest to, each world axis once (largest cosine first)."""
     cosines = np.abs(direction)
     found = [0, 0, 0]

@@ -100,18 +100,18 @@ class TestApart:
             assert one.lies_apart(moved) == moved.lies_apart(one) == apart
 
 
-class TestUpright:
+class TestNearestOrthogonal:
     def test_a_grid_with_right_angles_stays(self):
-        assert LOPSIDED.upright() is LOPSIDED
+        assert LOPSIDED.nearest_orthogonal() is LOPSIDED
 
-    def test_the_nearest_one_has_right_angles_and_hands_alike(self):
+    def test_the_nearest_one_has_right_angles_and_the_same_handedness(self):
         direction = np.reshape(LOPSIDED.direction, (3, 3)).copy()
         direction[:, 2] = -direction[:, 2] + 0.05 * direction[:, 0]
         sheared = LOPSIDED.replace(direction=tuple((direction / np.linalg.norm(direction, axis=0)).ravel()))
-        upright = np.reshape(sheared.upright().direction, (3, 3))
-        np.testing.assert_allclose(upright.T @ upright, np.eye(3), atol=1e-12)
-        assert np.linalg.det(upright) == pytest.approx(-1)
-        assert sheared.distance(sheared.upright()) < 0.05 * max(
+        nearest = np.reshape(sheared.nearest_orthogonal().direction, (3, 3))
+        np.testing.assert_allclose(nearest.T @ nearest, np.eye(3), atol=1e-12)
+        assert np.linalg.det(nearest) == pytest.approx(-1)
+        assert sheared.distance(sheared.nearest_orthogonal()) < 0.05 * max(
             n * s for n, s in zip((4, 3, 2), (1, 2, 3), strict=True)
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from faimed3d.geometry import PLACE_TOLERANCE, Geometry
+from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 
 __all__ = ["METAIMAGE_TYPES", "NRRD_TYPES", "metaimage_head", "nifti_head", "nrrd_head"]
 
@@ -42,9 +42,9 @@ METAIMAGE_TYPES = {
 def nifti_head(array, geometry, pair=False):
     """The header of a NIfTI-1 file.
 
-    The sform is exact to float32. The qform is the nearest grid with right angles, for it can hold no other; it is
-    left unset where its quaternion of float32 misses the grid by more than ``PLACE_TOLERANCE``. Channels are the fourth
-    axis, which is time for programs that ask; its step and unit are left unknown.
+    The sform is exact to float32. The qform is the nearest grid with orthogonal axes, for it can hold no other; it is
+    left unset where its quaternion of float32 misses the grid by more than ``POSITION_TOLERANCE``. Channels are the
+    fourth axis, which is time for programs that ask; its step and unit are left unknown.
 
     Args:
         array: (D,H,W) or (C,D,H,W).
@@ -61,7 +61,7 @@ def nifti_head(array, geometry, pair=False):
     header.set_xyzt_units("mm")
     header.set_qform(affine, code=1)  # 1: the coordinates of the scanner
     header.set_sform(affine, code=1)
-    if not geometry.agrees(Geometry.from_affine(to_ras @ header.get_qform(), geometry.shape), PLACE_TOLERANCE):
+    if not geometry.agrees(Geometry.from_affine(to_ras @ header.get_qform(), geometry.shape), POSITION_TOLERANCE):
         header["qform_code"] = 0
     header["scl_slope"], header["scl_inter"] = 1, 0
     if not pair:

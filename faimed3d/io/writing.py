@@ -11,7 +11,7 @@ import numpy as np
 
 from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_folder
 from faimed3d.errors import ReadError
-from faimed3d.geometry import PLACE_TOLERANCE, Geometry
+from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 from faimed3d.io.formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
 from faimed3d.io.header_bytes import METAIMAGE_TYPES, metaimage_head, nifti_head, nrrd_head
 from faimed3d.io.nifti import is_pair_header
@@ -105,7 +105,7 @@ def check_shape(array, geometry):
 
 
 def _check_nifti(path, array, geometry):
-    if not geometry.agrees(geometry.upright(), PLACE_TOLERANCE):
+    if not geometry.agrees(geometry.nearest_orthogonal(), POSITION_TOLERANCE):
         raise ValueError(f"{path}: NIfTI's qform cannot hold a sheared direction; write .nrrd or .mha instead")
     if max(array.shape) > _LONGEST_NIFTI:
         raise ValueError(
@@ -247,7 +247,7 @@ def _check_written(made, path, array, geometry, read):
         found, grid, _ = read(made, dtype=None)
     except ReadError as error:
         raise OSError(f"{path}: could not be written whole (is the disk full?): {error}") from error
-    if not grid.agrees(geometry, PLACE_TOLERANCE):
+    if not grid.agrees(geometry, POSITION_TOLERANCE):
         raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
     if (found.dtype, found.shape) != (array.dtype, array.shape) or not _same_bytes(found, array):
         raise OSError(f"{path}: could not be written right; what was read back differs")

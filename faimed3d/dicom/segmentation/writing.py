@@ -16,7 +16,7 @@ from faimed3d.dicom.reading import read_dicom
 from faimed3d.dicom.writing.series import check_series_number, check_text, check_upright, check_volume, file_bytes
 from faimed3d.dicom.writing.template import quiet, template_dataset, template_files
 from faimed3d.errors import MissingGeometry, ReadError
-from faimed3d.geometry import PLACE_TOLERANCE
+from faimed3d.geometry import POSITION_TOLERANCE
 
 __all__ = ["write_seg"]
 
@@ -154,7 +154,7 @@ def _check_written(made, path, segments, geometry):
         ) from error
     turned = place.regrid(place.shape, (-1, 1, 1), (count - 1, 0, 0))  # as a left-handed grid comes back
     for expected, where in ((part, place), (part[::-1], turned)):
-        if where.agrees(grid, PLACE_TOLERANCE) and np.array_equal(array, expected):
+        if where.agrees(grid, POSITION_TOLERANCE) and np.array_equal(array, expected):
             return
     raise ValueError(
         f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; reading it back gave another mask"

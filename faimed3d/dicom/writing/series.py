@@ -33,7 +33,7 @@ from faimed3d.dicom.grouping.scan import scan_folder
 from faimed3d.dicom.grouping.series import volumes_of
 from faimed3d.dicom.writing.template import quiet, template_dataset
 from faimed3d.errors import ReadError
-from faimed3d.geometry import PLACE_TOLERANCE, Geometry
+from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 
 __all__ = [
     *("check_series_number", "check_text", "check_upright", "check_volume", "file_bytes"),
@@ -163,8 +163,8 @@ def check_volume(array, geometry):
 
 def check_upright(geometry):
     """Direction cosines (row, column) of the planes of a grid, after checking that it is not sheared."""
-    upright = geometry.upright()
-    if not geometry.agrees(upright, PLACE_TOLERANCE):
+    upright = geometry.nearest_orthogonal()
+    if not geometry.agrees(upright, POSITION_TOLERANCE):
         raise ValueError(
             f"a DICOM series has its slices at right angles above each other, this grid is sheared: {geometry!r}. "
             "Resample it onto an upright grid first"
@@ -352,7 +352,7 @@ def _check_written(folder, target, geometry):
 
 
 def _same_places(found, geometry):
-    if geometry.agrees(found, PLACE_TOLERANCE):
+    if geometry.agrees(found, POSITION_TOLERANCE):
         return True
     turned = found.regrid(found.shape, (-1, 1, 1), (found.shape[0] - 1, 0, 0))
-    return geometry.agrees(turned, PLACE_TOLERANCE)
+    return geometry.agrees(turned, POSITION_TOLERANCE)
