@@ -21,9 +21,9 @@ from torchvision.models.video import r3d_18
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D, normalize
 from faimed3d.data import SegmentationDataLoaders3D
+from faimed3d.losses import DiceCELoss3D
 from faimed3d.models import UNet3D, create_unet_model_3d
-from faimed3d.training.learner import unet_learner_3d
-from faimed3d.training.losses import DiceCELoss3D
+from faimed3d.training import unet_learner_3d
 
 HEADER = ("case", "CUDA ms", "CPU ms", "ratio CPU/CUDA", "n")
 STEPS = 12

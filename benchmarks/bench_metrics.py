@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from timing import print_machine, table
 
-from faimed3d.training.metrics import average_surface_distance, hausdorff_distance, surface_dice
+from faimed3d.training import average_surface_distance, hausdorff_distance, surface_dice
 
 PAIRS = 200
 

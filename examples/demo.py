@@ -41,7 +41,7 @@ from faimed3d.basics import TensorDicom3D, TensorMask3D, readdcm_3d, show_image_
 from faimed3d.data import SegmentationDataLoaders3D
 from faimed3d.data.statistics import intensity_stats
 from faimed3d.models import UNet3D
-from faimed3d.training.learner import unet_learner_3d
+from faimed3d.training import unet_learner_3d
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo_out")
 SLOPE, INTERCEPT = 0.25, -16.0  # of the DICOM files: value = SLOPE * stored + INTERCEPT

@@ -11,6 +11,7 @@ from faimed3d.data.statistics import *
 from faimed3d.dicom import *
 from faimed3d.display.viewer import *
 from faimed3d.inference import *
+from faimed3d.losses import *
 from faimed3d.models import (
     AlexNet3D,
     DynamicDeepLab,
@@ -23,7 +24,4 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
-from faimed3d.training.callbacks import *
-from faimed3d.training.learner import *
-from faimed3d.training.losses import *
-from faimed3d.training.metrics import *
+from faimed3d.training import *

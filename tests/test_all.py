@@ -49,7 +49,7 @@ def test_the_networks_of_torchvision_are_at_hand():
 
 def test_the_learners_bring_the_prediction_of_volumes():
     code = (
-        "import warnings; warnings.simplefilter('ignore'); from faimed3d.training.learner import unet_learner_3d; "
+        "import warnings; warnings.simplefilter('ignore'); from faimed3d.training import unet_learner_3d; "
         "from fastai.learner import Learner; print(Learner.predict_volume.__name__, Learner.predict_folder.__name__)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -20,17 +20,16 @@ from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageBlock3D, MaskBlock3D
 from faimed3d.geometry import Geometry
 from faimed3d.models import UNet3D
-from faimed3d.training.callbacks import (
+from faimed3d.training import (
+    HausdorffDistance95,
     MixSubvol,
     ReloadBestFit,
     SplitVolumes,
     StackVolumes,
     SubsampleShuffle,
-    join_parts,
-    split_parts,
+    unet_learner_3d,
 )
-from faimed3d.training.learner import unet_learner_3d
-from faimed3d.training.metrics import HausdorffDistance95
+from faimed3d.training.subvolumes import join_parts, split_parts
 
 SHAPE = (5, 6, 9)
 GRID = Geometry(SHAPE, spacing=(1, 2, 3), origin=(-7, 11, 5))
@@ -197,7 +196,9 @@ class TestSplitVolumes:
         with pytest.raises(ValueError, match=r"SplitVolumes takes one input .* StackVolumes joins several"):
             fit(learner(loaders(table, columns=("t1", "t2")), [SplitVolumes()]))
         shrinking = nn.Conv3d(1, 2, 3, padding=1, stride=2)
-        with pytest.raises(ValueError, match=r"the parts have \(3, 3, 5\) voxels, the network gave \(2, 2, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"part has \(3, 3, 5\) voxels, but the network gave scores of \(2, 2, 3\)"
+        ):
             fit(learner(loaders(table), [SplitVolumes()], shrinking))
 
 
@@ -351,7 +352,7 @@ class TestStackVolumes:
 
     def test_inputs_that_lie_elsewhere_are_refused(self, shifted):
         learn = learner(loaders(shifted, columns=("t1", "t2"), bs=4), [StackVolumes()], UNet3D(2, 2, widths=(4, 6)))
-        with pytest.raises(ValueError, match=r"has inputs 1 and 2 at different places: .*ResampleLike\(\)"):
+        with pytest.raises(ValueError, match=r"inputs 1 and 2 of item . .* lie on different grids: .*ResampleLike\(\)"):
             fit(learn)
 
     def test_and_can_be_brought_onto_one_grid(self, shifted):

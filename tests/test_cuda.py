@@ -37,17 +37,18 @@ from faimed3d.basics import (
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D
 from faimed3d.display.surface import surface
 from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
+from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
 from faimed3d.models import UNet3D, resnet18_3d
 from faimed3d.spatial.resizing import resize_linear, resize_nearest
-from faimed3d.training.learner import cnn_learner_3d, unet_learner_3d
-from faimed3d.training.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
-from faimed3d.training.metrics import (
+from faimed3d.training import (
     AverageSurfaceDistance,
     HausdorffDistance95,
     SurfaceDice,
     average_surface_distance,
+    cnn_learner_3d,
     hausdorff_distance,
     surface_dice,
+    unet_learner_3d,
 )
 
 DEVICE = "cuda"

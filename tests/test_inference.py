@@ -23,9 +23,9 @@ from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.dicom import dicom_inventory
 from faimed3d.inference import predict_folder, predict_volume
-from faimed3d.inference.scores import bring_onto, collect_slabs
-from faimed3d.inference.windows import flipped_mean, gaussian_weights, sliding_windows, window_starts
-from faimed3d.training.losses import CrossEntropyLoss3D, DiceCELoss3D
+from faimed3d.inference.probabilities import bring_onto, collect_slabs
+from faimed3d.inference.sliding_window import flipped_mean, gaussian_weights, sliding_windows, window_starts
+from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D
 
 SHAPE = (9, 12, 14)
 VALUES = (0, 1, -1)  # of the labels in the images: what lies between two of them is not the third
@@ -206,12 +206,12 @@ class TestModel:
         with pytest.raises(ValueError, match=r"gave NaN for \d+ of \d+ voxels; 1 of .* NaN or infinite: fill"):
             learner_of(table, model=net).predict_volume(TensorDicom3D(voxels, geometry_of(0)), patch=patch)
         net[0].weight.data[1] = torch.nan
-        with pytest.raises(ValueError, match="it saw no such voxel: look at its weights, and at overflow"):
+        with pytest.raises(ValueError, match="all voxels that it saw are finite: look at its weights, and at overflow"):
             learner_of(table, model=net).predict_volume(table["image"][0], patch=patch)
 
     @pytest.mark.parametrize("loss", [BCEWithLogitsLossFlat(), nn.BCEWithLogitsLoss(), MSELossFlat()])
     def test_of_labels_that_may_overlap_is_refused(self, table, loss):
-        with pytest.raises(ValueError, match=r"3 scores of a voxel adds up to .* not to 1: those are labels that"):
+        with pytest.raises(ValueError, match=r"of the 3 classes add up to .* not to 1: the classes may overlap"):
             learner_of(table, loss=loss).predict_volume(table["image"][0])
 
     def test_without_parameters(self, table):
@@ -318,10 +318,10 @@ class TestSources:
                 return x.roll(1, -1)
 
         learn = learner_of(table, [Sheared])
-        with pytest.raises(ValueError, match="the transform Sheared has lost where the volume lies"):
+        with pytest.raises(ValueError, match="the transform Sheared has lost the geometry of the volume"):
             learn.predict_volume(table["image"][0])
         learn = learner_of(table, batch_tfms=[Sheared])
-        with pytest.raises(ValueError, match="the transform Sheared has lost where the volume lies"):
+        with pytest.raises(ValueError, match="the transform Sheared has lost the geometry of the volume"):
             learn.predict_volume(table["image"][0])
 
     def test_arguments_that_make_no_sense_are_named(self, table):

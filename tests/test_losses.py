@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat
 
+from faimed3d import losses
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.training import losses
-from faimed3d.training.losses import (
+from faimed3d.losses import (
     CrossEntropyLoss3D,
     DiceCELoss3D,
     DiceLoss3D,

@@ -14,18 +14,18 @@ from fasttransform import Transform
 from torch import nn
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.training.losses import CrossEntropyLoss3D
-from faimed3d.training.metrics import (
+from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.training import (
     AverageSurfaceDistance,
     ExcludedCases,
     HausdorffDistance95,
     KeepGeometry,
     SurfaceDice,
-    _areas,
     average_surface_distance,
     hausdorff_distance,
     surface_dice,
 )
+from faimed3d.training.surface_distances import _areas
 
 SPACING = (0.5, 1.5, 3.0)  # x, y, z mm
 
@@ -125,7 +125,7 @@ class TestErrors:
             surface_dice(a, a, (1, 2), 1)
         with pytest.raises(ValueError, match="surface must be 'area' or 'voxels', got 'skin'"):
             surface_dice(a, a, SPACING, 1, surface="skin")
-        with pytest.raises(TypeError, match="SurfaceDice takes no missing"):
+        with pytest.raises(TypeError, match="SurfaceDice takes no argument missing: a class that only"):
             SurfaceDice(1, missing=3)
 
 

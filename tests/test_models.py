@@ -25,6 +25,7 @@ from faimed3d import models
 from faimed3d.augment import Clip3D, Normalize3D, ZScore3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.losses import DiceCELoss3D, MCCLoss
 from faimed3d.models import (
     AdaptiveConcatPool3d,
     AlexNet3D,
@@ -60,9 +61,7 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
-from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
-from faimed3d.training.losses import DiceCELoss3D, MCCLoss
-from faimed3d.training.metrics import KeepGeometry
+from faimed3d.training import KeepGeometry, cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
 
 SHAPE = (6, 9, 12)
 
@@ -611,7 +610,7 @@ class TestUnetLearner:
                           get_y=ColReader("mask"), splitter=IndexSplitter([3]))  # fmt: skip
         with pytest.raises(ValueError, match="do not say how many classes there are: give MaskBlock3D its codes"):
             unet_learner_3d(plain.dataloaders(folder, bs=2), tiny_network)
-        with pytest.raises(ValueError, match="UNet3D has no weights to begin with"):
+        with pytest.raises(ValueError, match="UNet3D has no pretrained weights"):
             unet_learner_3d(plain.dataloaders(folder, bs=2), UNet3D, n_out=2, pretrained=True)
 
 

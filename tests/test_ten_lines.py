@@ -14,7 +14,7 @@ from torchvision.models.video import r3d_18
 from faimed3d.augment import PadOrCrop3D, Resample3D, aug_transforms_3d
 from faimed3d.data import SegmentationDataLoaders3D
 from faimed3d.models import UNet3D
-from faimed3d.training.learner import unet_learner_3d
+from faimed3d.training import unet_learner_3d
 from faimed3d.volume import TensorMask3D
 
 PATIENTS = 5

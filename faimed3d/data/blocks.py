@@ -30,7 +30,7 @@ from fasttransform import ItemTransform, Transform
 from joblib import Parallel, delayed
 from torch import Tensor
 
-from faimed3d.training.losses import CrossEntropyLoss3D
+from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = [

@@ -1,1 +1,27 @@
-"""Training: learners, losses, metrics and callbacks for volumes."""
+"""Training: learners for volumes, metrics in millimetres, callbacks. The losses are in ``faimed3d.losses``."""
+
+from faimed3d.training.callbacks import KeepGeometry, ReloadBestFit, StackVolumes
+from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
+from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, HausdorffDistance95, SurfaceDice
+from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
+from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
+
+__all__ = [
+    "AverageSurfaceDistance",
+    "ExcludedCases",
+    "HausdorffDistance95",
+    "KeepGeometry",
+    "MixSubvol",
+    "ReloadBestFit",
+    "SplitVolumes",
+    "StackVolumes",
+    "SubsampleShuffle",
+    "SurfaceDice",
+    "average_surface_distance",
+    "cnn_learner_3d",
+    "deeplab_learner_3d",
+    "default_loss",
+    "hausdorff_distance",
+    "surface_dice",
+    "unet_learner_3d",
+]

@@ -1,4 +1,4 @@
-"""Learners for volumes: ``unet_learner_3d`` for labels of voxels, ``cnn_learner_3d`` for labels of whole volumes.
+"""Learners for volumes: U-Net and DeepLab for labels of voxels, classifiers and regressors of whole volumes.
 
 Everything else of training is fastai's: ``fit_one_cycle``, ``fine_tune``, ``to_fp16``, ``GradientAccumulation`` and any
 network with a plain ``Learner``.
@@ -6,165 +6,184 @@ network with a plain ``Learner``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any  # of arguments that are handed on to fastai and to the networks
+
 import fastai.callback.all  # noqa: F401 - gives Learner fit_one_cycle, fine_tune, lr_find, to_fp16, no_bar
-from fastai.data.core import TfmdDL
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.torch_core import trainable_params
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from torch import Tensor
+from torch import Tensor, nn
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d.augment.scaling import Normalize3D
-from faimed3d.models.cnn import cnn_split, create_cnn_model_3d
-from faimed3d.models.deeplab import create_deeplab_model_3d
-from faimed3d.models.unet import UNet3D, create_unet_model_3d, encoder_split
-from faimed3d.training.losses import DiceCELoss3D
-from faimed3d.training.metrics import KeepGeometry
+from faimed3d.losses import DiceCELoss3D
+from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
+from faimed3d.models.cnn import cnn_split
+from faimed3d.models.unet import encoder_split
+from faimed3d.training.callbacks import KeepGeometry
 from faimed3d.volume import TensorMask3D
-
-__all__ = ["cnn_learner_3d", "deeplab_learner_3d", "default_loss", "unet_learner_3d"]
 
 
 @delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
 def unet_learner_3d(
-    dls,
-    arch,
-    n_out=None,
-    pretrained=False,
-    n_in=None,
-    loss_func=None,
-    splitter=None,
-    cbs=None,
-    cut=None,
-    model_args=None,
-    normalize=True,
-    **kwargs,
-):
+    dls: DataLoaders,
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_out: int | None = None,
+    pretrained: bool = False,
+    n_in: int | None = None,
+    loss_func: Callable | None = None,
+    splitter: Callable | None = None,
+    cbs: Callback | Sequence[Callback] | None = None,
+    cut: int | Callable | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    normalize: bool = True,
+    **kwargs: Any,
+) -> Learner:
     """Make a Learner with a U-Net over the encoder of ``arch``.
 
     Args:
         dls: batches of images (B, C, D, H, W) and labels (B, D, H, W).
         arch: builds the encoder, such as torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``; or ``UNet3D`` for the
-            small net that trains from scratch.
+            small network that trains from scratch.
         n_out: classes. Default: those of the ``dls``.
-        pretrained: begin with the weights that ``arch`` offers (Kinetics-400 for torchvision's; downloaded once, hash
-            checked) and with the encoder frozen. False, the default, works without a network.
+        pretrained: load the weights that ``arch`` offers (Kinetics-400 for torchvision's; downloaded once, hash
+            checked) and freeze the encoder. False, the default, needs no network connection.
         n_in: channels. Default: those of a batch.
         loss_func: default: :func:`default_loss`.
-        splitter: model -> parameter groups. Default: first half of the encoder, second half, way up; one group where
-            nothing is pretrained, so that ``fine_tune`` and ``freeze`` leave no random weights as they are.
-        cbs: callbacks, besides :class:`KeepGeometry`.
+        splitter: model -> parameter groups. Default with ``pretrained``: first half of the encoder, second half, way
+            up. Default without: one group, as no weights are worth freezing; ``freeze`` and ``fine_tune`` then train
+            all of them.
+        cbs: callbacks, besides ``KeepGeometry``.
         cut: where to cut ``arch``; see ``create_body``.
-        model_args: dict of arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
-        normalize: add ``Normalize3D`` to the ``dls``, with mean and sd of a training batch, if nothing in them scales
-            the images yet: in HU or the units of MR they are far too large for a network.
+        model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
+        normalize: add ``Normalize3D`` to the ``dls``, with mean and std of a training batch, unless one of their
+            transforms scales the images already. HU and the units of MR are far too large for a network.
         kwargs: of fastai's ``Learner``.
+
+    Raises:
+        ValueError: the ``dls`` do not tell channels, classes or loss; or ``UNet3D`` with ``pretrained``.
+
+    >>> import torch
+    >>> from faimed3d.volume import TensorDicom3D
+    >>> items = [(TensorDicom3D(torch.rand(1, 4, 6, 8)), TensorMask3D(torch.zeros(4, 6, 8).long()))] * 2
+    >>> dls = DataLoaders.from_dsets(items, items, bs=2, num_workers=0)
+    >>> learn = unet_learner_3d(dls, UNet3D, n_out=2, model_args={"widths": (4, 8)})
+    >>> learn.loss_func
+    DiceCELoss3D(dice_weight=1.0, ce_weight=1.0)
     """
-    n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
+    channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
     model_args = dict(model_args or {})
     if arch is UNet3D:
         if pretrained:
-            raise ValueError("UNet3D has no weights to begin with: pass pretrained=False")
-        model = UNet3D(n_in, n_out, **model_args)
+            raise ValueError("UNet3D has no pretrained weights: pass pretrained=False")
+        model: nn.Module = UNet3D(channels, classes, **model_args)
     else:
-        model = create_unet_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **model_args)
-    return _learner(
-        dls, model, loss_func, splitter or (pretrained and encoder_split), cbs, pretrained, normalize, kwargs
-    )
+        model = create_unet_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **model_args)
+    return _learner(dls, model, loss, splitter, encoder_split, cbs, pretrained, normalize, kwargs)
 
 
 @delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
 def deeplab_learner_3d(
-    dls,
-    arch,
-    n_out=None,
-    pretrained=False,
-    n_in=None,
-    loss_func=None,
-    splitter=None,
-    cbs=None,
-    cut=None,
-    model_args=None,
-    normalize=True,
-    **kwargs,
-):
+    dls: DataLoaders,
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_out: int | None = None,
+    pretrained: bool = False,
+    n_in: int | None = None,
+    loss_func: Callable | None = None,
+    splitter: Callable | None = None,
+    cbs: Callback | Sequence[Callback] | None = None,
+    cut: int | Callable | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    normalize: bool = True,
+    **kwargs: Any,
+) -> Learner:
     """Make a Learner with a DeepLab over the encoder of ``arch``: as :func:`unet_learner_3d`.
 
     Args:
         dls, arch, n_out, pretrained, n_in, loss_func, splitter, cbs, cut, normalize, kwargs: see
             :func:`unet_learner_3d`.
-        model_args: dict of arguments of ``DynamicDeepLab``, such as ``width``.
+        model_args: arguments of ``DynamicDeepLab``, such as ``width``.
+
+    >>> import torch
+    >>> from faimed3d.volume import TensorDicom3D
+    >>> items = [(TensorDicom3D(torch.rand(1, 4, 6, 8)), TensorMask3D(torch.zeros(4, 6, 8).long()))] * 2
+    >>> dls = DataLoaders.from_dsets(items, items, bs=2, num_workers=0)
+    >>> encoder = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 8, 3, stride=2, padding=1))
+    >>> learn = deeplab_learner_3d(dls, encoder, n_out=2, model_args={"width": 8})
+    >>> learn.model(torch.rand(2, 1, 4, 6, 8)).shape
+    torch.Size([2, 2, 4, 6, 8])
     """
-    n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
-    model = create_deeplab_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **(model_args or {}))
-    return _learner(
-        dls, model, loss_func, splitter or (pretrained and encoder_split), cbs, pretrained, normalize, kwargs
-    )
+    channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
+    model = create_deeplab_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **(model_args or {}))
+    return _learner(dls, model, loss, splitter, encoder_split, cbs, pretrained, normalize, kwargs)
 
 
 @delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
 def cnn_learner_3d(
-    dls,
-    arch,
-    n_out=None,
-    pretrained=False,
-    n_in=None,
-    loss_func=None,
-    splitter=None,
-    cbs=None,
-    cut=None,
-    model_args=None,
-    normalize=True,
-    **kwargs,
-):
-    """Make a Learner that tells classes or numbers from whole volumes.
+    dls: DataLoaders,
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_out: int | None = None,
+    pretrained: bool = False,
+    n_in: int | None = None,
+    loss_func: Callable | None = None,
+    splitter: Callable | None = None,
+    cbs: Callback | Sequence[Callback] | None = None,
+    cut: int | Callable | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    normalize: bool = True,
+    **kwargs: Any,
+) -> Learner:
+    """Make a Learner that predicts classes or numbers from whole volumes.
 
     Args:
         dls: batches of images (B, C, D, H, W) and categories, several categories or numbers.
         arch, pretrained, n_in, loss_func, cbs, cut, normalize, kwargs: see :func:`unet_learner_3d`.
         n_out: classes or numbers. Default: those of the ``dls``.
-        splitter: model -> parameter groups. Default: first half of the encoder, second half, head; one group where
-            nothing is pretrained.
-        model_args: dict of arguments of ``create_cnn_model_3d``, such as ``ps``, ``lin_ftrs`` or ``custom_head``.
+        splitter: model -> parameter groups. Default with ``pretrained``: first half of the encoder, second half, head.
+            Default without: one group.
+        model_args: arguments of ``create_cnn_model_3d``, such as ``ps``, ``lin_ftrs`` or ``custom_head``.
+
+    Raises:
+        ValueError: the ``dls`` do not tell channels, classes or loss.
+
+    >>> import torch
+    >>> from fastai.losses import CrossEntropyLossFlat
+    >>> items = [(torch.rand(1, 4, 6, 8), torch.tensor(number)) for number in range(2)]
+    >>> dls = DataLoaders.from_dsets(items, items, bs=2, num_workers=0)
+    >>> encoder = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 8, 3, stride=2, padding=1))
+    >>> learn = cnn_learner_3d(dls, encoder, n_out=2, loss_func=CrossEntropyLossFlat(), normalize=False)
+    >>> learn.model(torch.rand(2, 1, 4, 6, 8)).shape
+    torch.Size([2, 2])
     """
-    n_in, n_out, loss_func = _questions(dls, n_in, n_out, loss_func)
-    model = create_cnn_model_3d(arch, n_out, pretrained=pretrained, cut=cut, n_in=n_in, **(model_args or {}))
-    return _learner(dls, model, loss_func, splitter or (pretrained and cnn_split), cbs, pretrained, normalize, kwargs)
+    channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
+    model = create_cnn_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **(model_args or {}))
+    return _learner(dls, model, loss, splitter, cnn_split, cbs, pretrained, normalize, kwargs)
 
 
-def _learner(dls, model, loss_func, splitter, cbs, pretrained, normalize, kwargs):
-    if normalize:
-        _normalize(dls)
-    cbs = L(KeepGeometry) + L(cbs)
-    learn = Learner(dls, model, loss_func=loss_func, splitter=splitter or trainable_params, cbs=cbs, **kwargs)
-    if pretrained:
-        learn.freeze()
-    return learn
-
-
-def _normalize(dls):
-    """Let the loaders scale their images if they do not yet, as fastai's learners do for its own."""
-    if not isinstance(dls.train, TfmdDL):
-        return
-    present = [*dls.train.after_item.fs, *dls.train.after_batch.fs]
-    if not any(getattr(transform, "scales", isinstance(transform, Normalize)) for transform in present):
-        transform = Normalize3D()
-        transform.setups(dls.train)
-        dls.add_tfms([transform], "after_batch")
-
-
-def default_loss(dls, batch=None):
+def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     """The loss that suits the targets of ``dls``.
 
     Dice + cross-entropy for labels of voxels (``TensorMask3D``); else what fastai's blocks bring: cross-entropy for
     categories, binary cross-entropy for several at once, mean squares for numbers.
 
     Args:
+        dls: loaders of training and validation.
         batch: one of the ``dls``, where it is at hand.
+
+    Raises:
+        ValueError: the ``dls`` bring no loss.
+
+    >>> import torch
+    >>> items = [(torch.rand(1, 4, 6, 8), TensorMask3D(torch.zeros(4, 6, 8).long()))] * 2
+    >>> default_loss(DataLoaders.from_dsets(items, items, bs=2, num_workers=0))
+    DiceCELoss3D(dice_weight=1.0, ce_weight=1.0)
     """
-    batch = _one_item(dls) if batch is None else batch
+    batch = _batch_of_one(dls) if batch is None else batch
     targets = batch[getattr(dls, "n_inp", len(batch) - 1) :]
     if targets and isinstance(targets[0], TensorMask3D):
         return DiceCELoss3D()
@@ -177,22 +196,21 @@ def default_loss(dls, batch=None):
     return loss
 
 
-def _one_item(dls):
-    """A batch of one: what the channels and the kind of target are read from."""
-    if isinstance(dls.train, TfmdDL):
-        return dls.train.new(bs=1, shuffle=False, drop_last=False, num_workers=0).one_batch()
-    return dls.one_batch()
-
-
-def _questions(dls, n_in, n_out, loss_func):
-    """Channels, classes and loss, as the caller says or else as the data say."""
-    batch = _one_item(dls) if n_in is None or loss_func is None else None
+def _read_off(dls, n_in, n_out, loss_func):
+    """Channels, classes and loss: as the caller says, or else as the data say."""
+    batch = _batch_of_one(dls) if n_in is None or loss_func is None else None
     if n_in is None:
         n_in = _channels(batch[0])
     n_out = get_c(dls) if n_out is None else n_out
     if not n_out:
         raise ValueError("the dls do not say how many classes there are: give MaskBlock3D its codes, or pass n_out")
     return n_in, n_out, default_loss(dls, batch) if loss_func is None else loss_func
+
+
+def _batch_of_one(dls):
+    if isinstance(dls.train, TfmdDL):
+        return dls.train.new(bs=1, shuffle=False, drop_last=False, num_workers=0).one_batch()
+    return dls.one_batch()
 
 
 def _channels(images):
@@ -202,3 +220,24 @@ def _channels(images):
             f"expected batches of images (B, C, D, H, W), got {came}: ImageBlock3D gives images their channel axis"
         )
     return images.shape[1]
+
+
+def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrained, normalize, kwargs):
+    if normalize:
+        _add_normalization(dls)
+    splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
+    learn = Learner(dls, model, loss_func=loss_func, splitter=splitter, cbs=L(KeepGeometry) + L(cbs), **kwargs)
+    if pretrained:
+        learn.freeze()
+    return learn
+
+
+def _add_normalization(dls):
+    """Let the loaders scale their images if no transform does, as fastai's learners do for its own."""
+    if not isinstance(dls.train, TfmdDL):
+        return
+    present = [*dls.train.after_item.fs, *dls.train.after_batch.fs]
+    if not any(getattr(transform, "scales", isinstance(transform, Normalize)) for transform in present):
+        transform = Normalize3D()
+        transform.setups(dls.train)
+        dls.add_tfms([transform], "after_batch")

@@ -1,0 +1,176 @@
+"""Prediction of a whole volume: from a file or DICOM folder to labels on the patient's own grid.
+
+``learn.predict_volume(source)`` reads the source, prepares it as the validation set is prepared, runs the network, and
+brings the result back onto the grid of the source, whatever resampling, cropping and padding came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
+
+import torch
+from fastai.learner import Learner
+from fastcore.basics import patch_to
+from torch import Tensor, nn
+
+from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
+from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
+from faimed3d.inference.source import Source, device_and_type, prepare
+from faimed3d.models.encoder import evaluating
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+
+def predict_volume(
+    learn: Learner,
+    source: Source,
+    patch: int | Sequence[int] | None = None,
+    overlap: float = 0.5,
+    tta: bool | Sequence[int] = False,
+    probabilities: bool = False,
+    bs: int = 1,
+    memory: float = 2 * 2**30,
+    threshold: float = 0.5,
+) -> TensorMask3D | tuple[TensorMask3D, TensorDicom3D]:
+    """Predict the label of every voxel of a volume, on the volume's own grid.
+
+    The source goes through the item and batch transforms of the validation set. The model runs in evaluation mode, on
+    plain tensors, without gradients; afterwards each of its modules is back in the mode that it had. The probabilities
+    are interpolated linearly onto the source's grid, one class at a time, and the most probable class wins there. If
+    the probabilities of all classes on the grid of the transforms exceed ``memory``, the labels are found on that grid
+    and brought back by the nearest voxel, with a warning. What the transforms have cut away is background.
+
+    Args:
+        learn: Learner whose model gives scores of each voxel.
+        source: a file, a DICOM folder, an inventory row, an array, a tensor or a ``sitk.Image``; a list of them where
+            the items of ``learn.dls`` are lists, as channels.
+        patch: sides (D, H, W), or one number, of a window that slides over the volume. The transforms that crop to
+            a size (``PadOrCrop3D``, ``RandomCrop3D``) are left out then. None: the whole volume at once.
+        overlap: share of a window that its neighbour covers too, 0 to below 1.
+        tta: test-time augmentation: the mean over the flips of all three axes, or of the given ones (0 = D, 1 = H,
+            2 = W).
+        probabilities: return the probabilities as well.
+        bs: windows at a time.
+        memory: bytes that the float32 probabilities of all classes may take. A slab of them as deep as a window comes
+            on top, and two volumes on the source's grid.
+        threshold: probability above which a model of one channel says 1.
+
+    Returns:
+        ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source; with ``probabilities`` this and a
+        ``TensorDicom3D`` (C, D, H, W).
+
+    Raises:
+        ValueError: the source has no geometry, or a transform loses it (the message names the transform); the model
+            does not give scores of each voxel, or gives NaN; labels may overlap (several channels that do not add up to
+            1, as of ``BCEWithLogitsLossFlat``); the probabilities asked for exceed ``memory``.
+        TypeError: the transforms of ``learn.dls`` do not take such a source.
+
+    >>> from fastai.data.block import DataBlock
+    >>> from faimed3d.data import ImageBlock3D, MaskBlock3D
+    >>> from faimed3d.losses import CrossEntropyLoss3D
+    >>> scans = [TensorDicom3D(torch.rand(4, 6, 8), {"spacing": (1, 1, 3)}) for _ in range(2)]
+    >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["air", "lesion"])), get_y=lambda scan: TensorMask3D(scan > 0.5))
+    >>> learn = Learner(block.dataloaders(scans, bs=1), nn.Conv3d(1, 2, 3, padding=1), loss_func=CrossEntropyLoss3D())
+    >>> mask = learn.predict_volume(scans[0], patch=(4, 4, 4))
+    >>> mask.shape, mask.get_spacing()
+    (torch.Size([4, 6, 8]), (1.0, 1.0, 3.0))
+    """
+    sides, axes = _sides(patch, overlap), _flipped_axes(tta)
+    if not isinstance(bs, Integral) or bs < 1:
+        raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
+    volume, x = prepare(learn, source, crop=sides is None)
+    target, working = volume.geometry, x.geometry
+    predict = _predictor(learn, [axis + 2 for axis in axes])
+    with evaluating(learn.model), torch.no_grad():
+        voxels = x.as_subclass(Tensor)
+        if sides is None:
+            slabs = iter([predict(voxels[None])[0]])
+        else:
+            slabs = sliding_windows(predict, voxels, sides, overlap, bs)
+        found, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold)
+    if working.agrees(target):
+        labels = TensorMask3D(found, target)
+        scores = None if scores is None else TensorDicom3D(scores, target)
+    else:
+        warn_of_cut(working, target)
+        if scores is None:
+            labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
+        else:
+            labels, scores = most_probable(scores, working, target, threshold, probabilities)
+    codes = getattr(learn.dls, "vocab", None)
+    if codes is not None and len(codes) and all(isinstance(code, str) for code in codes):
+        labels.codes = list(codes)
+    return (labels, scores) if probabilities else labels
+
+
+patch_to(Learner)(predict_volume)  # fastai's own way: a new name, none replaced
+
+
+def _sides(patch, overlap):
+    """The sides (D, H, W) of a window; None for none."""
+    if not isinstance(overlap, Real) or not 0 <= overlap < 1:
+        raise ValueError(f"overlap must be a share from 0 to below 1, got {overlap!r}")
+    if patch is None:
+        return None
+    sides = tuple(patch) if isinstance(patch, Iterable) else (patch,) * 3
+    if len(sides) != 3 or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sides):
+        raise ValueError(f"patch must be three positive whole numbers (D, H, W) or one, got {patch!r}")
+    return tuple(int(n) for n in sides)
+
+
+def _flipped_axes(tta):
+    axes = tuple(tta) if isinstance(tta, Iterable) else {True: (0, 1, 2), False: (), None: ()}.get(tta, (None,))
+    if not set(axes) <= {0, 1, 2} or len(set(axes)) != len(axes):
+        raise ValueError(f"tta must be True, False or some of the axes 0 (D), 1 (H), 2 (W), got {tta!r}")
+    return axes
+
+
+def _predictor(learn: Learner, axes: list[int]) -> Callable[[Tensor], Tensor]:
+    """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32, the mean over flips."""
+    model, dtype = learn.model, device_and_type(learn)[1]
+    activation = getattr(learn.loss_func, "activation", None)
+    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss):
+        activation = torch.sigmoid
+
+    def once(x):
+        scores = model(x.to(dtype))
+        if not isinstance(scores, Tensor) or scores.ndim != 5 or scores.shape[2:] != x.shape[2:]:
+            came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise ValueError(
+                f"predict_volume needs scores (B, C, D, H, W) of each voxel of {tuple(x.shape)}, but the model gave "
+                f"{came}: for labels of whole volumes use learn.predict"
+            )
+        scores = scores.as_subclass(Tensor).float()
+        if activation is not None:
+            probabilities = activation(scores)
+        else:
+            probabilities = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
+        _check(probabilities, x)
+        return probabilities
+
+    return lambda x: flipped_mean(once, x, axes)
+
+
+def _check(probabilities, x):
+    """Raise an error where no class is the most probable one: of NaN, and of labels that may overlap.
+
+    Args:
+        probabilities: (B, K, D, H, W).
+        x: the voxels that they are of.
+    """
+    total = probabilities.sum(1)
+    if missing := int(total.isnan().sum()):
+        wrong = int((~x.isfinite()).sum())
+        cause = (
+            f"{wrong} of the voxels that it saw are NaN or infinite: fill them in item_tfms or before"
+            if wrong
+            else "all voxels that it saw are finite: look at its weights, and at overflow in half precision"
+        )
+        raise ValueError(f"the model gave NaN for {missing} of {total.numel()} voxels; {cause}")
+    if probabilities.shape[1] > 1 and (total - 1).abs().amax() > 0.01:
+        raise ValueError(
+            "predict_volume gives each voxel its most probable class, but the probabilities of the "
+            f"{probabilities.shape[1]} classes add up to {total.amin():.3g} to {total.amax():.3g} in a voxel, not to "
+            "1: the classes may overlap, or the scores are of no classes. Use a loss over classes, the background "
+            "among them, such as DiceCELoss3D, or a model for each label"
+        )
