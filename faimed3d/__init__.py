@@ -37,20 +37,17 @@ _ROOMS = {
     "dicom": "dicom_inventory header_table is_dicom read_dicom write_series",
     "display.viewer": "BasicViewer DicomExplorer ListViewer",
     "inference": "predict_folder predict_volume",
+    "losses": """
+        CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
+    """,
     "models": """
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
-    "training.callbacks": """
-        MixSubvol ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle join_parts split_parts
-    """,
-    "training.learner": "cnn_learner_3d deeplab_learner_3d default_loss unet_learner_3d",
-    "training.losses": """
-        CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
-    """,
-    "training.metrics": """
-        AverageSurfaceDistance ExcludedCases HausdorffDistance95 KeepGeometry SurfaceDice average_surface_distance
-        hausdorff_distance surface_dice
+    "training": """
+        AverageSurfaceDistance ExcludedCases HausdorffDistance95 KeepGeometry MixSubvol ReloadBestFit SplitVolumes
+        StackVolumes SubsampleShuffle SurfaceDice average_surface_distance cnn_learner_3d deeplab_learner_3d
+        default_loss hausdorff_distance surface_dice unet_learner_3d
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

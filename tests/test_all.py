@@ -11,16 +11,14 @@ import faimed3d.all as ours
 MODULES = [
     "augment",
     "basics",
-    "callbacks",
     "correction",
     "data",
     "dataset",
     "dicom",
     "display.viewer",
     "inference",
-    "learner",
     "losses",
-    "metrics",
+    "training",
 ]
 
 

@@ -47,11 +47,11 @@ def _run(code, *args):
 def test_both_forms_of_import_work_in_a_fresh_process():
     code = """
 import faimed3d.learner, faimed3d.widgets.viewer
-from faimed3d.losses import DiceLoss3D
+from faimed3d.models.losses import DiceLoss3D
 from faimed3d.spatial import turns
 from faimed3d.preprocess import *
-import faimed3d.training.losses
-print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.training.losses.DiceLoss3D, turns.__name__, MeanScale.__name__,
+import faimed3d.losses
+print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.losses.DiceLoss3D, turns.__name__, MeanScale.__name__,
       faimed3d.widgets.viewer is faimed3d.display.viewer)
 """
     assert _run(code) == "faimed3d.training.learner True faimed3d.spatial.rotations MeanScale True"
@@ -59,10 +59,10 @@ print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.training.losses.DiceLoss
 
 def test_an_old_pickle_loads():
     from faimed3d.augment import Resize3D
-    from faimed3d.training.losses import DiceLoss3D
+    from faimed3d.losses import DiceLoss3D
 
     old = {
-        b"cfaimed3d.training.losses\n": b"cfaimed3d.losses\n",
+        b"cfaimed3d.losses\n": b"cfaimed3d.models.losses\n",
         b"cfaimed3d.augment.grids\n": b"cfaimed3d.augment.sizes\n",
     }
     data = pickle.dumps([DiceLoss3D, Resize3D], protocol=2)

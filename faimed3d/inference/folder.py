@@ -129,7 +129,7 @@ def _outputs(sources, out, names, suffix):
     if len(names) != len(sources):
         raise ValueError(f"there are {len(sources)} items and {len(names)} names: each item needs one")
     outputs = [out / f"{name}{suffix}" for name in names]
-    taken: dict = {}
+    taken = {}
     for source, output in zip(sources, outputs, strict=True):
         if output in taken:
             raise ValueError(

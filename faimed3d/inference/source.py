@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from torch import Tensor
 from faimed3d.augment.grids import PadOrCrop3D, RandomCrop3D
 from faimed3d.volume import TensorDicom3D
 
-Source = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
+Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
 
 _CROPS = (PadOrCrop3D, RandomCrop3D)  # they fit volumes into batches and cut parts away
 

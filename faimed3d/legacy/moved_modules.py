@@ -1,7 +1,7 @@
 """Old paths of modules: imports, and pickles that name them, find what is there today.
 
 One table, served by a finder that ``faimed3d`` puts before Python's own. A module is imported when its old path is
-asked for, and it is the module of today itself: ``faimed3d.losses is faimed3d.training.losses``.
+asked for, and it is the module of today itself: ``faimed3d.learner is faimed3d.training.learner``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MOVED = {
     "augment.nyul": "augment.standard_scale",
     "augment.sizes": "augment.grids",
     "augment.spatial": "augment.random_spatial",
-    "callback": "training.callbacks",
-    "callbacks": "training.callbacks",
+    "callback": "training",
+    "callbacks": "training",
     "data.columns": "data.table",
     "data.display": "data.pictures",
     "data.earlier": "legacy.loaders",
@@ -47,9 +47,8 @@ MOVED = {
     "io.writer": "io.writing",
     "labels": "masks.editing",
     "learner": "training.learner",
-    "losses": "training.losses",
-    "metrics": "training.metrics",
-    "models.losses": "training.losses",
+    "metrics": "training",
+    "models.losses": "losses",
     "spatial.lattice": "spatial.smoothing",
     "spatial.resampling": "spatial.interpolation",
     "spatial.resize": "spatial.resizing",
