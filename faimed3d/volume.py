@@ -18,6 +18,7 @@ from faimed3d.display.surface import mesh, render_3d
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import histogram
 from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
+from faimed3d.masks import class_volumes
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, fits, grid_of
 
@@ -248,14 +249,7 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
             raise ValueError(
                 f"calc_volume takes one volume, this tensor is {'x'.join(map(str, self.shape))}: index it first"
             )
-        labels, counts = torch.unique(self.detach().as_subclass(Tensor), return_counts=True)
-        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
-            raise ValueError("the mask holds values that are no whole numbers, so no labels: was it interpolated?")
-        voxels = dict(zip((int(label) for label in labels.tolist()), counts.tolist(), strict=True))
-        background = voxels.pop(0, 0)
-        size = geometry.voxel_volume
-        volumes = {"background": background * size, "total_mask_volume": sum(voxels.values()) * size}
-        return volumes | {f"class {label}": count * size for label, count in voxels.items()}
+        return class_volumes(self, geometry.voxel_volume)
 
     def create_mesh(self, cl=1, color=None, alpha=1.0, **kwargs):
         """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.surface.mesh``."""

@@ -5,7 +5,6 @@ import torch
 
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.geometry import Geometry
-from faimed3d.masks.editing import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 LABELS = torch.tensor([[[0, 1, 1, 0], [2, 0, 0, 1], [2, 2, 0, 3]], [[0, 1, 0, 0], [2, 0, 0, 0], [0, 0, 2, 3]]])
@@ -51,21 +50,13 @@ class TestReduceClasses:
         assert (found[LABELS == 1] == 2).all()
         assert (found[(LABELS == 0) | (LABELS == 2)] == 0).all()
 
-    def test_others(self):
-        assert reduce_classes(torch.tensor([0, 1, 7, -4]), {1: 5}).tolist() == [0, 5, 7, -4]
-        assert reduce_classes(torch.tensor([0, 1, 7, -4]), {1: 5}, other=255).tolist() == [255, 5, 255, 255]
-        assert reduce_classes(torch.tensor([True, False]), {1: 0}).tolist() == [False, False]
-
-    def test_classes_may_change_places(self):
-        assert reduce_classes(torch.tensor([1, 2]), {1: 2, 2: 1}).tolist() == [2, 1]
-
     def test_errors(self):
         with pytest.raises(ValueError, match="a class cannot become two"):
             ReduceClasses([1, (1, 2)])
         with pytest.raises(ValueError, match=r"classes must map old labels to new ones, both numbers, got \{\}"):
             ReduceClasses({})
         with pytest.raises(ValueError, match=r"labels \[300\] do not fit a mask of torch\.uint8"):
-            reduce_classes(torch.zeros(1, dtype=torch.uint8), {1: 300})
+            ReduceClasses({1: 300})(TensorMask3D(torch.ones(1, 1, 1, dtype=torch.uint8)))
 
 
 class TestComponents:
@@ -77,28 +68,10 @@ class TestComponents:
         assert found.dtype == dtype
         assert torch.equal(found.long(), wanted)
 
-    def test_connectivity_says_what_touches(self):
-        corner = torch.tensor([[[1, 0], [0, 0]], [[0, 0], [0, 1]]])
-        edge = torch.tensor([[[1, 0], [0, 1]]])
-        assert [int(keep_largest_component(corner, connectivity=k).sum()) for k in (1, 2, 3)] == [1, 1, 2]
-        assert [int(keep_largest_component(edge, connectivity=k).sum()) for k in (1, 2, 3)] == [1, 2, 2]
-
-    def test_other_labels_are_left(self):
-        found = keep_largest_component(LABELS, labels=(1, 8))
-        assert int((found == 1).sum()) == 3
-        assert torch.equal(found == 2, LABELS == 2)
-
-    def test_each_volume_of_a_batch_is_cleaned_on_its_own(self):
-        batch = torch.stack([LABELS, LABELS.flip(0)])
-        found = keep_largest_component(batch)
-        assert torch.equal(found[0], keep_largest_component(LABELS))
-        assert torch.equal(found[1], keep_largest_component(LABELS.flip(0)))
-        assert torch.equal(batch[0], LABELS)
-
     def test_small_objects_go(self):
         found = RemoveSmallObjects(3)(TensorMask3D(LABELS))
         assert [int((found == k).sum()) for k in (1, 2, 3)] == [3, 4, 0]
-        assert torch.equal(remove_small_objects(LABELS, 0), LABELS)
+        assert torch.equal(RemoveSmallObjects(0)(TensorMask3D(LABELS)), LABELS)
 
     def test_size_can_be_a_volume(self):
         mask = TensorMask3D(LABELS, Geometry(LABELS.shape, spacing=(1, 2, 3)))

@@ -1,7 +1,7 @@
 """Transforms of labels: clamp, merge classes, keep the largest component, remove small objects.
 
 They touch ``TensorMask3D`` only, and act on training and validation set alike; the work is
-done by ``faimed3d.masks.editing``.
+done by ``faimed3d.masks``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numbers
 
 from fastai.vision.augment import DisplayedTransform
-from torch import Tensor
 
-from faimed3d.masks.editing import class_table, keep_largest_component, reduce_classes, remove_small_objects
+from faimed3d.masks import keep_largest_component, reduce_classes, remove_small_objects
+from faimed3d.masks.classes import class_table
 from faimed3d.volume import TensorMask3D
 
 __all__ = [
@@ -56,7 +56,7 @@ class ReduceClasses(DisplayedTransform):
 
     def encodes(self, x: TensorMask3D):
         """Renumber a mask."""
-        return x.with_voxels(reduce_classes(x.as_subclass(Tensor), self.classes, self.other))
+        return reduce_classes(x, self.classes, self.other)
 
 
 class KeepLargestComponent(DisplayedTransform):
@@ -73,8 +73,7 @@ class KeepLargestComponent(DisplayedTransform):
 
     def encodes(self, x: TensorMask3D):
         """Clean a mask."""
-        clean = keep_largest_component(x.as_subclass(Tensor), self.labels, self.connectivity)
-        return x.with_voxels(clean)
+        return keep_largest_component(x, self.labels, self.connectivity)
 
 
 class RemoveSmallObjects(DisplayedTransform):
@@ -103,7 +102,7 @@ class RemoveSmallObjects(DisplayedTransform):
         size = self.min_size
         if self.mm3:
             size = size / x.require_geometry("RemoveSmallObjects(mm3=True)").voxel_volume
-        return x.with_voxels(remove_small_objects(x.as_subclass(Tensor), size, self.labels, self.connectivity))
+        return remove_small_objects(x, size, self.labels, self.connectivity)
 
 
 def _labels(labels):

@@ -45,7 +45,6 @@ MOVED = {
     "intensity.landmarks": "intensity.percentiles",
     "io.voxels": "io.voxel_data",
     "io.writer": "io.writing",
-    "labels": "masks.editing",
     "learner": "training.learner",
     "metrics": "training",
     "models.losses": "losses",
@@ -58,6 +57,10 @@ MOVED = {
 }
 # modules of 0.0.6 whose names stand in several of today's: old path -> {path of today: names}
 SPREAD = {
+    "labels": {
+        "masks": "keep_largest_component reduce_classes remove_small_objects",
+        "masks.classes": "class_table",
+    },
     "layers": {
         "models": "create_body in_channels model_sizes dummy_eval num_features_model AdaptiveConcatPool3d create_head "
         "create_cnn_model_3d create_unet_model_3d create_deeplab_model_3d",

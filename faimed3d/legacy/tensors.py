@@ -18,7 +18,7 @@ from torch import Tensor
 from faimed3d import intensity, spatial
 from faimed3d.intensity import appearance
 from faimed3d.intensity.percentiles import landmarks_of, match_landmarks
-from faimed3d.masks import editing
+from faimed3d.masks import reduce_classes
 from faimed3d.spatial.resizing import scaled_size
 from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
 from faimed3d.tracking import grid_of
@@ -242,7 +242,7 @@ class EarlierMaskNames:
             classes: a list, whose entries become 1, 2, 3, ... in turn and all else 0, the same in every patient; or
                 ``{old: new}``.
         """
-        return self.with_voxels(editing.reduce_classes(self.as_subclass(Tensor), *editing.class_table(classes)))
+        return reduce_classes(self, classes)
 
 
 def warp_3d(h, w, magnitude_h, magnitude_w):

@@ -1,0 +1,74 @@
+"""Merge and renumber the classes of a mask by a fixed table."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from faimed3d.masks.labels import T, with_labels
+
+Classes = Mapping[float, float] | Iterable[float | Iterable[float]]
+
+
+def class_table(classes: Classes, other: float | None = None) -> tuple[dict[float, float], float | None]:
+    """Return what each old label becomes, and what all others become.
+
+    Args:
+        classes, other: as for :func:`reduce_classes`.
+
+    Raises:
+        ValueError: a label is named twice, or there is something else than numbers.
+
+    >>> class_table([5, (6, 7)])
+    ({5: 1, 6: 2, 7: 2}, 0)
+    >>> class_table([0, 1, 3])
+    ({0: 0, 1: 1, 3: 2}, 0)
+    """
+    if not isinstance(classes, Mapping):
+        groups = [(group,) if isinstance(group, numbers.Real) else tuple(group) for group in classes]  # type: ignore[arg-type]
+        named = [label for group in groups for label in group]
+        if len(set(named)) < len(named):
+            raise ValueError(f"a class cannot become two: {classes!r} names one twice")
+        groups.sort(key=lambda group: 0 not in group)
+        start = 0 if groups and 0 in groups[0] else 1
+        classes = {label: k for k, group in enumerate(groups, start) for label in group}
+        other = 0 if other is None else other
+    if not classes or not all(isinstance(v, numbers.Real) for pair in classes.items() for v in pair):
+        raise ValueError(f"classes must map old labels to new ones, both numbers, got {classes!r}")
+    return dict(classes), other
+
+
+def reduce_classes(mask: T, classes: Classes, other: float | None = None) -> T:
+    """Merge and renumber classes by one table, whatever the mask holds.
+
+    Args:
+        mask: labels of any shape; their type of number is kept.
+        classes: ``{old: new}``; or a sequence whose entries (a label, or several) become 1, 2, 3, ... in turn, and
+            everything else 0. An entry with 0 in it, the background, becomes 0 and takes no number.
+        other: what labels that are not named become. Default: with a mapping they stay (None).
+
+    Raises:
+        ValueError: a label is named twice, is no number, or does not fit the type of the mask.
+
+    >>> reduce_classes(torch.tensor([0, 1, 2, 9]), {1: 3, 2: 3}, other=0)
+    tensor([0, 3, 3, 0])
+    >>> reduce_classes(torch.tensor([0, 1, 2, 9]), [9, (1, 2)])
+    tensor([0, 2, 2, 1])
+    """
+    table, other = class_table(classes, other)
+    return with_labels(mask, _renumbered(mask.as_subclass(Tensor), table, other))
+
+
+def _renumbered(mask: Tensor, table: Mapping[float, float], other: float | None) -> Tensor:
+    if mask.dtype == torch.bool:
+        return _renumbered(mask.to(torch.uint8), table, other).bool()
+    old = torch.tensor(sorted(table), dtype=torch.float64, device=mask.device)
+    new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device)
+    if ((new.to(mask.dtype) != new) & (new == new.round())).any():
+        raise ValueError(f"labels {sorted(table.values())} do not fit a mask of {mask.dtype}")
+    entry = torch.searchsorted(old, mask.double()).clamp_(max=len(old) - 1)
+    rest = mask if other is None else torch.full((), other, dtype=mask.dtype, device=mask.device)
+    return torch.where(old[entry] == mask, new.to(mask.dtype)[entry], rest)
