@@ -9,7 +9,7 @@ from faimed3d.correction import *
 from faimed3d.data import *
 from faimed3d.data.statistics import *
 from faimed3d.dicom import *
-from faimed3d.display.viewer import *
+from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
 from faimed3d.inference import *
 from faimed3d.losses import *
 from faimed3d.models import (

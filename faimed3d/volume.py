@@ -13,8 +13,7 @@ from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
 from faimed3d import io, spatial
-from faimed3d.display import show_volume
-from faimed3d.display.surface import mesh, render_3d
+from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import histogram
 from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
@@ -252,7 +251,7 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
         return class_volumes(self, geometry.voxel_volume)
 
     def create_mesh(self, cl=1, color=None, alpha=1.0, **kwargs):
-        """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.surface.mesh``."""
+        """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.mesh``."""
         return mesh(self, cl, color, alpha, **kwargs)
 
     def create_mesh_for_classes(self, colors=None, alpha=None, **kwargs):
@@ -262,7 +261,7 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
         return [self.create_mesh(*row, **kwargs) for row in zip(classes, colors, alpha, strict=True)]
 
     def render_3d(self, colors=None, alpha=None, **kwargs):
-        """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.surface.render_3d``."""
+        """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.render_3d``."""
         return render_3d(self, colors=colors, alpha=alpha, **kwargs)
 
 

@@ -35,7 +35,7 @@ from faimed3d.basics import (
     strip,
 )
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D
-from faimed3d.display.surface import surface
+from faimed3d.display import surface
 from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
 from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, DiceLoss3D, FocalLoss3D, TverskyLoss3D
 from faimed3d.models import UNet3D, resnet18_3d

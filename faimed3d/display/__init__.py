@@ -1,5 +1,27 @@
-"""Pictures of volumes: mosaics of slices in true proportions, right way up, with masks laid over them."""
+"""Pictures of volumes: mosaics of slices, surfaces of masks, histograms, and viewers with sliders.
 
-from faimed3d.display.grids import class_color, show_image_3d, show_images_3d, show_volume
+Slices are drawn in true proportions and right way up, with masks laid over them; :mod:`faimed3d.display.layout` says
+how a volume is oriented in a picture.
+"""
 
-__all__ = ["class_color", "show_image_3d", "show_images_3d", "show_volume"]
+from faimed3d.display.colors import class_color
+from faimed3d.display.distribution import show_histogram, summarize
+from faimed3d.display.mosaics import show_image_3d, show_images_3d, show_volume
+from faimed3d.display.rendering import mesh, render_3d
+from faimed3d.display.surfaces import surface
+from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
+
+__all__ = [
+    "BasicViewer",
+    "DicomExplorer",
+    "ListViewer",
+    "class_color",
+    "mesh",
+    "render_3d",
+    "show_histogram",
+    "show_image_3d",
+    "show_images_3d",
+    "show_volume",
+    "summarize",
+    "surface",
+]

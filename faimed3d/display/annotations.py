@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import TransformedBbox
 
-__all__ = ["inches", "write_letters", "write_numbers"]
+from faimed3d.display.layout import Mosaic
 
 
-def inches(ax):
-    space = TransformedBbox(ax.get_position(original=True), ax.figure.transSubfigure)
-    return space.width / ax.figure.dpi, space.height / ax.figure.dpi
+def inches(ax: Axes) -> tuple[float, float]:
+    """Width and height of the axes."""
+    box = TransformedBbox(ax.get_position(original=True), ax.figure.transSubfigure)
+    return box.width / ax.figure.dpi, box.height / ax.figure.dpi
 
 
-def _points(ax, mosaic):
-    """Height in points of one slice as drawn."""
-    width, height = inches(ax)
-    scale = min(width / mosaic.size[0], height / mosaic.size[1])
-    return mosaic.cell[0] * mosaic.spacing[0] * scale * 72
-
-
-def _write(ax, row, column, text, size, **kwargs):
-    outline = [withStroke(linewidth=size / 5, foreground="black")]
-    # unsnapped: outlined text is drawn as paths, and snapping to pixels takes the thin strokes of L, I and 1 away
-    ax.text(column, row, text, color="white", fontsize=size, weight="bold", path_effects=outline, snap=False, **kwargs)
-
-
-def write_numbers(ax, mosaic):
-    size = float(np.clip(_points(ax, mosaic) / 9, 3, 12))
+def write_numbers(ax: Axes, mosaic: Mosaic) -> None:
+    """Write each slice's index in the tensor into its top left corner."""
+    size = _font_size(ax, mosaic)
     numbers = (number for layout in mosaic.layouts for number in layout.numbers)
     for (row, column), number in zip(mosaic.corners(), numbers, strict=True):
-        _write(ax, row - 0.5, column - 0.5, f" {number}", size, ha="left", va="top")
+        _write(ax, row - 0.5, column - 0.5, f" {number}", size, "left", "top")
 
 
-def write_letters(ax, mosaic):
+def write_letters(ax: Axes, mosaic: Mosaic) -> None:
+    """Write at the edges of the first slice where the patient's sides lie."""
     left, right, top, bottom = mosaic.layouts[0].edges
     (row, column), (height, width) = next(mosaic.corners()), mosaic.cell
-    size = float(np.clip(_points(ax, mosaic) / 9, 3, 12))
+    size = _font_size(ax, mosaic)
     row, column = row - 0.5, column - 0.5
-    _write(ax, row + height / 2, column, f" {left}", size, ha="left", va="center")
-    _write(ax, row + height / 2, column + width, f"{right} ", size, ha="right", va="center")
-    _write(ax, row, column + width / 2, top, size, ha="center", va="top")
-    _write(ax, row + height, column + width / 2, bottom, size, ha="center", va="bottom")
+    _write(ax, row + height / 2, column, f" {left}", size, "left", "center")
+    _write(ax, row + height / 2, column + width, f"{right} ", size, "right", "center")
+    _write(ax, row, column + width / 2, top, size, "center", "top")
+    _write(ax, row + height, column + width / 2, bottom, size, "center", "bottom")
+
+
+def _font_size(ax: Axes, mosaic: Mosaic) -> float:
+    """A ninth of the height of a slice as drawn, in points, within what can be read."""
+    width, height = inches(ax)
+    scale = min(width / mosaic.size[0], height / mosaic.size[1])
+    points = mosaic.cell[0] * mosaic.spacing[0] * scale * 72
+    return float(np.clip(points / 9, 3, 12))
+
+
+def _write(
+    ax: Axes,
+    row: float,
+    column: float,
+    text: str,
+    size: float,
+    ha: Literal["left", "center", "right"],
+    va: Literal["top", "center", "bottom"],
+) -> None:
+    outline = [withStroke(linewidth=size / 5, foreground="black")]
+    # unsnapped: outlined text is drawn as paths, and snapping to pixels takes the thin strokes of L, I and 1 away
+    ax.text(
+        column,
+        row,
+        text,
+        ha=ha,
+        va=va,
+        color="white",
+        fontsize=size,
+        weight="bold",
+        path_effects=outline,
+        snap=False,
+    )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from faimed3d.geometry import Geometry
 
-__all__ = ["as_array", "holds_classes", "own_range", "several", "single", "value_range"]
+Voxels = torch.Tensor | np.ndarray
+Limits = tuple[float, float]
 
 
-def as_array(t):
+class PlainVolume(NamedTuple):
+    """One volume without its tensor type."""
+
+    array: np.ndarray  # (D, H, W)
+    geometry: Geometry | None
+    is_mask: bool
+
+
+def as_array(t: Voxels) -> np.ndarray:
     """The values of ``t`` as a plain numpy array that matplotlib can draw, without a copy where possible."""
     if isinstance(t, torch.Tensor):
         t = t.as_subclass(torch.Tensor).detach()
@@ -23,20 +35,24 @@ def as_array(t):
     return t.astype(np.float32) if t.dtype == np.float16 else t
 
 
-def _volumes(t):
-    """Every (D, H, W) volume of ``t``, (D, H, W) or (C, D, H, W), as (array, geometry, is_labels)."""
+def geometry_of(t: Voxels) -> Geometry | None:
+    """The geometry of a volume (..., D, H, W); None for an array, and for a tensor that has lost it."""
+    geometry = getattr(t, "geometry", None)
+    return geometry if isinstance(geometry, Geometry) and geometry.shape == tuple(t.shape[-3:]) else None
+
+
+def _plain_volumes(t: Voxels) -> list[PlainVolume]:
+    """Every volume of ``t``, (D, H, W) or (C, D, H, W)."""
     array = as_array(t)
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise ValueError(f"a volume must be (D, H, W) or (C, D, H, W) with at least one voxel, got shape {array.shape}")
-    geometry = getattr(t, "geometry", None)
-    if not isinstance(geometry, Geometry) or geometry.shape != array.shape[-3:]:
-        geometry = None
-    is_labels = getattr(t, "interpolation", None) == "nearest" or array.dtype == bool
-    return [(one, geometry, is_labels) for one in (array if array.ndim == 4 else array[None])]
+    is_mask = getattr(t, "interpolation", None) == "nearest" or array.dtype == bool
+    return [PlainVolume(one, geometry_of(t), is_mask) for one in (array if array.ndim == 4 else array[None])]
 
 
-def single(t):
-    volumes = _volumes(t)
+def one_volume(t: Voxels) -> list[PlainVolume]:
+    """The only volume of ``t``, (D, H, W) or (1, D, H, W), in a list."""
+    volumes = _plain_volumes(t)
     if len(volumes) > 1:
         raise ValueError(
             f"show_image_3d draws one volume (D, H, W), got shape {tuple(t.shape)}: use show_images_3d for a batch or "
@@ -45,19 +61,20 @@ def single(t):
     return volumes
 
 
-def several(t):
-    if not isinstance(t, (list, tuple)) and as_array(t).ndim not in (4, 5):
+def all_volumes(t: Voxels | Sequence[Voxels]) -> list[PlainVolume]:
+    """Every volume of a batch (N, D, H, W) or (N, C, D, H, W), or of a list of volumes."""
+    if not isinstance(t, list | tuple) and as_array(t).ndim not in (4, 5):
         raise ValueError(
             f"show_images_3d draws a batch (N, D, H, W) or (N, C, D, H, W) or a list, got shape {tuple(t.shape)}: use "
             "show_image_3d for one volume"
         )
-    volumes = [volume for one in t for volume in _volumes(one)]
+    volumes = [volume for one in t for volume in _plain_volumes(one)]
     if not volumes:
         raise ValueError("there is no volume to show: the batch is empty")
     return volumes
 
 
-def holds_classes(array):
+def holds_classes(array: np.ndarray) -> bool:
     """Whether all values are whole numbers from 0 up."""
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
@@ -65,15 +82,18 @@ def holds_classes(array):
     return array.dtype == bool or bool(array.min() >= 0)
 
 
-def value_range(array):
+def value_range(array: np.ndarray) -> Limits:
     """Smallest and largest finite value; (0, 1) where there is none."""
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         array = array[np.isfinite(array)]
-        low, high = (array.min(), array.max()) if array.size else (0.0, 1.0)
-    return low.item() if hasattr(low, "item") else low, high.item() if hasattr(high, "item") else high
+        if not array.size:
+            return 0.0, 1.0
+        low, high = array.min(), array.max()
+    return low.item(), high.item()
 
 
-def own_range(array):
+def scaled_to_one(array: np.ndarray) -> np.ndarray:
+    """The values as float32, shifted and scaled so that the finite ones fill 0 to 1."""
     low, high = value_range(array)
     return (array.astype(np.float32) - low) / (high - low or 1)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from faimed3d.display.arrays import as_array, value_range
+from faimed3d.display.arrays import Limits, Voxels, as_array, geometry_of, value_range
 from faimed3d.display.colors import color_index
-from faimed3d.display.grids import show_image_3d
 from faimed3d.display.layout import PLANES, Mosaic, lay_out, lay_over
-from faimed3d.geometry import Geometry
-
-__all__ = ["SliceView", "geometry_of"]
+from faimed3d.display.mosaics import show_image_3d
 
 
 class SliceView:
@@ -34,19 +32,28 @@ class SliceView:
         ValueError: the labels do not lie on the image's grid.
     """
 
-    def __init__(self, ax, image, labels=None, axis=0, limits=None, mask_alpha=0.4, cmap="bone"):
+    def __init__(
+        self,
+        ax: Axes,
+        image: Voxels,
+        labels: Voxels | None = None,
+        axis: int | str = 0,
+        limits: Limits | None = None,
+        mask_alpha: float = 0.4,
+        cmap: str = "bone",
+    ) -> None:
         self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
         self.labels = None if labels is None else _stored_alike(labels, image)
         self.limits = limits or value_range(as_array(image))
         self.set_axis(axis)
 
-    def set_axis(self, axis):
+    def set_axis(self, axis: int | str) -> None:
         """Cut along another axis, and show the middle slice."""
         self._layout = lay_out(tuple(self.image.shape), geometry_of(self.image), axis)
-        self.axis, self.storage, self.count = axis, self._layout.order[0], self._layout.extent[0]
+        self.storage_axis, self.count = self._layout.order[0], self._layout.extent[0]
         self.number = self.count // 2
         self.ax.clear()
-        cut = (*(slice(None),) * self.storage, slice(self.number, self.number + 1))
+        cut = (*(slice(None),) * self.storage_axis, slice(self.number, self.number + 1))
         show_image_3d(
             self.image[cut],
             ax=self.ax,
@@ -58,7 +65,7 @@ class SliceView:
             **dict(zip(("vmin", "vmax"), self.limits, strict=True)),
         )
 
-    def set_slice(self, number):
+    def set_slice(self, number: int) -> None:
         """Show the slice with this index along the axis, as the tensor counts."""
         self.number = number
         shown, *over = self.ax.images
@@ -66,35 +73,29 @@ class SliceView:
         for image in over:
             image.set_data(np.ma.masked_equal(color_index(self._slice(self.labels)), 0))
 
-    def set_limits(self, low, high):
+    def set_limits(self, low: float, high: float) -> None:
         """Make ``low`` and all below it black, ``high`` and all above it white."""
         self.limits = low, high
         self.ax.images[0].set_clim(low, high)
 
-    def set_alpha(self, alpha):
+    def set_alpha(self, alpha: float) -> None:
         """Set the opacity of the labels; 0 hides them."""
         self.mask_alpha = alpha
         for image in self.ax.images[1:]:
             image.set(alpha=alpha, visible=alpha > 0)
 
     @property
-    def plane(self):
+    def plane(self) -> int | str:
         """The name of the plane that is cut, or the storage axis where the volume has no geometry."""
-        return self.storage if geometry_of(self.image) is None else PLANES[self._layout.plane]
+        return self.storage_axis if geometry_of(self.image) is None else PLANES[self._layout.plane]
 
-    def _slice(self, volume):
-        """The slice as it is drawn: rows and columns."""
+    def _slice(self, volume: Voxels) -> np.ndarray:
+        """The slice as it is drawn: (rows, columns)."""
         k = self.count - 1 - self.number if 0 in self._layout.flips else self.number
         return next(replace(self._layout, slices=(k,)).cut(as_array(volume)))
 
 
-def geometry_of(volume):
-    """The ``Geometry`` of a volume (D, H, W), or None: of an array, or of a tensor that has lost it."""
-    geometry = getattr(volume, "geometry", None)
-    return geometry if isinstance(geometry, Geometry) and geometry.shape == tuple(volume.shape) else None
-
-
-def _stored_alike(labels, image):
+def _stored_alike(labels: Voxels, image: Voxels) -> Voxels:
     """The labels in the storage order of the image, once it is sure that they lie on its grid."""
     here, there = geometry_of(labels), geometry_of(image)
     layout = lay_out(tuple(image.shape), there, 0)

@@ -1,9 +1,9 @@
 """Volumes with sliders, in a notebook: extra ``viewer``.
 
 ``BasicViewer(image, mask)`` shows one volume, ``ListViewer`` several, ``DicomExplorer`` one with its histogram and
-statistics; as the last line of a cell, or with ``.show()``. How slices are turned, their proportions and the colours of
-classes are those of ``show_image_3d``. The widgets of a viewer are its attributes: ``viewer.slice.value = 30`` scrolls
-as the mouse does.
+statistics; as the last line of a cell, or with ``.show()``. Orientation and proportions of the slices and colours of
+the classes are those of ``show_image_3d``. The widgets of a viewer are its attributes: ``viewer.slice.value = 30``
+scrolls as the mouse does.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from __future__ import annotations
 import html
 import io
 import math
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from fastcore.basics import chunked
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from faimed3d._extras import import_extra
-from faimed3d.display.arrays import as_array, value_range
-from faimed3d.display.histogram import color_bars, show_histogram, summarize
+from faimed3d.display.arrays import Limits, Voxels, as_array, geometry_of, value_range
+from faimed3d.display.distribution import color_bars, show_histogram, summarize
 from faimed3d.display.layout import PLANES
-from faimed3d.display.slice_view import SliceView, geometry_of
+from faimed3d.display.slice_view import SliceView
 from faimed3d.intensity import window_limits
-
-__all__ = ["BasicViewer", "DicomExplorer", "ListViewer"]
 
 _DPI = 100
 _STEPS = 200  # of the window's slider
@@ -55,27 +57,31 @@ class BasicViewer:
     Raises:
         ImportError: ipywidgets is not installed.
         ValueError: ``x`` is no volume, or a mask does not lie on its grid.
+
+    >>> viewer = BasicViewer(np.zeros((5, 6, 7)), axis=0)
+    >>> viewer.slice.value, viewer.slice.max
+    (2, 4)
     """
 
     def __init__(
         self,
-        x,
-        y=None,
-        prediction=None,
-        description=None,
-        figsize=(4, 4),
-        cmap="bone",
+        x: Voxels,
+        y: Voxels | str | None = None,
+        prediction: Voxels | str | None = None,
+        description: str | None = None,
+        figsize: tuple[float, float] = (4, 4),
+        cmap: str = "bone",
         *,
-        axis=None,
-        window=None,
-        mask_alpha=0.4,
-    ):
+        axis: int | str | None = None,
+        window: str | Limits | None = None,
+        mask_alpha: float = 0.4,
+    ) -> None:
         self._widgets = import_extra("ipywidgets", "viewer", type(self).__name__)
-        self.x, self.y, self.prediction = (_at_hand(value) for value in (x, y, prediction))
+        self.x, self.y, self.prediction = (_on_cpu(value) for value in (x, y, prediction))
         image = self._channel(0)
-        masks = [_volume(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
-        known = geometry_of(image) is not None
-        axis = ("axial" if known else 0) if axis is None else axis
+        masks = [_one_channel(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
+        if axis is None:
+            axis = 0 if geometry_of(image) is None else "axial"
         limits = value_range(as_array(self.x))
         count = max(1, len(masks))
         self.figure = Figure((figsize[0] * count, figsize[1]), dpi=_DPI, facecolor="black")
@@ -86,74 +92,77 @@ class BasicViewer:
             SliceView(ax, image, labels, axis, shown, mask_alpha, cmap)
             for ax, labels in zip(axes, masks or [None], strict=True)
         ]
-        self._make_widgets(axis, known, limits, shown, mask_alpha)
+        self._make_widgets(axis, limits, shown, mask_alpha)
         self._arrange(description, bool(masks))
         self.redraw()
 
-    def show(self):
+    def show(self) -> None:
         """Display the viewer in the notebook."""
         import_extra("IPython.display", "viewer", f"{type(self).__name__}.show").display(self.box)
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         self.show()
 
-    def redraw(self):
+    def redraw(self) -> None:
         """Make the picture anew, after changes to ``figure`` by hand."""
         self.picture.value = _png(self.figure)
 
-    def _channel(self, number):
+    def _channel(self, number: int) -> Voxels:
         """One channel of the image (D, H, W)."""
         shape = tuple(self.x.shape)
         if len(shape) not in (3, 4) or 0 in shape:
             raise ValueError(f"a viewer shows a volume (D, H, W) or (C, D, H, W), got shape {shape}")
         return self.x if len(shape) == 3 else self.x[number]
 
-    def _make_widgets(self, axis, known, limits, shown, mask_alpha):
+    def _make_widgets(self, axis: int | str, limits: Limits, shown: Limits, mask_alpha: float) -> None:
         widgets, view = self._widgets, self.views[0]
         wide = widgets.Layout(width="98%")
         channels = len(self.x) if self.x.ndim == 4 else 1
         self.picture = widgets.Image(format="png")
         self.slice = widgets.IntSlider(view.number, 0, view.count - 1, description="slice", layout=wide)
         self.channel = widgets.IntSlider(0, 0, channels - 1, description="channel", layout=wide)
-        planes = list(PLANES)[::-1] if known else [0, 1, 2]
+        planes = [0, 1, 2] if geometry_of(view.image) is None else list(PLANES)[::-1]
         self.plane = widgets.Dropdown(options=planes, value=axis if axis in planes else view.plane, description="plane")
-        low, high = (min(limits[0], shown[0]), max(limits[1], shown[1]))
-        whole = as_array(self.x).dtype.kind in "biu"
-        kind = widgets.IntRangeSlider if whole else widgets.FloatRangeSlider
-        low, high, shown = (int(low), int(high), tuple(map(int, shown))) if whole else (low, high, shown)
-        high = high if high > low else low + 1  # a constant
-        step = max(1, (high - low) // _STEPS) if whole else (high - low) / _STEPS
-        self.window = kind(
-            value=shown,
-            min=low,
-            max=high,
-            step=step,
-            description="window",
-            layout=wide,
-            readout_format="d" if whole else ".4g",
-        )
+        self.window = self._window_slider(limits, shown)
         self.mask = widgets.ToggleButton(True, description="mask", icon="eye")
         self.alpha = widgets.FloatSlider(mask_alpha, min=0, max=1, step=0.05, description="opacity")
         for widget, changed in (
-            (self.slice, self._scroll), (self.channel, self._change_channel), (self.plane, self._turn),
+            (self.slice, self._scroll), (self.channel, self._change_channel), (self.plane, self._change_plane),
             (self.window, self._change_window), (self.mask, self._change_alpha), (self.alpha, self._change_alpha),
         ):  # fmt: skip
             widget.observe(changed, "value")
 
-    def _arrange(self, description, masked):
-        widgets, rows = self._widgets, []
-        for text in (description and html.escape(description), self._verdict()):
-            if text:
-                rows.append(widgets.HTML(f"<div style='text-align:center'>{text}</div>"))
+    def _window_slider(self, limits: Limits, shown: Limits) -> Any:
+        """A slider from the smallest to the largest value, of whole numbers where the image holds such."""
+        low, high = min(limits[0], shown[0]), max(limits[1], shown[1])
+        whole = as_array(self.x).dtype.kind in "biu"
+        if whole:
+            low, high, shown = int(low), int(high), (int(shown[0]), int(shown[1]))
+        high = high if high > low else low + 1  # a constant
+        kind = self._widgets.IntRangeSlider if whole else self._widgets.FloatRangeSlider
+        return kind(
+            value=shown,
+            min=low,
+            max=high,
+            step=max(1, (high - low) // _STEPS) if whole else (high - low) / _STEPS,
+            description="window",
+            layout=self._widgets.Layout(width="98%"),
+            readout_format="d" if whole else ".4g",
+        )
+
+    def _arrange(self, description: str | None, masked: bool) -> None:
+        widgets = self._widgets
+        texts = [description and html.escape(description), self._verdict()]
+        above = [widgets.HTML(f"<div style='text-align:center'>{text}</div>") for text in texts if text]
         controls = [self.picture, self.slice, self.window, self.plane]
         if self.channel.max:
             controls.append(self.channel)
         if masked:
             controls.append(widgets.HBox([self.mask, self.alpha]))
         width = f"{self.figure.get_figwidth() * _DPI + 20:.0f}px"
-        self.box = widgets.VBox([*rows, *controls], layout=widgets.Layout(width=width))
+        self.box = widgets.VBox([*above, *controls], layout=widgets.Layout(width=width))
 
-    def _verdict(self):
+    def _verdict(self) -> str | None:
         """Target and prediction where they are text, the latter green or red."""
         target, found = (
             None if value is None or _is_mask(value) else str(value) for value in (self.y, self.prediction)
@@ -166,12 +175,12 @@ class BasicViewer:
         found = f"<span style='color:{color}'>{html.escape(found)}</span>"
         return found if target is None else f"{html.escape(target)} | {found}"
 
-    def _scroll(self, change):
+    def _scroll(self, change: dict[str, Any]) -> None:
         for view in self.views:
             view.set_slice(change["new"])
         self.redraw()
 
-    def _turn(self, change):
+    def _change_plane(self, change: dict[str, Any]) -> None:
         for view in self.views:
             view.set_axis(change["new"])
         view = self.views[0]
@@ -180,17 +189,17 @@ class BasicViewer:
             self.slice.value = view.number
         self._scroll({"new": view.number})
 
-    def _change_channel(self, change):
+    def _change_channel(self, change: dict[str, Any]) -> None:
         for view in self.views:
             view.image = self._channel(change["new"])
         self._scroll({"new": self.slice.value})
 
-    def _change_window(self, change):
+    def _change_window(self, change: dict[str, Any]) -> None:
         for view in self.views:
             view.set_limits(*change["new"])
         self.redraw()
 
-    def _change_alpha(self, change):
+    def _change_alpha(self, change: dict[str, Any]) -> None:
         for view in self.views:
             view.set_alpha(self.alpha.value if self.mask.value else 0)
         self.redraw()
@@ -205,10 +214,15 @@ class DicomExplorer(BasicViewer):
     Attributes:
         histogram: the matplotlib axes of the histogram.
         statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
-            :func:`faimed3d.display.histogram.summarize`.
+            :func:`faimed3d.display.summarize`.
+
+    >>> viewer = DicomExplorer(np.arange(24.0).reshape(2, 3, 4))
+    >>> viewer.window.value = (10, 12)
+    >>> viewer.statistics["voxels"], viewer.statistics["mean"]
+    (3, 11.0)
     """
 
-    def _arrange(self, description, masked):
+    def _arrange(self, description: str | None, masked: bool) -> None:
         super()._arrange(description, masked)
         widgets = self._widgets
         self.window.continuous_update = False  # all voxels are counted each time
@@ -219,20 +233,20 @@ class DicomExplorer(BasicViewer):
         self._count()
         self.box = widgets.HBox([self.box, widgets.VBox([self._bars, self._table])])
 
-    def _change_window(self, change):
+    def _change_window(self, change: dict[str, Any]) -> None:
         super()._change_window(change)
         self._measure()
 
-    def _change_channel(self, change):
+    def _change_channel(self, change: dict[str, Any]) -> None:
         super()._change_channel(change)
         self._count()
 
-    def _count(self):
+    def _count(self) -> None:
         self.histogram.clear()
         show_histogram(self.views[0].image, ax=self.histogram, log=True)
         self._measure()
 
-    def _measure(self):
+    def _measure(self) -> None:
         limits = self.window.value
         color_bars(self.histogram, limits)
         self._bars.value = _png(self.histogram.figure)
@@ -240,8 +254,8 @@ class DicomExplorer(BasicViewer):
             self.statistics = summarize(self.views[0].image, limits)
         except ValueError:  # no voxel lies within
             self.statistics = {"voxels": 0}
-        rows = "".join(f"<tr><td>{name}</td><td>{value:.6g}</td></tr>" for name, value in self.statistics.items())
-        self._table.value = f"within the window:<table>{rows}</table>"
+        lines = "".join(f"<tr><td>{name}</td><td>{value:.6g}</td></tr>" for name, value in self.statistics.items())
+        self._table.value = f"within the window:<table>{lines}</table>"
 
 
 class ListViewer:
@@ -255,48 +269,69 @@ class ListViewer:
         figsize: (width, height) in inches of one picture.
         cmap: colour map of the images.
         max_n: show at most this many.
-        kwargs: of :class:`BasicViewer`.
+        **kwargs: of :class:`BasicViewer`.
 
     Attributes:
         viewers: the :class:`BasicViewer` of each volume.
         box: the widget that holds all.
+
+    Raises:
+        ImportError: ipywidgets is not installed.
+        ValueError: the list is empty, or another is not as long.
+
+    >>> batch = np.zeros((2, 1, 3, 4, 5))  # (B, C, D, H, W)
+    >>> len(ListViewer(batch, y=["none", "lesion"]).viewers)
+    2
     """
 
-    def __init__(self, x, y=None, prediction=None, description=None, figsize=(3, 3), cmap="bone", max_n=9, **kwargs):
+    def __init__(
+        self,
+        x: Sequence[Voxels] | Voxels,
+        y: Sequence[Voxels | str] | Voxels | None = None,
+        prediction: Sequence[Voxels | str] | Voxels | None = None,
+        description: str | Sequence[str] | None = None,
+        figsize: tuple[float, float] = (3, 3),
+        cmap: str = "bone",
+        max_n: int = 9,
+        **kwargs: Any,
+    ) -> None:
         widgets = import_extra("ipywidgets", "viewer", "ListViewer")
-        images = list(x)[:max_n]
-        if not images:
+        count = len(x)
+        if not count:
             raise ValueError("there is no volume to show: the list is empty")
-        texts = [description] * len(x) if description is None or isinstance(description, str) else description
-        columns = [
-            _each(name, values, len(x))
-            for name, values in (("y", y), ("prediction", prediction), ("description", texts))
-        ]
-        self.viewers = [
-            BasicViewer(*row, figsize=figsize, cmap=cmap, **kwargs) for row in zip(images, *columns, strict=False)
-        ]
-        across = math.ceil(math.sqrt(len(images)))
-        rows = [self.viewers[k : k + across] for k in range(0, len(images), across)]
-        self.box = widgets.VBox([widgets.HBox([viewer.box for viewer in row]) for row in rows])
+        if isinstance(description, str):
+            description = [description] * count
+        entries = zip(
+            x,
+            _one_for_each("y", y, count),
+            _one_for_each("prediction", prediction, count),
+            _one_for_each("description", description, count),
+            strict=True,
+        )
+        self.viewers = [BasicViewer(*one, figsize=figsize, cmap=cmap, **kwargs) for one in islice(entries, max_n)]
+        across = math.ceil(math.sqrt(len(self.viewers)))
+        self.box = widgets.VBox(
+            [widgets.HBox([viewer.box for viewer in part]) for part in chunked(self.viewers, across)]
+        )
 
-    def show(self):
+    def show(self) -> None:
         """Display the viewers in the notebook."""
         import_extra("IPython.display", "viewer", "ListViewer.show").display(self.box)
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         self.show()
 
 
-def _each(name, values, count):
+def _one_for_each(name: str, values: Sequence[Any] | Voxels | None, count: int) -> Sequence[Any] | Voxels:
     """One value for each of ``count`` volumes."""
     if values is None:
         return [None] * count
     if len(values) != count:
         raise ValueError(f"there are {count} volumes and {len(values)} entries of {name}: give one for each")
-    return list(values)
+    return values
 
 
-def _at_hand(value):
+def _on_cpu(value: Any) -> Any:
     """A tensor as it is scrolled through fastest: on the CPU, of a type that numpy has."""
     if not isinstance(value, Tensor):
         return value
@@ -304,11 +339,12 @@ def _at_hand(value):
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def _is_mask(value):
+def _is_mask(value: Any) -> bool:
+    """Whether a target is a mask, not a class in words."""
     return isinstance(value, Tensor | np.ndarray) and value.ndim >= 3
 
 
-def _volume(mask):
+def _one_channel(mask: Voxels) -> Voxels:
     """A mask (D, H, W) of one that may have a channel axis of 1."""
     if mask.ndim == 4 and len(mask) == 1:
         return mask[0]
@@ -317,7 +353,7 @@ def _volume(mask):
     return mask
 
 
-def _png(figure):
+def _png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
     return picture.getvalue()

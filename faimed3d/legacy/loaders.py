@@ -6,9 +6,7 @@ from fastcore.foundation import L
 from torch import Tensor
 
 from faimed3d.augment.standard_scale import find_standard_scale
-from faimed3d.display import show_images_3d
-from faimed3d.display.histogram import show_histogram
-from faimed3d.display.viewer import ListViewer
+from faimed3d.display import ListViewer, show_histogram, show_images_3d
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = ["EarlierLoaderNames"]
@@ -50,8 +48,8 @@ class EarlierLoaderNames:
 
         Args:
             bins: number of bars.
-            with_stats: write mean, sd and so on beside it; see ``faimed3d.display.histogram.summarize``.
-            **kwargs: of ``faimed3d.display.histogram.show_histogram``.
+            with_stats: write mean, std and so on beside it; see ``faimed3d.display.summarize``.
+            **kwargs: of ``faimed3d.display.show_histogram``.
         """
         batch = self.train.one_batch()
         image = next(part for part in batch if isinstance(part, TensorDicom3D) and not isinstance(part, TensorMask3D))

@@ -1,18 +1,27 @@
-"""How the values of a volume are spread: a histogram as a picture, and statistics."""
+"""How the values of a volume are distributed: a histogram as a picture, and statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
-from faimed3d.display.arrays import as_array
-
-__all__ = ["show_histogram", "summarize"]
+from faimed3d.display.arrays import Limits, Voxels, as_array
 
 _INSIDE, _OUTSIDE = "tab:blue", "lightgrey"
 
 
-def show_histogram(t, bins=100, limits=None, ax=None, with_stats=False, **kwargs):
+def show_histogram(
+    t: Voxels,
+    bins: int | Sequence[float] = 100,
+    limits: Limits | None = None,
+    ax: Axes | None = None,
+    with_stats: bool = False,
+    **kwargs: Any,
+) -> Axes:
     """Draw a histogram of all finite values of a volume or batch; bars outside ``limits`` are grey.
 
     Args:
@@ -29,6 +38,11 @@ def show_histogram(t, bins=100, limits=None, ax=None, with_stats=False, **kwargs
     Raises:
         TypeError: ``t`` is no array of real numbers.
         ValueError: no value is finite.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = show_histogram(np.arange(24.0).reshape(2, 3, 4), bins=4, ax=Figure().subplots())
+    >>> [int(bar.get_height()) for bar in ax.patches]
+    [6, 6, 6, 6]
     """
     values = _finite(t)
     if ax is None:
@@ -44,22 +58,23 @@ def show_histogram(t, bins=100, limits=None, ax=None, with_stats=False, **kwargs
     return ax
 
 
-def color_bars(ax, limits):
+def color_bars(ax: Axes, limits: Limits) -> None:
     """Colour the bars of a histogram whose middle lies between ``limits`` (low, high), the others grey."""
     for bar in ax.patches:
         middle = bar.get_x() + bar.get_width() / 2
         bar.set_facecolor(_INSIDE if limits[0] <= middle <= limits[1] else _OUTSIDE)
 
 
-def summarize(t, limits=None):
-    """Count, mean, sd, minimum, median, maximum, skewness and excess kurtosis of the finite values, as a dictionary.
+def summarize(t: Voxels, limits: Limits | None = None) -> dict[str, float]:
+    """Count, mean, std, minimum, median, maximum, skewness and excess kurtosis of the finite values.
 
     Args:
         t: tensor or array of real numbers, of any shape.
-        limits: (low, high): values outside are left out.
+        limits: (low, high): values outside are left out. Default: all.
 
     Returns:
-        Python numbers by name. ``sd`` is unbiased, the last two are moments over that; a constant has 0 for them.
+        Python numbers by name. ``std`` is unbiased; skewness and kurtosis are moments over its powers, and 0 for a
+        constant.
 
     Raises:
         TypeError: ``t`` is no array of real numbers.
@@ -76,7 +91,7 @@ def summarize(t, limits=None):
     return _summary(values)
 
 
-def _finite(t):
+def _finite(t: Voxels) -> np.ndarray:
     values = as_array(t).ravel()
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size:
@@ -84,19 +99,19 @@ def _finite(t):
     return values
 
 
-def _summary(values):
+def _summary(values: np.ndarray) -> dict[str, float]:
     mean = values.mean(dtype=np.float64)
-    apart = values - mean
-    square = np.square(apart)
-    spread = np.sqrt(square.sum() / max(1, values.size - 1))
-    scale = spread or 1.0
+    difference = values - mean
+    square = np.square(difference)
+    std = np.sqrt(square.sum() / max(1, values.size - 1))
+    scale = std or 1.0
     return {
         "voxels": int(values.size),
         "mean": float(mean),
-        "sd": float(spread),
+        "std": float(std),
         "minimum": values.min().item(),
         "median": float(np.median(values)),
         "maximum": values.max().item(),
-        "skewness": float((square * apart).mean() / scale**3),
-        "kurtosis": float(np.square(square).mean() / scale**4 - 3) if spread else 0.0,
+        "skewness": float((square * difference).mean() / scale**3),
+        "kurtosis": float(np.square(square).mean() / scale**4 - 3) if std else 0.0,
     }

@@ -29,7 +29,7 @@ class Mask(Volume):
     interpolation = "nearest"
 
 
-def place(values, geometry, kind=Volume):
+def volume_at(values, geometry, kind=Volume):
     volume = torch.as_tensor(values).as_subclass(kind)
     volume.geometry = geometry
     return volume
@@ -48,7 +48,7 @@ def coded(code, kind=Volume, spacing=SPACING):
         scale[axis], offset[axis] = -1, geometry.shape[axis] - 1
         geometry = geometry.regrid(geometry.shape, scale, offset)
     assert geometry.orientation == code
-    return place(values.astype(np.float32), geometry, kind)
+    return volume_at(values.astype(np.float32), geometry, kind)
 
 
 def drawn(ax, k=-1):
@@ -152,7 +152,7 @@ class TestOrientation:
     def test_of_an_oblique_scan_is_that_of_the_nearest_plane(self):
         turn = np.radians(20)
         direction = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
-        volume = place(np.arange(24.0).reshape(SHAPE), Geometry(SHAPE, SPACING, (1, 2, 3), direction))
+        volume = volume_at(np.arange(24.0).reshape(SHAPE), Geometry(SHAPE, SPACING, (1, 2, 3), direction))
         np.testing.assert_array_equal(show_image_3d(volume[:1], return_grid=True), volume[0])
         grid = show_image_3d(volume, axis="coronal", return_grid=True)
         np.testing.assert_array_equal(cells(grid, 3, 3, (2, 4), (1, 2))[0], volume[:, 0].flip(0))
@@ -164,7 +164,7 @@ class TestOrientation:
             assert torch.equal(plain, show_image_3d(bare, axis=axis, return_grid=True))
 
     def test_a_geometry_of_another_shape_is_not_believed(self):
-        volume = place(torch.rand(SHAPE), Geometry((9, 9, 9), SPACING))
+        volume = volume_at(torch.rand(SHAPE), Geometry((9, 9, 9), SPACING))
         assert show_image_3d(volume, axis=1).get_aspect() == 1
 
     def test_letters_say_where_the_sides_lie(self):
@@ -178,7 +178,7 @@ class TestOrientation:
     @pytest.mark.parametrize("width", [3.0, 3.7, 5.3, 6.6, 8.0])
     def test_letters_are_whole_in_small_pictures(self, width):
         # an L that lost its foot would read as I, and one without its stem as a dash
-        volume = place(torch.zeros(30, 40, 50), Geometry((30, 40, 50), (1, 1, 1), (0.0, 0.0, 0.0)))
+        volume = volume_at(torch.zeros(30, 40, 50), Geometry((30, 40, 50), (1, 1, 1), (0.0, 0.0, 0.0)))
         figure = plt.figure(figsize=(width, width / 3), dpi=72)
         ax = figure.add_axes((0, 0, 1, 1))
         show_image_3d(volume, axis="coronal", nrow=3, max_slices=3, letters=True, ax=ax)
@@ -393,17 +393,17 @@ class TestOverlay:
 
     def test_elsewhere_in_the_patient_is_refused(self):
         image = coded("LPS")
-        moved = place(torch.ones(SHAPE), image.geometry.replace(origin=(10, 20, 36)), Mask)
+        moved = volume_at(torch.ones(SHAPE), image.geometry.replace(origin=(10, 20, 36)), Mask)
         with pytest.raises(ValueError, match=r"lies up to 6 mm away from the volume below.*resample_like"):
             show_image_3d(image, mask=moved)
-        coarse = place(torch.ones(2, 3, 2), Geometry((2, 3, 2), (2, 2, 3), (10, 20, 30)), Mask)
+        coarse = volume_at(torch.ones(2, 3, 2), Geometry((2, 3, 2), (2, 2, 3), (10, 20, 30)), Mask)
         with pytest.raises(ValueError, match="is of another size than the volume below"):
             show_image_3d(image, mask=coarse)
         assert not plt.get_fignums()
 
     def test_a_hair_away_is_drawn(self):
         image = coded("LPS")
-        mask = place(torch.ones(SHAPE), image.geometry.replace(origin=(10.001, 20, 30)), Mask)
+        mask = volume_at(torch.ones(SHAPE), image.geometry.replace(origin=(10.001, 20, 30)), Mask)
         assert len(show_image_3d(image, mask=mask).images) == 2
 
     def test_needs_as_many_volumes_as_lie_below(self):
@@ -471,8 +471,8 @@ class TestShowVolume:
         assert colors(ax)[..., 3].sum() == 48
 
     def test_shows_a_batch_of_fastai_with_masks_over_images(self):
-        images = [place(torch.rand(1, *SHAPE), Geometry(SHAPE, SPACING)) for _ in range(2)]
-        masks = [place(torch.ones(SHAPE), image.geometry, Mask) for image in images]
+        images = [volume_at(torch.rand(1, *SHAPE), Geometry(SHAPE, SPACING)) for _ in range(2)]
+        masks = [volume_at(torch.ones(SHAPE), image.geometry, Mask) for image in images]
         axes = get_grid(2)
         axes = [show_volume(image, ctx=ctx) for image, ctx in zip(images, axes, strict=True)]
         axes = [show_volume(mask, ctx=ctx) for mask, ctx in zip(masks, axes, strict=True)]

@@ -8,11 +8,10 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from PIL import Image
-from test_slices import drawn, image, mask, reference
+from test_display_slice_view import drawn, image, mask, reference
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.display import class_color, viewer
-from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
+from faimed3d.display import BasicViewer, DicomExplorer, ListViewer, class_color
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +234,3 @@ class TestListViewer:
         shown = ListViewer([image()])
         shown._ipython_display_()
         assert seen == [shown.box]
-
-
-def test_all_public_names_have_docstrings():
-    assert all(getattr(viewer, name).__doc__ for name in viewer.__all__)

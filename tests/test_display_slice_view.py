@@ -8,7 +8,8 @@ from coordinates import LOPSIDED
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.display import show_image_3d
-from faimed3d.display.slice_view import SliceView, geometry_of
+from faimed3d.display.arrays import geometry_of
+from faimed3d.display.slice_view import SliceView
 from faimed3d.geometry import Geometry
 
 GRID = Geometry((4, 5, 6), spacing=(1, 2, 3), origin=(-7, 11, 5))
@@ -52,8 +53,8 @@ class TestSliceView:
         for number in range(view.count):
             view.set_slice(number)
             shown, over = drawn(view)
-            assert np.array_equal(shown, reference(volume, number, axis, view.storage))
-            assert np.array_equal(over, reference(labels, number, axis, view.storage))
+            assert np.array_equal(shown, reference(volume, number, axis, view.storage_axis))
+            assert np.array_equal(over, reference(labels, number, axis, view.storage_axis))
         assert len(view.ax.images) == 2
 
     def test_slices_are_counted_as_the_tensor_does(self):

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.display.histogram import color_bars, show_histogram, summarize
+from faimed3d.display.distribution import color_bars, show_histogram, summarize
 
 VALUES = torch.tensor([-1000.0, 0.0, 0.0, 40.0, 80.0, 2000.0]).reshape(1, 2, 3)
 
@@ -26,10 +26,10 @@ class TestSummary:
         found, plain = summarize(TensorDicom3D(values)), values.numpy().ravel().astype(float)
         assert found["voxels"] == 600
         assert found["mean"] == pytest.approx(plain.mean())
-        assert found["sd"] == pytest.approx(plain.std(ddof=1))
+        assert found["std"] == pytest.approx(plain.std(ddof=1))
         assert (found["minimum"], found["maximum"]) == (plain.min(), plain.max())
         assert found["median"] == pytest.approx(np.median(plain))
-        shrink = (599 / 600) ** 0.5  # scipy divides by the sd of the sample
+        shrink = (599 / 600) ** 0.5  # scipy divides by the std of the sample
         assert found["skewness"] == pytest.approx(stats.skew(plain) * shrink**3)
         assert found["kurtosis"] == pytest.approx((stats.kurtosis(plain) + 3) * shrink**4 - 3)
 
@@ -41,7 +41,7 @@ class TestSummary:
     def test_leaves_nan_out_and_takes_constants(self):
         found = summarize(torch.tensor([5.0, torch.nan, 5.0, torch.inf]))
         assert found["voxels"] == 2
-        assert (found["sd"], found["skewness"], found["kurtosis"]) == (0, 0, 0)
+        assert (found["std"], found["skewness"], found["kurtosis"]) == (0, 0, 0)
 
     def test_refuses_what_holds_no_value(self):
         with pytest.raises(ValueError, match="nothing to count: no value is finite"):

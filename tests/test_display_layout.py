@@ -1,4 +1,4 @@
-"""Where slices lie in a picture, by arithmetic alone; what is drawn there is tested in test_display."""
+"""Where slices lie in a picture, by arithmetic alone; what is drawn there is tested in test_display_mosaics."""
 
 import numpy as np
 import pytest
