@@ -38,8 +38,7 @@ from scipy.ndimage import distance_transform_edt
 import faimed3d.inference  # noqa: F401 - gives Learner its predict_volume
 from faimed3d.augment import Normalize3D, Resample3D, aug_transforms_3d
 from faimed3d.basics import TensorDicom3D, TensorMask3D, readdcm_3d, show_image_3d
-from faimed3d.data import SegmentationDataLoaders3D
-from faimed3d.data.statistics import intensity_stats
+from faimed3d.data import SegmentationDataLoaders3D, intensity_stats
 from faimed3d.models import UNet3D
 from faimed3d.training import unet_learner_3d
 

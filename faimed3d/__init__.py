@@ -30,12 +30,11 @@ _ROOMS = {
     """,
     "correction": "ImageCorrectionWrapper correct_bias_field equalize_locally",
     "data": """
-        AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D MaskBlock3D MaskReader MatchMask
-        SegmentationDataLoaders3D ToLabels get_volumetric_files supported_extensions
+        AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
+        MatchMask SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats supported_extensions
     """,
-    "data.statistics": "IntensityStats intensity_stats",
     "dicom": "dicom_inventory header_table is_dicom read_dicom write_series",
-    "display.viewer": "BasicViewer DicomExplorer ListViewer",
+    "display": "BasicViewer DicomExplorer ListViewer",
     "inference": "predict_folder predict_volume",
     "losses": """
         CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D

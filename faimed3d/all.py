@@ -7,7 +7,6 @@ from faimed3d.augment import *
 from faimed3d.basics import *
 from faimed3d.correction import *
 from faimed3d.data import *
-from faimed3d.data.statistics import *
 from faimed3d.dicom import *
 from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
 from faimed3d.inference import *

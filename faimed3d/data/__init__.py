@@ -4,6 +4,7 @@ from faimed3d.data.blocks import AddChannel, CheckLabels, ImageBlock3D, MaskBloc
 from faimed3d.data.files import get_volumetric_files, supported_extensions
 from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
 from faimed3d.data.splitting import GroupSplitter
+from faimed3d.data.statistics import IntensityStats, intensity_stats
 
 __all__ = [
     "AddChannel",
@@ -11,11 +12,13 @@ __all__ = [
     "GroupSplitter",
     "ImageBlock3D",
     "ImageDataLoaders3D",
+    "IntensityStats",
     "MaskBlock3D",
     "MaskReader",
     "MatchMask",
     "SegmentationDataLoaders3D",
     "ToLabels",
     "get_volumetric_files",
+    "intensity_stats",
     "supported_extensions",
 ]

@@ -29,9 +29,9 @@ def write_numbers(ax: Axes, mosaic: Mosaic) -> None:
 def write_letters(ax: Axes, mosaic: Mosaic) -> None:
     """Write at the edges of the first slice where the patient's sides lie."""
     left, right, top, bottom = mosaic.layouts[0].edges
-    (row, column), (height, width) = next(mosaic.corners()), mosaic.cell
+    (first_row, first_column), (height, width) = next(mosaic.corners()), mosaic.cell
+    row, column = first_row - 0.5, first_column - 0.5
     size = _font_size(ax, mosaic)
-    row, column = row - 0.5, column - 0.5
     _write(ax, row + height / 2, column, f" {left}", size, "left", "center")
     _write(ax, row + height / 2, column + width, f"{right} ", size, "right", "center")
     _write(ax, row, column + width / 2, top, size, "center", "top")

@@ -22,7 +22,7 @@ class PlainVolume(NamedTuple):
     is_mask: bool
 
 
-def as_array(t: Voxels) -> np.ndarray:
+def as_array(t: object) -> np.ndarray:
     """The values of ``t`` as a plain numpy array that matplotlib can draw, without a copy where possible."""
     if isinstance(t, torch.Tensor):
         t = t.as_subclass(torch.Tensor).detach()
@@ -63,9 +63,9 @@ def one_volume(t: Voxels) -> list[PlainVolume]:
 
 def all_volumes(t: Voxels | Sequence[Voxels]) -> list[PlainVolume]:
     """Every volume of a batch (N, D, H, W) or (N, C, D, H, W), or of a list of volumes."""
-    if not isinstance(t, list | tuple) and as_array(t).ndim not in (4, 5):
+    if not isinstance(t, list | tuple) and (array := as_array(t)).ndim not in (4, 5):
         raise ValueError(
-            f"show_images_3d draws a batch (N, D, H, W) or (N, C, D, H, W) or a list, got shape {tuple(t.shape)}: use "
+            f"show_images_3d draws a batch (N, D, H, W) or (N, C, D, H, W) or a list, got shape {array.shape}: use "
             "show_image_3d for one volume"
         )
     volumes = [volume for one in t for volume in _plain_volumes(one)]

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from faimed3d.display.arrays import Limits, Voxels, as_array
 
@@ -61,6 +62,7 @@ def show_histogram(
 def color_bars(ax: Axes, limits: Limits) -> None:
     """Colour the bars of a histogram whose middle lies between ``limits`` (low, high), the others grey."""
     for bar in ax.patches:
+        assert isinstance(bar, Rectangle)
         middle = bar.get_x() + bar.get_width() / 2
         bar.set_facecolor(_INSIDE if limits[0] <= middle <= limits[1] else _OUTSIDE)
 

@@ -25,7 +25,7 @@ from faimed3d.geometry import Geometry
 Shape = tuple[int, ...]  # (D, H, W)
 
 PLANES = ("sagittal", "coronal", "axial")  # cut across the patient's x, y, z
-ENDS = ("RL", "AP", "IS")  # from where to where the patient's x, y, z run
+ENDS = (("R", "L"), ("A", "P"), ("I", "S"))  # from where to where the patient's x, y, z run
 _STANDARD = "LPS"
 _GAP = 2  # pixels between slices, as in torchvision.utils.make_grid
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ from mpl_toolkits.mplot3d import Axes3D, proj3d
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from faimed3d.display.arrays import Voxels
-from faimed3d.display.colors import class_color
+from faimed3d.display.colors import RGB, class_color
 from faimed3d.display.layout import ENDS
 from faimed3d.display.surfaces import (
     bounding_boxes,
@@ -28,7 +28,7 @@ from faimed3d.geometry import Geometry
 
 _LIGHT = np.array([0.35, -0.75, 0.55]) / np.linalg.norm([0.35, -0.75, 0.55])  # from front, left and above
 
-Color = str | tuple[float, ...]
+Color = str | RGB | tuple[float, float, float, float]
 
 
 def mesh(
@@ -124,7 +124,7 @@ def render_3d(
     low, high = triangles.min((0, 1)), triangles.max((0, 1))
     new = ax is None
     if ax is None:
-        ax = plt.figure(figsize=figsize).add_axes((0, 0, 1, 1), projection="3d")
+        ax = cast(Axes3D, plt.figure(figsize=figsize).add_axes((0, 0, 1, 1), projection="3d"))
         ax.view_init(elev=15, azim=-70)
     elif ax.collections:
         limits = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,8 +71,8 @@ class SliceView:
         self.number = number
         shown, *over = self.ax.images
         shown.set_data(self._slice(self.image))
-        for image in over:
-            image.set_data(np.ma.masked_equal(color_index(self._slice(self.labels)), 0))
+        if self.labels is not None:
+            over[0].set_data(np.ma.masked_equal(color_index(self._slice(self.labels)), 0))
 
     def set_limits(self, low: float, high: float) -> None:
         """Make ``low`` and all below it black, ``high`` and all above it white."""
@@ -95,7 +96,7 @@ class SliceView:
         return next(replace(self._layout, slices=(k,)).cut(as_array(volume)))
 
 
-def _stored_alike(labels: Voxels, image: Voxels) -> Voxels:
+def _stored_alike(labels: Any, image: Voxels) -> Any:  # what has a geometry has reorient
     """The labels in the storage order of the image, once it is sure that they lie on its grid."""
     here, there = geometry_of(labels), geometry_of(image)
     layout = lay_out(tuple(image.shape), there, 0)

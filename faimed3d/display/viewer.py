@@ -79,6 +79,7 @@ class BasicViewer:
         self._widgets = import_extra("ipywidgets", "viewer", type(self).__name__)
         self.x, self.y, self.prediction = (_on_cpu(value) for value in (x, y, prediction))
         image = self._channel(0)
+        masks: list[Voxels | None]
         masks = [_one_channel(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
         if axis is None:
             axis = 0 if geometry_of(image) is None else "axial"
@@ -226,9 +227,9 @@ class DicomExplorer(BasicViewer):
         super()._arrange(description, masked)
         widgets = self._widgets
         self.window.continuous_update = False  # all voxels are counted each time
-        figure = Figure((5, 3.2), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        self.histogram = figure.subplots()
+        self._chart = Figure((5, 3.2), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(self._chart)
+        self.histogram = self._chart.subplots()
         self._bars, self._table = widgets.Image(format="png"), widgets.HTML()
         self._count()
         self.box = widgets.HBox([self.box, widgets.VBox([self._bars, self._table])])
@@ -249,7 +250,7 @@ class DicomExplorer(BasicViewer):
     def _measure(self) -> None:
         limits = self.window.value
         color_bars(self.histogram, limits)
-        self._bars.value = _png(self.histogram.figure)
+        self._bars.value = _png(self._chart)
         try:
             self.statistics = summarize(self.views[0].image, limits)
         except ValueError:  # no voxel lies within

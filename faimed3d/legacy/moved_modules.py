@@ -36,7 +36,6 @@ MOVED = {
     "dicom.tags": "dicom.header.tags",
     "dicom.template": "dicom.writing.template",
     "dicom.write": "dicom.writing.series",
-    "display.distribution": "display.histogram",
     "display.mosaic": "display.layout",
     "display.slices": "display.slice_view",
     "display.writing": "display.annotations",
