@@ -7,8 +7,7 @@ import pytest
 from test_dicom import FAULTS
 
 from faimed3d import errors
-from faimed3d.dicom.checks import stack as check
-from faimed3d.dicom.grouping import plane_kinds as cluster
+from faimed3d.dicom.grouping import gaps, plane_kinds
 from faimed3d.dicom.planes import plane
 from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS
 
@@ -41,18 +40,18 @@ def test_the_table_of_faults_says_what_the_tests_of_reading_check(name):
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        ("a slice off the even grid", f"{check.GRID_TOLERANCE_MM} mm, at most a tenth of the gap; 1 % of the gap"),
-        ("direction cosines within a stack", f"{cluster.ORIENTATION_TOLERANCE}"),
+        ("a slice off the even grid", f"{gaps.GRID_TOLERANCE_MM} mm, at most a tenth of the gap; 1 % of the gap"),
+        ("direction cosines within a stack", f"{plane_kinds.ORIENTATION_TOLERANCE}"),
         ("unit length and right angle of the two directions", f"{plane.COSINE_TOLERANCE}"),
-        ("pixel spacing within a stack", f"{cluster.PIXEL_SPACING_TOLERANCE:.2%}".replace("%", " %")),
-        ("images that count as at one position", f"{cluster.SAME_PLACE_MM} mm, at most a tenth of a pixel"),
+        ("pixel spacing within a stack", f"{plane_kinds.PIXEL_SPACING_TOLERANCE:.2%}".replace("%", " %")),
+        ("images that count as at one position", f"{plane_kinds.SAME_POSITION_MM} mm, at most a tenth of a pixel"),
     ],
 )
 def test_the_tolerances_are_those_of_the_code(row, text):
     assert ROWS[row][0].startswith(text)
-    assert check.GRID_TOLERANCE_THIN == check.MULTIPLE_TOLERANCE == cluster.SAME_PLACE_PIXELS == 0.1
-    assert check.GRID_TOLERANCE_THICK == 0.01
-    assert check.DRIFT_TOLERANCE_PIXELS == 0.25
+    assert gaps.GRID_TOLERANCE_THIN == gaps.MULTIPLE_TOLERANCE == plane_kinds.SAME_POSITION_PIXELS == 0.1
+    assert gaps.GRID_TOLERANCE_THICK == 0.01
+    assert gaps.DRIFT_TOLERANCE_PIXELS == 0.25
 
 
 def test_the_elements_taken_from_a_template_are_listed():

@@ -1,30 +1,30 @@
-"""What a tree of folders holds: one row for each volume that can be stacked, from headers alone."""
+"""What a tree of folders holds: one row for each volume, from headers alone."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from collections import defaultdict
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 
 import pandas as pd
 from fastprogress.fastprogress import progress_bar
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
-from faimed3d.dicom.grouping.scan import list_folder, scan_files, scan_folder
-from faimed3d.dicom.grouping.series import join_scans, note_scattered, volumes_of
-from faimed3d.dicom.header.file_header import quote_value
+from faimed3d.dicom.checks import CHECKS, ELSEWHERE
+from faimed3d.dicom.contents import key_of, quoted, series_and_grid, series_description, survey, volume_key
+from faimed3d.dicom.finding import Finding
+from faimed3d.dicom.grouping.scan import Scan, list_folder, scan_files, scan_folder
+from faimed3d.dicom.grouping.series import Whole
+from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header.header_table import value_text
 from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.pixels.decoding import describe_pixels
 from faimed3d.dicom.planes.enhanced import read_dataset
-from faimed3d.dicom.planes.plane import orientation_name
-from faimed3d.errors import NoImages, ReadError
-
-__all__ = ["dicom_inventory"]
+from faimed3d.errors import NoImages
 
 COLUMNS = (
     "key",
@@ -42,9 +42,14 @@ COLUMNS = (
     "files",
 )
 _LONG_WORK = 1000  # files from which on a progress bar is shown
+_RANK = {check.name: number for number, check in enumerate(CHECKS)}
+
+Tags = dict[object, int]
 
 
-def dicom_inventory(path, recurse=True, tags=None):
+def dicom_inventory(
+    path: str | Path, recurse: bool = True, tags: Sequence[str | int | tuple[int, int]] | None = None
+) -> pd.DataFrame:
     """List the volumes below a folder, one row each, without reading pixels.
 
     The files of one series in one folder are grouped as ``read_dicom`` groups them: by orientation and matrix, then by
@@ -70,98 +75,146 @@ def dicom_inventory(path, recurse=True, tags=None):
         ValueError: an unknown keyword.
     """
     path = os.fspath(path)
-    tags = {tag: _tag_number(tag) for tag in tags or ()}
+    numbers: Tags = {tag: _tag_number(tag) for tag in tags or ()}
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder")
-    rows, skipped, damaged = [], {}, []
+    inventory = _Inventory(path, numbers)
     if os.path.isdir(path):
         folders, closed = _folders(path) if recurse else ([path], 0)
         if closed:
-            skipped["folders without permission to read"] = closed
-        scans = (scan_folder(folder) for folder in _with_progress(folders))
+            inventory.skipped["folders without permission to read"] = closed
+        for folder in _with_progress(folders):
+            inventory.add_folder(folder, below=not recurse)  # what lies below is compared at the end, all at once
+        inventory.compare_folders()
     elif os.path.isfile(path):
-        scans = [scan_files([path], os.path.dirname(path))]
+        inventory.add_folder(os.path.dirname(path), below=False, files=[path])
     else:
         raise NoImages(f"{path}: neither a file nor a folder")
-    places = defaultdict(set)
-    for scan in scans:
-        volumes = volumes_of(scan, below=not recurse)  # what lies below is compared at the end, all at once
-        known = {volume.header.text(Tag.SeriesInstanceUID) for volume in volumes}
-        stray = [h for h in scan.damaged if h.known_series not in known]
-        damaged += [str(header.error) for header in stray]
-        for volume in volumes:
-            rows.append(_row(volume, path, [h for h in scan.damaged if h not in stray], stray, tags))
-        for uid in known:
-            places[uid].add(scan.folder)
-        for reason, count in scan.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + count
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *map(str, tags)])
-    for uid, folders in places.items():
-        if uid and len(folders) > 1:
-            _note_spread(table, uid, sorted(folders), path)
-    table.attrs["skipped"], table.attrs["damaged"] = skipped, damaged
-    return table
+    return inventory.table()
 
 
-def _note_spread(table, uid, folders, root):
-    """Note the volumes of a series in several folders that would be others if all of it lay in one."""
-    scans = [scan_folder(folder) for folder in folders]
-    for scan in scans:
-        scan.images = [header for header in scan.images if header.text(Tag.SeriesInstanceUID) == uid]
-    whole = join_scans(*(scan.images for scan in scans))
-    for scan in scans:
-        volumes = volumes_of(scan, below=False)
-        for volume in volumes:
-            volume.problems.clear()
-        note_scattered(volumes, scan, whole)
-        for volume in volumes:
-            row = (table["key"] == volume_key(volume, root)).to_numpy()
-            for problem in volume.problems:
-                table.loc[row, "problems"] = [
-                    "; ".join(filter(None, (str(problem), old))) for old in table.loc[row, "problems"]
-                ]
+@dataclass
+class _Row:
+    """One row of the inventory; ``problems`` are pairs (rank in the table of checks, text)."""
+
+    cells: dict[str, object]
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        self.problems += [(_RANK[finding.kind], finding.message) for finding in findings]
+
+    def values(self) -> dict[str, object]:
+        # sorting keeps the order of problems of one rank
+        texts = [text for _, text in sorted(self.problems, key=lambda problem: problem[0])]
+        return {**self.cells, "problems": "; ".join(texts)}
 
 
-def volume_key(volume, root):
-    """Short name of a volume, stable for a tree wherever it lies, and without patient data."""
-    folder = os.path.relpath(volume.folder or ".", root if os.path.isdir(root) else os.path.dirname(root) or ".")
-    text = "\n".join((folder.replace(os.sep, "/"), volume.header.text(Tag.SeriesInstanceUID), volume.distinct))
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+class _Inventory:
+    """The inventory of a tree while it is made, folder by folder: no header is kept."""
+
+    def __init__(self, root: str, tags: Tags) -> None:
+        self.root, self.tags = root, tags
+        self.rows: list[_Row] = []
+        self.skipped: Counter[str] = Counter()
+        self.damaged: list[str] = []
+        self.folders_of: dict[str, set[str]] = defaultdict(set)  # by series UID
+
+    def add_folder(self, folder: str, below: bool, files: list[str] | None = None) -> None:
+        """Add the volumes of a folder, or of some files in it; a folder that breaks the reading becomes a row."""
+        scan = None
+        try:
+            scan = scan_folder(folder) if files is None else scan_files(files, folder)
+            contents = survey(scan, below=below, files=True)
+            rows = [self._row(volume) for volume in contents.volumes]
+        except Exception as error:  # whatever a damaged file can cause: the other folders are still to be listed
+            self.rows.append(self._broken_row(folder, error, scan))
+            return
+        self.rows += rows
+        known = {volume.header.text(Tag.SeriesInstanceUID) for volume in contents.volumes}
+        self.damaged += [str(header.error) for header in scan.damaged if header.known_series not in known]
+        self.skipped += contents.skipped
+        for uid in known - {""}:
+            self.folders_of[uid].add(scan.folder)
+
+    def compare_folders(self) -> None:
+        """Add to their rows what volumes miss whose series lies in several folders."""
+        rows = defaultdict(list)
+        for row in self.rows:
+            rows[row.cells["key"]].append(row)
+        for uid, folders in self.folders_of.items():
+            if len(folders) > 1:
+                self._compare(uid, sorted(folders), rows)
+
+    def _compare(self, uid: str, folders: list[str], rows: Mapping[object, list[_Row]]) -> None:
+        scans = [scan_folder(folder) for folder in folders]
+        for scan in scans:
+            scan.images = [header for header in scan.images if header.text(Tag.SeriesInstanceUID) == uid]
+        whole = Whole(*(scan.images for scan in scans))
+        for scan in scans:
+            for volume in survey(scan, below=False, whole=whole).volumes:
+                elsewhere = [finding for finding in volume.findings if finding.kind == ELSEWHERE]
+                for row in rows[volume_key(volume, self.root)]:
+                    row.add(elsewhere)
+
+    def table(self) -> pd.DataFrame:
+        """The inventory as a DataFrame."""
+        rows = [row.values() for row in self.rows]
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *map(str, self.tags)])
+        table.attrs["skipped"], table.attrs["damaged"] = dict(self.skipped), self.damaged
+        return table
+
+    def _row(self, volume: Volume) -> _Row:
+        header = volume.header
+        cells = {
+            "key": volume_key(volume, self.root),
+            "folder": volume.folder,
+            **series_and_grid(volume),
+            "description": series_description(header),
+            "modality": quoted(header, Tag.Modality),
+            "slices": volume.slices,
+            "distinct": volume.distinct,
+            "transfer_syntax": UID(header.syntax).name if header.syntax else "",
+            "files": volume.files,
+        }
+        if self.tags:
+            cells |= dict(zip(map(str, self.tags), _values(header.path, self.tags), strict=True))
+        row = _Row(cells)
+        row.add(volume.findings)
+        return row
+
+    def _broken_row(self, folder: str, error: Exception, scan: Scan | None) -> _Row:
+        cells: dict[str, object] = {
+            "key": key_of(folder, self.root),
+            "folder": folder,
+            "slices": 0,
+            "shape": None,
+            "spacing": None,
+            "files": tuple(header.path for header in scan.images) if scan else (),
+        }
+        cells = dict.fromkeys((*COLUMNS, *map(str, self.tags)), "") | cells
+        return _Row(cells, [(-1, _describe_unforeseen(folder, error, scan))])
 
 
-def volume_words(volume):
-    """One line on a volume for a message, as the inventory describes it."""
-    plane, header = volume.planes[0], volume.header
-    parts = [
-        description_of(header) or "without description",
-        _plain(header, Tag.Modality),
-        f"{len(volume.planes)} slice{'s' * (len(volume.planes) > 1)} of {plane.rows} x {plane.columns}",
-        orientation_name(plane) if volume.stackable else "cannot be stacked",
-        volume.distinct,
-        f"series {_plain(header, Tag.SeriesInstanceUID)}",
-    ]
-    return ", ".join(part for part in parts if part)
+def _describe_unforeseen(folder: str, error: Exception, scan: Scan | None) -> str:
+    """Describe an exception that nobody foresaw, without values of headers: its text only where these are known."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = (
+        f"{folder}: could not be looked at: {type(error).__name__} in {os.path.basename(last.filename)}:{last.lineno}"
+    )
+    if scan is None and not isinstance(error, OSError):
+        return text
+    said = str(error)
+    for value in sorted(_header_values(scan.images if scan else ()), key=len, reverse=True):
+        said = said.replace(value, "...")
+    return f"{text}: {said}"
 
 
-def _plain(header, tag):
-    return quote_value(header.text(tag), tag)
+def _header_values(headers: Iterable) -> set[str]:
+    texts = {raw.decode("latin-1").strip(" \0") for header in headers for raw in header.values.values() if raw}
+    return {part for text in texts for part in text.split("\\") if len(part) > 2}
 
 
-def description_of(header):
-    """(0008,103E) SeriesDescription, decoded by the character set of the file."""
-    raw = header.values.get(Tag.SeriesDescription)
-    if not raw:
-        return ""
-    try:
-        encodings = convert_encodings(header.text(Tag.SpecificCharacterSet).split("\\"))
-        text = decode_bytes(raw, encodings, set())
-    except Exception:  # an unknown or wrong character set: the bytes as they are say more than nothing
-        text = raw.decode("latin-1")
-    text = text.strip(" \0")
-    return text if text.isprintable() else "a damaged value"
-
-
-def _folders(root):
+def _folders(root: str) -> tuple[list[str], int]:
     """(the folder and all below it, each once, though links may lead round in circles; how many may not be read)."""
     found, seen, waiting, closed = [], set(), [root], 0
     while waiting:
@@ -182,59 +235,12 @@ def _folders(root):
     return found, closed
 
 
-def _with_progress(folders):
+def _with_progress(folders: list[str]) -> Iterable[str]:
     count = sum(len(os.listdir(folder)) for folder in folders)
     return progress_bar(folders, leave=False) if count >= _LONG_WORK and len(folders) > 1 else folders
 
 
-def _row(volume, root, damaged, stray, tags):
-    header = volume.header
-    uid = header.text(Tag.SeriesInstanceUID)
-    problems = [h.error for h in damaged if h.known_series == uid]
-    problems += [h.error for h in stray if not h.known_series]
-    problems += volume.problems
-    try:
-        for each in {id(p.header): p.header for p in volume.planes if not p.error and p.segments is None}.values():
-            if each.length >= 0 and not each.deflated:
-                describe_pixels(each)
-    except ReadError as error:
-        problems.append(error)
-    grid = grid_of(volume)
-    extra = _extra(header.path, tags) if tags else []
-    return (
-        volume_key(volume, root),
-        volume.folder,
-        grid["series_uid"],
-        description_of(header),
-        _plain(header, Tag.Modality),
-        volume.slices,
-        grid["shape"],
-        grid["spacing"],
-        grid["orientation"],
-        volume.distinct,
-        UID(header.syntax).name if header.syntax else "",
-        "; ".join(map(str, problems)),
-        volume.files,
-        *extra,
-    )
-
-
-def grid_of(volume):
-    """Columns of the inventory that say which series a volume is of, and on which grid it lies."""
-    plane, spacing, shape = volume.planes[0], None, None
-    if volume.stackable:
-        shape = (len(volume.planes), plane.rows, plane.columns)
-        x, y = plane.spacing[1], plane.spacing[0]
-        spacing = volume.geometry.spacing if volume.geometry else (x, y, math.nan)
-    return {
-        "series_uid": volume.header.text(Tag.SeriesInstanceUID),
-        "shape": shape,
-        "spacing": spacing,
-        "orientation": orientation_name(plane) if volume.stackable else "",
-    }
-
-
-def _tag_number(tag):
+def _tag_number(tag: object) -> int:
     if isinstance(tag, str):
         number = tag_for_keyword(tag)
         if number is None:
@@ -247,6 +253,6 @@ def _tag_number(tag):
     raise TypeError(f"tags must be keywords, numbers or pairs (group, element), got {tag!r}")
 
 
-def _extra(path, tags):
+def _values(path: str, tags: Tags) -> list[str]:
     dataset = read_dataset(path, list(tags.values()))
     return [value_text(dataset[number]) if number in dataset else "" for number in tags.values()]

@@ -5,28 +5,51 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from faimed3d.dicom.checks.stack import usual_gap
-from faimed3d.dicom.grouping.scan import scan_files, scan_folder
-from faimed3d.dicom.grouping.series import volumes_of
+from faimed3d.dicom.contents import Contents, describe_volume, series_and_grid, survey, volume_key
+from faimed3d.dicom.finding import Fault, Finding, Severity
+from faimed3d.dicom.grouping.gaps import usual_gap
+from faimed3d.dicom.grouping.scan import Scan, scan_files, scan_folder
+from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header.file_header import quote_value
 from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.inventory import dicom_inventory, grid_of, volume_key, volume_words
+from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels.decoding import decode_planes, equal_pixels
 from faimed3d.dicom.pixels.repair import resample_stack
 from faimed3d.dicom.planes.plane import frame_of
 from faimed3d.dicom.segmentation.reading import decode_segments
-from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, SeveralVolumes, UnsupportedImage
-
-__all__ = ["read_dicom"]
+from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
+from faimed3d.geometry import Geometry
 
 _LISTED = 20
 
+InventoryRow = pd.Series | Mapping[str, object]
 
-def read_dicom(path, series=None, strict=True):
+
+class DicomVolume(NamedTuple):
+    """What :func:`read_dicom` returns.
+
+    Attributes:
+        array: float32 (D, H, W) of real values.
+        geometry: its Geometry (LPS, mm).
+        files: paths of the files in slice order, each once.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    files: tuple[str, ...]
+
+
+def read_dicom(
+    path: str | Path | InventoryRow, series: str | int | InventoryRow | None = None, strict: bool = True
+) -> DicomVolume:
     """Read one volume from a folder of DICOM files, or from one file.
 
     Slices are ordered along the normal of their plane (the cross product of row and column direction), whatever their
@@ -48,6 +71,11 @@ def read_dicom(path, series=None, strict=True):
         FileNotFoundError: no such path.
         TypeError: path or series of a wrong kind.
         ReadError: a fault of the files, as one of the classes in ``faimed3d.errors``.
+
+    >>> from pydicom.data import get_testdata_file
+    >>> array, geometry, files = read_dicom(get_testdata_file("MR_small.dcm"))
+    >>> array.shape, geometry.spacing
+    ((1, 64, 64), (0.3125, 0.3125, 0.8))
     """
     if isinstance(path, (pd.Series, Mapping)) and series is None:
         path, series = path["folder"], path
@@ -61,8 +89,10 @@ def read_dicom(path, series=None, strict=True):
     return _decode(_choose(path, series), strict)
 
 
-def _choose(path, series):
-    """Return the Volume that is meant, the damaged files around it noted in its problems."""
+# Which volume ---------------------------------------------------------------------------------------------------------
+
+
+def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
     if isinstance(series, (pd.Series, Mapping)):
         return _choose_row(series)
     if series is not None and (isinstance(series, bool) or not isinstance(series, (str, Integral))):
@@ -71,39 +101,33 @@ def _choose(path, series):
             f"got {type(series).__name__}"
         )
     scan = scan_folder(path) if os.path.isdir(path) else scan_files([path], os.path.dirname(path))
-    volumes = volumes_of(scan)
+    contents = survey(scan)
+    volumes = contents.volumes
     if isinstance(series, Integral):
-        chosen = volumes[series : series + 1] if series >= 0 else []
+        chosen = volumes[series : series + 1] if series >= 0 else ()
     elif series is not None:
         chosen = [v for v in volumes if series in (v.header.text(Tag.SeriesInstanceUID), volume_key(v, path))]
     else:
-        chosen = [v for v in volumes if not v.placeless] or volumes
+        chosen = [v for v in volumes if not v.never_placed] or volumes
     if not chosen and series is not None and os.path.isdir(path) and scan.folders:
         return _choose_below(path, series)
     if not chosen:
-        raise _nothing_found(path, scan, volumes, series)
+        raise _nothing_found(path, scan, contents, series)
     if len(chosen) > 1:
-        lines = [f"  {volumes.index(v)}  {volume_words(v)}" for v in chosen[:_LISTED]]
-        if len(chosen) > _LISTED:
-            lines.append(f"  and {len(chosen) - _LISTED} more")
         raise SeveralVolumes(
             f"{path}: {len(chosen)} volumes. Say which one with series= and its number here, its series UID where that "
-            "is enough, or a row of dicom_inventory(path):\n" + "\n".join(lines)
+            "is enough, or a row of dicom_inventory(path):\n"
+            + _listed([f"{volumes.index(v)}  {describe_volume(v)}" for v in chosen])
         )
-    return _with_damage(chosen[0], scan)
+    return chosen[0]
 
 
-def _with_damage(volume, scan):
-    """Note files that cannot be read and belong, or may belong, to the series of the volume."""
-    uid = volume.header.text(Tag.SeriesInstanceUID)
-    for header in scan.damaged:
-        if header.known_series in ("", uid):
-            volume.problems.insert(0, header.error)
-            volume.fatal.append(header.error)
-    return volume
+def _listed(lines: list[str]) -> str:
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n".join(f"  {line}" for line in lines[:_LISTED] + more)
 
 
-def _choose_row(row):
+def _choose_row(row: InventoryRow) -> Volume:
     try:
         folder, files, key, problems = row["folder"], row["files"], row["key"], row["problems"]
         row["distinct"], row["slices"]
@@ -115,34 +139,37 @@ def _choose_row(row):
     chosen = None
     if not problems:
         # a row without a problem mostly needs its own files alone; among others they may be split by other attributes
-        scan = scan_files(files, folder)
-        chosen = _as_row(volumes_of(scan), row)
-    if chosen is None or chosen.problems:
-        scan = scan_folder(folder)
-        chosen = _as_row(volumes_of(scan), row)
+        chosen = _as_row(survey(scan_files(files, folder)), row)
+    if chosen is None or chosen.findings:
+        chosen = _as_row(survey(scan_folder(folder)), row)
     if chosen is None:
         raise NoImages(f"{folder}: the volume {key} is no longer as the inventory lists it; make a new one")
-    chosen = _with_damage(chosen, scan)
-    if problems and not chosen.problems:
-        chosen.add(MissingSlices(f"{folder}: {problems} (as the inventory says; if that is mended, make a new one)"))
+    if problems and not chosen.findings:
+        # it lies in this and other folders, which the inventory compared
+        fault = Fault(
+            MissingSlices,
+            f"{folder}: {problems} (as the inventory says; if that is mended, make a new one)",
+            repair="read the slices in this folder",
+        )
+        return replace(chosen, findings=(Finding("a problem in the inventory", Severity.FOREIGN, fault),))
     return chosen
 
 
-def _as_row(volumes, row):
+def _as_row(contents: Contents, row: InventoryRow) -> Volume | None:
     """The one volume that a row of the inventory means; None where there is none, or several."""
-    same = [v for v in volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
-    same = [v for v in same if _as_listed(v, row)]
+    same = [v for v in contents.volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
+    same = [v for v in same if _is_on_the_grid_of(v, row)]
     named = [v for v in same if v.distinct == row["distinct"]] or same
     return named[0] if len(named) == 1 else None
 
 
-def _as_listed(volume, row):
-    """Whether series and grid of a volume are those of its row: other files may have taken the names."""
+def _is_on_the_grid_of(volume: Volume, row: InventoryRow) -> bool:
+    """Whether series and grid of a volume are those of a row: other files may have taken the names."""
     # as text, in which NaN equals NaN
-    return all(str(row[name]) == str(value) for name, value in grid_of(volume).items() if name in row)
+    return all(str(row[name]) == str(value) for name, value in series_and_grid(volume).items() if name in row)
 
 
-def _choose_below(path, series):
+def _choose_below(path: str, series: str | int) -> Volume:
     inventory = dicom_inventory(path)
     if isinstance(series, Integral):
         rows = inventory.iloc[series : series + 1] if series >= 0 else inventory.iloc[:0]
@@ -152,25 +179,25 @@ def _choose_below(path, series):
         return _choose_row(rows.iloc[0])
     if not len(rows):
         raise NoImages(f"{path}: no volume {series!r} among the {len(inventory)} of dicom_inventory(path)")
-    lines = [f"  {number}  {row['key']}  {row['folder']}" for number, row in rows.iloc[:_LISTED].iterrows()]
-    raise SeveralVolumes(f"{path}: {len(rows)} volumes of series {series}; choose one by number:\n" + "\n".join(lines))
+    listed = _listed([f"{number}  {row['key']}  {row['folder']}" for number, row in rows.iterrows()])
+    raise SeveralVolumes(f"{path}: {len(rows)} volumes of series {series}; choose one by number:\n{listed}")
 
 
-def _nothing_found(path, scan, volumes, series):
+def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int | None) -> ReadError:
+    volumes = contents.volumes
     if series is not None and volumes:
-        listed = "\n".join(f"  {k}  {volume_words(v)}" for k, v in enumerate(volumes[:_LISTED]))
+        listed = _listed([f"{k}  {describe_volume(v)}" for k, v in enumerate(volumes)])
         return NoImages(f"{path}: no volume {series!r}; there are {len(volumes)}:\n{listed}")
     if scan.damaged:
         return scan.damaged[0].error
     if scan.colour:
         header = scan.colour[0]
-        kind = header.text(Tag.PhotometricInterpretation)
+        kind = quote_value(header.text(Tag.PhotometricInterpretation))
         return UnsupportedImage(
-            f"{header.path}: a colour image ((0028,0004) PhotometricInterpretation {quote_value(kind)}), not a "
-            f"volume of one "
-            f"value per voxel; {scan.summary()}"
+            f"{header.path}: a colour image ((0028,0004) PhotometricInterpretation {kind}), not a volume of one value "
+            f"per voxel; {contents.summary(scan)}"
         )
-    text = f"{path}: no DICOM image; {scan.summary()}"
+    text = f"{path}: no DICOM image; {contents.summary(scan)}"
     if scan.folders:
         text += (
             f". It has {len(scan.folders)} sub-folders, which are not searched: give one of them, or look at "
@@ -179,25 +206,28 @@ def _nothing_found(path, scan, volumes, series):
     return NoImages(text)
 
 
-def _decode(volume, strict):
-    segmented = volume.planes[0].segments is not None
+# Its voxels -----------------------------------------------------------------------------------------------------------
+
+
+def _decode(volume: Volume, strict: bool) -> DicomVolume:
     # the repairs interpolate, which would make up labels
-    problems = volume.problems if strict or (segmented and volume.geometry is None) else volume.fatal
-    if problems:
-        raise problems[0]
+    mend = not strict and not (volume.segmented and volume.geometry is None)
+    for finding in volume.findings:
+        if not (mend and finding.mendable):
+            raise finding.exception
     for kept, other in volume.doubled:
         if not equal_pixels(kept, other):
             raise DuplicateSlices(
                 f"{volume.name}: {kept.name} and {other.name} lie at one position and differ in their pixels: only you "
                 "can say which one belongs to the volume; move the other away"
             )
-    array = decode_segments(volume.planes) if segmented else decode_planes(volume.planes)
+    array = decode_segments(volume.planes) if volume.segmented else decode_planes(volume.planes)
     geometry = volume.geometry
     if geometry is None:
         first = volume.planes[0]
         array, geometry = resample_stack(
             array, first, frame_of(first), volume.along, volume.across, usual_gap(volume.along), volume.name
         )
-    for problem in volume.problems:
-        warnings.warn(f"read with strict=False: {problem}", stacklevel=3)
-    return array, geometry, volume.files
+    for finding in volume.findings:
+        warnings.warn(f"read with strict=False: {finding.message}", stacklevel=3)
+    return DicomVolume(array, geometry, volume.files)

@@ -1,48 +1,25 @@
-"""Checks of an ordered stack: doubled planes, a mixture of kinds, uneven gaps, drift in the plane.
-
-Each notes what it finds in the volume's problems; the tolerances stand here with their reasons.
-"""
+"""Checks of the slices among themselves: doubled ones, a mixture, thickness, gaps, drift in the plane."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from faimed3d.dicom.checks.wording import mm_text, position_text
+from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of, nearly
+from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
+from faimed3d.dicom.grouping.series import Surroundings
+from faimed3d.dicom.grouping.volume import Volume, is_straight
 from faimed3d.dicom.header.file_header import quote_value
 from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import normal_of
-from faimed3d.errors import DuplicateSlices, GantryTilt, MissingSlices, MixedSeries, UnevenSlices
+from faimed3d.dicom.planes.plane import PIXEL_MM, frame_of
+from faimed3d.errors import DuplicateSlices, GantryTilt, MissingGeometry, MissingSlices, MixedSeries, UnevenSlices
 
-__all__ = [
-    "check_doubled",
-    "check_drift",
-    "check_gaps",
-    "check_mixture",
-    "in_mm",
-    "is_even",
-    "is_regular",
-    "usual_gap",
-    "where",
-]
-
-# Positions are written with as few as one decimal: each of their three numbers may be 0.05 mm off, the plane 0.09 mm
-# off the even grid. For thin slices this is at most a tenth of a gap, for thick ones a hundredth of a gap is allowed
-# (highdicom's relative tolerance).
-GRID_TOLERANCE_MM = 0.09
-GRID_TOLERANCE_THIN = 0.1
-GRID_TOLERANCE_THICK = 0.01
-# Drift in the plane from the first slice to the last: a quarter of a pixel is below what a cosine of four decimals
-# makes of 300 mm. Small pixels may drift as far as positions are rounded.
-DRIFT_TOLERANCE_PIXELS = 0.25
-# Gaps that are n times the usual one, to a tenth of it, are holes left by n - 1 slices.
-MULTIPLE_TOLERANCE = 0.1
-# A gap below this share of one beside it is short; this many of them are the gaps between the slices of two stacks that
-# lie in each other. Tables that move unevenly stay above the share, and one slice at a wrong place makes one short gap.
-SHORT_SHARE = 2 / 3
-MOST_SHORT = 2
+_MOST_SHORT = 2  # more short gaps than one slice at a wrong position makes: the gaps between the slices of two stacks
 
 _EQUAL_TAGS = (
     Tag.SOPClassUID,
@@ -58,219 +35,200 @@ _EQUAL_TAGS = (
     Tag.Units,
     Tag.PhotometricInterpretation,
 )
-# Where a slice lacks one of these, it may still be like the others
+# A slice that lacks one of these may still be like the others
 _MAY_LACK = (Tag.EchoNumbers, Tag.InversionTime, Tag.FlipAngle, Tag.KVP, Tag.TemporalPositionIdentifier)
 _ROUNDED = (Tag.EchoTime, Tag.InversionTime, Tag.FlipAngle, Tag.KVP)
-# Values of other units, or of another kind of image, are no volume however they are read; nor is one slice inverted
-# against the others, for which of them is right is unknown
-_FATAL = (Tag.SOPClassUID, Tag.Modality, Tag.Units, Tag.PhotometricInterpretation)
+# Values in other units, or of another kind of image, make no volume however they are read. Neither does one slice that
+# is inverted against the others, for which of them is right is unknown.
+_NEVER_ONE = (Tag.SOPClassUID, Tag.Modality, Tag.Units, Tag.PhotometricInterpretation)
 _EQUAL_INTEGERS = (Tag.BitsStored, Tag.HighBit, Tag.PixelRepresentation)
+_RESCALED = ("neither of them", "the first alone", "the second alone", "both")
+_AS_ONE = "read them as one volume"
 
 
-def check_doubled(volume):
+def find_stacks_side_by_side(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Slices at one position along the normal that lie beside each other in their plane."""
     if not volume.doubled:
         return
-    frame = np.reshape(volume.planes[0].orientation, (2, 3))
+    in_plane = frame_of(volume.planes[0])[:2]
     for kept, other in volume.doubled:
-        beside = np.linalg.norm(frame @ np.subtract(other.position, kept.position))
-        if beside > max(kept.spacing):
-            volume.add(
-                MixedSeries(
-                    f"{volume.name}: {kept.name} and {other.name} lie side by side, {in_mm(beside)} mm apart in one "
-                    f"plane ({where(kept)}): more than one stack. Move the files of the others away"
-                ),
-                fatal=True,
+        apart = np.linalg.norm(in_plane @ np.subtract(other.position, kept.position))
+        if apart > max(kept.spacing):
+            yield Fault(
+                MixedSeries,
+                f"{volume.name}: {kept.name} and {other.name} lie side by side, {mm_text(apart)} mm apart in one plane "
+                f"({position_text(kept)}): more than one stack",
+                (kept, other),
+                way_out="Move the files of the others away",
             )
             return
+
+
+def find_doubled(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Several slices at one position."""
+    if not volume.doubled or any(find_stacks_side_by_side(volume, around)):
+        return
     kept, other = volume.doubled[0]
     more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
-    volume.add(
-        DuplicateSlices(
-            f"{volume.name}: {kept.name} and {other.name} lie at one position ({where(kept)}){more}, and no time, "
-            "echo or acquisition tells them apart. Pass strict=False to drop copies that are equal in every pixel."
-        )
+    yield Fault(
+        DuplicateSlices,
+        f"{volume.name}: {kept.name} and {other.name} lie at one position ({position_text(kept)}){more}, and no time, "
+        "echo or acquisition tells them apart",
+        tuple(plane for pair in volume.doubled for plane in pair),
+        repair="drop copies that are equal in every pixel",
     )
 
 
-def check_mixture(volume):
-    planes = volume.planes
-    headers = [plane.header for plane in planes]
+def find_mixture(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Slices that differ in what all slices of a volume share."""
+    yield from _other_texts(volume)
+    yield from _other_integers(volume)
+    yield from _other_attributes(volume)
+    yield from _other_rescaling(volume)
+
+
+def _other_texts(volume: Volume) -> Iterator[Fault]:
     for tag in _EQUAL_TAGS:
-        values = [header.values.get(tag) or b"" for header in headers]
+        values = [plane.header.values.get(tag) or b"" for plane in volume.planes]
         if values.count(values[0]) != len(values):
             texts = [value.strip(b" \0").decode("latin-1") for value in values]
             held = [text for text in texts if text or tag not in _MAY_LACK]
             if len(set(held)) > 1 and not (tag in _ROUNDED and nearly(held)):
-                volume.add(_mixture(volume, tag, texts), fatal=tag in _FATAL)
+                yield _mixture(volume, name_tag(tag), texts, tag, "" if tag in _NEVER_ONE else _AS_ONE)
+
+
+def _other_integers(volume: Volume) -> Iterator[Fault]:
     for tag in _EQUAL_INTEGERS:
-        values = [(header.values.get(tag), header.order) for header in headers]
+        values = [(plane.header.values.get(tag), plane.header.order) for plane in volume.planes]
         if values.count(values[0]) != len(values):
             texts = [_integer_text(*value) for value in values]
             if len(set(texts)) > 1:
-                volume.add(_mixture(volume, tag, texts))
-    attributes = [attributes_of(plane) for plane in planes]
-    for name in VOLUME_ATTRIBUTES if planes[0].attributes else ("b-value", "gradient"):
-        texts = [label.get(name, "") for label in attributes]
+                yield _mixture(volume, name_tag(tag), texts, tag)
+
+
+def _other_attributes(volume: Volume) -> Iterator[Fault]:
+    attributes = [attributes_of(plane) for plane in volume.planes]
+    for name in VOLUME_ATTRIBUTES if volume.planes[0].attributes else ("b-value", "gradient"):
+        texts = [each.get(name, "") for each in attributes]
         if not alike(name, texts):
-            volume.add(_mixture(volume, name, texts))
-    scaled = Counter(plane.rescaled for plane in planes)
-    if len(scaled) > 1:
-        rare, number = scaled.most_common()[-1]
-        name = next(plane.name for plane in planes if plane.rescaled == rare)
-        held = ("neither of them", "the first alone", "the second alone", "both")[rare]
-        volume.add(
-            MixedSeries(
-                f"{volume.name}: of {name_tag(Tag.RescaleSlope)} and {name_tag(Tag.RescaleIntercept)} {name} has "
-                f"{held}, "
-                f"unlike {len(planes) - number} other slices: their values have different units"
-            ),
-            fatal=True,
+            yield _mixture(volume, name, texts)
+
+
+def _other_rescaling(volume: Volume) -> Iterator[Fault]:
+    count = Counter(plane.rescaled for plane in volume.planes)
+    if len(count) > 1:
+        rare, number = count.most_common()[-1]
+        plane = next(plane for plane in volume.planes if plane.rescaled == rare)
+        yield Fault(
+            MixedSeries,
+            f"{volume.name}: of {name_tag(Tag.RescaleSlope)} and {name_tag(Tag.RescaleIntercept)} {plane.name} has "
+            f"{_RESCALED[rare]}, unlike {len(volume.planes) - number} other slices: their values have different units",
+            (plane,),
         )
 
 
-def _mixture(volume, what, texts):
-    """The error of slices that differ in an element (given by its tag) or in a label."""
-    tag, what = (what, name_tag(what)) if isinstance(what, int) else (None, what)
+def _mixture(volume: Volume, what: str, texts: Sequence[str], tag: int | None = None, repair: str = _AS_ONE) -> Fault:
+    """The fault of slices that differ in ``what``; ``texts`` holds the value of each slice."""
     counts = Counter(texts).most_common()
     (usual, _), (rare, number) = counts[0], counts[-1]
-    name = volume.planes[texts.index(rare)].name
-    return MixedSeries(
-        f"{volume.name}: {what} is {quote_value(rare, tag)!r} in {number} of {len(texts)} slices ({name}) and "
-        f"{quote_value(usual, tag)!r} in others. Pass strict=False to read them as one volume."
+    planes = tuple(plane for plane, text in zip(volume.planes, texts, strict=True) if text == rare)
+    return Fault(
+        MixedSeries,
+        f"{volume.name}: {what} is {quote_value(rare, tag)!r} in {number} of {len(texts)} slices ({planes[0].name}) "
+        f"and {quote_value(usual, tag)!r} in others",
+        planes,
+        repair=repair,
     )
 
 
-def _integer_text(raw, order):
+def _integer_text(raw: bytes | None, order: str) -> str:
     return str(int.from_bytes(raw, "little" if order == "<" else "big")) if raw else ""
 
 
-def check_gaps(volume):
-    """Note missing slices and uneven gaps; return whether the planes lie on an even grid."""
-    along = volume.along
-    gaps = np.diff(along)
-    usual = usual_gap(along)
-    tolerance = _gap_tolerance(usual)
-    if _is_even(along, tolerance):
-        return True
-    off = np.abs(gaps - usual) > 2 * tolerance
+def find_unknown_thickness(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """A single slice whose header does not say how thick it is."""
+    if len(volume.planes) > 1:
+        return
+    (plane,) = volume.planes
+    if not plane.depth:
+        yield Fault(
+            MissingGeometry,
+            f"{plane.header.path}: a single slice, and neither {name_tag(Tag.SliceThickness)} nor "
+            f"{name_tag(Tag.SpacingBetweenSlices)} says how thick it is",
+            volume.planes,
+        )
+    elif not PIXEL_MM[0] <= plane.depth <= PIXEL_MM[1]:
+        yield Fault(
+            MissingGeometry,
+            f"{plane.header.path}: a single slice, and its {name_tag(Tag.SliceThickness)} or "
+            f"{name_tag(Tag.SpacingBetweenSlices)} {plane.depth} mm cannot be a thickness",
+            volume.planes,
+        )
+
+
+def find_uneven_gaps(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Gaps between slices that are not all equal: holes, or slices that lie off the even grid."""
+    if len(volume.planes) < 2 or volume.geometry or is_even(volume.along):
+        return
+    gaps, usual = np.diff(volume.along), usual_gap(volume.along)
+    differs = np.abs(gaps - usual) > 2 * gap_tolerance(usual)
     worst = int(np.argmax(np.abs(gaps - usual)))
     first, second = volume.planes[worst], volume.planes[worst + 1]
-    others = int((np.abs(gaps - usual) <= 2 * tolerance).sum())
     text = (
-        f"{volume.name}: slice gap {in_mm(gaps[worst])} mm between {first.name} ({where(first)}) and {second.name} "
-        f"({where(second)}), {others} others {in_mm(usual)} mm"
+        f"{volume.name}: slice gap {mm_text(gaps[worst])} mm between {first.name} ({position_text(first)}) and "
+        f"{second.name} ({position_text(second)}), {int((~differs).sum())} others {mm_text(usual)} mm"
     )
-    holes = _holes(gaps, usual)
-    if holes.any() and not (off & ~holes).any():
-        number, places = int((np.round(gaps / usual)[holes] - 1).sum()), int(holes.sum())
+    lost = holes(gaps, usual)
+    if lost.any() and not (differs & ~lost).any():
+        number, times = int((np.round(gaps / usual)[lost] - 1).sum()), int(lost.sum())
         what = "a slice is missing" if number == 1 else f"{number} slices are missing"
-        what += f" in {places} places" if places > 1 else ""
-        volume.add(MissingSlices(f"{text}: {what}. Pass strict=False to resample."))
-    elif _short_gaps(gaps) > MOST_SHORT:
-        volume.add(
-            UnevenSlices(
-                f"{text}: {_short_gaps(gaps)} of the gaps are short, {in_mm(gaps.min())} mm the shortest, so more than "
-                "one stack, and no acquisition, time or contrast tells them from each other. Move the files of the "
-                "others away"
-            ),
-            fatal=True,
+        what += f" in {times} places" if times > 1 else ""
+        beside = tuple(plane for k in np.flatnonzero(lost) for plane in volume.planes[k : k + 2])
+        yield Fault(MissingSlices, f"{text}: {what}", beside, repair="resample")
+    elif short_gaps(gaps) > _MOST_SHORT:
+        yield Fault(
+            UnevenSlices,
+            f"{text}: {short_gaps(gaps)} of the gaps are short, {mm_text(gaps.min())} mm the shortest, so more than "
+            "one stack, and no acquisition, time or contrast tells them from each other",
+            volume.planes,
+            way_out="Move the files of the others away",
         )
-    elif off.any():
-        more = f" ({int(off.sum())} gaps differ)" if off.sum() > 1 else ""
-        volume.add(UnevenSlices(f"{text}: the gaps are uneven{more}. Pass strict=False to resample."))
+    elif differs.any():
+        more = f" ({int(differs.sum())} gaps differ)" if differs.sum() > 1 else ""
+        yield Fault(UnevenSlices, f"{text}: the gaps are uneven{more}", (first, second), repair="resample")
     else:
-        volume.add(
-            UnevenSlices(
-                f"{volume.name}: slice gaps grow from {in_mm(gaps.min())} to {in_mm(gaps.max())} mm: they lie on no "
-                "even grid. Pass strict=False to resample."
-            )
+        yield Fault(
+            UnevenSlices,
+            f"{volume.name}: slice gaps grow from {mm_text(gaps.min())} to {mm_text(gaps.max())} mm: they lie on no "
+            "even grid",
+            volume.planes,
+            repair="resample",
         )
-    return False
 
 
-def is_regular(along):
-    """Whether slices at these distances in mm, in any order, lie on an even grid, some of its places empty or not."""
-    along = np.sort(along) - np.min(along)
-    gaps, usual = np.diff(along), usual_gap(along)
-    if not usual > 0:
-        return False
-    tolerance = _gap_tolerance(usual)
-    return _is_even(along, tolerance) or not ((np.abs(gaps - usual) > 2 * tolerance) & ~_holes(gaps, usual)).any()
-
-
-def _gap_tolerance(usual):
-    return max(GRID_TOLERANCE_THICK * usual, min(GRID_TOLERANCE_MM, GRID_TOLERANCE_THIN * usual))
-
-
-def is_even(along):
-    """Whether slices at these rising distances in mm lie on an even grid, to the tolerance of their gaps."""
-    return _is_even(along, _gap_tolerance(usual_gap(along)))
-
-
-def _is_even(along, tolerance):
-    """Whether slices lie within ``tolerance`` of the even grid that fits them best, and no gap stands out."""
-    numbers = np.arange(len(along)) - (len(along) - 1) / 2
-    step = (numbers @ along) / (numbers @ numbers)
-    on_grid = np.abs(along - along.mean() - step * numbers).max() <= tolerance
-    return on_grid and not (np.abs(np.diff(along) - usual_gap(along)) > 2 * tolerance).any()
-
-
-def _holes(gaps, usual):
-    multiples = np.round(gaps / usual)
-    return (multiples >= 2) & (np.abs(gaps / usual - multiples) <= MULTIPLE_TOLERANCE)
-
-
-def _short_gaps(gaps):
-    beside = np.maximum(np.append(gaps[1:], 0), np.append(0, gaps[:-1]))
-    return int((gaps < SHORT_SHARE * beside).sum())
-
-
-def usual_gap(along):
-    """The gap in mm most slices have (to 1 %), the smaller of two equally frequent ones."""
-    ordered = np.sort(np.diff(along))
-    counts = np.searchsorted(ordered, ordered * 1.01, side="right") - np.arange(len(ordered))
-    start = int(np.argmax(counts))
-    return float(np.median(ordered[start : start + counts[start]]))
-
-
-def check_drift(volume):
-    """Note a tilted gantry or a slice off the line of the others; return whether the stack is upright."""
-    along, across = volume.along, volume.across
-    planes = volume.planes
-    tolerance = max(DRIFT_TOLERANCE_PIXELS * min(planes[0].spacing), GRID_TOLERANCE_MM)
-    if np.abs(across).max() <= tolerance:
-        return True
+def find_drift(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Slices that are shifted in their own plane: by a tilted gantry, or one off the line of the others."""
+    along, across, planes = volume.along, volume.across, volume.planes
+    if len(planes) < 2 or is_straight(planes[0], across):
+        return
     slope = (along[:, None] * across).sum(0) / (along**2).sum()
     residual = np.abs(across - along[:, None] * slope).max(1)
-    if residual.max() <= tolerance:
+    if residual.max() <= drift_tolerance(min(planes[0].spacing)):
         angle = math.degrees(math.atan(np.linalg.norm(slope)))
-        volume.add(
-            GantryTilt(
-                f"{volume.name}: the slices drift {in_mm(np.linalg.norm(across[-1]))} mm in their plane over "
-                f"{in_mm(along[-1])} mm: a gantry tilt of {angle:.1f} degrees. Pass strict=False to "
-                "undo it by resampling."
-            )
+        yield Fault(
+            GantryTilt,
+            f"{volume.name}: the slices drift {mm_text(np.linalg.norm(across[-1]))} mm in their plane over "
+            f"{mm_text(along[-1])} mm: a gantry tilt of {angle:.1f} degrees",
+            planes,
+            repair="undo it by resampling",
         )
     else:
+        shifts = np.linalg.norm(across - np.median(across, axis=0), axis=1)
         worst = int(np.argmax(np.abs(across - np.median(across, axis=0)).max(1)))
-        shift = np.linalg.norm(across[worst] - np.median(across, axis=0))
-        volume.add(
-            UnevenSlices(
-                f"{volume.name}: {planes[worst].name} ({where(planes[worst])}) lies {in_mm(shift)} mm off the line of "
-                "the other slices, in its own plane. Pass strict=False to resample."
-            )
+        yield Fault(
+            UnevenSlices,
+            f"{volume.name}: {planes[worst].name} ({position_text(planes[worst])}) lies {mm_text(shifts[worst])} mm "
+            "off the line of the other slices, in its own plane",
+            (planes[worst],),
+            repair="resample",
         )
-    return False
-
-
-def where(plane):
-    """Place of a plane along the axis nearest to its normal: ``z 761.2``."""
-    normal = [abs(n) for n in normal_of(plane.orientation)]
-    axis = normal.index(max(normal))
-    return f"{'xyz'[axis]} {in_mm(plane.position[axis])}"
-
-
-def in_mm(value):
-    """Millimetres with one decimal where that is exact to 0.001, else with three."""
-    value = float(value) + 0.0
-    return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-3 else f"{value:.3f}"

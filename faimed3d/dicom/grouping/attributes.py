@@ -1,40 +1,25 @@
-"""What tells the planes at one position from each other: echo, b-value, time, image type, ..."""
+"""Acquisition attributes, which tell the planes at one position apart: echo, b-value, time, image type, ..."""
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Set
 
 import numpy as np
 
 from faimed3d._decimals import decimal_number
-from faimed3d.dicom.header.file_header import quote_value
+from faimed3d.dicom.header.file_header import Header, quote_value
 from faimed3d.dicom.header.tags import Tag
+from faimed3d.dicom.planes.plane import DIMENSIONS, Plane
 
-__all__ = [
-    "CONTENT",
-    "DIMENSIONS",
-    "TIMES",
-    "VOLUME_ATTRIBUTES",
-    "alike",
-    "attributes_of",
-    "b_value",
-    "describe_attribute",
-    "nearly",
-    "order_keys",
-    "rounded",
-]
-
-# In the order in which they are tried: what makes another kind of image first, then the course of time.
+# In the order in which they are tried: first what makes another kind of image, then the course of time.
 CONTENT = (
     *("image type", "component", "kernel", "tube voltage", "echo time", "echo", "b-value", "gradient"),
     *("velocity encoding", "spin labelling", "inversion time", "flip angle"),
 )
 TIMES = ("time point", "time offset", "trigger time", "frame time", "acquisition", "acquisition time", "content time")
-# What a multi-frame file orders its frames by (PS3.3 C.7.6.17), whatever it is: one of these is the place
-DIMENSIONS = tuple(f"dimension {k + 1}" for k in range(9))
-# What all slices of one volume share, by its meaning
+# What all slices of one volume share by its definition
 VOLUME_ATTRIBUTES = (*CONTENT, "stack", "time point")
 _UNITS = {
     "echo time": " ms",
@@ -43,6 +28,7 @@ _UNITS = {
     "flip angle": " degrees",
     "tube voltage": " kV",
 }
+NUMERIC = ("gradient", *_UNITS)  # values of these are compared as numbers, and may be rounded
 _NEARLY = 0.01  # share within which numbers count as one: scanners round echo times
 _SAME_DIRECTION = 0.02  # of diffusion gradients: they are written with as few as two decimals
 _COUNTED = ("gradient", "velocity encoding", "acquisition", "stack", *DIMENSIONS)
@@ -81,7 +67,7 @@ _GRADIENTS = (
 )
 
 
-def attributes_of(plane):
+def attributes_of(plane: Plane) -> dict[str, str]:
     """Labels of a plane, text by name; absent ones are left out."""
     header = plane.header
     attributes = {}
@@ -112,14 +98,14 @@ def _one_spelling(text):
         return text
 
 
-def alike(name, values):
+def alike(name: str, values: Collection[str]) -> bool:
     """Whether values of the attribute ``name`` are equal, or differ by no more than scanners round one measure."""
     if len(set(values)) <= 1:
         return True
     return _one_direction(values) if name == "gradient" else name in _UNITS and nearly(values)
 
 
-def nearly(values):
+def nearly(values: Iterable[str]) -> bool:
     """Whether texts are numbers that differ by rounding alone."""
     try:
         numbers = [decimal_number(value) for value in values]
@@ -141,28 +127,23 @@ def _direction(value):
     return x, y, z
 
 
-def rounded(attributes, places):
-    """Labels in which values that are nearly equal, and never occur at one place, are one.
+def representatives(name: str, positions: Mapping[str, Set[int]]) -> dict[str, str]:
+    """Choose which of an attribute's values stand for others: nearly equal ones that never meet at one position.
 
     Args:
-        attributes: a dictionary for each plane, as :func:`attributes_of` gives them.
-        places: a number for each plane, equal for planes at the same place.
+        name: one of ``NUMERIC``.
+        positions: by value, the numbers of the positions at which planes have it.
+
+    Returns:
+        The value that stands for each one that it replaces.
     """
-    same = {name: _same_values(name, attributes, places) for name in ("gradient", *_UNITS)}
-    return [{name: same.get(name, {}).get(value, value) for name, value in each.items()} for each in attributes]
-
-
-def _same_values(name, attributes, places):
-    """The value that stands for each one that is nearly equal to it."""
-    held = defaultdict(set)
-    for each, place in zip(attributes, places, strict=True):
-        if each.get(name):
-            held[each[name]].add(place)
     points = {}
-    for value in held if len(held) > 1 else ():
+    for value in positions if len(positions) > 1 else ():
         with contextlib.suppress(ValueError):
             points[value] = _direction(value) if name == "gradient" else (decimal_number(value),)
-    kept, same, known = [], {}, np.empty((len(points), 3 if name == "gradient" else 1))
+    held = {value: set(numbers) for value, numbers in positions.items()}
+    kept: list[str] = []
+    same, known = {}, np.empty((len(points), 3 if name == "gradient" else 1))
     for value, point in sorted(points.items(), key=lambda pair: pair[1]):
         below = _SAME_DIRECTION if name == "gradient" else 2 * _NEARLY * abs(point[0])
         start = np.searchsorted(known[: len(kept), 0], point[0] - below)  # scanners may make thousands of values
@@ -179,8 +160,8 @@ def _same_values(name, attributes, places):
     return same
 
 
-def describe_attribute(name, value, index, count):
-    """How an attribute is shown: times as numbers in their row, for a date belongs to the patient's data."""
+def describe_attribute(name: str, value: str, index: int, count: int) -> str:
+    """Return an attribute in words: times as their number in the sequence, for a date belongs to the patient's data."""
     if name in _COUNTED:
         return f"{name} {index + 1} of {count}"
     if name in TIMES:
@@ -194,7 +175,7 @@ def describe_attribute(name, value, index, count):
     return f"{name} {number}{_UNITS.get(name, '')}"
 
 
-def order_keys(value):
+def order_keys(value: str) -> list[tuple[int, float, str]]:
     """Sort key of an attribute: numbers by size, other texts behind them by themselves."""
     parts = []
     for part in value.replace("\\", " ").split():
@@ -205,7 +186,7 @@ def order_keys(value):
     return parts
 
 
-def b_value(header):
+def b_value(header: Header) -> float | None:
     """Diffusion weighting of a file in s/mm2, from the standard element or a vendor's own; None where it has none."""
     try:
         for creator, name, tag in _B_VALUES:

@@ -13,8 +13,6 @@ from faimed3d.dicom.header.file_header import Header, quote_value, read_header
 from faimed3d.dicom.header.tags import WANTED, Tag, name_tag
 from faimed3d.errors import DamagedFile, TruncatedFile
 
-__all__ = ["Scan", "list_folder", "scan_below", "scan_files", "scan_folder"]
-
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # PS3.4 annex B.5: waveforms, presentation states, raw data, registrations, fiducials, surface meshes, value maps,
@@ -97,13 +95,6 @@ class Scan:
     colour: list = field(default_factory=list)
     skipped: Counter = field(default_factory=Counter)
     folders: list = field(default_factory=list)
-
-    def summary(self):
-        """Counts in words: ``28 images, skipped: 1 report, 2 files that are not DICOM``."""
-        text = f"{len(self.images)} images"
-        if self.skipped:
-            text += ", skipped: " + ", ".join(f"{n} {reason}" for reason, n in sorted(self.skipped.items()))
-        return text
 
 
 def scan_folder(folder):

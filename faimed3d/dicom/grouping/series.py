@@ -1,291 +1,271 @@
-"""Planes to volumes: which images make one series, which volumes it holds, and which of its slices are lost."""
+"""From the images of a folder to volumes: which make one series, which volumes it holds, and what lies around them."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
-from faimed3d.dicom.checks.completeness import (
-    check_between,
-    check_count,
-    check_steps,
-    concatenation_parts,
-    instance_number,
-)
-from faimed3d.dicom.checks.stack import is_regular, usual_gap, where
 from faimed3d.dicom.grouping.attributes import alike, attributes_of
-from faimed3d.dicom.grouping.plane_kinds import belongs, clusters_of, difference, place_ids
-from faimed3d.dicom.grouping.scan import Scan, scan_below
-from faimed3d.dicom.grouping.splitting import split_interleaved, split_volumes
-from faimed3d.dicom.grouping.volume import Volume, examine
-from faimed3d.dicom.header.file_header import quote_value
-from faimed3d.dicom.header.tags import Tag, name_tag
+from faimed3d.dicom.grouping.gaps import is_regular, usual_gap
+from faimed3d.dicom.grouping.plane_kinds import (
+    are_one_kind,
+    group_by_kind,
+    has_own_position,
+    position_numbers,
+)
+from faimed3d.dicom.grouping.scan import Scan
+from faimed3d.dicom.grouping.splitting import split_by_attributes, split_interleaved
+from faimed3d.dicom.grouping.volume import Volume, stack
+from faimed3d.dicom.header.file_header import Header, quote_value
+from faimed3d.dicom.header.tags import Tag
 from faimed3d.dicom.planes.from_file import planes_of
-from faimed3d.dicom.planes.plane import frame_of, orientation_name, single_plane
-from faimed3d.errors import MissingSlices, MixedSeries, ReadError
-
-__all__ = ["join_scans", "note_scattered", "volumes_of"]
+from faimed3d.dicom.planes.plane import Plane, frame_of, orientation_name, single_plane
+from faimed3d.errors import DamagedFile, ReadError
 
 # What images of one series have in common. The patient's ID is compared, and nothing else is done with it.
-_SERIES = (Tag.SeriesInstanceUID, Tag.SeriesNumber, Tag.StudyInstanceUID, Tag.PatientID)
+SERIES_TAGS = (Tag.SeriesInstanceUID, Tag.SeriesNumber, Tag.StudyInstanceUID, Tag.PatientID)
 _SEVERAL = 3  # slices from which on a single one that differs is the odd one
 
 
-def volumes_of(scan, below=True):
-    """List the volumes in a scan, ordered by series number and then as their slices differ.
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The volumes that the planes of one kind were split into.
 
-    Localizers and captures that share a series with other images are counted in ``scan.skipped``.
-
-    Args:
-        scan: Scan of a folder, or of some files.
-        below: whether to look into sub-folders for images that belong to these volumes.
+    Attributes:
+        volumes: the volumes.
+        by_attributes: whether attributes alone tell them apart, so that all of them should have the same positions.
     """
-    volumes = _volumes_of(scan)
-    if below and scan.folders:
-        more = scan_below(scan, {volume.header.text(Tag.SeriesInstanceUID) for volume in volumes} - {""})
-        if more:
-            note_scattered(volumes, scan, join_scans(scan.images, more))
-    return volumes
+
+    volumes: tuple[Volume, ...] = ()
+    by_attributes: bool = False
+
+    @cached_property
+    def owners(self) -> Mapping[Plane, Volume]:
+        """The volume of each plane."""
+        return {plane: volume for volume in self.volumes for plane in volume.planes}
+
+    @cached_property
+    def position_of(self) -> Mapping[Plane, int]:
+        """A number for each plane, equal for planes at one position."""
+        planes = list(self.owners)
+        return dict(zip(planes, position_numbers(planes), strict=True))
+
+    @cached_property
+    def positions(self) -> tuple[frozenset[int], ...]:
+        """The numbers of the positions of each volume."""
+        return tuple(frozenset(self.position_of[plane] for plane in volume.planes) for volume in self.volumes)
+
+    @cached_property
+    def representatives(self) -> tuple[Plane, ...]:
+        """One plane of each position and thickness: those of hundreds of time points are mostly the same."""
+        return tuple({(n, plane.depth): plane for plane, n in self.position_of.items()}.values())
 
 
-def join_scans(*images):
-    """The volume to which each plane belongs if images (lists of headers) lay in one folder, by header and frame."""
-    whole, seen = {}, set()
-    headers = [header for some in images for header in some]
-    fresh = [h for h in headers if not h.identity or (h.identity not in seen and not seen.add(h.identity))]
-    for volume in _volumes_of(Scan("", fresh)):
-        for plane in (*volume.planes, *(copy for _, copy in volume.doubled)):
-            whole[_key(plane)] = volume
-    return whole
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """The images around a volume that tell whether it is whole, and alone.
 
-
-def note_scattered(volumes, scan, whole):
-    """Note the volumes that images in other folders would change: half of a series is no volume.
-
-    Args:
-        volumes: those of the scan.
-        scan: Scan of one folder.
-        whole: what :func:`join_scans` gives for its images and those elsewhere.
+    Attributes:
+        family: the volumes from planes of its kind, itself among them.
+        series_planes: the planes of all volumes of its series.
+        instance_numbers: those of all images of its series; None stands for images without one.
+        concatenations: numbers of the files that are there, by ConcatenationUID.
+        unplaced: images of its series whose position cannot be used, if they may belong to the volume.
+        odd: single images of its series that are of another kind, if they may belong to the volume.
+        coloured: colour images of its series at positions of their own on its grid.
+        renumbered: single images of its series UID with another series number, study or patient.
+        in_line: single images of another series UID that continue it, or lie in one of its gaps.
+        elsewhere: images in other folders that belong to it.
+        damaged: files that cannot be read and may be of its series.
     """
-    own = {id(header) for header in scan.images}
-    for volume in volumes:
-        others = {id(other): other for plane in volume.planes if (other := whole.get(_key(plane)))}
-        for other in others.values():
-            more = [plane for plane in other.planes if id(plane.header) not in own]
-            if more and (len(other.planes) > len(volume.planes) or len(others) > 1):
-                place = os.path.relpath(os.path.dirname(more[0].header.path), scan.folder or ".")
-                volume.problems.insert(
-                    0,
-                    MissingSlices(
-                        f"{volume.name}: {len(more)} more slices of this volume lie in other folders, {more[0].name} "
-                        f"in {place}. Bring them into one, or pass strict=False to leave them out."
-                    ),
-                )
-                break
+
+    family: Family = field(default_factory=Family)
+    series_planes: tuple[Plane, ...] = ()
+    instance_numbers: frozenset[int | None] = frozenset()
+    concatenations: Mapping[str, frozenset[int | None]] = field(default_factory=dict)
+    unplaced: tuple[Plane, ...] = ()
+    odd: tuple[Plane, ...] = ()
+    coloured: tuple[Plane, ...] = ()
+    renumbered: tuple[Header, ...] = ()
+    in_line: tuple[Plane, ...] = ()
+    elsewhere: tuple[Plane, ...] = ()
+    damaged: tuple[Header, ...] = ()
 
 
-def _key(plane):
-    return id(plane.header), plane.frame, plane.corner
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """The volumes of a folder, each with what lies around it, and how many images were left out, by reason."""
+
+    volumes: tuple[tuple[Volume, Surroundings], ...]
+    skipped: Counter[str]
 
 
-def _volumes_of(scan):
+def group_images(scan: Scan) -> Grouped:
+    """Find the volumes in a scan, ordered by series number and then as their slices differ."""
     groups = defaultdict(list)
     for header in scan.images:
         # anonymised files may have lost their UIDs, or all have one: two patients must not become one
         groups[_series_key(header)].append(header)
-    volumes = []
-    for same in _of_one_uid(groups).values():
-        largest = max(same, key=lambda key: len(groups[key]))
-        alone = [key for key in same if key[0] and len(groups[key]) == 1 and len(groups[largest]) >= _SEVERAL]
-        for key in (key for key in same if key not in alone):
-            number = quote_value(key[1], Tag.SeriesNumber) or "absent"
-            label = f"series number {number}" if len(same) - len(alone) > 1 else ""
-            found = _volumes_of_series(scan, groups[key])
-            for volume in found:
-                volume.distinct = ", ".join(filter(None, (label, volume.distinct)))
-                if key == largest:
-                    volume.problems[:0] = [_strange(volume, groups[other][0], other, key) for other in alone]
-            volumes += found
-    volumes.sort(key=lambda volume: _series_order(volume.header))
-    _count_equals(volumes)
-    _note_strays(volumes)
-    return volumes
-
-
-def _note_strays(volumes):
-    """Note single slices of a UID of their own that lie on the grid of another volume of their series number."""
-    alone = defaultdict(list)
-    for volume in volumes:
-        if len(volume.planes) == 1 and volume.stackable:
-            alone[_series_key(volume.header)[1:]].append(volume.planes[0])
-    places = {key: np.array([plane.position for plane in planes]) for key, planes in alone.items()}
-    for volume in volumes:
-        key = _series_key(volume.header)[1:]
-        if key not in alone or len(volume.planes) < _SEVERAL or not volume.stackable:
-            continue
-        for k in np.flatnonzero(_continue(volume, places[key])):
-            plane = alone[key][k]
-            if (
-                belongs(plane, volume.planes[0])
-                and _is_like(volume, attributes_of(plane))
-                and _has_own_place(plane, volume.planes)
-            ):
-                volume.problems.insert(
-                    0,
-                    MixedSeries(
-                        f"{volume.name}: {plane.name} lies in line with the {len(volume.planes)} slices of this volume "
-                        f"and has another {name_tag(Tag.SeriesInstanceUID)}. Move it away, or pass strict=False to "
-                        f"leave "
-                        "it out."
-                    ),
-                )
-
-
-def _continue(volume, positions):
-    """Which positions (N, 3) lie on the even grid of a volume: in a hole of it, or next to its ends."""
-    first = volume.planes[0]
-    across, along = np.split((positions - first.position) @ frame_of(first).T, [2], axis=1)
-    own, along = volume.along, along[:, 0]
-    gap = usual_gap(own)
-    near = (np.abs(across).max(1) <= min(first.spacing)) & (along > own[0] - 1.5 * gap) & (along < own[-1] + 1.5 * gap)
-    near[near] = [is_regular(np.append(own, place)) for place in along[near]]
-    return near
-
-
-def _series_key(header):
-    return tuple(header.text(tag) for tag in _SERIES)
-
-
-def _of_one_uid(groups):
-    """Keys of the groups by SeriesInstanceUID."""
-    uids = defaultdict(list)
+    by_uid = defaultdict(list)
     for key in groups:
-        uids[key[0]].append(key)
-    return uids
-
-
-def _strange(volume, header, key, usual):
-    names = ", ".join(name_tag(tag) for tag, one, other in zip(_SERIES, key, usual, strict=True) if one != other)
-    return MixedSeries(
-        f"{volume.name}: {os.path.basename(header.path)} has the series UID of {len(volume.planes)} other slices and "
-        f"another {names}. Pass strict=False to leave it out."
+        by_uid[key[0]].append(key)
+    volumes: list[tuple[Volume, Surroundings]] = []
+    skipped: Counter[str] = Counter()
+    for keys in by_uid.values():
+        largest = max(keys, key=lambda key: len(groups[key]))
+        alone = [key for key in keys if key[0] and len(groups[key]) == 1 and len(groups[largest]) >= _SEVERAL]
+        series = [key for key in keys if key not in alone]
+        for key in series:
+            number = quote_value(key[1], Tag.SeriesNumber) or "absent"
+            found = _group_series(scan, groups[key], f"series number {number}" if len(series) > 1 else "")
+            renumbered = tuple(groups[other][0] for other in alone) if key == largest else ()
+            volumes += [(volume, replace(around, renumbered=renumbered)) for volume, around in found.volumes]
+            skipped += found.skipped
+    volumes.sort(key=lambda pair: _series_order(pair[0].header))
+    volumes = list(_number_equals(volumes))
+    in_line = _single_slices_in_line([volume for volume, _ in volumes])
+    return Grouped(
+        tuple(
+            (volume, replace(around, in_line=in_line.get(volume, ()), damaged=_damaged_files(scan, volume)))
+            for volume, around in volumes
+        ),
+        skipped,
     )
 
 
-def _series_order(header):
+def _series_key(header: Header) -> tuple[str, ...]:
+    return tuple(header.text(tag) for tag in SERIES_TAGS)
+
+
+def _series_order(header: Header) -> int:
     number = header.text(Tag.SeriesNumber)
     return int(number) if number.isascii() and number.isdigit() else 1 << 31
 
 
-def _count_equals(volumes):
+def _number_equals(volumes: list[tuple[Volume, Surroundings]]) -> Iterator[tuple[Volume, Surroundings]]:
     """Tell volumes of one series UID that are distinct in nothing else by their number, for their keys' sake."""
-    equal = defaultdict(list)
-    for volume in volumes:
-        equal[volume.header.text(Tag.SeriesInstanceUID), volume.distinct].append(volume)
-    for (_, distinct), members in equal.items():
-        for k, volume in enumerate(members if len(members) > 1 else ()):
-            volume.distinct = ", ".join(filter(None, (distinct, f"volume {k + 1} of {len(members)}")))
+    total = Counter(_name_key(volume) for volume, _ in volumes)
+    seen: Counter[tuple[str, str]] = Counter()
+    for volume, around in volumes:
+        key = _name_key(volume)
+        seen[key] += 1
+        if total[key] > 1:
+            distinct = _joined(volume.distinct, f"volume {seen[key]} of {total[key]}")
+            yield replace(volume, distinct=distinct), around
+        else:
+            yield volume, around
 
 
-def _volumes_of_series(scan, headers):
+def _name_key(volume: Volume) -> tuple[str, str]:
+    return volume.header.text(Tag.SeriesInstanceUID), volume.distinct
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
+
+
+def _damaged_files(scan: Scan, volume: Volume) -> tuple[Header, ...]:
+    """Files that cannot be read and are, or may be, of the series of a volume."""
+    uid = volume.header.text(Tag.SeriesInstanceUID)
+    return tuple(header for header in scan.damaged if header.known_series in ("", uid))
+
+
+# One series -----------------------------------------------------------------------------------------------------------
+
+
+def _group_series(scan: Scan, headers: list[Header], label: str) -> Grouped:
+    skipped: Counter[str] = Counter()
     scouts = [h for h in headers if "LOCALIZER" in h.text(Tag.ImageType).upper().split("\\")]
     if 0 < len(scouts) < len(headers):
-        scan.skipped["localizers"] += len(scouts)
+        skipped["localizers"] += len(scouts)
         headers = [h for h in headers if h not in scouts]
     planes = [plane for header in headers for plane in planes_of(header)]
-    lost = [plane for plane in planes if plane.error]
-    clusters = clusters_of([plane for plane in planes if not plane.error])
-    if not clusters:
-        volume = Volume(lost, scan.folder)
-        for error in dict.fromkeys(plane.error for plane in lost):
-            volume.add(error, fatal=True)
-        return [volume]
-    largest = max(len(cluster) for cluster in clusters)
-    odd = [cluster for cluster in clusters if len(cluster) == 1 and largest >= 3]
-    kept = [cluster for cluster in clusters if cluster not in odd]
-    volumes = []
-    numbers, parts = {instance_number(plane) for plane in planes}, concatenation_parts(headers)
-    for cluster in kept:
-        found = _volumes_of_cluster(scan, cluster, _shape_label(cluster[0]) if len(kept) > 1 else "")
-        for volume in found:
-            examine(volume)
-            check_steps(volume, numbers)
-        check_between(found)
-        volumes += found
-    counted = [plane for volume in volumes for plane in volume.planes]
-    for volume in volumes:
-        check_count(volume, parts, counted)
-    captures = [plane for plane in lost if _is_capture(plane, volumes[0])]
-    if captures:
-        scan.skipped["captures"] += len(captures)
-    for plane in lost:
-        if plane not in captures:
-            for volume in _may_hold(volumes, plane):
-                volume.problems.insert(0, plane.error)
-                volume.fatal.append(plane.error)
-    for (plane,) in odd:
-        for volume in _may_hold(volumes, plane):
-            volume.problems.insert(0, _odd_one(volume, plane))
-    _note_coloured(volumes, scan)
-    return volumes
-
-
-def _volumes_of_cluster(scan, cluster, label):
-    """Volumes of planes of one kind; those are noted whose last slices their siblings alone have."""
-    normal = frame_of(cluster[0])[2]
-    parts = split_volumes(cluster, place_ids(cluster))
-    volumes = [
-        Volume(
-            part.planes,
-            scan.folder,
-            distinct=", ".join(filter(None, (label, part.distinct))),
-            attributes=part.attributes,
-            doubled=part.doubled,
-        )
-        for part in split_interleaved(parts, normal)
+    unplaced = [plane for plane in planes if plane.error]
+    kinds = group_by_kind(plane for plane in planes if not plane.error)
+    if not kinds:
+        volume = Volume(tuple(unplaced), scan.folder, label)
+        return Grouped(((volume, Surroundings(unplaced=volume.planes)),), skipped)
+    several = max(map(len, kinds)) >= _SEVERAL
+    odd = [kind[0] for kind in kinds if len(kind) == 1 and several]
+    kept = [kind for kind in kinds if len(kind) > 1 or not several]
+    families = [
+        _split_kind(scan.folder, kind, _joined(label, _kind_label(kind[0]) if len(kept) > 1 else "")) for kind in kept
     ]
-    if len(parts) > 1 and len(volumes) == len(parts):
-        _note_short(volumes, dict(zip(map(id, cluster), place_ids(cluster), strict=True)), normal)
-    return volumes
-
-
-def _note_short(volumes, ids, normal):
-    """Note volumes that end before a sibling which has all their places and more."""
-    places = [{ids[id(plane)] for plane in volume.planes} for volume in volumes]
-    for volume, own in zip(volumes, places, strict=True):
-        longest = max(range(len(volumes)), key=lambda k: len(places[k]) if own < places[k] else 0)
-        if not own < places[longest]:
-            continue
-        along = [normal @ plane.position for plane in volume.planes]
-        beyond = [
-            plane
-            for plane in volumes[longest].planes
-            if ids[id(plane)] not in own and not min(along) < normal @ plane.position < max(along)
-        ]
-        if beyond:
-            volume.add(
-                MissingSlices(
-                    f"{volume.name}: {volume.distinct} has {len(own)} slices, {volumes[longest].distinct} has "
-                    f"{len(places[longest])}: the slice beside {beyond[0].name} ({where(beyond[0])}) is missing at its "
-                    "end. Pass strict=False to read those that are there."
-                )
+    volumes = [volume for family in families for volume in family.volumes]
+    captures = [plane for plane in unplaced if _is_capture(plane, volumes[0])]
+    if captures:
+        skipped["captures"] += len(captures)
+    claims = _Claims(volumes)
+    common = Surroundings(
+        series_planes=tuple(plane for volume in volumes for plane in volume.planes),
+        instance_numbers=frozenset(map(instance_number, planes)),
+        concatenations=_concatenation_parts(headers),
+    )
+    unplaced_of = claims.sort([plane for plane in unplaced if plane not in captures])
+    odd_of = claims.sort(odd)
+    coloured_of = claims.sort(_colour_planes(scan, volumes[0].header))
+    return Grouped(
+        tuple(
+            (
+                volume,
+                replace(
+                    common,
+                    family=family,
+                    unplaced=unplaced_of.get(volume, ()),
+                    odd=odd_of.get(volume, ()),
+                    coloured=tuple(p for p in coloured_of.get(volume, ()) if _fills_a_position(p, volume)),
+                ),
             )
+            for family in families
+            for volume in family.volumes
+        ),
+        skipped,
+    )
 
 
-def _may_hold(volumes, plane):
-    """The volumes to which a plane may belong by its attributes; all of them where its attributes fit none."""
-    attributes = attributes_of(plane)
-    return [volume for volume in volumes if _is_like(volume, attributes)] or volumes
+def _split_kind(folder: str, planes: list[Plane], label: str) -> Family:
+    """The volumes of planes of one kind."""
+    normal = frame_of(planes[0])[2]
+    parts = split_by_attributes(planes)
+    final = [each for part in parts for each in split_interleaved(part, normal)]
+    volumes = [
+        stack(part.planes, folder, _joined(label, *part.distinct), part.attributes, part.copies) for part in final
+    ]
+    return Family(tuple(volumes), by_attributes=len(parts) == len(final) > 1)
 
 
-def _is_like(volume, attributes):
+def _kind_label(plane: Plane) -> str:
+    return f"{orientation_name(plane)} {plane.rows}x{plane.columns}"
+
+
+class _Claims:
+    """To which volumes of a series an image may belong by its attributes."""
+
+    def __init__(self, volumes: Sequence[Volume]) -> None:
+        self.volumes = volumes
+
+    def sort(self, planes: Iterable[Plane]) -> dict[Volume, tuple[Plane, ...]]:
+        """The planes by volume; one whose attributes fit none may belong to each."""
+        found: dict[Volume, tuple[Plane, ...]] = defaultdict(tuple)
+        for plane in planes:
+            attributes = attributes_of(plane)
+            fitting = [volume for volume in self.volumes if _shares_attributes(volume, attributes)]
+            for volume in fitting or self.volumes:
+                found[volume] += (plane,)
+        return found
+
+
+def _shares_attributes(volume: Volume, attributes: Mapping[str, str]) -> bool:
     return all(alike(name, (attributes.get(name, ""), value)) for name, value in volume.attributes.items())
 
 
-def _is_capture(plane, volume):
-    """Whether an image without a place is of another class than the slices: a picture of the screen beside them."""
+def _is_capture(plane: Plane, volume: Volume) -> bool:
+    """Whether an image without a position is of another class than the slices: a picture of the screen beside them."""
     values = plane.header.values
     return (
         Tag.ImagePositionPatient not in values
@@ -294,38 +274,115 @@ def _is_capture(plane, volume):
     )
 
 
-def _odd_one(volume, plane):
-    return MixedSeries(
-        f"{volume.name}: {plane.name} differs from the {len(volume.planes)} other slices of its series in "
-        f"{difference(plane, volume.planes[0])}. Pass strict=False to leave it out."
-    )
-
-
-def _note_coloured(volumes, scan):
-    """Note colour images of a volume's series that lie on its grid, at places of their own: slices that are lost."""
-    first = volumes[0].header
+def _colour_planes(scan: Scan, first: Header) -> Iterator[Plane]:
+    """The colour images of the series of ``first`` that have a position."""
     for header in scan.colour:
-        if any(header.text(tag) != first.text(tag) for tag in (*_SERIES, Tag.SOPClassUID)):
-            continue
-        try:
-            plane = single_plane(header, header.integer(Tag.Rows), header.integer(Tag.Columns))
-        except ReadError:  # without a place of its own it is a capture beside the slices
-            continue
-        for volume in _may_hold(volumes, plane):
-            if belongs(plane, volume.planes[0]) and _has_own_place(plane, volume.planes):
-                kind = quote_value(header.text(Tag.PhotometricInterpretation), Tag.PhotometricInterpretation)
-                volume.problems.insert(
-                    0,
-                    MixedSeries(
-                        f"{volume.name}: {plane.name} is a slice in colour ({name_tag(Tag.PhotometricInterpretation)} "
-                        f"{kind}), the {len(volume.planes)} others are not. Pass strict=False to leave it out."
-                    ),
-                )
+        if all(header.text(tag) == first.text(tag) for tag in (*SERIES_TAGS, Tag.SOPClassUID)):
+            try:
+                yield single_plane(header, header.integer(Tag.Rows), header.integer(Tag.Columns))
+            except ReadError:  # without a position of its own it is a capture beside the slices
+                continue
 
 
-def _has_own_place(plane, planes):
-    return len(set(place_ids([*planes, plane]))) > len(planes)
+def _fills_a_position(plane: Plane, volume: Volume) -> bool:
+    return are_one_kind(plane, volume.planes[0]) and has_own_position(plane, volume.planes)
 
 
-def _shape_label(plane):
-    return f"{orientation_name(plane)} {plane.rows}x{plane.columns}"
+def instance_number(plane: Plane) -> int | None:
+    """(0020,0013) InstanceNumber of a plane's file; None where it is no whole number."""
+    text = plane.header.text(Tag.InstanceNumber)
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def whole_number(header: Header, tag: int) -> int | None:
+    """Value of an integer element; None where it is absent or damaged: of no use, and no harm to the pixels."""
+    try:
+        return header.integer(tag)
+    except DamagedFile:
+        return None
+
+
+def _concatenation_parts(headers: Iterable[Header]) -> dict[str, frozenset[int | None]]:
+    """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
+    parts: dict[str, frozenset[int | None]] = defaultdict(frozenset)
+    for header in headers:
+        if uid := header.text(Tag.ConcatenationUID):
+            parts[uid] |= {whole_number(header, Tag.InConcatenationNumber)}
+    return dict(parts)
+
+
+# Slices that strayed --------------------------------------------------------------------------------------------------
+
+
+def _single_slices_in_line(volumes: list[Volume]) -> dict[Volume, tuple[Plane, ...]]:
+    """Single slices with a series UID of their own that lie on the grid of another volume of their series number."""
+    singles = defaultdict(list)
+    for volume in volumes:
+        if volume.slices == 1:
+            singles[_series_key(volume.header)[1:]].append(volume.planes[0])
+    positions = {key: np.array([plane.position for plane in planes]) for key, planes in singles.items()}
+    found = {}
+    for volume in volumes:
+        key = _series_key(volume.header)[1:]
+        if key in singles and volume.slices >= _SEVERAL:
+            planes = [singles[key][k] for k in np.flatnonzero(_continues(volume, positions[key]))]
+            found[volume] = tuple(
+                plane
+                for plane in planes
+                if _shares_attributes(volume, attributes_of(plane)) and _fills_a_position(plane, volume)
+            )
+    return found
+
+
+def _continues(volume: Volume, positions: np.ndarray) -> np.ndarray:
+    """Which positions (N, 3) lie on the even grid of a volume: in a hole of it, or next to its ends."""
+    first = volume.planes[0]
+    across, along = np.split((positions - first.position) @ frame_of(first).T, [2], axis=1)
+    own, along = volume.along, along[:, 0]
+    gap = usual_gap(own)
+    near = (np.abs(across).max(1) <= min(first.spacing)) & (along > own[0] - 1.5 * gap) & (along < own[-1] + 1.5 * gap)
+    near[near] = [is_regular(np.append(own, position)) for position in along[near]]
+    return near
+
+
+# Series in several folders --------------------------------------------------------------------------------------------
+
+
+class Whole:
+    """The volumes that images of several folders would make if they lay in one."""
+
+    def __init__(self, *images: Iterable[Header]) -> None:
+        headers, seen = [], set()
+        for header in (header for some in images for header in some):
+            if not header.identity or header.identity not in seen:
+                seen.add(header.identity)
+                headers.append(header)
+        self._volumes = {
+            _plane_key(plane): volume
+            for volume, _ in group_images(Scan("", headers)).volumes
+            for plane in (*volume.planes, *(copy for _, copy in volume.doubled))
+        }
+
+    def missing_from(self, volume: Volume, own: Iterable[Header]) -> tuple[Plane, ...]:
+        """Planes elsewhere that belong to a volume: half of a series is no volume.
+
+        Args:
+            volume: the Volume.
+            own: headers of the images in its folder.
+        """
+        here = {id(header) for header in own}
+        others = {id(found): found for plane in volume.planes if (found := self._volumes.get(_plane_key(plane)))}
+        for other in others.values():
+            more = tuple(plane for plane in other.planes if id(plane.header) not in here)
+            if more and (len(other.planes) > len(volume.planes) or len(others) > 1):
+                return more
+        return ()
+
+
+def _plane_key(plane: Plane) -> tuple[object, ...]:
+    return id(plane.header), plane.frame, plane.corner
+
+
+def relative_folder(header: Header, folder: str) -> str:
+    """The folder of a file as seen from another folder."""
+    return os.path.relpath(os.path.dirname(header.path), folder or ".")

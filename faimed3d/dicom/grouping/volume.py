@@ -1,25 +1,22 @@
-"""One volume: planes ordered along their normal, checked and placed.
-
-Strict reading raises the first of a volume's ``problems``; ``strict=False`` may repair those that are not ``fatal``.
-"""
+"""One volume: planes ordered along their normal, with what was found wrong with them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from faimed3d.dicom.checks.stack import check_doubled, check_drift, check_gaps, check_mixture
-from faimed3d.dicom.grouping.plane_kinds import same_place
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import PIXEL_MM, frame_of
-from faimed3d.errors import MissingGeometry
+from faimed3d.dicom.finding import Finding
+from faimed3d.dicom.grouping.gaps import drift_tolerance, is_even
+from faimed3d.dicom.grouping.plane_kinds import same_position_mm
+from faimed3d.dicom.header.file_header import Header
+from faimed3d.dicom.header.tags import Tag
+from faimed3d.dicom.planes.plane import PIXEL_MM, Plane, frame_of
 from faimed3d.geometry import Geometry
 
-__all__ = ["Volume", "examine"]
 
-
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Volume:
     """Planes that make one volume, ordered along the slice normal.
 
@@ -27,55 +24,60 @@ class Volume:
         planes: in slice order, doubled ones left out.
         folder: where its files lie.
         distinct: what tells it from its siblings in the series, in words.
-        attributes: the same as attributes (see ``attributes.py``), where it is attributes that do.
-        problems: ReadErrors, the worst first.
-        fatal: those of the problems that ``strict=False`` cannot repair.
-        doubled: pairs (kept plane, plane at the same place).
-        geometry: the grid as the headers give it; None where the planes are on no even grid.
-        along, across: per plane the distance in mm along the normal, and (x, y) in the plane, from the first plane.
+        attributes: the acquisition attributes that tell it from its siblings, where such do.
+        doubled: pairs (kept plane, plane at the same position).
+        along, across: per plane the distance in mm along the normal, and (x, y) in the plane, from the first plane;
+            empty where it cannot be stacked.
+        geometry: the grid as the headers give it; None where the planes lie on no even, straight grid.
+        findings: what the checks found, the worst first; made once, by :func:`faimed3d.dicom.checks.check_volume`.
     """
 
-    planes: list
+    planes: tuple[Plane, ...]
     folder: str = ""
     distinct: str = ""
-    attributes: dict = field(default_factory=dict)
-    problems: list = field(default_factory=list)
-    fatal: list = field(default_factory=list)
-    doubled: list = field(default_factory=list)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    doubled: tuple[tuple[Plane, Plane], ...] = ()
+    along: np.ndarray = field(default_factory=lambda: np.empty(0))
+    across: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     geometry: Geometry | None = None
-    along: np.ndarray | None = None
-    across: np.ndarray | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
-    def header(self):
+    def header(self) -> Header:
         """Header of the first plane."""
         return self.planes[0].header
 
     @property
-    def files(self):
+    def files(self) -> tuple[str, ...]:
         """Paths of the files in slice order, each once."""
         return tuple(dict.fromkeys(plane.header.path for plane in self.planes))
 
     @property
-    def name(self):
+    def name(self) -> str:
         """How messages begin: the folder's name, or the file's."""
         return self.folder.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.planes[0].name
 
     @property
-    def stackable(self):
-        """Whether any plane has a place in the patient."""
+    def stackable(self) -> bool:
+        """Whether its planes have positions in the patient."""
         return self.planes[0].error is None
 
     @property
-    def slices(self):
+    def segmented(self) -> bool:
+        """Whether its values are the numbers of segments."""
+        return self.planes[0].segments is not None
+
+    @property
+    def slices(self) -> int:
         """How many slices it has; 0 where it cannot be stacked."""
         return len(self.planes) if self.stackable else 0
 
     @property
-    def placeless(self):
-        """Whether it is an intact series of images that never had a place in the patient, such as screen captures.
+    def never_placed(self) -> bool:
+        """Whether it is an intact series of images that never had a position, such as screen captures.
 
-        A slice whose header was damaged may lose its place, too; it then has lost more than that, and is no such image.
+        A slice whose header was damaged may lose its position, too; it has then lost more than that, and is no such
+        image.
         """
         return not self.stackable and all(
             plane.header.known_series
@@ -84,59 +86,47 @@ class Volume:
             for plane in self.planes
         )
 
-    def add(self, error, fatal=False):
-        """Note a problem."""
-        self.problems.append(error)
-        if fatal:
-            self.fatal.append(error)
 
-
-def examine(volume):
-    """Order the planes of a volume, note its problems, set its geometry."""
-    planes = volume.planes
-    frame = frame_of(planes[0])
+def stack(
+    planes: Sequence[Plane],
+    folder: str = "",
+    distinct: str = "",
+    attributes: Mapping[str, str] | None = None,
+    copies: Sequence[tuple[Plane, Plane]] = (),
+) -> Volume:
+    """Order planes of one kind along their normal and set apart those at one position."""
+    axes = frame_of(planes[0])
     positions = np.array([plane.position for plane in planes])
-    order = np.argsort(positions @ frame[2], kind="stable")
-    planes = [planes[k] for k in order]
-    along = (positions @ frame[2])[order]
-    limit = same_place(planes[0])
-    kept = [0]
+    order = np.argsort(positions @ axes[2], kind="stable")
+    along = (positions @ axes[2])[order]
+    limit = same_position_mm(planes[0])
+    kept, doubled = [0], list(copies)
     for k in range(1, len(planes)):
         if along[k] - along[kept[-1]] > limit:
             kept.append(k)
         else:
-            volume.doubled.append((planes[kept[-1]], planes[k]))
-    volume.planes = planes = [planes[k] for k in kept]
-    offsets = (positions[order[kept]] - positions[order[0]]) @ frame.T
-    volume.along, volume.across = offsets[:, 2], offsets[:, :2]
-    check_doubled(volume)
-    check_mixture(volume)
+            doubled.append((planes[order[kept[-1]]], planes[order[k]]))
+    ordered = tuple(planes[k] for k in order[kept])
+    offsets = (positions[order[kept]] - positions[order[0]]) @ axes.T
+    along, across = offsets[:, 2], offsets[:, :2]
+    geometry = _grid(ordered, along, across, axes)
+    return Volume(ordered, folder, distinct, attributes or {}, tuple(doubled), along, across, geometry)
+
+
+def _grid(planes: tuple[Plane, ...], along: np.ndarray, across: np.ndarray, axes: np.ndarray) -> Geometry | None:
     if len(planes) == 1:
-        gap = planes[0].depth
-        if not gap:
-            volume.add(
-                MissingGeometry(
-                    f"{planes[0].header.path}: a single slice, and neither {name_tag(Tag.SliceThickness)} nor "
-                    f"{name_tag(Tag.SpacingBetweenSlices)} says how thick it is"
-                ),
-                fatal=True,
-            )
-            return
+        gap = planes[0].depth or 0
         if not PIXEL_MM[0] <= gap <= PIXEL_MM[1]:
-            volume.add(
-                MissingGeometry(
-                    f"{planes[0].header.path}: a single slice, and its {name_tag(Tag.SliceThickness)} or "
-                    f"{name_tag(Tag.SpacingBetweenSlices)} {gap} mm cannot be a thickness"
-                ),
-                fatal=True,
-            )
-            return
+            return None
+    elif is_even(along) and is_straight(planes[0], across):
+        gap = along[-1] / (len(planes) - 1)
     else:
-        gap = volume.along[-1] / (len(planes) - 1)
-        even = check_gaps(volume)
-        if not (check_drift(volume) and even):
-            return
-    down, across = planes[0].spacing
-    volume.geometry = Geometry(
-        (len(planes), planes[0].rows, planes[0].columns), (across, down, gap), planes[0].position, frame.T.ravel()
-    )
+        return None
+    first = planes[0]
+    down, right = first.spacing
+    return Geometry((len(planes), first.rows, first.columns), (right, down, gap), first.position, axes.T.ravel())
+
+
+def is_straight(plane: Plane, across: np.ndarray) -> bool:
+    """Whether slices lie exactly above each other: none is shifted in its plane by more than the tolerance."""
+    return bool(np.abs(across).max() <= drift_tolerance(min(plane.spacing)))

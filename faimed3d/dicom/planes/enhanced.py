@@ -9,9 +9,8 @@ import warnings
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
-from faimed3d.dicom.grouping.attributes import DIMENSIONS
 from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import Plane, check_scale, normal_of, placed, scaling
+from faimed3d.dicom.planes.plane import DIMENSIONS, Plane, check_scale, normal_of, placed, scaling
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, UnsupportedImage
 
 __all__ = ["detector_planes", "functional_planes", "read_dataset"]

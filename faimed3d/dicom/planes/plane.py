@@ -34,6 +34,8 @@ COSINE_TOLERANCE = 2e-3
 FARTHEST_MM = 1e6
 PIXEL_MM = (1e-7, 1e4)
 SLOPES = (1e-44, 2e34)
+# What a multi-frame file orders its frames by (PS3.3 C.7.6.17), whatever it is: one of these is the position
+DIMENSIONS = tuple(f"dimension {k + 1}" for k in range(9))
 
 
 @dataclass(slots=True, eq=False)

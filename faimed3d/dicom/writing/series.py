@@ -29,8 +29,8 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from faimed3d._atomic import replace_empty_folder, unfinished_folder
+from faimed3d.dicom.contents import survey
 from faimed3d.dicom.grouping.scan import scan_folder
-from faimed3d.dicom.grouping.series import volumes_of
 from faimed3d.dicom.writing.template import quiet, template_dataset
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
@@ -339,8 +339,8 @@ def _slice(base, number, place, words):
 def _check_written(folder, target, geometry):
     """Read the headers back: not every grid survives texts of 16 characters and a reader's tolerances."""
     try:
-        (volume,) = volumes_of(scan_folder(target))
-        problem = volume.problems[0] if volume.problems else None
+        (volume,) = survey(scan_folder(target)).volumes
+        problem = volume.findings[0].message if volume.findings else None
         found = volume.geometry
     except (ReadError, ValueError) as error:
         problem, found = error, None
