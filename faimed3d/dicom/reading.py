@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from faimed3d.geometry import Geometry
 
 _LISTED = 20
 
-InventoryRow = pd.Series | Mapping[str, object]
+InventoryRow: TypeAlias = "pd.Series | Mapping[str, Any]"  # cells of many kinds
 
 
 class DicomVolume(NamedTuple):
@@ -104,11 +104,11 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
     contents = survey(scan)
     volumes = contents.volumes
     if isinstance(series, Integral):
-        chosen = volumes[series : series + 1] if series >= 0 else ()
+        chosen = list(volumes[series : series + 1]) if series >= 0 else []
     elif series is not None:
         chosen = [v for v in volumes if series in (v.header.text(Tag.SeriesInstanceUID), volume_key(v, path))]
     else:
-        chosen = [v for v in volumes if not v.never_placed] or volumes
+        chosen = [v for v in volumes if not v.never_placed] or list(volumes)
     if not chosen and series is not None and os.path.isdir(path) and scan.folders:
         return _choose_below(path, series)
     if not chosen:

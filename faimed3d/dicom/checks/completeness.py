@@ -53,8 +53,9 @@ def find_every_nth(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     Either of them alone says nothing: numbers also count the images of another echo, and slices may be thin and far
     apart.
     """
-    planes, own = volume.planes, [instance_number(plane) for plane in volume.planes]
-    if len(planes) < 2 or len(set(volume.files)) < len(planes) or None in own:
+    planes = volume.planes
+    own = [number for plane in planes if (number := instance_number(plane)) is not None]
+    if len(planes) < 2 or len(set(volume.files)) < len(planes) or len(own) < len(planes):
         return
     steps = set(np.diff(own).tolist())
     step = abs(steps.pop()) if len(steps) == 1 else 0

@@ -181,7 +181,9 @@ def _are_several(name: str, stated: float | None, along: np.ndarray, stacks: lis
         return abs(stated - gap) >= abs(stated - min(apart)) if stated else name == "stack"
     # slices of one acquisition may overlap, and images be made in any order: a time tells them apart only if the slices
     # with one value touch each other
-    return name != "content time" and bool(stated) and all(abs(own / stated - 1) <= MULTIPLE_TOLERANCE for own in apart)
+    if not stated or name == "content time":
+        return False
+    return all(abs(own / stated - 1) <= MULTIPLE_TOLERANCE for own in apart)
 
 
 def _all_overlap(stacks: list[np.ndarray]) -> bool:
@@ -265,7 +267,9 @@ def _course(name: str, volumes: list[list[Candidate]], stacks: list[list[Candida
             return Course.CONTRADICTED
         return Course.CLEAR if volume_after_volume or position_after_position else Course.NONE
     numbers = {c: order_keys(c["instance"]) for stack in stacks for c in stack}
-    distinct = all(numbers[a] != numbers[b] for stack in stacks for a, b in pairwise(sorted(stack, key=numbers.get)))
+    distinct = all(
+        numbers[a] != numbers[b] for stack in stacks for a, b in pairwise(sorted(stack, key=numbers.__getitem__))
+    )
     confirmed = all(numbers[a] < numbers[b] for stack in stacks for a, b in pairwise(stack))
     if distinct and confirmed and not _counts_on(volumes, stacks, numbers):
         return Course.CONTRADICTED  # images are lost, so the n-th of one position may not belong to the n-th of another
@@ -323,7 +327,7 @@ def _in_sequence(groups: list[list[Candidate]], keys: Keys) -> bool:
 
 def _over_midnight(keys: Iterable[list[tuple[int, float, str]]]) -> bool:
     """Whether times (HHMMSS) of one date, or of none, lie more than half a day apart."""
-    keys = list(keys)
-    *dates, times = zip(*keys, strict=True) if len(set(map(len, keys))) == 1 else ((),)
-    times = [time for _, time, _ in times]
+    known = list(keys)
+    *dates, clock = zip(*known, strict=True) if len(set(map(len, known))) == 1 else ((),)
+    times = [time for _, time, _ in clock]
     return bool(times) and all(len(set(date)) == 1 for date in dates) and _HALF_DAY < max(times) - min(times) < _DAY
