@@ -21,10 +21,10 @@ from pydicom.data import get_testdata_file
 from faimed3d._atomic import replace_file
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io import Header, from_sitk, read, to_sitk, write
+from faimed3d.io import SourceHeader, from_sitk, read, to_sitk, write
 from faimed3d.io import writing as writer
 from faimed3d.io.formats import WRITE_SUFFIXES, file_format
-from faimed3d.io.voxel_data import read_voxels
+from faimed3d.io.voxels import read_voxels
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 
@@ -325,8 +325,8 @@ class TestHeader:
     def test_shows_neither_path_nor_value(self, tmp_path):
         write(tmp_path / "Jane Doe.nii.gz", volume(), OBLIQUE)
         header = read(tmp_path / "Jane Doe.nii.gz")[2]
-        assert repr(header) == "Header(1 file)"
-        assert repr(Header(("a", "b"))) == "Header(2 files)"
+        assert repr(header) == "SourceHeader(1 file)"
+        assert repr(SourceHeader(("a", "b"))) == "SourceHeader(2 files)"
         assert pickle.loads(pickle.dumps(header)) == header
         assert len(pickle.dumps(header)) < 400
 
@@ -354,8 +354,8 @@ class TestHeader:
 
     def test_is_immutable_and_empty_without_files(self):
         with pytest.raises(AttributeError):
-            Header().files = ("a",)
-        assert Header().table().columns.tolist() == ["tags"]
+            SourceHeader().files = ("a",)
+        assert SourceHeader().table().columns.tolist() == ["tags"]
 
 
 class TestWrite:

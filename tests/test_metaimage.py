@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.io.metaimage import header_fields, read_metaimage
+from faimed3d.io.metaimage import read_metaimage, read_metaimage_header
 
 VOXELS = np.arange(24, dtype="<i2").reshape(2, 3, 4)
 FIELDS = {
@@ -53,7 +53,7 @@ class TestRead:
         np.testing.assert_array_equal(array, VOXELS)
         np.testing.assert_allclose(geometry.affine, peer(path)[1], atol=1e-12)
         assert files == (path,)
-        assert header_fields(path)["DimSize"] == "4 3 2"
+        assert read_metaimage_header(path)["DimSize"] == "4 3 2"
 
     def test_channels(self, tmp_path):
         data = np.arange(72, dtype="<i2").tobytes()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.errors import DamagedFile, MissingGeometry, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.io.nifti import header_fields, read_nifti
+from faimed3d.io.nifti import read_nifti, read_nifti_header
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -423,7 +423,7 @@ class TestPairs:
 
 
 def test_header_fields_are_the_header(tmp_path):
-    fields = header_fields(save(tmp_path / "a.nii.gz", descrip=b"made here"))
+    fields = read_nifti_header(save(tmp_path / "a.nii.gz", descrip=b"made here"))
     assert fields["descrip"] == "made here"
     assert fields["dim"] == [3, 4, 3, 2, 1, 1, 1, 1]
     assert list(fields)[:2] == ["sizeof_hdr", "data_type"]

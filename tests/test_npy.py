@@ -7,7 +7,7 @@ import pytest
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io.npy import header_fields, read_npy
+from faimed3d.io.npy import read_npy, read_npy_header
 
 VOXELS = (np.random.default_rng(0).normal(size=(2, 3, 4)) * 50).astype("f4")
 
@@ -33,7 +33,7 @@ def test_equals_numpy(tmp_path, dtype, order, channels):
 
 
 def test_header_fields(tmp_path):
-    fields = header_fields(save(tmp_path / "a.npy"))
+    fields = read_npy_header(save(tmp_path / "a.npy"))
     assert fields == {"shape": "(2, 3, 4)", "fortran_order": "False", "descr": "<f4"}
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
-from faimed3d.io.voxel_data import Voxels, check_size, convert, is_gzip, open_bytes, read_voxels
+from faimed3d.io.byte_streams import is_gzip, open_bytes
+from faimed3d.io.conversion import convert
+from faimed3d.io.voxels import Voxels, check_size, read_voxels
 
 BIG = np.arange(300_000, dtype="<i4").reshape(3, 100, 1000)  # several blocks
 
@@ -76,7 +78,7 @@ def test_memory_that_is_not_there_is_told(tmp_path, monkeypatch):
         raise MemoryError
 
     (tmp_path / "a").write_bytes(bytes(24))
-    monkeypatch.setattr("faimed3d.io.voxel_data.np.empty", no_memory)
+    monkeypatch.setattr("faimed3d.io.voxels.np.empty", no_memory)
     with pytest.raises(ReadError, match="not enough memory"):
         read_voxels(Voxels(tmp_path / "a", 0, "u1", (2, 3, 4), "raw"))
 
@@ -153,7 +155,7 @@ class TestScaling:
     @pytest.mark.parametrize("dtype", [None, "f8", "i8", "u8", "f4"])
     @pytest.mark.parametrize(("value", "slope", "inter"), [(2**53 + 1, 1, 1), (2**53 + 1, 1, -(2**53)), (2**52, 3, 0)])
     def test_labels_beyond_float64_are_refused(self, tmp_path, stored, dtype, value, slope, inter):
-        with pytest.raises(ReadError, match="beyond what float64 holds exactly, so that some would become one"):
+        with pytest.raises(ReadError, match="beyond what float64 holds exactly, so that two could become one"):
             self.read(tmp_path / "a", np.array([0, value], stored), slope, inter, dtype)
 
     def test_labels_up_to_there_are_exact(self, tmp_path):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
+from faimed3d.io.byte_streams import is_gzip, named_errors, open_bytes
 from faimed3d.io.nifti import header_beside, is_nifti
-from faimed3d.io.voxel_data import is_gzip, named_errors, open_bytes
 
-__all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "file_format", "volume_suffix"]
-
-OWN = {
+FORMATS = {  # by suffix; DICOM's are apart, for its files come in folders
     ".nii": "nifti",
     ".nii.gz": "nifti",
     ".hdr": "nifti",
@@ -24,14 +22,16 @@ OWN = {
     ".npy": "npy",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-READ_SUFFIXES = (*OWN, *DICOM_SUFFIXES)
+READ_SUFFIXES = (*FORMATS, *DICOM_SUFFIXES)
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 
-# SimpleITK leaves MINC's RAS world as it is, and takes voxels from HDF5 handles that a damaged file has left open
-_MINC = "a MINC or NetCDF file, which cannot be read with its sides right; convert it to NIfTI with mnc2nii"
-_HDF5 = "an HDF5 file, whose cuts go unseen; convert it to NIfTI if it is MINC, with mnc2nii; save others as .nrrd"
-# SimpleITK fills a cut VTK file with the last number it found, and takes missing and negative spacing of these as it is
-_UNSEEN = "whose cuts and missing voxel sizes go unseen; open it where it was made, and save it as .nrrd or .nii"
+# SimpleITK does not turn MINC's RAS world, and takes voxels from HDF5 handles that a damaged file has left open
+_MINC = "a MINC or NetCDF file, of which left and right would be read wrong; convert it to NIfTI with mnc2nii"
+_HDF5 = (
+    "an HDF5 file, in which a cut is not noticed; if it is MINC, convert it to NIfTI with mnc2nii; save others as .nrrd"
+)
+# SimpleITK fills a cut VTK file with the last number it found, and accepts missing and negative spacing in all three
+_UNSEEN = "in which a cut or missing voxel size is not noticed; open it where it was made, and save it as .nrrd or .nii"
 _VTK, _GIPL, _MRC = (f"{name}, {_UNSEEN}" for name in ("a VTK file", "a GIPL file", "an MRC file"))
 _REFUSED_MARKS = (
     *((b"CDF\1", _MINC), (b"CDF\2", _MINC), (b"\x89HDF\r\n\x1a\n", _HDF5)),
@@ -50,7 +50,7 @@ _FOREIGN = (
     ((b"/annex/objects", b"../.git/annex"), "a git-annex pointer, not the file itself; run 'git annex get'"),
     (
         (b"ii*\0", b"mm\0*"),
-        "a TIFF, which holds neither spacing nor place; stack its pages with numpy, or save it as NRRD",
+        "a TIFF, which holds neither spacing nor position; stack its pages with numpy, or save it as NRRD",
     ),
     ((b"pk\x03\x04",), "a zip archive; unpack it first"),
     ((b"\x89png", b"\xff\xd8\xff", b"bm6", b"gif8"), "a photograph format, which holds no volume"),
@@ -58,7 +58,7 @@ _FOREIGN = (
 )
 
 
-def volume_suffix(path):
+def volume_suffix(path: str | os.PathLike[str]) -> str:
     """The extension of a volume file in lower case, '.nii.gz' and the like as one; '' for none.
 
     >>> volume_suffix("Case.1/T1.NII.GZ")
@@ -72,8 +72,8 @@ def volume_suffix(path):
     return ext
 
 
-def file_format(path):
-    """Name the module that reads a file: 'nifti', 'nrrd', 'metaimage', 'npy' or 'dicom'.
+def file_format(path: str) -> str:
+    """Name the format of a file: 'nifti', 'nrrd', 'metaimage', 'npy' or 'dicom'.
 
     Raises:
         TruncatedFile: the file is empty. DamagedFile: it is a web page, a pointer, ... instead of an image.
@@ -111,8 +111,8 @@ def file_format(path):
         b"ElementDataFile" in start or words.startswith((b"objecttype", b"ndims"))
     ):
         return "metaimage"
-    if suffix in OWN:
-        return OWN[suffix]
+    if suffix in FORMATS:
+        return FORMATS[suffix]
     if suffix in _REFUSED_SUFFIXES:
         raise UnsupportedImage(f"{path}: {suffix} is the name of {_REFUSED_SUFFIXES[suffix]}")
     from faimed3d.dicom import is_dicom  # pydicom takes time to import

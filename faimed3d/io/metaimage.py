@@ -1,4 +1,4 @@
-"""MetaImage (.mha, and .mhd with its .raw or .zraw), read strictly: every byte counted.
+"""MetaImage (.mha, and .mhd with its .raw or .zraw), read strictly, every byte counted; and its headers for writing.
 
 Reference: MetaIO documentation (https://docs.itk.org/en/latest/learn/metaio.html).
 """
@@ -9,30 +9,30 @@ import math
 import os
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from faimed3d._decimals import whole_number
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io.text_header import close_match, data_file, readable, real_number, shown
-from faimed3d.io.voxel_data import Voxels, is_gzip, read_voxels
+from faimed3d.io.byte_streams import is_gzip
+from faimed3d.io.text_header import close_match, data_file, quote_known, readable, real_number
+from faimed3d.io.voxels import Voxels, read_voxels
 
-__all__ = ["header_fields", "read_metaimage"]
-
+# By numpy's name, the name that is written first; MET_LONG has 4 bytes on every system in MetaIO
 _TYPES = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",  # 4 bytes on every system in MetaIO
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
+    "int8": ("MET_CHAR",),
+    "uint8": ("MET_UCHAR",),
+    "int16": ("MET_SHORT",),
+    "uint16": ("MET_USHORT",),
+    "int32": ("MET_INT", "MET_LONG"),
+    "uint32": ("MET_UINT", "MET_ULONG"),
+    "int64": ("MET_LONG_LONG",),
+    "uint64": ("MET_ULONG_LONG",),
+    "float32": ("MET_FLOAT",),
+    "float64": ("MET_DOUBLE",),
 }
 _OPTIONAL = ("TransformMatrix", "Offset", "CompressedData", "BinaryDataByteOrderMSB", "ElementNumberOfChannels")
 _LINE_INSIDE = re.compile(
@@ -48,7 +48,9 @@ _OBJECTS = ("image", "tube", "ellipse", "mesh", "surface", "line", "landmark", "
 _LONGEST_HEADER = 1 << 20
 
 
-def read_metaimage(path, strict=True, dtype=np.float32):
+def read_metaimage(
+    path: str | os.PathLike[str], strict: bool = True, dtype: DTypeLike | None = np.float32
+) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Read a MetaImage file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
 
     Returns:
@@ -60,14 +62,16 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     if strict:
         _check_names(path, fields)
     if fields.get("ObjectType", "Image") != "Image":
-        raise UnsupportedImage(f"{path}: ObjectType {shown(fields['ObjectType'], _OBJECTS)} in the header is no image")
-    code = fields.get("ElementType", "")
+        raise UnsupportedImage(
+            f"{path}: ObjectType {quote_known(fields['ObjectType'], _OBJECTS)} in the header is no image"
+        )
+    code = fields.get("ElementType", "").removesuffix("_ARRAY")
+    name = next((name for name, codes in _TYPES.items() if code in codes), None)
     parts = _whole(path, fields, "ElementNumberOfChannels", 1)
-    if code.removesuffix("_ARRAY") not in _TYPES:
+    if name is None:
         raise DamagedFile(f"{path}: ElementType in the header is none of MetaImage's number types, such as MET_SHORT")
-    stored = np.dtype(_TYPES[code.removesuffix("_ARRAY")])
     order = _one(path, fields, ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), _true, strict)
-    stored = stored.newbyteorder(">" if order else "<")
+    stored = np.dtype(name).newbyteorder(">" if order else "<")
     rank = _whole(path, fields, "NDims", 0)
     sizes = _numbers(path, fields, "DimSize", whole_number)
     if len(sizes) != rank or min(sizes, default=0) < 1 or parts < 1:
@@ -78,8 +82,7 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     if rank > 4 or (times > 1 and parts > 1):
         raise UnsupportedImage(
             f"{path}: {rank} dimensions {sizes} with {parts} channels; channels first (C,D,H,W) holds one dimension "
-            "beyond "
-            "the third. Save the parts as separate files"
+            "beyond the third. Save the parts as separate files"
         )
     scaling = {"ElementToIntensityFunctionSlope": [1.0], "ElementToIntensityFunctionOffset": [0.0]}
     if any(name in fields and _numbers(path, fields, name) != neutral for name, neutral in scaling.items()):
@@ -95,9 +98,41 @@ def read_metaimage(path, strict=True, dtype=np.float32):
     return array, geometry, (path,) if voxels.path == path else (path, voxels.path)
 
 
-def header_fields(path):
+def read_metaimage_header(path: str | os.PathLike[str]) -> dict[str, str]:
     """All header fields of a file, name to text, in file order."""
     return {readable(name): readable(value) for name, value in _read_header(os.fspath(path))[0].items()}
+
+
+def metaimage_header(
+    array: np.ndarray, geometry: Geometry, packed: int | None = None, data_file: str = "LOCAL"
+) -> bytes:
+    """The header of a MetaImage file that is written, its numbers exact; little-endian voxels follow.
+
+    Args:
+        array: (D,H,W) or (C,D,H,W); channels lie together in each voxel.
+        geometry: its :class:`~faimed3d.geometry.Geometry`.
+        packed: bytes of the voxels once they are packed; None: they are not packed. The header has the same length for
+            every number.
+        data_file: name of the file of the voxels.
+    """
+    fields = {
+        "ObjectType": "Image",
+        "NDims": 3,
+        "BinaryData": True,
+        "BinaryDataByteOrderMSB": False,
+        "CompressedData": packed is not None,
+        **({} if packed is None else {"CompressedDataSize": f"{packed:20d}"}),
+        # row k of the file is axis k
+        "TransformMatrix": _row(np.reshape(geometry.direction, (3, 3)).T.ravel()),
+        "Offset": _row(geometry.origin),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": _row(geometry.spacing),
+        "DimSize": _row(array.shape[:-4:-1]),
+        **({"ElementNumberOfChannels": len(array)} if array.ndim == 4 else {}),
+        "ElementType": _TYPES[array.dtype.name][0],
+        "ElementDataFile": data_file,
+    }
+    return "".join(f"{name} = {value}\n" for name, value in fields.items()).encode("ascii")
 
 
 def _read_header(path):
@@ -114,7 +149,7 @@ def _read_header(path):
         key, mark, value = line.partition("=")
         if mark:
             if key.strip() in fields:
-                raise DamagedFile(f"{path}: the header gives {_shown_name(key.strip())} twice")
+                raise DamagedFile(f"{path}: the header gives {_quote_name(key.strip())} twice")
             fields[key.strip()] = value.strip()
         elif line.strip():
             raise DamagedFile(f"{path}: a header line without '=' after {len(fields)} fields; the header is damaged")
@@ -136,7 +171,7 @@ def _check_names(path, fields):
     for name, value in fields.items():
         if found := _LINE_INSIDE.search(value):
             raise DamagedFile(
-                f"{path}: {_shown_name(name)} in the header has swallowed {found[1]}: the end of its line is lost. "
+                f"{path}: {_quote_name(name)} in the header has swallowed {found[1]}: the end of its line is lost. "
                 "Correct it, or pass strict=False"
             )
 
@@ -144,7 +179,7 @@ def _check_names(path, fields):
 def _true(path, fields, name):
     value = fields.get(name, "False").lower()
     if value not in ("true", "t", "1", "false", "f", "0"):
-        raise DamagedFile(f"{path}: {name} in the header should be True or False, got {shown(fields[name])}")
+        raise DamagedFile(f"{path}: {name} in the header should be True or False, got {quote_known(fields[name])}")
     return value in ("true", "t", "1")
 
 
@@ -161,7 +196,7 @@ def _one(path, fields, names, parse, strict):
     return found.get(first)
 
 
-def _shown_name(name):
+def _quote_name(name):
     return name if name in _NAMES else "a field"
 
 
@@ -171,13 +206,13 @@ def _numbers(path, fields, name, kind=real_number):
     try:
         return [kind(word) for word in fields[name].split()]
     except ValueError:
-        raise DamagedFile(f"{path}: {name} in the header should be numbers, got {shown(fields[name])}") from None
+        raise DamagedFile(f"{path}: {name} in the header should be numbers, got {quote_known(fields[name])}") from None
 
 
 def _whole(path, fields, name, default):
     values = _numbers(path, fields, name, whole_number) if name in fields else [default]
     if len(values) != 1:
-        raise DamagedFile(f"{path}: {name} in the header should be one number, got {shown(fields[name])}")
+        raise DamagedFile(f"{path}: {name} in the header should be one number, got {quote_known(fields[name])}")
     return values[0]
 
 
@@ -223,9 +258,9 @@ def _data(path, fields, end, stored, shape, strict):
     skip = _whole(path, fields, "HeaderSize", 0)
     voxels = Voxels(data_path, offset, stored, shape, "zlib" if packed else "raw")
     if skip == -1 and not packed:
-        voxels.offset = max(os.path.getsize(data_path) - voxels.nbytes, offset)
+        voxels = replace(voxels, offset=max(os.path.getsize(data_path) - voxels.nbytes, offset))
     elif skip > 0 and name.upper() != "LOCAL":
-        voxels.offset = skip
+        voxels = replace(voxels, offset=skip)
     elif skip:
         raise DamagedFile(f"{path}: HeaderSize {skip} in the header cannot be")
     stated, there = _whole(path, fields, "CompressedDataSize", 0), os.path.getsize(data_path) - voxels.offset
@@ -235,3 +270,7 @@ def _data(path, fields, end, stored, shape, strict):
             "pass strict=False to trust the checksum of the packed voxels"
         )
     return voxels
+
+
+def _row(values):
+    return " ".join(repr(value.item() if hasattr(value, "item") else value) for value in values)

@@ -6,15 +6,17 @@ import os
 from tokenize import TokenError
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from faimed3d.errors import DamagedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io.voxel_data import Voxels, convert, read_voxels
+from faimed3d.io.conversion import convert
+from faimed3d.io.voxels import Voxels, read_voxels
 
-__all__ = ["header_fields", "read_npy"]
 
-
-def read_npy(path, strict=True, dtype=np.float32):
+def read_npy(
+    path: str | os.PathLike[str], strict: bool = True, dtype: DTypeLike | None = np.float32
+) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Read a .npy file of shape (D,H,W) or (C,D,H,W); see :func:`faimed3d.io.read` for arguments and errors.
 
     Returns:
@@ -26,7 +28,7 @@ def read_npy(path, strict=True, dtype=np.float32):
         raise UnsupportedImage(f"{path}: an array of shape {shape}; a volume is (D,H,W) or (C,D,H,W), no side 0")
     shape = shape[::-1] if fortran else shape
     if stored.kind == "b":  # a byte other than 0 and 1 is no bool
-        array = read_voxels(Voxels(path, offset, np.uint8, shape, "raw"), bool, strict)
+        array = read_voxels(Voxels(path, offset, np.dtype(np.uint8), shape, "raw"), bool, strict)
         array = convert(array, dtype, path)
     else:
         array = read_voxels(Voxels(path, offset, stored, shape, "raw"), dtype, strict)
@@ -35,7 +37,7 @@ def read_npy(path, strict=True, dtype=np.float32):
     return array, Geometry(array.shape[-3:]), (path,)
 
 
-def header_fields(path):
+def read_npy_header(path: str | os.PathLike[str]) -> dict[str, str]:
     """The header of a file: shape, order, dtype."""
     shape, fortran, stored, _ = _read_header(os.fspath(path))
     return {"shape": str(shape), "fortran_order": str(fortran), "descr": stored.str}

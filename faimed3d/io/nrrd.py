@@ -1,4 +1,4 @@
-"""NRRD (.nrrd, and .nhdr with its data file), read strictly: every byte counted, the grid from its space directions.
+"""NRRD (.nrrd, and .nhdr with its data file), read strictly, every byte counted; and its headers for writing.
 
 Reference: Definition of the NRRD file format (https://teem.sourceforge.net/nrrd/format.html).
 """
@@ -11,26 +11,29 @@ import re
 import warnings
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from faimed3d._decimals import whole_number
 from faimed3d.errors import DamagedFile, MissingGeometry, TruncatedFile, UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.io.text_header import close_match, data_file, readable, real_number, shown
-from faimed3d.io.voxel_data import Voxels, is_gzip, read_voxels
+from faimed3d.io.byte_streams import is_gzip
+from faimed3d.io.text_header import close_match, data_file, quote_known, readable, real_number
+from faimed3d.io.voxels import Voxels, read_voxels
 
-__all__ = ["header_fields", "read_nrrd"]
-
+# By numpy's name, the name that is written first
 _TYPES = {
-    "i1": ("signed char", "int8", "int8_t"),
-    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
-    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
-    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
-    "i4": ("int", "signed int", "int32", "int32_t"),
-    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
-    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
-    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
-    "f4": ("float",),
-    "f8": ("double",),
+    "int8": ("signed char", "int8", "int8_t"),
+    "uint8": ("unsigned char", "uchar", "uint8", "uint8_t"),
+    "int16": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "uint16": ("unsigned short", "ushort", "unsigned short int", "uint16", "uint16_t"),
+    "int32": ("int", "signed int", "int32", "int32_t"),
+    "uint32": ("unsigned int", "uint", "uint32", "uint32_t"),
+    "int64": (
+        *("long long int", "long long", "longlong", "signed long long", "signed long long int", "int64", "int64_t"),
+    ),
+    "uint64": ("unsigned long long int", "unsigned long long", "ulonglong", "uint64", "uint64_t"),
+    "float32": ("float",),
+    "float64": ("double",),
 }
 _TO_LPS = {
     "left-posterior-superior": (1, 1, 1),
@@ -41,34 +44,15 @@ _TO_LPS = {
     "las": (1, -1, 1),
 }
 _NO_PATIENT = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
+_TWO_SPELLINGS = (
+    *("block size", "old min", "old max", "data file", "line skip", "byte skip", "sample units"),
+    *("axis mins", "axis maxs"),
+)
+_OTHER_SPELLINGS = {"centerings": "centers", **{name.replace(" ", ""): name for name in _TWO_SPELLINGS}}
 _FIELDS = (
-    *(
-        "dimension",
-        "type",
-        "block size",
-        "blocksize",
-        "encoding",
-        "endian",
-        "content",
-        "min",
-        "max",
-        "old min",
-        "oldmin",
-    ),
-    *("old max", "oldmax", "data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip", "number"),
-    *(
-        "sample units",
-        "sampleunits",
-        "sizes",
-        "spacings",
-        "thicknesses",
-        "axis mins",
-        "axismins",
-        "axis maxs",
-        "axismaxs",
-    ),
-    *("centers", "centerings", "labels", "units", "space", "space dimension", "space units", "space origin"),
-    *("space directions", "measurement frame", "kinds"),
+    *("dimension", "type", "encoding", "endian", "content", "min", "max", "number", "sizes", "spacings", "thicknesses"),
+    *("centers", "labels", "units", "kinds", "space", "space dimension", "space units", "space origin"),
+    *("space directions", "measurement frame", *_TWO_SPELLINGS),
 )
 _SPATIAL_KINDS = ("domain", "space")
 _MILLIMETRES = {
@@ -85,7 +69,9 @@ _SPACES = tuple(f"{name}{time}" for name in (*_TO_LPS, *_NO_PATIENT[:-1]) for ti
 _LONGEST_HEADER = 1 << 20
 
 
-def read_nrrd(path, strict=True, dtype=np.float32):
+def read_nrrd(
+    path: str | os.PathLike[str], strict: bool = True, dtype: DTypeLike | None = np.float32
+) -> tuple[np.ndarray, Geometry, tuple[str, ...]]:
     """Read a NRRD file; see :func:`faimed3d.io.read` for arguments, errors and the order of axes.
 
     Returns:
@@ -113,10 +99,39 @@ def read_nrrd(path, strict=True, dtype=np.float32):
     return array, geometry, (path,) if data_path == path else (path, data_path)
 
 
-def header_fields(path):
+def read_nrrd_header(path: str | os.PathLike[str]) -> dict[str, str]:
     """All header fields and key/value pairs of a file, name to text, in file order."""
     fields, pairs, _ = _read_header(os.fspath(path))
     return {readable(name): readable(value) for name, value in {**pairs, **fields}.items()}
+
+
+def nrrd_header(array: np.ndarray, geometry: Geometry, encoding: str, data_file: str | None = None) -> bytes:
+    """The header of a NRRD file that is written, its numbers exact; little-endian voxels follow.
+
+    Args:
+        array: (D,H,W) or (C,D,H,W); channels lie together in each voxel.
+        geometry: its :class:`~faimed3d.geometry.Geometry`.
+        encoding: 'raw' or 'gzip'.
+        data_file: name of the file that holds the voxels; None: they follow the header.
+    """
+    channels = array.ndim == 4
+    sizes = (len(array), *array.shape[:0:-1]) if channels else array.shape[::-1]
+    steps = geometry.affine[:3, :3].T  # mm from one voxel to the next, along x, y, z
+    lines = [
+        "NRRD0004",
+        f"type: {_TYPES[array.dtype.name][0]}",
+        f"dimension: {array.ndim}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, sizes))}",
+        f"space directions: {'none ' if channels else ''}{' '.join(map(_vector, steps))}",
+        f"kinds: {'vector ' if channels else ''}domain domain domain",
+        "endian: little",
+        f"encoding: {encoding}",
+        f"space origin: {_vector(geometry.origin)}",
+    ]
+    if data_file:
+        lines.append(f"data file: {data_file}")
+    return ("\n".join(lines) + "\n" + ("" if data_file else "\n")).encode("ascii")
 
 
 def _read_header(path):
@@ -152,16 +167,17 @@ def _read_header(path):
         if not mark:
             key, mark, value = line.partition(":")
         key = key.strip().lower()
+        key = _OTHER_SPELLINGS.get(key, key)
         if not mark:
             raise DamagedFile(f"{path}: the header is damaged: line {number} has no ':'")
         if key not in _FIELDS:
-            near = close_match(key, _FIELDS)
+            near = close_match(key, [*_FIELDS, *_OTHER_SPELLINGS])
             meant = f"; perhaps {near!r} was meant" if near else ""
             raise DamagedFile(f"{path}: the header is damaged: line {number} is no field of NRRD{meant}")
         if key in fields:
             raise DamagedFile(f"{path}: the header is damaged: {key!r} stands there twice")
         fields[key] = value.strip()
-    if not ended and not {"data file", "datafile"} & set(fields):
+    if not ended and "data file" not in fields:
         raise TruncatedFile(f"{path}: the NRRD header has no end (an empty line); the file was cut. Copy it again")
     return fields, pairs, position
 
@@ -174,7 +190,7 @@ def _numbers(path, fields, name, kind=real_number):
     except ValueError:
         values = []
     if not values:
-        raise DamagedFile(f"{path}: the header field {name!r} should be numbers, got {shown(fields[name])}")
+        raise DamagedFile(f"{path}: the header field {name!r} should be numbers, got {quote_known(fields[name])}")
     return values
 
 
@@ -184,7 +200,7 @@ def _stored_type(path, fields):
     if code is None:
         if name == "block":
             raise UnsupportedImage(f"{path}: voxels of type 'block' are no numbers")
-        raise DamagedFile(f"{path}: the type in the header is none of NRRD's, got {shown(name)}")
+        raise DamagedFile(f"{path}: the type in the header is none of NRRD's, got {quote_known(name)}")
     stored = np.dtype(code)
     if stored.itemsize == 1:
         return stored
@@ -199,7 +215,7 @@ def _vectors(path, fields, name):
     text = fields[name].strip()
     if not re.fullmatch(r"((none|\([^()]*\))\s*)+", text):
         raise DamagedFile(
-            f"{path}: {name!r} in the header should be vectors such as (1,0,0), got {shown(text, ('none',))}"
+            f"{path}: {name!r} in the header should be vectors such as (1,0,0), got {quote_known(text, ('none',))}"
         )
     vectors = []
     for inside in re.findall(r"none|\(([^()]*)\)", text):
@@ -207,7 +223,7 @@ def _vectors(path, fields, name):
             vectors.append([real_number(word.strip()) for word in inside.split(",")] if inside else None)
         except ValueError:
             raise DamagedFile(
-                f"{path}: {name!r} in the header should be vectors of numbers, got {shown(text)}"
+                f"{path}: {name!r} in the header should be vectors of numbers, got {quote_known(text)}"
             ) from None
     return vectors
 
@@ -220,7 +236,7 @@ def _channel_axis(path, fields, sizes):
         raise UnsupportedImage(f"{path}: the voxels are complex. Save magnitude and phase, each as a volume")
     if rank < 3 or (rank == 3 and kinds and any(k not in (*_SPATIAL_KINDS, "???", "none") for k in kinds)):
         raise UnsupportedImage(
-            f"{path}: sizes {sizes} with kinds {shown(' '.join(kinds), _KINDS)}: no volume of 3 spatial axes. "
+            f"{path}: sizes {sizes} with kinds {quote_known(' '.join(kinds), _KINDS)}: no volume of 3 spatial axes. "
             "Stack its slices first"
         )
     if rank == 3:
@@ -237,8 +253,7 @@ def _channel_axis(path, fields, sizes):
     if len(others) != 1:
         raise UnsupportedImage(
             f"{path}: 4 axes {sizes}, but the header does not say which one is not spatial ('none' in space "
-            "directions, or "
-            "kinds). Save it with such a field, or the parts as separate files"
+            "directions, or kinds). Save it with such a field, or the parts as separate files"
         )
     return others[0]
 
@@ -278,7 +293,7 @@ def _geometry(path, fields, shape, channel):
     _warn_no_space(path, space)
     try:
         if origin is not None:  # an axis min is the border of the first voxel, unless the samples are nodes
-            centers = fields.get("centers", fields.get("centerings", "")).split()
+            centers = fields.get("centers", "").split()
             spatial = [word for axis, word in enumerate(centers) if axis != channel] or ["cell"] * 3
             origin = np.add(origin, [0 if c == "node" else s / 2 for c, s in zip(spatial, spacing, strict=True)])
         return Geometry(shape, np.multiply(spacing, scale), np.multiply([0.0] * 3 if origin is None else origin, scale))
@@ -294,7 +309,7 @@ def _unit(path, fields, channel):
     if len(scales) > 1 or None in scales:
         raise MissingGeometry(
             f"{path}: space units and units should be one of mm, cm, m, um, the same for all axes of space, got "
-            f"{shown(' '.join(words), _MILLIMETRES)}"
+            f"{quote_known(' '.join(words), _MILLIMETRES)}"
         )
     return scales.pop()
 
@@ -307,13 +322,12 @@ def _words(text):
 def _warn_no_space(path, space):
     if space not in _NO_PATIENT:
         raise MissingGeometry(
-            f"{path}: space {shown(space, _SPACES)} in the header is none that can be placed in the patient; "
+            f"{path}: space {quote_known(space, _SPACES)} in the header is none that can be placed in the patient; "
             f"{', '.join(_TO_LPS)} can"
         )
     warnings.warn(
         f"{path}: the header {'gives space ' + repr(space) if space else 'names no space'}, so it does not say where "
-        "left, "
-        "posterior and superior are; LPS is assumed",
+        "left, posterior and superior are; LPS is assumed",
         stacklevel=5,
     )
 
@@ -324,15 +338,14 @@ def _data(path, fields, end, needed):
     packed = {"raw": "raw", "gz": "gzip", "gzip": "gzip"}.get(encoding)
     if packed is None:
         raise UnsupportedImage(
-            f"{path}: encoding {shown(encoding, _ENCODINGS)} is not supported; save it as raw or gzip"
+            f"{path}: encoding {quote_known(encoding, _ENCODINGS)} is not supported; save it as raw or gzip"
         )
-    name = fields.get("data file", fields.get("datafile"))
+    name = fields.get("data file")
     data_path, offset = path, end
     if name is not None:
         data_path, offset = data_file(path, name), 0
     lines, skip = (
-        next((_numbers(path, fields, name, whole_number)[0] for name in names if name in fields), 0)
-        for names in (("line skip", "lineskip"), ("byte skip", "byteskip"))
+        _numbers(path, fields, field, whole_number)[0] if field in fields else 0 for field in ("line skip", "byte skip")
     )
     if lines < 0 or skip < -1 or (skip == -1 and packed != "raw"):
         raise DamagedFile(f"{path}: line skip {lines} or byte skip {skip} in the header cannot be")
@@ -350,3 +363,7 @@ def _after_lines(path, offset, count):
         while count > 0 and (line := file.readline(_LONGEST_HEADER)):  # a piece of it, if there are no line breaks
             count -= line.endswith(b"\n")
         return file.tell()
+
+
+def _vector(values):
+    return f"({','.join(repr(float(value)) for value in values)})"

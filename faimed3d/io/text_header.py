@@ -1,28 +1,41 @@
-"""Values of text headers (NRRD, MetaImage): numbers, names of data files, and what of them a message may quote."""
+"""What the text headers of NRRD and MetaImage share: numbers, names of data files, and what messages may quote."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
+from collections.abc import Collection
 
 from faimed3d._decimals import decimal_number
 from faimed3d.errors import DamagedFile, UnsupportedImage
-
-__all__ = ["close_match", "data_file", "readable", "real_number", "shown"]
 
 _LONGEST = 80
 _LIST = re.compile(r"LIST *([0-9]+D?)?")
 _FILE_NAME = re.compile(r"([A-Za-z]:)?[^:=\x00-\x1f\x7f]{1,255}")  # without what begins the value of another field
 
 
-def real_number(word):
-    """The number of a word, NaN and infinity among them.
+def real_number(word: str) -> float:
+    """The number of a word; NaN and infinity are numbers in these headers.
 
     Raises:
         ValueError: the word is no number.
     """
     return decimal_number(word, nonfinite=True)
+
+
+def quote_known(text: str, known: Collection[str] = ()) -> str:
+    """A header value as a message quotes it: not at all, unless all its words are numbers or known to the format.
+
+    A line that has lost its end swallows those behind it, the patient's name among them.
+
+    >>> quote_known("none (1,0,0)", known=("none",)), quote_known("3 Doe^Jane")
+    ("'none (1,0,0)'", 'a damaged value')
+    """
+    words = [word for word in re.split(r'[\s,()"]+', text) if word]
+    if len(text) <= _LONGEST and all(word.lower() in known or _is_number(word) for word in words):
+        return repr(text)
+    return "a damaged value"
 
 
 def _is_number(word):
@@ -33,23 +46,12 @@ def _is_number(word):
     return True
 
 
-def shown(text, known=()):
-    """A header value as a message quotes it: not at all, unless all its words are numbers or known to the format.
-
-    A line that has lost its end swallows those behind it, the patient's name among them.
-    """
-    words = [word for word in re.split(r'[\s,()"]+', text) if word]
-    if len(text) <= _LONGEST and all(_is_number(word) or word.lower() in known for word in words):
-        return repr(text)
-    return "a damaged value"
-
-
-def close_match(name, known):
+def close_match(name: str, known: Collection[str]) -> str | None:
     """The known name that a damaged one stands for, or None."""
     return next(iter(difflib.get_close_matches(name, known, 1, 0.8)), None)
 
 
-def data_file(path, name):
+def data_file(path: str, name: str) -> str:
     """Path of the file that a header names for its voxels, relative to the header's own folder.
 
     A file of just that name counts first, even if the format would take the name for a pattern; its bytes are those of
@@ -78,6 +80,6 @@ def data_file(path, name):
     raise FileNotFoundError(f"{path}: its voxels should lie in {found[0]}, which does not exist")
 
 
-def readable(text):
+def readable(text: str) -> str:
     """A value that was decoded with ``surrogateescape``, for people to read: bytes that are no UTF-8 are replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

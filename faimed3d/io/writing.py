@@ -6,49 +6,93 @@ import os
 import re
 import secrets
 import shutil
+from typing import Any
 
 import numpy as np
 
 from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_folder
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
-from faimed3d.io.formats import DICOM_SUFFIXES, OWN, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
-from faimed3d.io.header_bytes import METAIMAGE_TYPES, metaimage_head, nifti_head, nrrd_head
-from faimed3d.io.nifti import is_pair_header
-
-__all__ = ["check_shape", "writable", "write_file"]
+from faimed3d.io.formats import DICOM_SUFFIXES, FORMATS, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
+from faimed3d.io.metaimage import metaimage_header
+from faimed3d.io.nifti import is_pair_header, nifti_header
+from faimed3d.io.nrrd import nrrd_header
+from faimed3d.io.reading import read
+from faimed3d.io.writable import writable_volume
 
 _LEVEL = 2  # of isal: packs as small as zlib's 2, four times as fast
 _BLOCK = 1 << 20
 _LONGEST_NIFTI = 32767
 
 
-def write_file(path, array, geometry, read):
-    """Write one file, or a pair, of a format in ``WRITE_SUFFIXES``; see :func:`faimed3d.io.write`.
+def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom: Any) -> None:
+    """Write a volume with its geometry, whole or not at all.
+
+    A path without an extension is a folder for a DICOM series, see :func:`faimed3d.dicom.write_series`. A file is
+    written in a temporary folder beside it, read back, compared and renamed; it keeps the permissions of the file that
+    it replaces. .nii.gz, .nrrd and .mha are compressed.
+
+    Of .nhdr and .mhd the voxels lie in a second file, of a name that is new each time (``scan.mhd`` with
+    ``scan.3f9a01c2.raw``); the one that the replaced header had got in this way is deleted at the end. The halves of
+    .hdr + .img (NIfTI) have one name for good, so that they alone cannot be replaced at once: a process that is killed
+    in between leaves a header without dimensions, which reading refuses, and two processes that write one pair at the
+    same time may leave the header of one with the voxels of the other.
 
     Args:
-        read: function that reads a file, for what is written is read back.
+        path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
+        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume. In NIfTI channels
+            are the fourth dimension, as of a time series, without a time step; in NRRD and MetaImage they are the
+            components of a vector.
+        geometry: the Geometry. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI's sform to float32: spacing and
+            origin to 1e-6 of their size, directions to 1e-6. NIfTI's qform, which some programs prefer, has right
+            angles only: directions that miss them by less than 1e-2 of a voxel at the far corner are rounded.
+        dicom: for a DICOM series alone: ``template``, ``modality``, ``series_description``, ...
+
+    Raises:
+        TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
+        ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels
+            along one axis in NIfTI).
+        FileExistsError: the other half of a .hdr + .img pair is there and belongs to something else.
+        OSError: the disk is full or read-only; nothing is left behind.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/scan.nrrd", np.zeros((2, 3, 4)), Geometry((2, 3, 4), spacing=(1, 2, 3)))
+    ...     os.listdir(folder)
+    ['scan.nrrd']
     """
-    suffix, kind = _format(path)
-    array = writable(array)
-    check_shape(array, geometry)
-    array = array[0] if array.ndim == 4 and len(array) == 1 else array
-    if kind == "nifti":
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    bare = path.rstrip(os.sep + (os.altsep or ""))
+    if bare != path and volume_suffix(bare) in WRITE_SUFFIXES:
+        raise ValueError(f"{path}: ends like a folder but has the name of a file; leave the {os.sep} out")
+    suffix = volume_suffix(path)
+    named = os.path.basename(path).lower() in READ_SUFFIXES
+    if (not suffix and not named) or (os.path.isdir(path) and suffix not in WRITE_SUFFIXES):
+        from faimed3d.dicom import write_series  # pydicom takes time to import
+
+        write_series(path, array, geometry, **dicom)
+        return
+    if dicom:
+        raise TypeError(f"{path}: {', '.join(dicom)} are for a DICOM series; give a folder (a path without extension)")
+    _check_name(path, suffix)
+    array = writable_volume(array, geometry)
+    if FORMATS[suffix] == "nifti":
         _check_nifti(path, array, geometry)
     with unfinished_folder(path) as unfinished:
         if suffix in (".nhdr", ".mhd"):
-            _write_header_and_raw(path, suffix, array, geometry, unfinished, read)
+            _write_header_and_raw(path, suffix, array, geometry, unfinished)
         elif suffix in (".hdr", ".img"):
-            _write_pair(path, array, geometry, unfinished, read)
+            _write_pair(path, array, geometry, unfinished)
         else:
             made = os.path.join(unfinished, f"volume{suffix}")
             _write_one(made, suffix, array, geometry)
-            _check_written(made, path, array, geometry, read)
+            _check_same(made, path, array, geometry)
             replace_file(made, path)
 
 
-def _format(path):
-    suffix, name = volume_suffix(path), os.path.basename(path)
+def _check_name(path, suffix):
     if suffix in DICOM_SUFFIXES:
         raise ValueError(
             f"{path}: a DICOM series is one file for each slice; give the folder to write it to (a path without "
@@ -56,7 +100,7 @@ def _format(path):
         )
     if suffix == ".npy":
         raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")
-    if name.lower() in READ_SUFFIXES:
+    if os.path.basename(path).lower() in READ_SUFFIXES:
         raise ValueError(f"{path}: an extension without a name before it")
     if suffix not in WRITE_SUFFIXES:
         raise ValueError(f"{path}: cannot write {suffix}; choose one of {', '.join(WRITE_SUFFIXES)}")
@@ -65,43 +109,6 @@ def _format(path):
         raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path}: is a folder, not a file")
-    return suffix, OWN[suffix]
-
-
-def writable(array):
-    """The voxels as a native, C-contiguous array of a type that files and SimpleITK hold; bool becomes uint8.
-
-    Raises:
-        TypeError: of another type.
-    """
-    kind = str(getattr(array, "dtype", type(array).__name__)).replace("torch.", "")
-    if kind == "bfloat16":
-        raise TypeError("voxels of type bfloat16 cannot be written; convert them to float32 first")
-    array = np.asarray(array)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    if array.dtype == bool:
-        array = array.view(np.uint8)
-    if array.dtype.name not in METAIMAGE_TYPES:
-        raise TypeError(
-            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(METAIMAGE_TYPES)}"
-        )
-    return array
-
-
-def check_shape(array, geometry):
-    """Check that an array is a volume of the geometry.
-
-    Raises:
-        TypeError: no Geometry. ValueError: the shape is no volume's, or not the geometry's.
-    """
-    if not isinstance(geometry, Geometry):
-        raise TypeError(
-            f"expected a Geometry, got {type(geometry).__name__}; an image without one has no place in space"
-        )
-    if array.ndim not in (3, 4) or 0 in array.shape:
-        raise ValueError(f"expected an array (D,H,W) or channels first (C,D,H,W), got shape {array.shape}")
-    if array.shape[-3:] != geometry.shape:
-        raise ValueError(f"the array has (D,H,W) {array.shape[-3:]}, but its geometry is for {geometry.shape}")
 
 
 def _check_nifti(path, array, geometry):
@@ -116,28 +123,28 @@ def _check_nifti(path, array, geometry):
 def _write_one(made, suffix, array, geometry):
     """Header and voxels in one file."""
     if suffix in (".nii", ".nii.gz"):
-        _store(made, nifti_head(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
+        _store(made, nifti_header(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
     elif suffix == ".nrrd":
-        _store(made, nrrd_head(array, geometry, "gzip"), _together(array), "gzip")
+        _store(made, nrrd_header(array, geometry, "gzip"), _together(array), "gzip")
     else:
-        head = metaimage_head(array, geometry, 0)
+        head = metaimage_header(array, geometry, 0)
         _store(made, head, _together(array), "zlib")
         with open(made, "r+b") as file:
-            file.write(metaimage_head(array, geometry, os.path.getsize(made) - len(head)))
+            file.write(metaimage_header(array, geometry, os.path.getsize(made) - len(head)))
 
 
-def _write_header_and_raw(path, suffix, array, geometry, unfinished, read):
+def _write_header_and_raw(path, suffix, array, geometry, unfinished):
     """A header and a data file of a name that no file had before, so that no header ever points at other voxels."""
     folder, name = os.path.split(path)
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name[: len(name) - len(suffix)])[:200]
     data_name = f"{stem}.{secrets.token_hex(4)}.raw"
     made, data = os.path.join(unfinished, f"volume{suffix}"), os.path.join(unfinished, data_name)
     if suffix == ".nhdr":
-        _store(made, nrrd_head(array, geometry, "raw", data_name))
+        _store(made, nrrd_header(array, geometry, "raw", data_name))
     else:
-        _store(made, metaimage_head(array, geometry, data_file=data_name))
+        _store(made, metaimage_header(array, geometry, data_file=data_name))
     _store(data, b"", _together(array))
-    _check_written(made, path, array, geometry, read)
+    _check_same(made, path, array, geometry)
     before, final = _data_of(path, stem), os.path.join(folder, data_name)
     if os.path.exists(path):
         os.chmod(data, os.stat(path).st_mode & 0o777)
@@ -164,17 +171,17 @@ def _data_of(path, stem):
     return found[1] if found else None
 
 
-def _write_pair(path, array, geometry, unfinished, read):
+def _write_pair(path, array, geometry, unfinished):
     """The two files of a NIfTI pair.
 
     Their names are fixed, so they cannot both change at once: between them lies a header that no reader takes.
     """
     header, image = _pair_names(path)
     made = [os.path.join(unfinished, name) for name in ("volume.hdr", "volume.img")]
-    head = nifti_head(array, geometry, pair=True)
+    head = nifti_header(array, geometry, pair=True)
     _store(made[0], head)
     _store(made[1], b"", array)
-    _check_written(made[0], path, array, geometry, read)
+    _check_same(made[0], path, array, geometry)
     before, between = (os.path.join(unfinished, name) for name in ("before.hdr", "between.hdr"))
     if os.path.exists(header):
         shutil.copy2(header, before)
@@ -241,7 +248,7 @@ def _bytes(voxels, most):
             yield view[start : start + most]
 
 
-def _check_written(made, path, array, geometry, read):
+def _check_same(made, path, array, geometry):
     """Read back what lies on the disk: not every failed write is noticed, and no header holds every grid."""
     try:
         found, grid, _ = read(made, dtype=None)
@@ -250,7 +257,7 @@ def _check_written(made, path, array, geometry, read):
     if not grid.agrees(geometry, POSITION_TOLERANCE):
         raise ValueError(f"{path}: this format cannot hold the {geometry!r}; it would become {grid!r}")
     if (found.dtype, found.shape) != (array.dtype, array.shape) or not _same_bytes(found, array):
-        raise OSError(f"{path}: could not be written right; what was read back differs")
+        raise OSError(f"{path}: could not be written: the file holds other voxels when it is read back")
 
 
 def _same_bytes(one, other):

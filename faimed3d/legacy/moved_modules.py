@@ -42,7 +42,6 @@ MOVED = {
     "earlier": "legacy.tensors",
     "intensity.channels": "intensity.channel_statistics",
     "intensity.landmarks": "intensity.percentiles",
-    "io.voxels": "io.voxel_data",
     "io.writer": "io.writing",
     "learner": "training.learner",
     "metrics": "training",

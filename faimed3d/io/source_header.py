@@ -1,0 +1,80 @@
+"""Where the header of a volume can be read again: the names of its files, and no value of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faimed3d.io.metaimage import read_metaimage_header
+from faimed3d.io.nifti import read_nifti_header
+from faimed3d.io.npy import read_npy_header
+from faimed3d.io.nrrd import read_nrrd_header
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HEADER_READERS = {
+    "nifti": read_nifti_header,
+    "nrrd": read_nrrd_header,
+    "metaimage": read_metaimage_header,
+    "npy": read_npy_header,
+}
+_TECHNICAL = frozenset(
+    (  # of NRRD, MetaImage and npy, whose fields are all text
+        *("type", "dimension", "space", "space dimension", "sizes", "space directions", "space origin", "space units"),
+        *("kinds", "endian", "encoding", "spacings", "axis mins", "axis maxs", "centers", "thicknesses"),
+        *("ObjectType", "NDims", "DimSize", "BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "Offset"),
+        *("CompressedData", "CompressedDataSize", "TransformMatrix", "CenterOfRotation", "AnatomicalOrientation"),
+        *("ElementSpacing", "ElementSize", "ElementType", "ElementNumberOfChannels", "HeaderSize"),
+        *("shape", "fortran_order", "descr"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SourceHeader:
+    """Where the header of a volume can be read; it holds file names and no header value.
+
+    Args:
+        files: the files that the volume came from; of DICOM one a slice, in slice order.
+        format: 'dicom', 'nifti', 'nrrd', 'metaimage' or 'npy'; '' without files.
+
+    >>> SourceHeader(("scan.hdr", "scan.img"), "nifti")
+    SourceHeader(2 files)
+    """
+
+    files: tuple[str, ...] = ()
+    format: str = ""
+
+    def table(self, deidentify: bool = False) -> pd.DataFrame:
+        """Read the header from the files, anew at each call: it is data about a patient.
+
+        Args:
+            deidentify: leave out identifying tags; of formats other than DICOM keep technical fields alone. No
+                substitute for a reviewed de-identification.
+
+        Returns:
+            Column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for each slice
+            file (of other formats for the header file), named by its path.
+        """
+        import pandas as pd
+
+        if self.format == "dicom":
+            from faimed3d.dicom import header_table  # pydicom takes time to import
+
+            return header_table(list(self.files), deidentify=deidentify)
+        if not self.files:
+            return pd.DataFrame({"tags": []})
+        path = self.files[0]
+        fields = _HEADER_READERS[self.format](path)
+        if deidentify:
+            fields = {name: value for name, value in fields.items() if _is_technical(name, value)}
+        return pd.DataFrame({"tags": list(fields), path: list(fields.values())}, dtype=object)
+
+    def __repr__(self) -> str:
+        return f"SourceHeader({len(self.files)} file{'' if len(self.files) == 1 else 's'})"
+
+
+def _is_technical(name, value):
+    """Whether a header field is known to hold no text about a patient; numbers in a text field may be an ID."""
+    return isinstance(value, int | float | list) or name in _TECHNICAL
