@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["AlexNet3D"]
-
-# of each convolution: channels, kernel, stride, whether a pool follows (Krizhevsky 2014, arXiv:1404.5997)
+# of each convolution: channels, kernel, stride, whether a pool follows
 _LAYERS = ((64, 11, (1, 4, 4), True), (192, 5, 1, True), (384, 3, 1, False), (256, 3, 1, False), (256, 3, 1, True))
 
 
 class AlexNet3D(nn.Module):
-    """AlexNet with cubes for squares; it divides H and W by 32 and keeps D, as volumes have fewer slices than rows.
+    """AlexNet with cubes for squares: (B, C, D, H, W) of any size to scores (B, classes).
 
-    All layers are padded, so that volumes of any size pass.
+    It divides H and W by 32 and keeps D, as volumes have fewer slices than rows. After Krizhevsky 2014,
+    arXiv:1404.5997.
 
     Args:
         in_channels: of the input.
         num_classes: of the classifier, which the learners cut off.
 
     >>> import torch
-    >>> AlexNet3D(in_channels=1, num_classes=2).eval()(torch.zeros(1, 1, 3, 20, 9)).shape
+    >>> with torch.device("meta"):  # shapes alone, no computing
+    ...     scores = AlexNet3D(in_channels=1, num_classes=2)(torch.zeros(1, 1, 3, 20, 9))
+    >>> scores.shape
     torch.Size([1, 2])
     """
 
-    def __init__(self, in_channels=3, num_classes=3):
+    def __init__(self, in_channels: int = 3, num_classes: int = 3):
         super().__init__()
         for number, (channels, kernel, stride, pooled) in enumerate(_LAYERS, 1):
-            layers = [nn.Conv3d(in_channels, channels, kernel, stride, kernel // 2), nn.ReLU(inplace=True)]
+            layers: list[nn.Module] = [
+                nn.Conv3d(in_channels, channels, kernel, stride, kernel // 2),
+                nn.ReLU(inplace=True),
+            ]
             if pooled:
                 layers.append(nn.MaxPool3d(3, (1, 2, 2), 1))
             self.add_module(f"layer{number}", nn.Sequential(*layers))
@@ -44,7 +48,8 @@ class AlexNet3D(nn.Module):
             nn.Linear(4096, num_classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, classes)."""
         for layer in self.children():
             x = layer(x)
         return x

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any  # of arguments that are handed on
+
 import torch
 from fastai.layers import Flatten
 from fastai.torch_core import apply_init, params
 from fastai.vision.learner import create_head as create_flat_head
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from torch import nn
+from torch import Tensor, nn
 
 from faimed3d.models.encoder import create_body, num_features_model
-
-__all__ = ["AdaptiveConcatPool3d", "cnn_split", "create_cnn_model_3d", "create_head"]
 
 
 class AdaptiveConcatPool3d(nn.Module):
     """Maximum and mean of each channel side by side: (B, C, D, H, W) to (B, 2C, size, size, size).
 
     Args:
-        size: voxels that are left along each axis, one number or (D, H, W).
+        size: voxels left along each axis, one number or (D, H, W).
 
     >>> AdaptiveConcatPool3d()(torch.ones(2, 5, 3, 4, 6)).shape
     torch.Size([2, 10, 1, 1, 1])
     """
 
-    def __init__(self, size=1):
+    def __init__(self, size: int | tuple[int, int, int] = 1):
         super().__init__()
         self.ap, self.mp = nn.AdaptiveAvgPool3d(size), nn.AdaptiveMaxPool3d(size)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Maximum and mean, (B, 2C, size, size, size)."""
         return torch.cat([self.mp(x), self.ap(x)], 1)
 
 
 @delegates(create_flat_head, but=["pool"])
-def create_head(nf, n_out, concat_pool=True, pool=True, **kwargs):
-    """Make a head for ``nf`` channels: a pool, then fastai's layers; other arguments are those of its ``create_head``.
+def create_head(nf: int, n_out: int, concat_pool: bool = True, pool: bool = True, **kwargs: Any) -> nn.Sequential:
+    """Make a head: a pool over the whole volume, then fastai's layers; (B, nf, D, H, W) to (B, n_out).
 
     Args:
         nf: channels of the encoder.
         n_out: numbers to predict.
-        concat_pool: maximum and mean, not the mean alone.
+        concat_pool: pool to maximum and mean, not to the mean alone.
         pool: pool here; False for an encoder that gives (B, nf).
+        kwargs: of fastai's ``create_head``, such as ``lin_ftrs`` and ``ps``.
+
+    >>> create_head(8, 3, lin_ftrs=[5])(torch.zeros(2, 8, 3, 4, 6)).shape
+    torch.Size([2, 3])
     """
     if not pool:
         return create_flat_head(nf, n_out, pool=False, **kwargs)
@@ -51,15 +57,27 @@ def create_head(nf, n_out, concat_pool=True, pool=True, **kwargs):
 
 @delegates(create_head)
 def create_cnn_model_3d(
-    arch, n_out, pretrained=False, cut=None, n_in=1, init=nn.init.kaiming_normal_, custom_head=None, **kwargs
-):
-    """Make a classifier or regressor over the encoder of ``arch``; ``kwargs`` go to :func:`create_head`.
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_out: int,
+    pretrained: bool = False,
+    cut: int | Callable | None = None,
+    n_in: int = 1,
+    init: Callable | None = nn.init.kaiming_normal_,
+    custom_head: nn.Module | None = None,
+    **kwargs: Any,
+) -> nn.Sequential:
+    """Make a classifier or regressor over the encoder of ``arch``: (B, n_in, D, H, W) to (B, n_out).
 
     Args:
-        arch, pretrained, cut, n_in: see :func:`create_body`.
+        arch, pretrained, cut, n_in: see ``create_body``.
         n_out: classes, or numbers to predict.
-        init: how the head begins; None leaves torch's way.
+        init: initializes the weights of the head; None leaves them as torch made them.
         custom_head: a network that takes the encoder's (B, C, D, H, W), in place of the head.
+        kwargs: of :func:`create_head`.
+
+    >>> encoder = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU())
+    >>> create_cnn_model_3d(encoder, n_out=2).eval()(torch.zeros(1, 1, 4, 6, 8)).shape
+    torch.Size([1, 2])
     """
     body = create_body(arch, n_in, pretrained, cut)
     head = create_head(num_features_model(body), n_out, **kwargs) if custom_head is None else custom_head
@@ -68,7 +86,7 @@ def create_cnn_model_3d(
     return nn.Sequential(body, head)
 
 
-def cnn_split(model):
+def cnn_split(model: nn.Sequential) -> L:
     """Parameter groups of a model of :func:`create_cnn_model_3d`: first half of the encoder, second half, head."""
     body = model[0]
     middle = (len(body) + 1) // 2

@@ -1,32 +1,19 @@
 """EfficientNets for volumes: the paper's networks with cubes for squares; encoders for the learners.
 
 M. Tan and Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-arXiv:1905.11946: the stages are those of its Table 1, widths, depths and dropout those of its authors' B0 to B7. Each
-5x5 became 5x5x5 and so on. There are no weights to begin with.
+arXiv:1905.11946: the stages are those of its Table 1; widths, depths and dropout are those of its authors' B0 to B7.
+Each 3x3 kernel became 3x3x3, each 5x5 became 5x5x5. There are no pretrained weights.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any  # of arguments that are handed on
 
 from fastai.layers import ConvLayer, Flatten, NormType
-from torch import nn
+from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
-
-__all__ = [
-    "ConvLayerDynamicPadding",
-    "DropConnect",
-    "EfficientNet",
-    "MBConvBlock",
-    "efficientnet_b0",
-    "efficientnet_b1",
-    "efficientnet_b2",
-    "efficientnet_b3",
-    "efficientnet_b4",
-    "efficientnet_b5",
-    "efficientnet_b6",
-    "efficientnet_b7",
-]
 
 # of each stage: blocks, kernel, stride, expansion, channels
 _STAGES = (
@@ -43,35 +30,39 @@ _DIVISOR = 8  # channels are multiples of it
 
 
 class ConvLayerDynamicPadding(nn.Sequential):
-    """fastai's ``ConvLayer`` in 3D, padded so that kernels of even sides keep the size too (one voxel more in front).
+    """fastai's ``ConvLayer`` in 3D, padded so that stride 1 keeps the size. Even kernels have one voxel more in front.
 
     Args:
         ni, nf: channels in and out.
         ks: side of the kernel: one number or (D, H, W).
-        stride, kwargs: of ``ConvLayer``, but ``padding`` and ``ndim``.
+        stride, kwargs: of ``ConvLayer``, except ``padding`` and ``ndim``.
 
     >>> import torch
     >>> ConvLayerDynamicPadding(1, 2, ks=(4, 3, 1))(torch.zeros(1, 1, 5, 6, 7)).shape
     torch.Size([1, 2, 5, 6, 7])
     """
 
-    def __init__(self, ni, nf, ks=3, stride=1, **kwargs):
+    def __init__(self, ni: int, nf: int, ks: int | Sequence[int] = 3, stride: int = 1, **kwargs: Any):
         sides = (ks,) * 3 if isinstance(ks, int) else tuple(ks)
-        if all(side % 2 for side in sides):
-            padding, layers = tuple(side // 2 for side in sides), []
-        else:
-            padding, layers = 0, [nn.ConstantPad3d([n for s in sides[::-1] for n in (s // 2, (s - 1) // 2)], 0.0)]
+        padding: int | tuple[int, ...] = tuple(side // 2 for side in sides)
+        layers: list[nn.Module] = []
+        if not all(side % 2 for side in sides):
+            padding, around = 0, [n for side in sides[::-1] for n in (side // 2, (side - 1) // 2)]
+            layers = [nn.ConstantPad3d(tuple(around), 0.0)]
         super().__init__(*layers, *ConvLayer(ni, nf, ks=sides, stride=stride, padding=padding, ndim=3, **kwargs))
 
 
 class DropConnect(StochasticDepth):
-    """Leave a block out for some items of the batch in training: torchvision's ``StochasticDepth`` by item.
+    """Skip a block for some items of the batch in training: torchvision's ``StochasticDepth`` by item.
 
     Args:
-        p: probability with which an item's block is left out.
+        p: probability with which an item skips the block.
+
+    Raises:
+        ValueError: ``p`` is no probability below 1.
     """
 
-    def __init__(self, p=0.2):
+    def __init__(self, p: float = 0.2):
         if not 0 <= p < 1:
             raise ValueError(f"p must be a probability from 0 to below 1, got {p!r}")
         super().__init__(p, "row")
@@ -83,17 +74,27 @@ class MBConvBlock(nn.Module):
     Args:
         n_inp, n_out: channels in and out.
         kernel_size, stride: of the convolution of single channels.
-        se_ratio: width of the squeeze that weighs the channels, as a share of ``n_inp``; None or 0 for none.
+        se_ratio: width of the squeeze-and-excitation that weighs the channels, as a share of ``n_inp``; None or 0 for
+            none.
         id_skip: add the input to the result where both have one shape.
-        expand_ratio: how much wider it is inside.
+        expand_ratio: channels inside, as a multiple of ``n_inp``.
         drop_connect_rate: probability with which an item skips the block in training.
         act_cls, norm_type: as in fastai's ``ConvLayer``.
     """
 
     def __init__(
-        self, n_inp, n_out, kernel_size=3, stride=1, se_ratio=0.25, id_skip=True, expand_ratio=6, drop_connect_rate=0.0,
-        act_cls=nn.SiLU, norm_type=NormType.Batch,
-    ):  # fmt: skip
+        self,
+        n_inp: int,
+        n_out: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        se_ratio: float | None = 0.25,
+        id_skip: bool = True,
+        expand_ratio: int = 6,
+        drop_connect_rate: float = 0.0,
+        act_cls: Callable[[], nn.Module] = nn.SiLU,
+        norm_type: NormType = NormType.Batch,
+    ):
         super().__init__()
         inside, layer = n_inp * expand_ratio, {"act_cls": act_cls, "norm_type": norm_type}
         widen = [ConvLayerDynamicPadding(n_inp, inside, 1, **layer)] if expand_ratio != 1 else []
@@ -108,7 +109,8 @@ class MBConvBlock(nn.Module):
         self.skip = id_skip and stride == 1 and n_inp == n_out
         self.drop = DropConnect(drop_connect_rate)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_out, D, H, W), D, H and W divided by the stride."""
         inside = self.widen(x)
         if self.weigh is not None:
             inside = inside * self.weigh(inside.mean((2, 3, 4), keepdim=True))
@@ -117,24 +119,38 @@ class MBConvBlock(nn.Module):
 
 
 class EfficientNet(nn.Sequential):
-    """A stem, seven stages of :class:`MBConvBlock`, and a head; it divides every side by 32.
+    """A stem, seven stages of ``MBConvBlock``, and a head: (B, ni, D, H, W) to scores (B, classes).
 
-    ``create_body`` keeps stem and stages. The convolution that widens the last stage to four times its channels is part
-    of the head: a U-Net or a DeepLab on top of it would be many times as large.
+    It divides every side by 32. ``create_body`` keeps stem and stages. The convolution that widens the last stage to
+    four times its channels is part of the head, because a U-Net or DeepLab over it would be many times as large.
 
     Args:
         ni: channels of the input.
         num_classes: of the head, which the learners cut off.
         width_coefficient, depth_coefficient: factors of the channels and of the blocks in each stage.
         dropout_rate: before the last layer.
-        drop_connect_rate: see :class:`MBConvBlock`; it grows from 0 in the first block to nearly this in the last.
+        drop_connect_rate: probability with which an item skips a block in training; it grows from 0 in the first block
+            to nearly this in the last.
         act_cls, norm_type: as in fastai's ``ConvLayer``; ``NormType.Instance`` for batches of one or two volumes.
+
+    >>> import torch
+    >>> with torch.device("meta"):  # shapes alone, no computing
+    ...     scores = EfficientNet(ni=1, num_classes=2)(torch.zeros(3, 1, 4, 40, 33))
+    >>> scores.shape
+    torch.Size([3, 2])
     """
 
     def __init__(
-        self, ni=3, num_classes=400, width_coefficient=1.0, depth_coefficient=1.0, dropout_rate=0.2,
-        drop_connect_rate=0.2, act_cls=nn.SiLU, norm_type=NormType.Batch,
-    ):  # fmt: skip
+        self,
+        ni: int = 3,
+        num_classes: int = 400,
+        width_coefficient: float = 1.0,
+        depth_coefficient: float = 1.0,
+        dropout_rate: float = 0.2,
+        drop_connect_rate: float = 0.2,
+        act_cls: Callable[[], nn.Module] = nn.SiLU,
+        norm_type: NormType = NormType.Batch,
+    ):
         layer = {"act_cls": act_cls, "norm_type": norm_type}
         depths = [math.ceil(depth_coefficient * blocks) for blocks, *_ in _STAGES]
         width = _channels(_STEM * width_coefficient)
@@ -161,43 +177,99 @@ class EfficientNet(nn.Sequential):
         super().__init__(*stages, head)
 
 
-def efficientnet_b0(**kwargs):
-    """EfficientNet-B0, 4.3 million parameters without the head; arguments of :class:`EfficientNet`."""
+def efficientnet_b0(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B0: 4.3 million parameters without the head; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b0(num_classes=2)[0]
+    >>> stem[0].out_channels
+    32
+    """
     return EfficientNet(**{"dropout_rate": 0.2, **kwargs})
 
 
-def efficientnet_b1(**kwargs):
-    """EfficientNet-B1: deeper by 1.1; arguments of :class:`EfficientNet`."""
+def efficientnet_b1(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B1: deeper by 1.1; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b1(num_classes=2)[0]
+    >>> stem[0].out_channels
+    32
+    """
     return EfficientNet(**{"depth_coefficient": 1.1, "dropout_rate": 0.2, **kwargs})
 
 
-def efficientnet_b2(**kwargs):
-    """EfficientNet-B2: wider by 1.1, deeper by 1.2; arguments of :class:`EfficientNet`."""
+def efficientnet_b2(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B2: wider by 1.1, deeper by 1.2; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b2(num_classes=2)[0]
+    >>> stem[0].out_channels
+    32
+    """
     return EfficientNet(**{"width_coefficient": 1.1, "depth_coefficient": 1.2, "dropout_rate": 0.3, **kwargs})
 
 
-def efficientnet_b3(**kwargs):
-    """EfficientNet-B3: wider by 1.2, deeper by 1.4; arguments of :class:`EfficientNet`."""
+def efficientnet_b3(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B3: wider by 1.2, deeper by 1.4; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b3(num_classes=2)[0]
+    >>> stem[0].out_channels
+    40
+    """
     return EfficientNet(**{"width_coefficient": 1.2, "depth_coefficient": 1.4, "dropout_rate": 0.3, **kwargs})
 
 
-def efficientnet_b4(**kwargs):
-    """EfficientNet-B4: wider by 1.4, deeper by 1.8; arguments of :class:`EfficientNet`."""
+def efficientnet_b4(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B4: wider by 1.4, deeper by 1.8; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b4(num_classes=2)[0]
+    >>> stem[0].out_channels
+    48
+    """
     return EfficientNet(**{"width_coefficient": 1.4, "depth_coefficient": 1.8, "dropout_rate": 0.4, **kwargs})
 
 
-def efficientnet_b5(**kwargs):
-    """EfficientNet-B5: wider by 1.6, deeper by 2.2; arguments of :class:`EfficientNet`."""
+def efficientnet_b5(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B5: wider by 1.6, deeper by 2.2; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b5(num_classes=2)[0]
+    >>> stem[0].out_channels
+    48
+    """
     return EfficientNet(**{"width_coefficient": 1.6, "depth_coefficient": 2.2, "dropout_rate": 0.4, **kwargs})
 
 
-def efficientnet_b6(**kwargs):
-    """EfficientNet-B6: wider by 1.8, deeper by 2.6; arguments of :class:`EfficientNet`."""
+def efficientnet_b6(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B6: wider by 1.8, deeper by 2.6; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b6(num_classes=2)[0]
+    >>> stem[0].out_channels
+    56
+    """
     return EfficientNet(**{"width_coefficient": 1.8, "depth_coefficient": 2.6, "dropout_rate": 0.5, **kwargs})
 
 
-def efficientnet_b7(**kwargs):
-    """EfficientNet-B7: wider by 2, deeper by 3.1; arguments of :class:`EfficientNet`."""
+def efficientnet_b7(**kwargs: Any) -> EfficientNet:
+    """EfficientNet-B7: wider by 2, deeper by 3.1; ``kwargs`` are those of :class:`EfficientNet`.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     stem = efficientnet_b7(num_classes=2)[0]
+    >>> stem[0].out_channels
+    64
+    """
     return EfficientNet(**{"width_coefficient": 2.0, "depth_coefficient": 3.1, "dropout_rate": 0.5, **kwargs})
 
 

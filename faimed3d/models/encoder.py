@@ -7,26 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from fastai.vision.learner import cut_model, has_pool_type
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
-
-__all__ = [
-    "adapt_first_conv",
-    "create_body",
-    "dummy_eval",
-    "evaluating",
-    "in_channels",
-    "model_sizes",
-    "num_features_model",
-]
 
 _PROBE = (64, 64, 64)  # large enough to show every stride of the usual networks; nothing is computed on it
 
 
-def create_body(arch, n_in=3, pretrained=False, cut=None):
+def create_body(
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_in: int = 3,
+    pretrained: bool = False,
+    cut: int | Callable | None = None,
+) -> nn.Sequential:
     """Make the encoder of ``arch``: its stages in a row, without pooling and head.
 
     Args:
@@ -34,16 +30,17 @@ def create_body(arch, n_in=3, pretrained=False, cut=None):
             network. A network that is given is used, not copied.
         n_in: channels of the input; the first convolution is replaced if it takes another number.
         pretrained: load the default weights of ``arch`` through its own argument ``weights`` (torchvision downloads
-            them once and checks their hash), or ``pretrained``. False never touches the network.
+            them once and checks their hash), or ``pretrained``. False never downloads anything.
         cut: how many children to keep, or a function ``network -> encoder``. Default: those before the last child that
             pools; all of them if none does.
 
     Raises:
-        TypeError: ``arch`` builds no network, or cannot be asked for weights.
-        ValueError: there is no 3D convolution.
+        TypeError: ``arch`` builds no network, or takes no argument for pretrained weights.
+        ValueError: there is no 3D convolution, or ``n_in`` channels are impossible.
 
     >>> from torchvision.models.video import r3d_18
-    >>> body = create_body(r3d_18, n_in=1)
+    >>> with torch.device("meta"):  # shapes alone, no weights
+    ...     body = create_body(r3d_18, n_in=1)
     >>> [size[1] for size in model_sizes(body)]
     [64, 64, 128, 256, 512]
     """
@@ -55,7 +52,7 @@ def create_body(arch, n_in=3, pretrained=False, cut=None):
             return model
         cut = pooling[-1] if pooling else len(list(model.children()))
     body = cut_model(model, cut)
-    while len(body) == 1 and isinstance(body[0], nn.Sequential):  # a network that keeps its stages in a box
+    while len(body) == 1 and isinstance(body[0], nn.Sequential):  # a network that keeps its stages in one child
         body = body[0]
     return body
 
@@ -69,7 +66,7 @@ def _build(arch, pretrained):
             f"got {arch!r}"
         )
     if pretrained:
-        accepted = _parameters(arch)
+        accepted = inspect.signature(getattr(arch, "__wrapped__", arch)).parameters
         if "weights" in accepted:
             model = arch(weights="DEFAULT")
         elif "pretrained" in accepted:
@@ -86,11 +83,6 @@ def _build(arch, pretrained):
     return model
 
 
-def _parameters(arch):
-    function = getattr(arch, "__wrapped__", arch)
-    return inspect.signature(function).parameters
-
-
 def _name(arch):
     return getattr(arch, "__name__", repr(arch))
 
@@ -102,21 +94,25 @@ def _first_conv(model):
     raise ValueError(f"{type(model).__name__} has no 3D convolution: an encoder of volumes needs one")
 
 
-def in_channels(model):
+def in_channels(model: nn.Module) -> int:
     """Channels that the first 3D convolution of ``model`` takes."""
     return _first_conv(model)[1].in_channels
 
 
-def adapt_first_conv(model, n_in, keep_weights=True):
+def adapt_first_conv(model: nn.Module, n_in: int, keep_weights: bool = True) -> nn.Module:
     """Make the first convolution of ``model`` take ``n_in`` channels, in place.
 
-    Kept weights are shared out over the channels so that the same picture in every channel gives the answer that it
-    gave before: each old channel's evenly among its copies, or, where there are fewer, the sum of all among them.
+    If weights are kept, the same picture in every channel gives the same answer as before. With more channels than
+    before, the old ones repeat, and the weights of each are divided by its number of copies. With fewer, each gets an
+    equal share of the sum of the old weights.
 
     Args:
         model: network with a ``Conv3d`` of one group.
         n_in: channels, at least 1.
-        keep_weights: derive the new weights from the old ones; else they are drawn anew.
+        keep_weights: derive the new weights from the old ones; else they are drawn at random.
+
+    Raises:
+        ValueError: ``n_in`` is below 1, or there is no convolution whose channels can be changed.
     """
     if n_in < 1:
         raise ValueError(f"n_in must be at least 1, got {n_in}")
@@ -124,7 +120,7 @@ def adapt_first_conv(model, n_in, keep_weights=True):
     if old.in_channels == n_in:
         return model
     if old.groups != 1:
-        raise ValueError(f"the first convolution works in {old.groups} groups, so its channels cannot be changed")
+        raise ValueError(f"the first convolution has {old.groups} groups: its number of channels cannot be changed")
     arguments = ("out_channels", "kernel_size", "stride", "padding", "dilation", "padding_mode")
     new = nn.Conv3d(n_in, **{key: getattr(old, key) for key in arguments}, bias=old.bias is not None)
     new = new.to(old.weight.device, old.weight.dtype)
@@ -136,19 +132,19 @@ def adapt_first_conv(model, n_in, keep_weights=True):
                 channels = torch.arange(n_in, device=old.weight.device) % old.in_channels
                 copies = torch.bincount(channels)[channels]
                 new.weight.copy_(old.weight[:, channels] / copies[:, None, None, None])
-            if old.bias is not None:
+            if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, new)
     return model
 
 
-def model_sizes(model, size=_PROBE):
-    """Shapes of what each child of ``model`` gives for a batch of one volume; the weights are not touched.
+def model_sizes(model: nn.Sequential, size: Sequence[int] | None = None) -> list[torch.Size]:
+    """Shapes of the output of each child of ``model`` for a batch of one volume. Nothing is computed.
 
     Args:
-        model: ``nn.Sequential``.
-        size: of the volume, (D, H, W).
+        model: its children are the stages.
+        size: of the volume, (D, H, W). Default: 64 x 64 x 64.
 
     Returns:
         One shape (1, C, D, H, W) for each child.
@@ -161,21 +157,21 @@ def model_sizes(model, size=_PROBE):
     return sizes
 
 
-def dummy_eval(model, size=_PROBE):
-    """What ``model`` gives for a volume of zeros, one of its parameters' device and type; shape (1, C, D, H, W)."""
+def dummy_eval(model: nn.Module, size: Sequence[int] = _PROBE) -> Tensor:
+    """Output (1, C, D, H, W) of ``model`` for zeros of ``size`` (D, H, W), on the device of its weights, of their type."""
     parameter = next(model.parameters())
     with evaluating(model), torch.no_grad():
         return model(parameter.new_zeros(1, in_channels(model), *size))
 
 
-def num_features_model(model, size=_PROBE):
-    """Channels that ``model`` gives."""
+def num_features_model(model: nn.Module, size: Sequence[int] | None = None) -> int:
+    """Channels of the output of ``model``. Nothing is computed."""
     with evaluating(model), torch.no_grad():
         return functional_call(model, _stateless(model), (_probe(model, size),)).shape[1]
 
 
 def _probe(model, size):
-    return next(model.parameters()).new_empty(1, in_channels(model), *size, device="meta")
+    return next(model.parameters()).new_empty(1, in_channels(model), *(size or _PROBE), device="meta")
 
 
 def _stateless(model):
@@ -185,8 +181,8 @@ def _stateless(model):
 
 
 @contextlib.contextmanager
-def evaluating(model):
-    """Set ``model`` to evaluation, and each of its modules back to what it was."""
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Set ``model`` to evaluation mode, and each of its modules back to its own mode at the end."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:

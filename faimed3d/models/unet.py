@@ -1,42 +1,43 @@
 """U-Nets for volumes: ``DynamicUnet3D`` over any 3D encoder, and ``UNet3D``, small, for training from scratch.
 
 They take ``(B, C, D, H, W)`` of any size, whatever the strides, and give scores of the classes ``(B, n_out, D, H, W)``.
+After Ronneberger et al. 2015, arXiv:1505.04597.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any  # of arguments that are handed on
 
 import torch
 import torch.nn.functional as F
 from fastai.layers import BatchNorm, ConvLayer, NormType, ResBlock, SigmoidRange
 from fastai.torch_core import apply_init, params
 from fastcore.foundation import L
-from torch import nn
+from torch import Tensor, nn
 
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
 
-__all__ = [
-    "ConvTranspose3D",
-    "DynamicUnet3D",
-    "ResizeToOrig",
-    "UNet3D",
-    "UnetBlock3D",
-    "create_unet_model_3d",
-    "encoder_split",
-    "enlarge",
-]
-
 
 class UnetBlock3D(nn.Module):
-    """Enlarge what comes from below to the size of the skip connection, join the two, and convolve twice.
+    """Interpolate what comes from below to the size of the skip connection, join the two, and convolve twice.
 
     Args:
         up_in_c: channels from below.
         x_in_c: channels of the skip connection.
         n_out: channels of the result. Default: half of those from below plus those of the skip.
-        norm_type, act_cls: as in fastai's ``ConvLayer``.
+        norm_type, act_cls, kwargs: as in fastai's ``ConvLayer``.
     """
 
-    def __init__(self, up_in_c, x_in_c, n_out=None, norm_type=NormType.Batch, act_cls=nn.ReLU, **kwargs):
+    def __init__(
+        self,
+        up_in_c: int,
+        x_in_c: int,
+        n_out: int | None = None,
+        norm_type: NormType = NormType.Batch,
+        act_cls: Callable[[], nn.Module] = nn.ReLU,
+        **kwargs: Any,
+    ):
         super().__init__()
         self.n_out = n_out or up_in_c // 2 + x_in_c
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3, **kwargs}
@@ -47,27 +48,37 @@ class UnetBlock3D(nn.Module):
         self.conv2 = ConvLayer(self.n_out, self.n_out, **layer)
         apply_init(nn.Sequential(self.conv1, self.conv2), nn.init.kaiming_normal_)
 
-    def forward(self, x, skip):
-        x = enlarge(self.shrink(x), skip)
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(B, n_out, D, H, W) of the size of ``skip``."""
+        x = interpolate_like(self.shrink(x), skip)
         return self.conv2(self.conv1(torch.cat([x, self.act(self.bn(skip))], 1)))
 
 
 class ConvTranspose3D(nn.Sequential):
-    """Enlarge by a transposed convolution whose kernel is its stride, so that every voxel makes ``scale`` of its own.
+    """Enlarge by a transposed convolution whose kernel is its stride: each voxel becomes a block of ``scale`` voxels.
 
-    The U-Nets here interpolate instead (:func:`enlarge`): that has no seams and fits any size.
+    The U-Nets here interpolate instead (:func:`interpolate_like`): that leaves no block edges and fits any size.
 
     Args:
         ni, nf: channels in and out. Default of ``nf``: as many.
         scale: how many times as many voxels, along each axis: one number or (D, H, W).
-        blur: even out the seams between the voxels' own by a mean over two.
+        blur: smooth the edges between the blocks by a mean over two voxels along each axis.
         act_cls, norm_type, kwargs: of fastai's ``ConvLayer``.
 
     >>> ConvTranspose3D(4, 2, scale=(1, 2, 2))(torch.zeros(1, 4, 3, 5, 7)).shape
     torch.Size([1, 2, 3, 10, 14])
     """
 
-    def __init__(self, ni, nf=None, scale=2, blur=False, act_cls=None, norm_type=None, **kwargs):
+    def __init__(
+        self,
+        ni: int,
+        nf: int | None = None,
+        scale: int | Sequence[int] = 2,
+        blur: bool = False,
+        act_cls: Callable[[], nn.Module] | None = None,
+        norm_type: NormType | None = None,
+        **kwargs: Any,
+    ):
         layer = {"act_cls": act_cls, "norm_type": norm_type, "ndim": 3, **kwargs}
         smooth = [nn.ReplicationPad3d((1, 0, 1, 0, 1, 0)), nn.AvgPool3d(2, stride=1)] if blur else []
         super().__init__(ConvLayer(ni, nf or ni, ks=scale, stride=scale, padding=0, transpose=True, **layer), *smooth)
@@ -80,64 +91,71 @@ class ResizeToOrig(nn.Module):
         mode: 'trilinear' or 'nearest'.
     """
 
-    def __init__(self, mode="trilinear"):
+    def __init__(self, mode: str = "trilinear"):
         super().__init__()
         self.mode = mode
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Tensor:  # SequentialEx sets the attribute orig on the tensor
+        """``x`` with the size of ``x.orig``."""
         size = x.orig.shape[2:]
         if x.shape[2:] == size:
             return x
         return F.interpolate(x, size, mode=self.mode, align_corners=False if self.mode == "trilinear" else None)
 
 
-def enlarge(x, like):
+def interpolate_like(x: Tensor, like: Tensor) -> Tensor:
     """``x`` interpolated trilinearly to the size of ``like``, both (B, C, D, H, W)."""
     size = like.shape[2:]
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)
 
 
 class DynamicUnet3D(nn.Module):
-    """A U-Net whose way down is ``encoder`` and whose way up is built to match it.
+    """A U-Net over any encoder: (B, C, D, H, W) of any size to scores (B, n_out, D, H, W).
 
-    There is one skip connection for each change of size along any axis, and one from the input. No hooks: the network
-    can be copied, pickled, exported and compiled. Each step up has as many channels as its skip connection; fastai's
-    wider ones cost more than twice as much in 3D.
+    ``encoder`` is the way down; the way up is built to match it. There is one skip connection for each change of size
+    along any axis, and one from the input. There are no hooks, so the network can be copied, pickled, exported and
+    compiled. Each step up has as many channels as its skip connection; fastai's steps are wider and cost more than
+    twice as much in 3D.
 
     Args:
         encoder: ``nn.Sequential`` of stages, as :func:`create_body` makes it.
         n_out: classes.
-        img_size: (D, H, W) at which the encoder is asked for its sizes. Only needed for an encoder that cannot take
-            64 x 64 x 64; volumes of any other size can follow.
+        img_size: (D, H, W) at which the sizes of the stages are found. Only needed for an encoder that cannot take
+            64 x 64 x 64; the network takes volumes of any other size all the same.
         last_cross: join the input once more before the last layers.
         bottle: halve the channels in the last layers.
         y_range: (low, high) squeezes the result into this range, for regression.
         norm_type: fastai's ``NormType``; ``NormType.Instance`` for batches of one or two volumes.
         act_cls: activation of the way up.
 
+    Raises:
+        TypeError: ``encoder`` is no ``nn.Sequential``.
+        ValueError: a stage of the encoder gives no (B, C, D, H, W).
+
     >>> from torchvision.models.video import r3d_18
-    >>> model = DynamicUnet3D(create_body(r3d_18, n_in=2), n_out=3)
-    >>> model(torch.zeros(1, 2, 9, 17, 24)).shape
+    >>> with torch.device("meta"):  # shapes alone, no computing
+    ...     scores = DynamicUnet3D(create_body(r3d_18, n_in=2), n_out=3)(torch.zeros(1, 2, 9, 17, 24))
+    >>> scores.shape
     torch.Size([1, 3, 9, 17, 24])
     """
 
     def __init__(
         self,
-        encoder,
-        n_out,
-        img_size=None,
-        last_cross=True,
-        bottle=False,
-        y_range=None,
-        norm_type=NormType.Batch,
-        act_cls=nn.ReLU,
+        encoder: nn.Sequential,
+        n_out: int,
+        img_size: Sequence[int] | None = None,
+        last_cross: bool = True,
+        bottle: bool = False,
+        y_range: tuple[float, float] | None = None,
+        norm_type: NormType = NormType.Batch,
+        act_cls: Callable[[], nn.Module] = nn.ReLU,
     ):
         super().__init__()
         if not isinstance(encoder, nn.Sequential):
             raise TypeError(
                 f"encoder must be an nn.Sequential of stages (see create_body), got {type(encoder).__name__}"
             )
-        sizes = model_sizes(encoder) if img_size is None else model_sizes(encoder, img_size)
+        sizes = model_sizes(encoder, img_size)
         if any(len(size) != 5 for size in sizes):
             raise ValueError(f"every stage of the encoder must give (B, C, D, H, W), got {[tuple(s) for s in sizes]}")
         n_in, channels = in_channels(encoder), sizes[-1][1]
@@ -161,7 +179,7 @@ class DynamicUnet3D(nn.Module):
         self.shrink = ConvLayer(channels, width, ks=1, **layer)
         if last_cross:
             width += n_in
-        # as wide at its end as at its start: the shortcut of fastai's ResBlock knows nothing of norm_type
+        # as wide at its end as at its start: fastai's ResBlock would give the shortcut batch norm, whatever norm_type
         final = [ResBlock(1, width, width, **layer)] if last_cross else []
         final.append(ConvLayer(width, n_out, ks=1, ndim=3, act_cls=None, norm_type=None))
         if y_range is not None:
@@ -169,7 +187,8 @@ class DynamicUnet3D(nn.Module):
         self.final = nn.Sequential(*final)
         apply_init(self.middle, nn.init.kaiming_normal_)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, n_out, D, H, W)."""
         start, kept = x, {}
         for number, stage in enumerate(self.encoder):
             x = stage(x)
@@ -178,40 +197,52 @@ class DynamicUnet3D(nn.Module):
         x = self.middle(x)
         for number, block in zip(self.skips, self.blocks, strict=True):
             x = block(x, kept.pop(number))
-        x = enlarge(self.shrink(x), start)
+        x = interpolate_like(self.shrink(x), start)
         return self.final(torch.cat([x, start], 1) if self.last_cross else x)
 
 
 class UNet3D(nn.Module):
-    """A small plain U-Net that trains from scratch: strided convolutions down, trilinear enlargement up.
+    """A small plain U-Net that trains from scratch: (B, n_in, D, H, W) of any size to scores (B, n_out, D, H, W).
+
+    Strided convolutions lead down, trilinear interpolation leads up.
 
     Args:
         n_in: channels of the input.
         n_out: classes.
-        widths: channels of each level; every further level halves the sides.
-        strides: of each further level: one number or (D, H, W), e.g. (1, 2, 2) while slices are thick. Default 2.
+        widths: channels of each level.
+        strides: by which each level below the first divides the sides: one number for all, or for each level a number
+            or (D, H, W), such as (1, 2, 2) while slices are thick. Default 2.
         norm_type: fastai's ``NormType``; instance norm does not depend on the size of the batch.
         act_cls: activation.
+
+    Raises:
+        ValueError: ``strides`` does not fit ``widths``.
 
     >>> UNet3D(n_in=1, n_out=2, widths=(4, 8, 16))(torch.zeros(2, 1, 5, 9, 13)).shape
     torch.Size([2, 2, 5, 9, 13])
     """
 
     def __init__(
-        self, n_in=1, n_out=2, widths=(16, 32, 64, 128), strides=2, norm_type=NormType.Instance, act_cls=nn.LeakyReLU
+        self,
+        n_in: int = 1,
+        n_out: int = 2,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        strides: int | Sequence[int | Sequence[int]] = 2,
+        norm_type: NormType = NormType.Instance,
+        act_cls: Callable[[], nn.Module] = nn.LeakyReLU,
     ):
         super().__init__()
         widths = tuple(widths)
-        strides = [strides] * (len(widths) - 1) if isinstance(strides, int) else list(strides)
-        if len(strides) != len(widths) - 1:
+        steps = [strides] * (len(widths) - 1) if isinstance(strides, int) else list(strides)
+        if len(steps) != len(widths) - 1:
             raise ValueError(
                 f"strides must be one number, or one entry for each of the {len(widths) - 1} levels below the first; "
-                f"got {len(strides)} entries"
+                f"got {len(steps)} entries"
             )
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
         self.encoder = nn.ModuleList()
         n = n_in
-        for width, stride in zip(widths, [1, *strides], strict=True):
+        for width, stride in zip(widths, [1, *steps], strict=True):
             self.encoder.append(
                 nn.Sequential(ConvLayer(n, width, stride=stride, **layer), ConvLayer(width, width, **layer))
             )
@@ -222,7 +253,8 @@ class UNet3D(nn.Module):
             n = width
         self.final = ConvLayer(n, n_out, ks=1, ndim=3, act_cls=None, norm_type=None)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, n_out, D, H, W)."""
         kept = []
         for stage in self.encoder:
             x = stage(x)
@@ -233,12 +265,30 @@ class UNet3D(nn.Module):
         return self.final(x)
 
 
-def create_unet_model_3d(arch, n_out, img_size=None, pretrained=False, cut=None, n_in=1, **kwargs):
-    """Make a ``DynamicUnet3D`` over the encoder of ``arch``; see :func:`create_body`, ``kwargs`` go to the U-Net."""
+def create_unet_model_3d(
+    arch: Callable[..., nn.Module] | nn.Module,
+    n_out: int,
+    img_size: Sequence[int] | None = None,
+    pretrained: bool = False,
+    cut: int | Callable | None = None,
+    n_in: int = 1,
+    **kwargs: Any,
+) -> DynamicUnet3D:
+    """Make a :class:`DynamicUnet3D` over the encoder of ``arch``.
+
+    Args:
+        arch, pretrained, cut, n_in: see ``create_body``.
+        n_out: classes.
+        img_size, kwargs: of :class:`DynamicUnet3D`.
+
+    >>> encoder = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 8, 3, stride=2, padding=1))
+    >>> create_unet_model_3d(encoder, n_out=2)(torch.zeros(1, 1, 5, 9, 13)).shape
+    torch.Size([1, 2, 5, 9, 13])
+    """
     return DynamicUnet3D(create_body(arch, n_in, pretrained, cut), n_out, img_size, **kwargs)
 
 
-def encoder_split(model):
+def encoder_split(model: nn.Module) -> L:
     """Parameter groups of a model with an ``encoder`` of stages: first half of it, second half, all the rest."""
     middle = (len(model.encoder) + 1) // 2
     rest = nn.ModuleList(child for name, child in model.named_children() if name != "encoder")

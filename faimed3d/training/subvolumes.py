@@ -49,15 +49,16 @@ class SplitVolumes(Callback):
             )
         self.n_subvol, self.split_along_depth = n_subvol, split_along_depth
         self.counts = (root if split_along_depth else 1, root, root)
-        self._whole = None
+        self._whole: Tensor | None = None  # the images of the batch at hand
 
     def before_batch(self) -> None:
         """Split the images."""
-        self._whole = self._image()
-        self.learn.xb = (split_parts(self._whole, self.counts),)
+        self._whole = images = self._image()
+        self.learn.xb = (split_parts(images, self.counts),)
 
     def after_pred(self) -> None:
         """Join the answers, and put the whole images back."""
+        assert self._whole is not None
         pred, size = self.learn.pred, self._whole.shape[2:]
         if pred.ndim > 2:
             part = self.learn.xb[0].shape[2:]
@@ -161,14 +162,14 @@ class MixSubvol(SplitVolumes):
         """Draw where the parts go, and exchange them."""
         if torch.rand(()) >= self.p:
             return
-        self._whole = self._image()
-        count = len(self._whole)
+        self._whole = images = self._image()
+        count = len(images)
         if all(map(self._has_voxels, self.learn.yb)):
             order = torch.randperm(count * self.n_subvol)
         else:
             order = torch.cat([torch.randperm(self.n_subvol) + k * self.n_subvol for k in range(count)])
-        order = order.to(self._whole.device)
-        self.learn.xb = (self._mixed(self._whole, order),)
+        order = order.to(images.device)
+        self.learn.xb = (self._mixed(images, order),)
         self.learn.yb = tuple(self._mixed(y, order) if self._has_voxels(y) else y for y in self.learn.yb)
 
     def after_pred(self) -> None:
