@@ -5,7 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 # of each convolution: channels, kernel, stride, whether a pool follows
-_LAYERS = ((64, 11, (1, 4, 4), True), (192, 5, 1, True), (384, 3, 1, False), (256, 3, 1, False), (256, 3, 1, True))
+_LAYERS: tuple[tuple[int, int, int | tuple[int, int, int], bool], ...] = (
+    (64, 11, (1, 4, 4), True),
+    (192, 5, 1, True),
+    (384, 3, 1, False),
+    (256, 3, 1, False),
+    (256, 3, 1, True),
+)
 
 
 class AlexNet3D(nn.Module):
@@ -28,13 +34,9 @@ class AlexNet3D(nn.Module):
     def __init__(self, in_channels: int = 3, num_classes: int = 3):
         super().__init__()
         for number, (channels, kernel, stride, pooled) in enumerate(_LAYERS, 1):
-            layers: list[nn.Module] = [
-                nn.Conv3d(in_channels, channels, kernel, stride, kernel // 2),
-                nn.ReLU(inplace=True),
-            ]
-            if pooled:
-                layers.append(nn.MaxPool3d(3, (1, 2, 2), 1))
-            self.add_module(f"layer{number}", nn.Sequential(*layers))
+            convolution = nn.Conv3d(in_channels, channels, kernel, stride, kernel // 2)
+            pool = [nn.MaxPool3d(3, (1, 2, 2), 1)] if pooled else []
+            self.add_module(f"layer{number}", nn.Sequential(convolution, nn.ReLU(inplace=True), *pool))
             in_channels = channels
         self.avgpool = nn.AdaptiveAvgPool3d((1, 6, 6))
         self.classifier = nn.Sequential(

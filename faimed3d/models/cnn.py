@@ -88,6 +88,6 @@ def create_cnn_model_3d(
 
 def cnn_split(model: nn.Sequential) -> L:
     """Parameter groups of a model of :func:`create_cnn_model_3d`: first half of the encoder, second half, head."""
-    body = model[0]
-    middle = (len(body) + 1) // 2
-    return L(body[:middle], body[middle:], model[1:]).map(params)
+    stages = list(model[0].children())
+    middle = (len(stages) + 1) // 2
+    return L(stages[:middle], stages[middle:], model[1:]).map(nn.ModuleList).map(params)

@@ -43,13 +43,13 @@ class ConvLayerDynamicPadding(nn.Sequential):
     """
 
     def __init__(self, ni: int, nf: int, ks: int | Sequence[int] = 3, stride: int = 1, **kwargs: Any):
-        sides = (ks,) * 3 if isinstance(ks, int) else tuple(ks)
-        padding: int | tuple[int, ...] = tuple(side // 2 for side in sides)
-        layers: list[nn.Module] = []
-        if not all(side % 2 for side in sides):
-            padding, around = 0, [n for side in sides[::-1] for n in (side // 2, (side - 1) // 2)]
-            layers = [nn.ConstantPad3d(tuple(around), 0.0)]
-        super().__init__(*layers, *ConvLayer(ni, nf, ks=sides, stride=stride, padding=padding, ndim=3, **kwargs))
+        d, h, w = (ks,) * 3 if isinstance(ks, int) else ks
+        layer = {"ks": (d, h, w), "stride": stride, "ndim": 3, **kwargs}
+        if d % 2 and h % 2 and w % 2:
+            super().__init__(*ConvLayer(ni, nf, padding=(d // 2, h // 2, w // 2), **layer))
+        else:
+            around = (w // 2, (w - 1) // 2, h // 2, (h - 1) // 2, d // 2, (d - 1) // 2)
+            super().__init__(nn.ConstantPad3d(around, 0.0), *ConvLayer(ni, nf, padding=0, **layer))
 
 
 class DropConnect(StochasticDepth):
@@ -154,7 +154,8 @@ class EfficientNet(nn.Sequential):
         layer = {"act_cls": act_cls, "norm_type": norm_type}
         depths = [math.ceil(depth_coefficient * blocks) for blocks, *_ in _STAGES]
         width = _channels(_STEM * width_coefficient)
-        stages, done = [ConvLayerDynamicPadding(ni, width, stride=2, **layer)], 0
+        stages: list[nn.Module] = [ConvLayerDynamicPadding(ni, width, stride=2, **layer)]
+        done = 0
         for depth, (_, kernel, stride, expand, channels) in zip(depths, _STAGES, strict=True):
             blocks = []
             for number in range(depth):

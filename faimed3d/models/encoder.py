@@ -158,7 +158,7 @@ def model_sizes(model: nn.Sequential, size: Sequence[int] | None = None) -> list
 
 
 def dummy_eval(model: nn.Module, size: Sequence[int] = _PROBE) -> Tensor:
-    """Output (1, C, D, H, W) of ``model`` for zeros of ``size`` (D, H, W), on the device of its weights, of their type."""
+    """Output (1, C, D, H, W) of ``model`` for zeros of ``size`` (D, H, W), with the device and type of its weights."""
     parameter = next(model.parameters())
     with evaluating(model), torch.no_grad():
         return model(parameter.new_zeros(1, in_channels(model), *size))

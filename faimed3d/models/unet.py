@@ -290,6 +290,7 @@ def create_unet_model_3d(
 
 def encoder_split(model: nn.Module) -> L:
     """Parameter groups of a model with an ``encoder`` of stages: first half of it, second half, all the rest."""
-    middle = (len(model.encoder) + 1) // 2
-    rest = nn.ModuleList(child for name, child in model.named_children() if name != "encoder")
-    return L(model.encoder[:middle], model.encoder[middle:], rest).map(params)
+    stages = list(model.get_submodule("encoder").children())
+    middle = (len(stages) + 1) // 2
+    rest = [child for name, child in model.named_children() if name != "encoder"]
+    return L(stages[:middle], stages[middle:], rest).map(nn.ModuleList).map(params)
