@@ -19,7 +19,7 @@ from faimed3d.intensity import histogram
 from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
 from faimed3d.masks import class_volumes
 from faimed3d.metadata import Metadata
-from faimed3d.tracking import TrackedTensor, fits, grid_of
+from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
@@ -48,9 +48,9 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             plain = _plain_tensor(x)
             self = torch.as_subclass(plain, cls)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
-                self._state_place(Geometry(plain.shape[-3:]))
+                attach_grid(self, Geometry(plain.shape[-3:]))
         if metadata is not None:
-            self._state_place(_geometry_from(metadata, self))
+            attach_grid(self, _geometry_from(metadata, self))
         for name, value in kwargs.items():
             setattr(self, name, value)
         return self
@@ -63,7 +63,7 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             text += f" on {self.device}"
         if self.geometry is not None:
             return f"{text}, spacing {self.geometry.spacing_text}"
-        return f"{text}, {'no geometry' if grid_of(self) is None else 'one geometry per item'}"
+        return f"{text}, {'no geometry' if current_grid(self) is None else 'one geometry per item'}"
 
     # Geometry --------------------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
         if geometry is not None:
             return geometry
         shape = "x".join(map(str, self.shape))
-        if isinstance(grid_of(self), np.ndarray):
+        if isinstance(current_grid(self), np.ndarray):
             raise ValueError(f"{what} needs one geometry, but the items of this {shape} batch differ: take one, t[0]")
         raise ValueError(
             f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any "
@@ -115,9 +115,11 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             raise ValueError(
                 f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(self.shape)}"
             )
-        if isinstance(grid_of(self), np.ndarray) and self.geometry is None:
-            raise ValueError("the items of this batch lie at different places: set those of each item before stacking")
-        self._state_place((self.geometry or Geometry(self.shape[-3:])).replace(**changes))
+        if isinstance(current_grid(self), np.ndarray) and self.geometry is None:
+            raise ValueError(
+                "the items of this batch have different geometries: set those of each item before stacking"
+            )
+        attach_grid(self, (self.geometry or Geometry(self.shape[-3:])).replace(**changes))
 
     def get_metadata(self, tag):
         """Value of ``spacing``, ``origin``, ``direction``, ``table``, or a header tag such as ``'0008|0060'``."""
@@ -281,7 +283,7 @@ def _plain_tensor(x):
 def _geometry_from(metadata, tensor):
     shape = tensor.shape
     if isinstance(metadata, Geometry):
-        if not fits(metadata, shape):
+        if not fits_shape(metadata, shape):
             raise ValueError(f"the geometry is for {metadata.shape} voxels (D, H, W), the tensor has {tuple(shape)}")
         return metadata
     known = {key: metadata[key] for key in ("spacing", "origin", "direction") if key in metadata}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from faimed3d.geometry import Geometry
-from faimed3d.tracking import grid_of
+from faimed3d.tracking import current_grid
 from faimed3d.volume import TensorDicom3D
 
 # an oblique right-handed rotation, by hand: 30 degrees about x after 40 degrees about z
@@ -26,7 +26,7 @@ def world(geometry, axis, kind=TensorDicom3D):
 
 def entries(t):
     """(leading position, geometry) for every volume in ``t``; nothing where it has no grid."""
-    grid = grid_of(t)
+    grid = current_grid(t)
     if grid is None:
         return
     spread = np.empty(grid.shape if isinstance(grid, np.ndarray) else (), dtype=object)

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
+import faimed3d
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.geometry import Geometry
 from faimed3d.tracking import rules
@@ -30,12 +33,12 @@ def channels(axis):
 
 
 def batch(axis):
-    """(2, 1, D, H, W), two items of different places."""
+    """(2, 1, D, H, W), two items of different grids."""
     return torch.stack([world(LOPSIDED, axis), world(OTHER, axis)])[:, None]
 
 
 def labels(axis):
-    """(2, D, H, W), two items of different places."""
+    """(2, D, H, W), two items of different grids."""
     return torch.stack([world(LOPSIDED, axis, TensorMask3D), world(OTHER, axis, TensorMask3D)])
 
 
@@ -174,7 +177,7 @@ OPERATIONS = {
     "sort": (lambda t: t.sort(0).values, "0000"),
     "cumulated": (lambda t: t.cumsum(0)[..., :1, :1, :1] * 0 + t[..., :1, :1, :1], "1100"),
     "cumulated along W": (lambda t: t.cumsum(-1) * 0 + t, "1111"),
-    "cumulated over items of one place": (lambda t: torch.stack([t, t]).cumsum(0) * 0 + t, "1111"),
+    "cumulated over items of one grid": (lambda t: torch.stack([t, t]).cumsum(0) * 0 + t, "1111"),
     "softmax over channels": (lambda t: t.unsqueeze(-4).softmax(-4) * 0 + t.unsqueeze(-4), "1111"),
     "sum with the rolled": (lambda t: t * 0 + t.roll(1, -1), "0000"),
     "sum with the turned": (lambda t: t * 0 + t.flip(-1), "0000"),
@@ -252,8 +255,8 @@ def test_resampled_geometry_is_exact_or_absent(name):
 def test_nearest_by_whole_ratios_cuts_voxels_into_equal_parts(size, mode):
     index = np.stack(np.meshgrid(*map(np.arange, BIG.shape), indexing="ij"), -1)
     for axis in range(3):
-        places = TensorDicom3D(torch.from_numpy(index[..., axis].astype(float)), BIG)
-        result = F.interpolate(five(places), size, mode=mode)[0, 0]
+        indices = TensorDicom3D(torch.from_numpy(index[..., axis].astype(float)), BIG)
+        result = F.interpolate(five(indices), size, mode=mode)[0, 0]
         at = BIG.world_to_index(
             result.geometry.index_to_world(np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1))
         )
@@ -261,7 +264,7 @@ def test_nearest_by_whole_ratios_cuts_voxels_into_equal_parts(size, mode):
 
 
 @pytest.mark.parametrize("pool", [F.max_pool3d, F.adaptive_max_pool3d, F.lp_pool3d])
-def test_maxima_and_powers_are_placed_as_averages(pool):
+def test_maxima_and_powers_are_on_the_grid_of_averages(pool):
     t = five(volume(0))
     args = {F.max_pool3d: (2,), F.adaptive_max_pool3d: ((2, 3, 4),), F.lp_pool3d: (2, 2)}[pool]
     assert pool(t, *args).geometry == F.avg_pool3d(t, 2).geometry
@@ -280,7 +283,7 @@ def test_padded_pooling_starts_before_the_volume():
 
 
 class TestInPlace:
-    def test_numbers_written_into_a_volume_leave_its_place(self):
+    def test_numbers_written_into_a_volume_leave_its_grid(self):
         t = volume(0)
         t[1] = 0
         t[t > 3] *= 2
@@ -288,7 +291,7 @@ class TestInPlace:
         t.clamp_(0).mul_(2)
         assert t.geometry == BIG
 
-    def test_its_own_part_written_back_leaves_its_place(self):
+    def test_its_own_part_written_back_leaves_its_grid(self):
         t = volume(0)
         t[:, 1:3] = t[:, 1:3] * 2
         assert t.geometry == BIG
@@ -309,7 +312,7 @@ class TestInPlace:
             lambda t: t.resize_(4, 8, 6),
         ],
     )
-    def test_a_volume_of_another_place_written_into_it_drops_its_place(self, write):
+    def test_a_volume_of_another_grid_written_into_it_drops_its_grid(self, write):
         t = volume(0)
         write(t)
         assert t.geometry is None
@@ -327,7 +330,7 @@ class TestInPlace:
     def test_axes_moved_in_place_are_followed(self, move):
         check(volume, lambda t: (move(t), t)[1], [BIG], kept=True)
 
-    def test_setting_the_data_takes_over_its_place(self):
+    def test_setting_the_data_takes_over_its_grid(self):
         t = volume(0)
         t.data = volume(0).flip(0)
         assert t.geometry == volume(0).flip(0).geometry
@@ -368,7 +371,7 @@ class TestSharedNowhere:
 
 class TestBatches:
     @pytest.mark.parametrize("collate", [default_collate, fa_collate])
-    def test_each_item_keeps_its_own_place(self, collate):
+    def test_each_item_keeps_its_own_grid(self, collate):
         images, masks = collate([(world(g, 0), world(g, 1, TensorMask3D)) for g in (LOPSIDED, OTHER)])
         assert type(images) is TensorDicom3D
         assert type(masks) is TensorMask3D
@@ -382,26 +385,26 @@ class TestBatches:
     def test_a_mask_over_the_items_is_followed(self):
         assert batch(0)[torch.tensor([[False], [True]])].geometry == OTHER
 
-    def test_one_place_for_all_is_the_place_of_the_batch(self):
+    def test_one_grid_for_all_is_the_grid_of_the_batch(self):
         assert torch.stack([volume(0), volume(1)]).geometry == BIG
 
-    def test_items_without_a_place_do_not_take_their_neighbours(self):
+    def test_items_without_a_grid_do_not_take_their_neighbours(self):
         t = torch.stack([volume(0), volume(0).roll(1, 0)])
         assert t.geometry is None
         assert t[0].geometry == BIG
         assert t[1].geometry is None
 
-    def test_an_average_over_different_places_has_none(self):
+    def test_an_average_over_different_grids_has_none(self):
         assert batch(0).mean(0).geometry is None
         assert batch(0).mean(1)[1].geometry == OTHER
 
-    def test_prediction_by_argmax_keeps_the_items_places(self):
+    def test_prediction_by_argmax_keeps_the_items_grids(self):
         scores = torch.cat([batch(0), batch(0) + 1], 1)
         assert [item.geometry for item in scores.argmax(1)] == [LOPSIDED, OTHER]
         assert [item.geometry for item in scores.softmax(1)] == [LOPSIDED, OTHER]
 
     @pytest.mark.parametrize("context", ["fork", "spawn"])
-    def test_workers_send_the_places(self, context):
+    def test_workers_send_the_grids(self, context):
         items = [(world(g, 0), world(g, 1, TensorMask3D)) for g in (LOPSIDED, OTHER)] * 2
         loader = torch.utils.data.DataLoader(items, batch_size=2, num_workers=1, multiprocessing_context=context)
         for images, masks in loader:
@@ -462,7 +465,7 @@ class TestPlacesOfTwo:
 
 
 class TestForeignWrites:
-    """Voxels of another place written into the memory of a volume take its place, through whatever tensor they come."""
+    """Voxels of another grid written into the memory of a volume take its grid, through whatever tensor they come."""
 
     @pytest.mark.parametrize(
         "write",
@@ -483,7 +486,7 @@ class TestForeignWrites:
             lambda t: t.masked_scatter_(torch.ones(t.shape, dtype=torch.bool), t.flip(0)),
         ],
     )
-    def test_the_volume_has_no_place_afterwards(self, write):
+    def test_the_volume_has_no_grid_afterwards(self, write):
         t = volume(2)
         view = t[1:]
         write(t)
@@ -492,14 +495,14 @@ class TestForeignWrites:
         assert t[1:].geometry is None
         assert view.geometry is None or not torch.equal(view, t[1:])
 
-    def test_a_result_written_into_it_brings_its_place(self):
+    def test_a_result_written_into_it_brings_its_grid(self):
         t = volume(2)
         view = t[1:]
         torch.add(t.as_subclass(TensorMask3D).flip(0), 0, out=t)
         assert t.geometry == volume(2).flip(0).geometry
         assert view.geometry is None
 
-    def test_the_place_can_be_stated_again(self):
+    def test_the_grid_can_be_stated_again(self):
         t = volume(0)
         t[:].copy_(t.flip(0))
         t.set_spacing((1, 2, 3))
@@ -518,7 +521,7 @@ class TestForeignWrites:
         b[:] = b * 2
         assert b[1].geometry == OTHER
 
-    def test_numbers_written_through_a_view_leave_the_place(self):
+    def test_numbers_written_through_a_view_leave_the_grid(self):
         t = volume(0)
         t[0].zero_()
         t.view(-1)[3] = 1
@@ -548,18 +551,18 @@ class TestBatchesOfDisagreeingItems:
         ],
     )
     @pytest.mark.parametrize("make", [batch, labels])
-    def test_changes_in_place_leave_each_item_its_place(self, make, change):
+    def test_changes_in_place_leave_each_item_its_grid(self, make, change):
         b = change(make(0))
         assert [item.geometry for item in b] == [LOPSIDED, OTHER]
 
-    def test_a_batch_turned_in_place_has_no_place(self):
+    def test_a_batch_turned_in_place_has_no_grid(self):
         b = batch(0)
         view = b[1]
         b.copy_(b.flip(-1))
         assert list(entries(b)) == []
         assert view.geometry is None
 
-    def test_an_item_without_a_place_does_not_adopt_one(self):
+    def test_an_item_without_a_grid_does_not_adopt_one(self):
         x = torch.stack([volume(0), volume(0).roll(1, 0)])
         y = torch.stack([volume(0), volume(0)])
         assert (x + y * 0)[0].geometry == BIG
@@ -572,7 +575,7 @@ class TestBatchesOfDisagreeingItems:
         assert result[0].geometry == LOPSIDED
         assert result[1].geometry is None
 
-    def test_padding_that_shifts_items_shifts_no_places(self):
+    def test_padding_that_shifts_items_shifts_no_grids(self):
         assert F.pad(batch(0), (0, 0, 0, 0, 0, 0, 0, 0, 1, -1))._grid is None
 
     def test_overlapping_parts_keep_their_own_items(self):
@@ -580,17 +583,17 @@ class TestBatchesOfDisagreeingItems:
         parts = b.tensor_split((2, 1))
         assert [item.geometry for item in parts[2]] == [OTHER, LOPSIDED]
 
-    def test_sums_over_different_places_have_none(self):
+    def test_sums_over_different_grids_have_none(self):
         assert batch(0).cumsum(0)[1].geometry is None
         assert batch(0).softmax(0)[1].geometry is None
 
-    def test_one_spacing_for_different_places_is_refused(self):
-        with pytest.raises(ValueError, match="items of this batch lie at different places"):
+    def test_one_spacing_for_different_grids_is_refused(self):
+        with pytest.raises(ValueError, match="items of this batch have different geometries"):
             batch(0).set_spacing((1, 1, 1))
 
 
 class TestTransforms:
-    def test_a_tracked_result_of_another_type_keeps_its_own_place(self):
+    def test_a_tracked_result_of_another_type_keeps_its_own_grid(self):
         class Turn(Transform):
             def encodes(self, x: TensorDicom3D) -> TensorMask3D:
                 return x.flip(0)
@@ -602,7 +605,7 @@ class TestTransforms:
         assert Turn()(volume(0)).geometry == volume(0).flip(0).geometry
         assert Roll()(volume(0)).geometry is None
 
-    def test_attributes_taken_over_do_not_replace_a_place(self):
+    def test_attributes_taken_over_do_not_replace_a_grid(self):
         w = volume(0).flip(0)
         w.set_meta(volume(0))
         assert w.geometry == volume(0).flip(0).geometry
@@ -772,12 +775,14 @@ def users():
     return found
 
 
-RULE_NAMES = {rule: f"{rule.__qualname__} for {func}" for func, rule in rules.RULES.items() if rule is not rules.drop}
+RULE_NAMES = {
+    rule: f"{rule.__qualname__} for {func}" for func, rule in rules.RULES.items() if rule is not rules.loses_grid
+}
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES, ids=[name.split(" at ")[0] for name in RULE_NAMES.values()])
 def test_the_check_fails_when_a_rule_is_removed(rule, users, monkeypatch):
-    without = {func: rules.drop if r is rule else r for func, r in rules.RULES.items()}
+    without = {func: rules.loses_grid if r is rule else r for func, r in rules.RULES.items()}
     monkeypatch.setattr(rules, "RULES", without)
     for case in users.get(rule, ()):
         try:
@@ -806,4 +811,9 @@ def test_operations_outside_the_table_are_found_to_have_no_rule(name):
     rule = rules.RULES.get(getattr(torch, name, None)) or rules._find_rule(
         getattr(torch.Tensor, name, None) or getattr(torch, name)
     )
-    assert rule is rules.drop
+    assert rule is rules.loses_grid
+
+
+def test_one_function_attaches_the_grid():
+    code = "".join(path.read_text(encoding="utf-8") for path in Path(faimed3d.__file__).parent.rglob("*.py"))
+    assert len(re.findall(r"\._grid = ", code)) == 1

@@ -21,7 +21,7 @@ from faimed3d.intensity.percentiles import landmarks_of, match_landmarks
 from faimed3d.masks import reduce_classes
 from faimed3d.spatial.resizing import scaled_size
 from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
-from faimed3d.tracking import grid_of
+from faimed3d.tracking import current_grid
 
 __all__ = ["EarlierMaskNames", "EarlierNames", "sheer_3d", "trapezoid_3d", "warp_3d"]
 
@@ -210,7 +210,7 @@ class EarlierNames:
         return self.with_voxels(warped.to(x.dtype) if nearest else warped)
 
     def _turned(self, matrix, name):
-        grid = grid_of(self)
+        grid = current_grid(self)
         geometries = set(grid.flat) if isinstance(grid, np.ndarray) else {grid}
         if None in geometries:
             raise ValueError(

@@ -7,11 +7,8 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from faimed3d.tracking.grid import Placed
+from faimed3d.tracking.grid import Operand
 from faimed3d.tracking.rules import RULES, listed, rule
-
-__all__ = []
-
 
 rule("__getitem__", home=(Tensor,))(lambda x, result, index: x.at(index))
 
@@ -70,8 +67,8 @@ def _reordered(x, order):
     spatial = [dim - x.lead for dim in order[x.lead :]]
     if min(spatial) < 0:
         return None
-    grid = x.grid if spatial == [0, 1, 2] else x.each(lambda geometry: geometry.permute(spatial))
-    return Placed(grid, x.shape).leading(lambda array: array.transpose(order[: x.lead]))
+    grid = x.grid if spatial == [0, 1, 2] else x.map(lambda geometry: geometry.permute(spatial))
+    return Operand(grid, x.shape).map_leading(lambda array: array.transpose(order[: x.lead]))
 
 
 def _flat(values):
@@ -111,8 +108,8 @@ def _flip(x, result, *dims, **kwargs):
     dims = [x.axis(dim) for dim in _flat(dims or (kwargs["dims"],))]
     leading = tuple(dim for dim in dims if dim < x.lead)
     turned = [dim + x.lead in [*dims] for dim in range(3)]
-    grid = x.each(lambda geometry: _turned(geometry, turned)) if any(turned) else x.grid
-    return Placed(grid, x.shape).leading(lambda array: np.flip(array, leading), full=False)
+    grid = x.map(lambda geometry: _turned(geometry, turned)) if any(turned) else x.grid
+    return Operand(grid, x.shape).map_leading(lambda array: np.flip(array, leading), full=False)
 
 
 def _turned(geometry, turned):
@@ -130,13 +127,13 @@ def _rot90(x, result, k=1, dims=(0, 1)):
     a, b = (x.axis(dim) for dim in dims)
     k %= 4
     if a < x.lead and b < x.lead:
-        return x.leading(lambda array: np.rot90(array, k, (a, b)))
+        return x.map_leading(lambda array: np.rot90(array, k, (a, b)))
     if k == 2:
         return _flip(x, result, a, b)
     if k == 0:
         return x.grid
     turned = _transpose(x, result, a, b)
-    return None if turned is None else _flip(Placed(turned, result.shape), result, a if k == 1 else b)
+    return None if turned is None else _flip(Operand(turned, result.shape), result, a if k == 1 else b)
 
 
 @rule("roll")
@@ -149,13 +146,13 @@ def _roll(x, result, shifts, dims=None):
         total[x.axis(dim)] += shift
     if any(shift % size for shift, size in zip(total[x.lead :], x.shape[x.lead :], strict=True)):
         return None  # voxels that leave on one side come back on the other: no straight grid
-    return x.leading(lambda array: np.roll(array, total[: x.lead], tuple(range(x.lead))))
+    return x.map_leading(lambda array: np.roll(array, total[: x.lead], tuple(range(x.lead))))
 
 
 @rule("unsqueeze unsqueeze_")
 def _unsqueeze(x, result, dim):
     dim = x.axis(dim, extra=1)
-    return x.leading(lambda array: np.expand_dims(array, dim), full=False) if dim <= x.lead else None
+    return x.map_leading(lambda array: np.expand_dims(array, dim), full=False) if dim <= x.lead else None
 
 
 @rule("squeeze squeeze_")
@@ -165,7 +162,7 @@ def _squeeze(x, result, *dims, **kwargs):
     gone = [dim for dim in dims if x.shape[dim] == 1]
     if gone and max(gone) >= x.lead:
         return None
-    return x.leading(lambda array: np.squeeze(array, tuple(gone)))
+    return x.map_leading(lambda array: np.squeeze(array, tuple(gone)))
 
 
 @rule("reshape view flatten unflatten ravel view_as reshape_as _unsafe_view")
@@ -173,14 +170,14 @@ def _reshape(x, result, *args, **kwargs):
     shape = tuple(result.shape)
     if shape[-3:] != tuple(x.shape[-3:]):
         return None  # row-major: equal last three sizes mean that only leading axes were regrouped
-    return x.leading(lambda array: array.reshape(shape[:-3]))
+    return x.map_leading(lambda array: array.reshape(shape[:-3]))
 
 
 @rule("expand expand_as broadcast_to")
 def _expand(x, result, *args, **kwargs):
     if tuple(result.shape[-3:]) != tuple(x.shape[-3:]):
         return None
-    return x.leading(lambda array: np.broadcast_to(array, result.shape[:-3]))
+    return x.map_leading(lambda array: np.broadcast_to(array, result.shape[:-3]))
 
 
 @rule("repeat tile")
@@ -188,4 +185,4 @@ def _repeat(x, result, *repeats, **kwargs):
     if tuple(result.shape[-3:]) != tuple(x.shape[-3:]):
         return None
     repeats = _flat(repeats or tuple(kwargs.values()))
-    return x.leading(lambda array: np.tile(array, repeats[:-3]) if len(repeats) > 3 else array)
+    return x.map_leading(lambda array: np.tile(array, repeats[:-3]) if len(repeats) > 3 else array)

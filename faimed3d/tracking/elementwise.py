@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faimed3d.tracking.grid import Placed, agreed, grid_of, has_place, note_foreign_write
-from faimed3d.tracking.rules import RULES, rule, same_place
-
-__all__ = ["MUTATIONS", "pointwise"]
-
+from faimed3d.tracking.grid import Operand, attach_grid, common_grid, current_grid, invalidate_grid, is_tracked
+from faimed3d.tracking.rules import RULES, keeps_grid, rule
 
 rule(
     """
@@ -21,9 +18,9 @@ rule(
     hardswish index_fill index_fill_ conj resolve_conj resolve_neg __deepcopy__ abs_ absolute share_memory_ __pos__
     real imag isin bucketize logsigmoid
     """
-)(same_place)
+)(keeps_grid)
 for _attribute in ("data", "real", "imag"):
-    RULES[getattr(Tensor, _attribute).__get__] = same_place
+    RULES[getattr(Tensor, _attribute).__get__] = keeps_grid
 
 
 @rule("add", whole_call=True)
@@ -32,10 +29,10 @@ def pointwise(args, kwargs, result):
     grid = None
     shape = result.shape if isinstance(result, Tensor) else result[0].shape
     for operand in (*args, *kwargs.values()):
-        if not has_place(operand) or tuple(operand.shape[-3:]) != tuple(shape[-3:]):
-            continue  # a number, a plain tensor, or one that is spread over the volume: it has no place of its own
-        other = grid_of(operand)
-        grid = other if grid is None else agreed(grid, other, len(shape) - 3)
+        if not is_tracked(operand) or tuple(operand.shape[-3:]) != tuple(shape[-3:]):
+            continue  # a number, a plain tensor, or one that is spread over the volume: it has no grid of its own
+        other = current_grid(operand)
+        grid = other if grid is None else common_grid(grid, other, len(shape) - 3)
         if other is None or grid is None:
             return None
     if not isinstance(grid, np.ndarray):
@@ -70,33 +67,33 @@ def _new(x, result, *args, **kwargs):
 
 
 def _setitem(args):
-    """``x[index] = value`` takes the place from ``x`` where the value is a volume, slice or row of another place."""
+    """``x[index] = value`` takes the grid from ``x`` where the value is a volume, slice or row on another one."""
     x, index, value = args
-    grid = grid_of(x)
-    if grid is None or not has_place(value) or value.ndim == 0 or (value.ndim == 1 and _is_mask(index)):
+    grid = current_grid(x)
+    if grid is None or not is_tracked(value) or value.ndim == 0 or (value.ndim == 1 and _is_boolean(index)):
         return  # numbers: t[t > 3] *= 2
-    target, source = Placed(grid, x.shape).at(index), grid_of(value)
+    target, source = Operand(grid, x.shape).at(index), current_grid(value)
     if target is not None and source is not None:
-        common = agreed(target, source, max(x.ndim, value.ndim) - 3)
+        common = common_grid(target, source, max(x.ndim, value.ndim) - 3)
         if isinstance(common, np.ndarray):
             common = None if any(entry is None for entry in common.flat) else common
         if common is not None:
             return
-    note_foreign_write(x)
+    invalidate_grid(x)
 
 
-def _is_mask(index):
+def _is_boolean(index):
     return getattr(index, "dtype", None) in (torch.bool, np.bool_)
 
 
 def _set_data(args):
-    """``x.data = value``: other memory, other place."""
+    """``x.data = value``: other memory, with the grid of that."""
     x, value = args
-    x._grid, x._writes = getattr(value, "_grid", None), getattr(value, "_writes", None)
+    attach_grid(x, current_grid(value))
 
 
 # operations that change a tensor and return nothing
-MUTATIONS = {
+MUTATION_RULES = {
     Tensor.__setitem__: _setitem,
     Tensor.data.__set__: _set_data,
 }

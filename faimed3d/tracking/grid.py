@@ -1,105 +1,121 @@
-"""What is known of the place of a tensor's last three axes (D, H, W) in the patient: its grid.
+"""What is known of the geometry of a tensor's last three axes (D, H, W): its grid.
 
 - None: nothing is known.
-- a ``Geometry``: one grid, shared by everything along the leading axes (channels, batch).
-- an object array of ``Geometry`` or None, one entry per position of the leading axes (a size of 1 stands for "the same
-  all along this axis"): a batch whose items come from different scans.
+- a ``Geometry``: one for everything along the leading axes (channels, batch).
+- an object array of ``Geometry`` or None, one entry for each index of the leading axes (a size of 1 stands for "the
+  same all along this axis"): a batch whose items come from different scans.
+
+The grid of a tensor holds until voxels of another grid are written into its memory. Such a write goes through any
+tensor that shares the memory (a slice, an item of a batch, ``.data``), so it is counted on the storage; a tensor holds
+the count that it had when its grid was attached.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+from torch import Tensor
 
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.indexing import index_grid
 
-__all__ = ["Placed", "agreed", "compact", "fits", "grid_of", "has_place", "note_foreign_write", "writes"]
+Grid = Geometry | np.ndarray | None
 
 
-class Placed:
-    """A tensor as the rules see it: its grid, its shape, and the number of axes before (D, H, W)."""
+class Operand:
+    """The first tensor of an operation as the rules see it: its grid, its shape, and the number of leading axes."""
 
     __slots__ = ("grid", "lead", "shape")
 
-    def __init__(self, grid, shape):
+    def __init__(self, grid: Grid, shape: Sequence[int]):
         self.grid, self.shape, self.lead = grid, shape, len(shape) - 3
 
     @property
-    def shared(self):
-        """Whether one geometry holds for all positions of the leading axes."""
+    def shared(self) -> bool:
+        """Whether one geometry holds for everything along the leading axes."""
         return isinstance(self.grid, Geometry)
 
-    def axis(self, dim, extra=0):
+    def axis(self, dim: int, extra: int = 0) -> int:
         """``dim`` counted from the front; ``extra`` axes are about to be added."""
         return dim + len(self.shape) + extra if dim < 0 else dim
 
-    def each(self, change):
-        """Grid after ``change(geometry) -> geometry | None`` on every geometry."""
-        if self.shared:
-            return change(self.grid)
+    def map(self, change: Callable[[Geometry], Geometry | None]) -> Grid:
+        """Grid after ``change`` of every geometry."""
+        if self.grid is None or isinstance(self.grid, Geometry):
+            return self.grid and change(self.grid)
         result = np.empty(self.grid.shape, dtype=object)
         done = {}
-        for place, geometry in np.ndenumerate(self.grid):
+        for index, geometry in np.ndenumerate(self.grid):
             if geometry is not None and id(geometry) not in done:
                 done[id(geometry)] = change(geometry)
-            result[place] = geometry and done[id(geometry)]
+            result[index] = geometry and done[id(geometry)]
         return result
 
-    def leading(self, change, full=True):
-        """Grid after ``change(array) -> array`` on the entries of the leading axes.
+    def map_leading(self, change: Callable[[np.ndarray], np.ndarray], full: bool = True) -> Grid:
+        """Grid after ``change`` of the array of entries, one for each index of the leading axes.
 
         A shared geometry stays, whatever happens to the leading axes. ``full`` spreads the array to their real sizes.
         """
-        if self.shared or self.grid is None:
+        if self.grid is None or isinstance(self.grid, Geometry):
             return self.grid
-        return compact(change(self.spread() if full else self.grid))
+        return compact(change(self.entries() if full else self.grid))
 
-    def with_grid(self, grid):
+    def with_grid(self, grid: Grid) -> Operand:
         """The same tensor with another grid."""
-        return Placed(grid, self.shape)
+        return Operand(grid, self.shape)
 
-    def at(self, index):
+    def at(self, index: Any) -> Grid:  # all that tensor[...] takes
         """Grid of ``tensor[index]``."""
         return index_grid(self, index)
 
-    def spread(self):
+    def entries(self) -> np.ndarray:
         """The grid as an object array of the full leading shape."""
-        array = self.grid
-        if array is None or self.shared:
-            array = np.empty((), dtype=object)
-            array[()] = self.grid
+        if isinstance(self.grid, np.ndarray):
+            return np.broadcast_to(self.grid, self.shape[: self.lead])
+        array = np.empty((), dtype=object)
+        array[()] = self.grid
         return np.broadcast_to(array, self.shape[: self.lead])
 
 
-def has_place(value):
-    """Whether ``value`` is a tensor of the kind that has a grid, known or not."""
-    return hasattr(value, "_grid")
+def attach_grid(tensor: Tensor, grid: Grid, writes: int | None = None) -> None:
+    """Attach what is known of the geometry of a tracked tensor. Nothing else sets it.
 
-
-def grid_of(tensor):
-    """The grid of a tensor; None where it has none, or where voxels of another place were written into its memory.
-
-    Such a write goes through any tensor that shares the memory (a slice, an item of a batch, ``.data``), so it is
-    counted on the storage; a tensor holds the count that it had when its place was last stated.
+    Args:
+        tensor: a ``TrackedTensor``.
+        grid: of its last three axes; one of another shape is not attached.
+        writes: the count of foreign writes up to which the grid holds; None for all so far.
     """
+    tensor._grid = grid if grid is not None and fits_shape(grid, tensor.shape) else None
+    tensor._writes = foreign_writes(tensor) if writes is None else writes
+
+
+def current_grid(tensor: Tensor) -> Grid:
+    """The grid of a tensor; None where it has none, or where voxels of another grid were written into its memory."""
     grid = getattr(tensor, "_grid", None)
-    if grid is None or writes(tensor) > (tensor._writes or 0):
+    if grid is None or foreign_writes(tensor) > tensor._writes:
         return None
     return grid
 
 
-def writes(tensor):
-    """How often voxels of another place were written into the memory of a tensor."""
+def is_tracked(value: object) -> bool:
+    """Whether ``value`` is a tensor of the kind that has a grid, known or not."""
+    return hasattr(value, "_grid")
+
+
+def foreign_writes(tensor: Tensor) -> int:
+    """How often voxels of another grid were written into the memory of a tensor."""
     return getattr(tensor.untyped_storage(), "_foreign_writes", 0)
 
 
-def note_foreign_write(tensor):
-    """Take the place from a tensor into which voxels of another place were written, and from all that share it."""
-    tensor._grid = None
-    tensor.untyped_storage()._foreign_writes = writes(tensor) + 1
+def invalidate_grid(tensor: Tensor) -> None:
+    """Note that voxels of another grid were written into a tensor: it and all that share its memory lose their grid."""
+    attach_grid(tensor, None)
+    tensor.untyped_storage()._foreign_writes = foreign_writes(tensor) + 1
 
 
-def compact(array):
+def compact(array: Grid) -> Grid:
     """One Geometry or None where all entries are the same, else the array."""
     if not isinstance(array, np.ndarray):
         return array
@@ -109,7 +125,7 @@ def compact(array):
     return first if all(entry is first for entry in array.flat) else array
 
 
-def fits(grid, shape):
+def fits_shape(grid: Grid, shape: Sequence[int]) -> bool:
     """Whether ``grid`` can be the grid of a tensor of ``shape``."""
     if grid is None or len(shape) < 3:
         return False
@@ -124,8 +140,13 @@ def fits(grid, shape):
     )
 
 
-def agreed(one, other, lead):
-    """The grid that two operands share, entry by entry; None where they disagree."""
+def common_grid(one: Grid, other: Grid, lead: int) -> Grid:
+    """The grid that two operands share, entry by entry; None where they disagree.
+
+    Args:
+        one, other: grids that broadcast against each other.
+        lead: leading axes of the result.
+    """
     if one is other:
         return one
     if isinstance(one, Geometry) and isinstance(other, Geometry):

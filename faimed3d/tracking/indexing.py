@@ -1,4 +1,4 @@
-"""What an index expression does to a grid; the only place that knows torch's indexing rules."""
+"""What an index expression does to a grid. Nothing else knows torch's rules of indexing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import operator
 import numpy as np
 import torch
 from torch import Tensor
-
-__all__ = ["index_grid"]
 
 
 def index_grid(x, index):
@@ -57,8 +55,8 @@ def index_grid(x, index):
     if gathers > 1 or (gathers and leading_arrays):
         return None
     moved = any(start) or step != [1, 1, 1] or tuple(size) != tuple(x.shape[-3:])
-    grid = x.each(lambda geometry: geometry.regrid(size, step, start)) if moved else x.grid
-    return x.with_grid(grid).leading(lambda array: _indexed(array, leading))
+    grid = x.map(lambda geometry: geometry.regrid(size, step, start)) if moved else x.grid
+    return x.with_grid(grid).map_leading(lambda array: _indexed(array, leading))
 
 
 def _expanded(items, ndim):
@@ -104,14 +102,14 @@ def _even_steps(array, size):
     """(start, step, count) of an index array along one axis, or None where it is not an arithmetic progression."""
     if array.ndim != 1:
         return None
-    places = (np.flatnonzero(array) if array.dtype == bool else array).tolist()  # quicker than numpy where few
-    if not places:
+    indices = (np.flatnonzero(array) if array.dtype == bool else array).tolist()  # quicker than numpy where few
+    if not indices:
         return None
-    places = [place + size if place < 0 else place for place in places]
-    step = places[1] - places[0] if len(places) > 1 else 1
-    if step == 0 or places != list(range(places[0], places[0] + step * len(places), step)):
+    indices = [index + size if index < 0 else index for index in indices]
+    step = indices[1] - indices[0] if len(indices) > 1 else 1
+    if step == 0 or indices != list(range(indices[0], indices[0] + step * len(indices), step)):
         return None
-    return places[0], step, len(places)
+    return indices[0], step, len(indices)
 
 
 def _indexed(array, items):

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from faimed3d.tracking.rules import listed, rule
 
-__all__ = []
-
 
 @rule("pad", home=(F,))
 def _pad(x, result, pad, mode="constant", value=None):
@@ -19,7 +17,7 @@ def _pad(x, result, pad, mode="constant", value=None):
     if not x.shared and any((*before[: x.lead], *after[: x.lead])):
         return None
     size, offset = result.shape[-3:], [-width for width in before[x.lead :]]
-    return x.each(lambda geometry: geometry.regrid(size, offset=offset))
+    return x.map(lambda geometry: geometry.regrid(size, offset=offset))
 
 
 @rule("interpolate upsample", home=(F,))
@@ -47,7 +45,7 @@ def _interpolate(
             return None
         scale.append(step[0])
         offset.append(step[1])
-    return x.each(lambda geometry: geometry.regrid(new, scale, offset))
+    return x.map(lambda geometry: geometry.regrid(new, scale, offset))
 
 
 def _interpolated(old, new, factor, mode, align_corners):
@@ -84,7 +82,7 @@ def _windows(x, result, axes, kernel_size, stride=None, padding=0, dilation=1):
     for k in range(axes):
         scale.append(stride[k])
         offset.append(dilation[k] * (kernel[k] - 1) / 2 - padding[k])
-    return x.each(lambda geometry: geometry.regrid(new, scale, offset))
+    return x.map(lambda geometry: geometry.regrid(new, scale, offset))
 
 
 def _adaptive(x, result, output_size, return_indices=False):
@@ -93,7 +91,7 @@ def _adaptive(x, result, output_size, return_indices=False):
     if 0 in new or any(n % m for n, m in zip(old, new, strict=True)):
         return None
     scale = [n // m for n, m in zip(old, new, strict=True)]
-    return x.each(lambda geometry: geometry.regrid(new, scale, [(step - 1) / 2 for step in scale]))
+    return x.map(lambda geometry: geometry.regrid(new, scale, [(step - 1) / 2 for step in scale]))
 
 
 def _register_pooling(axes):

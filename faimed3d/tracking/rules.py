@@ -1,33 +1,34 @@
-"""The table itself: which rule belongs to which torch operation, and how it is asked."""
+"""The table of rules: which belongs to which torch operation, and how it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faimed3d.tracking.grid import Placed, grid_of
-
-__all__ = ["RULES", "drop", "follows_first", "listed", "rule", "same_place", "track"]
+from faimed3d.tracking.grid import Grid, Operand, current_grid
 
 RULES: dict[Callable, Callable] = {}
 _WHOLE_CALL: set[Callable] = set()
 
 
-def rule(names, home=(torch, Tensor, F), whole_call=False):
+def rule(
+    names: str, home: Iterable[object] = (torch, Tensor, F), whole_call: bool = False
+) -> Callable[[Callable], Callable]:
     """Register a rule for the torch operations of these names, wherever in ``home`` they are.
 
-    A rule is called as ``rule(x, result, *rest, **kwargs)``: ``x`` the ``Placed`` first argument, the rest as the
-    operation got it. With ``whole_call`` it is called as ``rule(args, kwargs, result)``: several tensors have a place.
+    A rule is called as ``rule(x, result, *rest, **kwargs)``: ``x`` the ``Operand`` first argument, the rest as the
+    operation got it. With ``whole_call`` it is called as ``rule(args, kwargs, result)``: several tensors have a grid.
     """
 
-    def register(function):
+    def register(function: Callable) -> Callable:
         for name in names.split():
-            for place in home:
-                if callable(getattr(place, name, None)):  # torch.float is a dtype
-                    RULES[getattr(place, name)] = function
+            for module in home:
+                if callable(getattr(module, name, None)):  # torch.float is a dtype
+                    RULES[getattr(module, name)] = function
         if whole_call:
             _WHOLE_CALL.add(function)
         return function
@@ -35,30 +36,32 @@ def rule(names, home=(torch, Tensor, F), whole_call=False):
     return register
 
 
-def listed(value):
+def listed(value: Any) -> tuple:  # all that torch takes
     """A tuple of one number or several, as torch takes its dimensions and sizes."""
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def drop(*args, **kwargs):
-    """No grid: what the operation does to places is not known or has no grid."""
+def loses_grid(*args: object, **kwargs: object) -> None:
+    """The result has no grid: it is on no straight one, or what the operation does is not known."""
 
 
-def same_place(*args, **kwargs):
-    """The result lies where the first argument lies (``track`` answers this itself)."""
+def keeps_grid(*args: object, **kwargs: object) -> None:
+    """The result has the grid of the first argument (``track`` answers this itself)."""
 
 
-def track(func, args, kwargs, shape, result):
+def track(
+    func: Callable, args: Sequence[Any], kwargs: Mapping[str, Any], shape: Sequence[int], result: Any
+) -> Grid | list[Grid]:
     """Return the grid of ``result``, or a list of grids where the result is a sequence of tensors.
 
     Args:
         func: the torch operation, as ``__torch_function__`` gets it.
         args, kwargs: its arguments.
-        shape: the shape of the first argument before the operation (in-place ones change it), or None.
+        shape: the shape of the first argument before the operation (in-place ones change it); empty for no tensor.
         result: what it returned.
     """
     found = RULES.get(func) or _find_rule(func)
-    if found is drop:
+    if found is loses_grid:
         return None
     if not args and "input" in kwargs:
         args = (kwargs["input"],)
@@ -68,24 +71,24 @@ def track(func, args, kwargs, shape, result):
     try:
         if found in _WHOLE_CALL:
             return found(args, kwargs, result)
-        grid = grid_of(args[0]) if args else None
-        if grid is None or found is same_place:
+        grid = current_grid(args[0]) if args else None
+        if grid is None or found is keeps_grid:
             return grid
-        return found(Placed(grid, shape), result, *args[1:], **kwargs)
+        return found(Operand(grid, shape), result, *args[1:], **kwargs)
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError):
         return None  # torch understood the arguments and the rule did not: better no geometry than no result
 
 
-def follows_first(func):
-    """Whether the operation moves or keeps the voxels of its first argument (others only say how)."""
+def has_one_source(func: Callable) -> bool:
+    """Whether the operation moves or keeps the voxels of its first argument, and others only say how."""
     found = RULES.get(func) or _find_rule(func)
-    return found is not drop and found not in _WHOLE_CALL
+    return found is not loses_grid and found not in _WHOLE_CALL
 
 
-def _find_rule(func):
+def _find_rule(func: Callable) -> Callable:
     """Look for torch's own tag ``pointwise`` where the table has no rule; remember the answer."""
     name = getattr(func, "__name__", "")
     packet = getattr(torch.ops.aten, name, None) if name and not name.startswith("__") else None
     overloads = [getattr(packet, overload) for overload in packet.overloads()] if packet is not None else []
     pointwise = any(torch.Tag.pointwise in overload.tags for overload in overloads)
-    return RULES.setdefault(func, RULES[torch.add] if pointwise else drop)
+    return RULES.setdefault(func, RULES[torch.add] if pointwise else loses_grid)

@@ -1,8 +1,10 @@
-"""The tensor type under both of ours: fastai's TensorBase, and a grid that follows every operation."""
+"""The tensor type under images and masks: fastai's TensorBase with a grid that follows every operation."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,11 +12,12 @@ from fastai.torch_core import TensorBase
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
-from faimed3d.tracking.elementwise import MUTATIONS
-from faimed3d.tracking.grid import Placed, fits, grid_of, note_foreign_write, writes
-from faimed3d.tracking.rules import follows_first, track
+from faimed3d.tracking.elementwise import MUTATION_RULES
+from faimed3d.tracking.grid import Grid, Operand, attach_grid, current_grid, fits_shape, invalidate_grid
+from faimed3d.tracking.rules import has_one_source, track
 
-__all__ = ["TrackedTensor"]
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
 
 _ALIASES = frozenset({Tensor.grad.__get__, Tensor._grad.__get__, Tensor._base.__get__})  # tensors held by a tensor
 
@@ -28,7 +31,7 @@ def _write_part(name):
 class TrackedTensor(TensorBase):
     """A tensor (..., D, H, W) with a geometry that every torch operation keeps exact or drops.
 
-    The rules are those of ``faimed3d.tracking``; what they answer is put on the results here.
+    The rules are those of ``faimed3d.tracking``; what they answer is attached to the results here.
     """
 
     # Not in __dict__: fastai copies that between tensors of any shape.
@@ -51,24 +54,25 @@ class TrackedTensor(TensorBase):
                 if cls is None:
                     return NotImplemented
             source = args[0] if args else kwargs.get("input")
-            shape = source.shape if isinstance(source, Tensor) else None
+            shape = source.shape if isinstance(source, Tensor) else ()
             result = func(*args, **kwargs)
             if isinstance(result, Tensor):
                 if func in _ALIASES or result.layout is not torch.strided:
                     return result
                 if isinstance(result, TrackedTensor):
                     if "out" in kwargs or func.__name__.endswith("_"):
-                        _rewrite(result, track(func, args, kwargs, shape, result), moved=follows_first(func))
+                        _rewrite(result, track(func, args, kwargs, shape, result), moved=has_one_source(func))
                     return result
-                return _place(torch.as_subclass(result, cls), track(func, args, kwargs, shape, result), source)
+                grid = track(func, args, kwargs, shape, result)
+                return _wrap(result, cls, grid, source, getattr(source, "_writes", None) or 0)
             if result is None:
-                if func in MUTATIONS and isinstance(source, TrackedTensor):
-                    MUTATIONS[func](args)
+                if func in MUTATION_RULES and isinstance(source, TrackedTensor):
+                    MUTATION_RULES[func](args)
                 for target in (*_listed(kwargs.get("out")), *(_listed(source) if _writes_many(func) else ())):
                     _rewrite(target, None)
             elif isinstance(result, tuple | list) and type(result) is not torch.Size:
                 grids = track(func, args, kwargs, shape, result)
-                return _place_each(result, grids, cls, source, "out" in kwargs or _writes_many(func))
+                return _wrap_each(result, grids, cls, source, "out" in kwargs or _writes_many(func))
         return result
 
     def __getattr__(self, name):
@@ -77,74 +81,65 @@ class TrackedTensor(TensorBase):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
-    def geometry(self):
+    def geometry(self) -> Geometry | None:
         """The ``Geometry`` of the last three axes; None if unknown, or if the items of a batch differ."""
-        grid = grid_of(self)
+        grid = current_grid(self)
         if isinstance(grid, np.ndarray):
             first = grid.flat[0]
             grid = first if first is not None and all(entry == first for entry in grid.flat) else None
-        return grid if fits(grid, self.shape) else None
+        return grid if fits_shape(grid, self.shape) else None
 
-    def with_voxels(self, voxels, change=None):
-        """Wrap other voxels like this tensor.
+    def with_voxels(self, voxels: Tensor, change: Callable[[Geometry], Geometry | None] | None = None) -> Self:
+        """Return other voxels as a tensor like this one: of its type, with its geometry, header and attributes.
 
         Args:
-            voxels: plain tensor with the same leading axes.
-            change: ``Geometry -> Geometry | None``, applied to every geometry of this tensor; None keeps them.
+            voxels: plain tensor with the same leading axes. Of another (D, H, W), it has no geometry unless ``change``
+                gives one.
+            change: what the operation does to a geometry; None if it keeps it.
         """
-        result = torch.as_subclass(voxels, type(self))
-        result.__dict__.update(self.__dict__)
-        _carry(self, result)
-        grid = grid_of(self)
+        grid = current_grid(self)
         if grid is not None and change is not None:
-            grid = Placed(grid, self.shape).each(change)
-        result._state_place(grid if fits(grid, voxels.shape) else None)
-        return result
+            grid = Operand(grid, self.shape).map(change)
+        return _wrap(voxels, type(self), grid, self, None)
 
-    def _state_place(self, grid):
-        """Say where this tensor lies, whatever was written into its memory before."""
-        self._grid, self._writes = grid, writes(self)
-
-    def set_meta(self, x, as_copy=False):
+    def set_meta(self, x: Any, as_copy: bool = False) -> None:  # fastai passes anything
         """Take over the attributes of ``x``, as fastai's ``retain_type`` does after a transform.
 
-        A plain tensor that a transform returns is taken to lie where ``x`` lies if it has the same shape. A tensor that
-        has been placed already, or has lost its place, is left alone.
+        A plain tensor that a transform returns is taken to have the grid of ``x`` if it has the same shape. A tensor
+        to which a grid has been attached, or the lack of one, is left alone.
         """
         self.__dict__.update(getattr(x, "__dict__", {}))
         if isinstance(x, TrackedTensor):
-            if not _is_placed(self):
-                self._grid = grid_of(x) if fits(grid_of(x), self.shape) else None
-                self._writes = writes(self)
+            if not _is_attached(self):
+                attach_grid(self, current_grid(x))
             _carry(x, self)
 
-    def as_subclass(self, typ):
-        """Cast to ``typ``; only a type of this module keeps the geometry."""
-        result = torch.as_subclass(self, typ)
+    def as_subclass(self, typ: type) -> Any:  # an instance of typ
+        """Cast to ``typ``; only a type of this package keeps the geometry."""
         if issubclass(typ, TrackedTensor):
-            result._grid, result._writes = self._grid, self._writes
-            result.set_meta(self)
-        elif typ is not Tensor:
+            return _wrap(self, typ, self._grid, self, self._writes)
+        result = torch.as_subclass(self, typ)
+        if typ is not Tensor:
             result.__dict__.update(self.__dict__)
         return result
 
-    def clone(self, *, memory_format=torch.preserve_format):
-        """Copy of the voxels, at the same place."""
-        return Tensor.clone(self, memory_format=memory_format)
+    def clone(self, *, memory_format: torch.memory_format = torch.preserve_format) -> Self:
+        """Copy of the voxels, on the same grid."""
+        return Tensor.clone(self, memory_format=memory_format)  # type: ignore[return-value]
 
-    def new_empty(self, *args, **kwargs):
+    def new_empty(self, *args: Any, **kwargs: Any) -> Self:  # as torch takes them, here and below
         """Tensor of uninitialised values; on the same grid if it has the same shape."""
-        return Tensor.new_empty(self, *args, **kwargs)
+        return Tensor.new_empty(self, *args, **kwargs)  # type: ignore[return-value]
 
-    def new_ones(self, *args, **kwargs):
+    def new_ones(self, *args: Any, **kwargs: Any) -> Self:
         """Tensor of ones; on the same grid if it has the same shape."""
-        return Tensor.new_ones(self, *args, **kwargs)
+        return Tensor.new_ones(self, *args, **kwargs)  # type: ignore[return-value]
 
-    def set_(self, *args, **kwargs):
-        """Take over other memory, which lies nowhere that is known."""
+    def set_(self, *args: Any, **kwargs: Any) -> Self:
+        """Take over other memory, of which no grid is known."""
         result = Tensor.set_(self, *args, **kwargs)
-        self._grid = None
-        return result
+        attach_grid(self, None)
+        return result  # type: ignore[return-value]
 
     def __deepcopy__(self, memo):
         if id(self) in memo:
@@ -163,63 +158,70 @@ class TrackedTensor(TensorBase):
         if plain.numel() * plain.element_size() < plain.untyped_storage().nbytes():
             plain = plain.clone()
         slots = {name: getattr(self, name) for name in self._pickled}
-        return _rebuild, (type(self), plain, _pack(grid_of(self)), self.requires_grad, dict(self.__dict__), slots)
+        return _rebuild, (type(self), plain, _pack(current_grid(self)), self.requires_grad, dict(self.__dict__), slots)
 
 
-def _place(tensor, grid, source):
-    """Give the result of an operation its grid and, where there is one source, the attributes and header of that."""
-    tensor._grid = grid if fits(grid, tensor.shape) else None
-    if isinstance(source, TrackedTensor) and source is not tensor:
+def _wrap(voxels: Tensor, cls: type, grid: Grid, source: object, writes: int | None) -> Any:  # an instance of cls
+    """Make a tensor of type ``cls`` with a grid and, where there is one source, its attributes and header.
+
+    Args:
+        voxels: plain tensor; its memory is shared.
+        cls: a ``TrackedTensor``.
+        grid, writes: see ``attach_grid``.
+        source: what the voxels were made of.
+    """
+    tensor = torch.as_subclass(voxels, cls)
+    attach_grid(tensor, grid, writes)
+    if isinstance(source, TrackedTensor):
         if source.__dict__:
             tensor.__dict__.update(source.__dict__)
-        tensor._writes = source._writes
         _carry(source, tensor)
     return tensor
 
 
-def _carry(source, target):
+def _carry(source: TrackedTensor, target: TrackedTensor) -> None:
     for name in target._carried:
         setattr(target, name, getattr(source, name, None))
 
 
-def _place_each(results, grids, cls, source, rewritten):
+def _wrap_each(results: Any, grids: Any, cls: type, source: Any, rewritten: bool) -> Any:  # a tuple or list of torch
     if not isinstance(grids, list):
         grids = [grids] * len(results)
-    placed = []
+    wrapped = []
     for result, grid in zip(results, grids, strict=True):
         if isinstance(result, TrackedTensor):  # given as an argument: as it was, or written into
             if rewritten:
                 _rewrite(result, grid)
         elif isinstance(result, Tensor):
-            result = _place(torch.as_subclass(result, cls), grid, source)
-        placed.append(result)
-    return type(results)(placed)
+            result = _wrap(result, cls, grid, source, getattr(source, "_writes", None) or 0)
+        wrapped.append(result)
+    return type(results)(wrapped)
 
 
-def _rewrite(tensor, grid, moved=False):
-    """Set the grid of a tensor that an operation has changed; ``moved``: its axes changed, nothing was written."""
+def _rewrite(tensor: Any, grid: Grid, moved: bool = False) -> None:
+    """Attach the grid of a tensor that an operation has changed; ``moved``: its axes changed, nothing was written."""
     if not isinstance(tensor, TrackedTensor):
         return
-    before = grid_of(tensor)
+    before = current_grid(tensor)
     if not moved and before is not None and not _equal(grid, before):
-        note_foreign_write(tensor)
-    tensor._grid, tensor._writes = grid if fits(grid, tensor.shape) else None, writes(tensor)
+        invalidate_grid(tensor)
+    attach_grid(tensor, grid)
 
 
-def _equal(one, other):
+def _equal(one: Grid, other: Grid) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.shape == other.shape and all(a == b for a, b in zip(one.flat, other.flat, strict=True))
     return one is other or (isinstance(one, Geometry) and isinstance(other, Geometry) and one == other)
 
 
-def _writes_many(func):
+def _writes_many(func: Callable) -> bool:
     """Whether the operation writes into a list of tensors (``torch._foreach_add_``)."""
     name = func.__name__
     return name.startswith("_foreach_") and name.endswith("_")
 
 
-def _is_placed(tensor):
-    """Whether a grid, or the lack of one, has been stated for the tensor since it was made."""
+def _is_attached(tensor: Tensor) -> bool:
+    """Whether a grid, or the lack of one, has been attached to the tensor since it was made."""
     try:
         _grid_slot(tensor)
     except AttributeError:
@@ -227,11 +229,11 @@ def _is_placed(tensor):
     return True
 
 
-def _listed(value):
+def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, tuple | list) else (value,)
 
 
-def _result_type(func, types, args, kwargs):
+def _result_type(func: Callable, types: Iterable[type], args: Sequence[Any], kwargs: dict[str, Any]) -> type | None:
     """The type of what an operation on several types gives, or None to leave it to the other type.
 
     Fastai's other tensors count as plain ones. What moves the voxels of one tensor gives the type of that one. An image
@@ -240,7 +242,7 @@ def _result_type(func, types, args, kwargs):
     ours = [t for t in types if issubclass(t, TrackedTensor)]
     if any(t is not Tensor and not issubclass(t, TensorBase) for t in types):
         return None
-    if follows_first(func) and args and type(args[0]) in ours:
+    if has_one_source(func) and args and type(args[0]) in ours:
         return type(args[0])
     given = [*args, *(value for name, value in kwargs.items() if name != "out")]
     flat = [operand for value in given for operand in _listed(value)]
@@ -261,7 +263,7 @@ def _rebuild(cls, plain, grid, requires_grad, attributes, slots):
         grid = np.empty(len(entries), dtype=object)
         grid[:] = entries
         grid = grid.reshape(shape)
-    self._state_place(grid)
+    attach_grid(self, grid)
     for name, value in slots.items():
         setattr(self, name, value)
     self.__dict__.update(attributes)

@@ -9,53 +9,51 @@ from torch import Tensor
 
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.elementwise import pointwise
-from faimed3d.tracking.grid import Placed, compact, grid_of
+from faimed3d.tracking.grid import Operand, compact, current_grid
 from faimed3d.tracking.rules import listed, rule
-
-__all__ = []
 
 
 def _tensors(args, kwargs, key="tensors"):
     tensors = list(args[0] if args else kwargs[key])
-    return [Placed(grid_of(tensor), tuple(tensor.shape)) for tensor in tensors]
+    return [Operand(current_grid(tensor), tuple(tensor.shape)) for tensor in tensors]
 
 
 @rule("stack", whole_call=True)
 def _stack(args, kwargs, result):
-    placed = _tensors(args, kwargs)
+    operands = _tensors(args, kwargs)
     dim = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
-    dim = placed[0].axis(dim, extra=1)
-    if placed[0].lead < 0 or dim > placed[0].lead:
+    dim = operands[0].axis(dim, extra=1)
+    if operands[0].lead < 0 or dim > operands[0].lead:
         return None
-    return _joined(placed, lambda arrays: np.stack(arrays, dim))
+    return _joined(operands, lambda arrays: np.stack(arrays, dim))
 
 
 @rule("cat concat concatenate", whole_call=True)
 def _cat(args, kwargs, result):
-    placed = _tensors(args, kwargs)
-    dim = placed[0].axis(kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0)))
-    if placed[0].lead < 0 or len({len(x.shape) for x in placed}) > 1:
+    operands = _tensors(args, kwargs)
+    dim = operands[0].axis(kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0)))
+    if operands[0].lead < 0 or len({len(x.shape) for x in operands}) > 1:
         return None
-    if dim < placed[0].lead:
-        return _joined(placed, lambda arrays: np.concatenate(arrays, dim))
-    return _continued(placed, dim - placed[0].lead)
+    if dim < operands[0].lead:
+        return _joined(operands, lambda arrays: np.concatenate(arrays, dim))
+    return _continued(operands, dim - operands[0].lead)
 
 
-def _joined(placed, join):
+def _joined(operands, join):
     """Grid of volumes put side by side along a leading axis: shared where all are the same, else one per entry."""
-    first = placed[0].grid
-    if isinstance(first, Geometry) and all(x.grid is first or x.grid == first for x in placed):
+    first = operands[0].grid
+    if isinstance(first, Geometry) and all(x.grid is first or x.grid == first for x in operands):
         return first
-    return compact(join([x.spread() for x in placed]))
+    return compact(join([x.entries() for x in operands]))
 
 
-def _continued(placed, axis):
+def _continued(operands, axis):
     """Grid of pieces joined along D, H or W: kept where each piece begins where the one before it ends."""
-    first = placed[0].grid
-    if not all(x.shared for x in placed):
+    first = operands[0].grid
+    if not all(x.shared for x in operands):
         return None
     length = 0
-    for x in placed:
+    for x in operands:
         offset, shape = [0, 0, 0], x.shape[-3:]
         offset[axis] = length
         expected = first.regrid(shape, offset=offset)
@@ -87,7 +85,7 @@ def _reduction(x, result, dim=None, keepdim=False, *args, **kwargs):
             array = _common(array, axis)
         return np.expand_dims(array, tuple(dims)) if keepdim else array
 
-    return x.leading(collapse)
+    return x.map_leading(collapse)
 
 
 def _common(array, axis):
@@ -98,11 +96,11 @@ def _common(array, axis):
 
 @rule("softmax log_softmax softmin cumsum cumprod logcumsumexp cummax cummin")
 def _running(x, result, dim=None, *args, **kwargs):
-    """Each voxel is computed from those along an axis; where that runs over items, they must lie at one place."""
+    """Each voxel is computed from those along an axis; where that runs over items, these must share a grid."""
     axis = x.axis(dim)
     if axis >= x.lead:
         return x.grid
-    return x.leading(lambda array: np.repeat(np.expand_dims(_common(array, axis), axis), x.shape[axis], axis))
+    return x.map_leading(lambda array: np.repeat(np.expand_dims(_common(array, axis), axis), x.shape[axis], axis))
 
 
 @rule("max min", whole_call=True)
@@ -110,5 +108,5 @@ def _extreme(args, kwargs, result):
     """``max`` and ``min`` are a reduction, or elementwise with a second tensor."""
     if any(isinstance(operand, Tensor) for operand in (*args[1:], kwargs.get("other"))):
         return pointwise(args, kwargs, result)
-    grid = grid_of(args[0])
-    return None if grid is None else _reduction(Placed(grid, args[0].shape), result, *args[1:], **kwargs)
+    grid = current_grid(args[0])
+    return None if grid is None else _reduction(Operand(grid, args[0].shape), result, *args[1:], **kwargs)
