@@ -23,8 +23,7 @@ from dicom_series import AXIAL, compressed, make_series, write
 
 from faimed3d.dicom import dicom_inventory, header_table, read_dicom
 from faimed3d.dicom.grouping.scan import scan_folder
-from faimed3d.dicom.header.file_header import read_header
-from faimed3d.dicom.header.tags import WANTED
+from faimed3d.dicom.header import WANTED, read_header
 
 SIDE = 512
 PEAK = """

@@ -687,13 +687,15 @@ class TestOtherFiles:
         dataset.Rows = dataset.Columns = side
         path = write([dataset], tmp_path)[0]
         refuse_to_allocate(monkeypatch, (1, side, side))
-        with pytest.raises(errors.TruncatedFile, match=rf"\d+ bytes of RLE cannot be frame 1 of {side} x {side}"):
+        with pytest.raises(errors.TruncatedFile, match=rf"frame 1 of {side} x {side} pixels cannot lie in \d+ bytes"):
             read_dicom(path)
 
     def test_a_volume_beyond_the_memory_is_refused(self, tmp_path, monkeypatch):
         write_series(tmp_path)
         refuse_to_allocate(monkeypatch, (5, 6, 7))
-        with pytest.raises(errors.UnsupportedImage, match=r"5 slices of 6 x 7 pixels need 0\.0 GiB of memory, which"):
+        with pytest.raises(
+            errors.UnsupportedImage, match=r"5 slices of 6 x 7 pixels need 0\.0 GiB of memory, more than"
+        ):
             read_dicom(tmp_path)
 
 

@@ -23,8 +23,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom
+from faimed3d.dicom.header import dataset_bytes
 from faimed3d.dicom.segmentation.writing import write_seg
-from faimed3d.dicom.writing.series import file_bytes
 from faimed3d.geometry import Geometry
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
@@ -261,11 +261,11 @@ class TestWriting:
     def test_what_comes_back_otherwise_is_not_written(self, tmp_path, monkeypatch):
         def damaged(dataset, name):
             dataset.PixelData = bytes([dataset.PixelData[0] ^ 1]) + dataset.PixelData[1:]
-            return file_bytes(dataset, name)
+            return dataset_bytes(dataset, name)
 
         write_series(tmp_path / "source")
         (tmp_path / "mask.dcm").write_text("the old one")
-        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", damaged)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.dataset_bytes", damaged)
         with pytest.raises(ValueError, match=r"cannot hold this mask on the .*; reading it back gave another mask"):
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert (tmp_path / "mask.dcm").read_text() == "the old one"
@@ -274,10 +274,10 @@ class TestWriting:
     def test_what_cannot_be_read_back_is_not_written(self, tmp_path, monkeypatch):
         def cut(dataset, name):
             dataset.PixelData = dataset.PixelData[:2]
-            return file_bytes(dataset, name)
+            return dataset_bytes(dataset, name)
 
         write_series(tmp_path / "source")
-        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.file_bytes", cut)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.dataset_bytes", cut)
         with pytest.raises(ValueError, match=r"cannot hold this mask: .*mask\.dcm: .* in the 2 bytes of") as error:
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert "-writing-" not in str(error.value)

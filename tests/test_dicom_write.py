@@ -19,7 +19,8 @@ from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageSto
 
 from faimed3d import errors
 from faimed3d.dicom import read_dicom, write_series
-from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS, quiet
+from faimed3d.dicom.header import quiet
+from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS
 from faimed3d.geometry import Geometry
 
 SHAPE = (5, 6, 7)

@@ -5,8 +5,7 @@ fault and the way out. Patient data is read when it is asked for (``header_table
 is in no message.
 """
 
-from faimed3d.dicom.header.file_header import is_dicom
-from faimed3d.dicom.header.header_table import header_table
+from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.reading import read_dicom
 from faimed3d.dicom.writing.series import write_series

@@ -14,9 +14,8 @@ from faimed3d.dicom.checks import check_volume
 from faimed3d.dicom.grouping.scan import Scan, scan_below
 from faimed3d.dicom.grouping.series import Surroundings, Whole, group_images
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.header.file_header import Header, quote_value
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.plane import orientation_name
+from faimed3d.dicom.header import FileHeader, Tag, quote_value
+from faimed3d.dicom.planes import orientation_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +102,12 @@ def series_and_grid(volume: Volume) -> dict[str, object]:
     }
 
 
-def quoted(header: Header, tag: int) -> str:
+def quoted(header: FileHeader, tag: int) -> str:
     """Value of an element as a message may quote it."""
     return quote_value(header.text(tag), tag)
 
 
-def series_description(header: Header) -> str:
+def series_description(header: FileHeader) -> str:
     """(0008,103E) SeriesDescription, decoded by the character set of the file."""
     raw = header.values.get(Tag.SeriesDescription)
     if not raw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from faimed3d.dicom.planes.plane import Plane
+from faimed3d.dicom.planes import Plane
 from faimed3d.errors import ReadError
 
 

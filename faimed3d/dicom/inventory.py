@@ -21,9 +21,7 @@ from faimed3d.dicom.finding import Finding
 from faimed3d.dicom.grouping.scan import Scan, list_folder, scan_files, scan_folder
 from faimed3d.dicom.grouping.series import Whole
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.header.header_table import value_text
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.enhanced import read_dataset
+from faimed3d.dicom.header import Tag, read_dataset, value_text
 from faimed3d.errors import NoImages
 
 COLUMNS = (

@@ -18,13 +18,11 @@ from faimed3d.dicom.finding import Fault, Finding, Severity
 from faimed3d.dicom.grouping.gaps import usual_gap
 from faimed3d.dicom.grouping.scan import Scan, scan_files, scan_folder
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.header.file_header import quote_value
-from faimed3d.dicom.header.tags import Tag
+from faimed3d.dicom.header import Tag, quote_value
 from faimed3d.dicom.inventory import dicom_inventory
-from faimed3d.dicom.pixels.decoding import decode_planes, equal_pixels
-from faimed3d.dicom.pixels.repair import resample_stack
-from faimed3d.dicom.planes.plane import frame_of
-from faimed3d.dicom.segmentation.reading import decode_segments
+from faimed3d.dicom.pixels import decode_planes, equal_pixels, resample_stack
+from faimed3d.dicom.planes import plane_axes
+from faimed3d.dicom.segmentation.decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
 
@@ -226,7 +224,7 @@ def _decode(volume: Volume, strict: bool) -> DicomVolume:
     if geometry is None:
         first = volume.planes[0]
         array, geometry = resample_stack(
-            array, first, frame_of(first), volume.along, volume.across, usual_gap(volume.along), volume.name
+            array, first, plane_axes(first), volume.along, volume.across, usual_gap(volume.along), volume.name
         )
     for finding in volume.findings:
         warnings.warn(f"read with strict=False: {finding.message}", stacklevel=3)

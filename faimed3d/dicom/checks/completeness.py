@@ -12,8 +12,8 @@ from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_even
 from faimed3d.dicom.grouping.series import Surroundings, instance_number, whole_number
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import Plane, frame_of
+from faimed3d.dicom.header import Tag, name_tag
+from faimed3d.dicom.planes import Plane, plane_axes
 from faimed3d.errors import MissingSlices
 
 _AS_IT_IS = "read those that are there"
@@ -29,7 +29,7 @@ def find_early_end(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     if not longer:
         return
     longest = max(longer, key=lambda k: len(family.positions[k]))
-    normal = frame_of(volume.planes[0])[2]
+    normal = plane_axes(volume.planes[0])[2]
     along = [normal @ plane.position for plane in volume.planes]
     beyond = [
         plane
@@ -83,12 +83,12 @@ def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     if not ratio:
         return
     first, planes = volume.planes[0], family.representatives
-    steps = (np.array([plane.position for plane in planes]) - first.position) @ frame_of(first)[2] / first.depth
-    inside = (steps > 0) & (steps < volume.along[-1] / first.depth) & (np.round(steps) % ratio > 0)
+    steps = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first)[2] / first.stated_gap
+    inside = (steps > 0) & (steps < volume.along[-1] / first.stated_gap) & (np.round(steps) % ratio > 0)
     for k in np.flatnonzero(inside & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE)):
         plane = planes[k]
         # of another thickness it is another reconstruction, whose positions are its own
-        if plane.depth and abs(plane.depth / first.depth - 1) <= MULTIPLE_TOLERANCE:
+        if plane.stated_gap and abs(plane.stated_gap / first.stated_gap - 1) <= MULTIPLE_TOLERANCE:
             yield Fault(
                 MissingSlices,
                 f"{volume.name}: {volume.distinct} has gaps of {words}, and {plane.name} of "
@@ -101,7 +101,7 @@ def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
 
 def _times_the_stated_gap(volume: Volume) -> tuple[int, str]:
     """How many times the gap in the header the even gap of a volume is, and in words; (0, "") if none."""
-    header, stated = volume.header, volume.planes[0].depth
+    header, stated = volume.header, volume.planes[0].stated_gap
     if not stated or len(volume.planes) < 2 or not is_even(volume.along):
         return 0, ""
     gap = volume.along[-1] / (len(volume.planes) - 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.series import Surroundings
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.pixels.decoding import describe_pixels
+from faimed3d.dicom.pixels import pixel_format
 from faimed3d.errors import ReadError
 
 
@@ -15,9 +15,9 @@ def find_bad_pixel_layout(volume: Volume, around: Surroundings) -> Iterator[Faul
     """The first file whose header describes pixels that it cannot hold; compressed ones are left to the decoding."""
     planes = {id(plane.header): plane for plane in volume.planes if not plane.error and plane.segments is None}
     for plane in planes.values():
-        if plane.header.length >= 0 and not plane.header.deflated:
+        if plane.header.pixel_length >= 0 and not plane.header.deflated:
             try:
-                describe_pixels(plane.header)
+                pixel_format(plane.header)
             except ReadError as error:
                 yield Fault.from_error(error, plane)
                 return

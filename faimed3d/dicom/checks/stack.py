@@ -14,9 +14,8 @@ from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attribu
 from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
 from faimed3d.dicom.grouping.series import Surroundings
 from faimed3d.dicom.grouping.volume import Volume, is_straight
-from faimed3d.dicom.header.file_header import quote_value
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import PIXEL_MM, frame_of
+from faimed3d.dicom.header import Tag, name_tag, quote_value
+from faimed3d.dicom.planes import PIXEL_MM, plane_axes
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingGeometry, MissingSlices, MixedSeries, UnevenSlices
 
 _MOST_SHORT = 2  # more short gaps than one slice at a wrong position makes: the gaps between the slices of two stacks
@@ -50,7 +49,7 @@ def find_stacks_side_by_side(volume: Volume, around: Surroundings) -> Iterator[F
     """Slices at one position along the normal that lie beside each other in their plane."""
     if not volume.doubled:
         return
-    in_plane = frame_of(volume.planes[0])[:2]
+    in_plane = plane_axes(volume.planes[0])[:2]
     for kept, other in volume.doubled:
         apart = np.linalg.norm(in_plane @ np.subtract(other.position, kept.position))
         if apart > max(kept.spacing):
@@ -99,7 +98,7 @@ def _other_texts(volume: Volume) -> Iterator[Fault]:
 
 def _other_integers(volume: Volume) -> Iterator[Fault]:
     for tag in _EQUAL_INTEGERS:
-        values = [(plane.header.values.get(tag), plane.header.order) for plane in volume.planes]
+        values = [(plane.header.values.get(tag), plane.header.byte_order) for plane in volume.planes]
         if values.count(values[0]) != len(values):
             texts = [_integer_text(*value) for value in values]
             if len(set(texts)) > 1:
@@ -150,18 +149,18 @@ def find_unknown_thickness(volume: Volume, around: Surroundings) -> Iterator[Fau
     if len(volume.planes) > 1:
         return
     (plane,) = volume.planes
-    if not plane.depth:
+    if not plane.stated_gap:
         yield Fault(
             MissingGeometry,
             f"{plane.header.path}: a single slice, and neither {name_tag(Tag.SliceThickness)} nor "
             f"{name_tag(Tag.SpacingBetweenSlices)} says how thick it is",
             volume.planes,
         )
-    elif not PIXEL_MM[0] <= plane.depth <= PIXEL_MM[1]:
+    elif not PIXEL_MM[0] <= plane.stated_gap <= PIXEL_MM[1]:
         yield Fault(
             MissingGeometry,
             f"{plane.header.path}: a single slice, and its {name_tag(Tag.SliceThickness)} or "
-            f"{name_tag(Tag.SpacingBetweenSlices)} {plane.depth} mm cannot be a thickness",
+            f"{name_tag(Tag.SpacingBetweenSlices)} {plane.stated_gap} mm cannot be a thickness",
             volume.planes,
         )
 

@@ -9,8 +9,7 @@ from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.plane_kinds import describe_difference
 from faimed3d.dicom.grouping.series import SERIES_TAGS, Surroundings, relative_folder
 from faimed3d.dicom.grouping.volume import Volume
-from faimed3d.dicom.header.file_header import quote_value
-from faimed3d.dicom.header.tags import Tag, name_tag
+from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.errors import MissingSlices, MixedSeries
 
 _LEAVE_IT_OUT = "leave it out"

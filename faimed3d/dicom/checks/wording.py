@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from faimed3d.dicom.planes.plane import Plane, normal_of
+from faimed3d.dicom.planes import Plane
 
 
 def position_text(plane: Plane) -> str:
     """Position of a plane along the axis nearest to its normal: ``z 761.2``."""
-    normal = [abs(n) for n in normal_of(plane.orientation)]
+    normal = [abs(n) for n in plane.normal]
     axis = normal.index(max(normal))
     return f"{'xyz'[axis]} {mm_text(plane.position[axis])}"
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Set
 import numpy as np
 
 from faimed3d._decimals import decimal_number
-from faimed3d.dicom.header.file_header import Header, quote_value
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.plane import DIMENSIONS, Plane
+from faimed3d.dicom.header import FileHeader, Tag, quote_value
+from faimed3d.dicom.planes import Plane
+from faimed3d.dicom.planes.plane import DIMENSIONS
 
 # In the order in which they are tried: first what makes another kind of image, then the course of time.
 CONTENT = (
@@ -84,7 +84,7 @@ def attributes_of(plane: Plane) -> dict[str, str]:
         if not gradient and header.text(creator) == name:
             gradient = header.values.get(tag)
     if gradient and len(gradient) == 24:
-        attributes["gradient"] = "\\".join(f"{v:.4f}" for v in struct.unpack(header.order + "3d", gradient))
+        attributes["gradient"] = "\\".join(f"{v:.4f}" for v in struct.unpack(header.byte_order + "3d", gradient))
     if header.text(Tag.NumberOfFrames) not in ("", "1"):
         attributes["instance"] = f"{attributes.get('instance', '')} {plane.frame}"
     attributes.update(plane.attributes)
@@ -186,7 +186,7 @@ def order_keys(value: str) -> list[tuple[int, float, str]]:
     return parts
 
 
-def b_value(header: Header) -> float | None:
+def b_value(header: FileHeader) -> float | None:
     """Diffusion weighting of a file in s/mm2, from the standard element or a vendor's own; None where it has none."""
     try:
         for creator, name, tag in _B_VALUES:
@@ -194,9 +194,9 @@ def b_value(header: Header) -> float | None:
             if not raw or (creator and header.text(creator) != name):
                 continue
             if len(raw) == 8 and tag in _BINARY:
-                return struct.unpack(header.order + "d", raw)[0]
+                return struct.unpack(header.byte_order + "d", raw)[0]
             if len(raw) == 4 and tag == Tag.PhilipsBValue:
-                return struct.unpack(header.order + "f", raw)[0]
+                return struct.unpack(header.byte_order + "f", raw)[0]
             if tag == Tag.SiemensBValue:
                 return decimal_number(header.text(tag))
             if tag == Tag.GEBValue:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from faimed3d.dicom.grouping.attributes import NUMERIC, attributes_of, order_keys, representatives
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
-from faimed3d.dicom.planes.plane import Plane
+from faimed3d.dicom.planes import Plane
 
 
 @dataclass(frozen=True, slots=True, eq=False)

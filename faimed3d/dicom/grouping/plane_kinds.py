@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.plane import Plane, frame_of
+from faimed3d.dicom.header import Tag, name_tag
+from faimed3d.dicom.planes import Plane, plane_axes
 
 # Planes of one stack: direction cosines that differ by rounding (three decimals differ by up to 1e-3, which is 0.25 mm
 # at 250 mm), pixel spacings by less than half a pixel over 1000 pixels.
@@ -99,7 +99,7 @@ def same_position_mm(plane: Plane) -> float:
 
 def position_numbers(planes: Sequence[Plane]) -> list[int]:
     """Return a number for each plane, equal for planes at one position."""
-    offsets = np.array([plane.position for plane in planes]) @ frame_of(planes[0]).T
+    offsets = np.array([plane.position for plane in planes]) @ plane_axes(planes[0]).T
     limit = same_position_mm(planes[0])
     numbers = np.zeros(len(planes), dtype=np.int64)
     for axis in (2, 0, 1):

@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from faimed3d._atomic import UNFINISHED_PREFIX
-from faimed3d.dicom.header.file_header import Header, quote_value, read_header
-from faimed3d.dicom.header.tags import WANTED, Tag, name_tag
+from faimed3d.dicom.header import WANTED, FileHeader, Tag, name_tag, quote_value, read_header
 from faimed3d.errors import DamagedFile, TruncatedFile
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -209,12 +208,12 @@ def _sort_in(scan, header):
         scan.damaged.append(header)
     elif Tag.Rows not in values and not header.pixel_tag:
         if short in _PIXELS_EXPECTED:
-            header.error = DamagedFile(f"{header.path}: {name_tag(Tag.Rows)} and {name_tag(0x7FE00010)} are absent")
+            header.error = DamagedFile(f"{header.path}: {name_tag(Tag.Rows)} and {name_tag(Tag.PixelData)} are absent")
             scan.damaged.append(header)
         else:
             scan.skipped["DICOM objects without an image"] += 1
     elif not header.pixel_tag:
-        header.error = DamagedFile(f"{header.path}: {name_tag(0x7FE00010)} is absent: an image without pixels")
+        header.error = DamagedFile(f"{header.path}: {name_tag(Tag.PixelData)} is absent: an image without pixels")
         scan.damaged.append(header)
     else:
         _sort_by_colour(scan, header)
@@ -294,6 +293,6 @@ def _is_text(head):
 
 
 def _unreadable(path, error):
-    header = Header(str(path))
+    header = FileHeader(str(path))
     header.error = error
     return header

@@ -21,10 +21,9 @@ from faimed3d.dicom.grouping.plane_kinds import (
 from faimed3d.dicom.grouping.scan import Scan
 from faimed3d.dicom.grouping.splitting import split_by_attributes, split_interleaved
 from faimed3d.dicom.grouping.volume import Volume, stack
-from faimed3d.dicom.header.file_header import Header, quote_value
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.from_file import planes_of
-from faimed3d.dicom.planes.plane import Plane, frame_of, orientation_name, single_plane
+from faimed3d.dicom.header import FileHeader, Tag, quote_value
+from faimed3d.dicom.image_planes import planes_of
+from faimed3d.dicom.planes import Plane, orientation_name, plane_axes
 from faimed3d.errors import DamagedFile, ReadError
 
 # What images of one series have in common. The patient's ID is compared, and nothing else is done with it.
@@ -63,7 +62,7 @@ class Family:
     @cached_property
     def representatives(self) -> tuple[Plane, ...]:
         """One plane of each position and thickness: those of hundreds of time points are mostly the same."""
-        return tuple({(n, plane.depth): plane for plane, n in self.position_of.items()}.values())
+        return tuple({(n, plane.stated_gap): plane for plane, n in self.position_of.items()}.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +90,10 @@ class Surroundings:
     unplaced: tuple[Plane, ...] = ()
     odd: tuple[Plane, ...] = ()
     coloured: tuple[Plane, ...] = ()
-    renumbered: tuple[Header, ...] = ()
+    renumbered: tuple[FileHeader, ...] = ()
     in_line: tuple[Plane, ...] = ()
     elsewhere: tuple[Plane, ...] = ()
-    damaged: tuple[Header, ...] = ()
+    damaged: tuple[FileHeader, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +137,11 @@ def group_images(scan: Scan) -> Grouped:
     )
 
 
-def _series_key(header: Header) -> tuple[str, ...]:
+def _series_key(header: FileHeader) -> tuple[str, ...]:
     return tuple(header.text(tag) for tag in SERIES_TAGS)
 
 
-def _series_order(header: Header) -> int:
+def _series_order(header: FileHeader) -> int:
     number = header.text(Tag.SeriesNumber)
     return int(number) if number.isascii() and number.isdigit() else 1 << 31
 
@@ -169,7 +168,7 @@ def _joined(*words: str) -> str:
     return ", ".join(filter(None, words))
 
 
-def _damaged_files(scan: Scan, volume: Volume) -> tuple[Header, ...]:
+def _damaged_files(scan: Scan, volume: Volume) -> tuple[FileHeader, ...]:
     """Files that cannot be read and are, or may be, of the series of a volume."""
     uid = volume.header.text(Tag.SeriesInstanceUID)
     return tuple(header for header in scan.damaged if header.known_series in ("", uid))
@@ -178,7 +177,7 @@ def _damaged_files(scan: Scan, volume: Volume) -> tuple[Header, ...]:
 # One series -----------------------------------------------------------------------------------------------------------
 
 
-def _group_series(scan: Scan, headers: list[Header], label: str) -> Grouped:
+def _group_series(scan: Scan, headers: list[FileHeader], label: str) -> Grouped:
     skipped: Counter[str] = Counter()
     scouts = [h for h in headers if "LOCALIZER" in h.text(Tag.ImageType).upper().split("\\")]
     if 0 < len(scouts) < len(headers):
@@ -230,7 +229,7 @@ def _group_series(scan: Scan, headers: list[Header], label: str) -> Grouped:
 
 def _split_kind(folder: str, planes: list[Plane], label: str) -> Family:
     """The volumes of planes of one kind."""
-    normal = frame_of(planes[0])[2]
+    normal = plane_axes(planes[0])[2]
     parts = split_by_attributes(planes)
     final = [each for part in parts for each in split_interleaved(part, normal)]
     volumes = [
@@ -274,12 +273,12 @@ def _is_capture(plane: Plane, volume: Volume) -> bool:
     )
 
 
-def _colour_planes(scan: Scan, first: Header) -> Iterator[Plane]:
+def _colour_planes(scan: Scan, first: FileHeader) -> Iterator[Plane]:
     """The colour images of the series of ``first`` that have a position."""
     for header in scan.colour:
         if all(header.text(tag) == first.text(tag) for tag in (*SERIES_TAGS, Tag.SOPClassUID)):
             try:
-                yield single_plane(header, header.integer(Tag.Rows), header.integer(Tag.Columns))
+                yield Plane.of_file(header)
             except ReadError:  # without a position of its own it is a capture beside the slices
                 continue
 
@@ -294,7 +293,7 @@ def instance_number(plane: Plane) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def whole_number(header: Header, tag: int) -> int | None:
+def whole_number(header: FileHeader, tag: int) -> int | None:
     """Value of an integer element; None where it is absent or damaged: of no use, and no harm to the pixels."""
     try:
         return header.integer(tag)
@@ -302,7 +301,7 @@ def whole_number(header: Header, tag: int) -> int | None:
         return None
 
 
-def _concatenation_parts(headers: Iterable[Header]) -> dict[str, frozenset[int | None]]:
+def _concatenation_parts(headers: Iterable[FileHeader]) -> dict[str, frozenset[int | None]]:
     """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
     parts: dict[str, frozenset[int | None]] = defaultdict(frozenset)
     for header in headers:
@@ -337,7 +336,7 @@ def _single_slices_in_line(volumes: list[Volume]) -> dict[Volume, tuple[Plane, .
 def _continues(volume: Volume, positions: np.ndarray) -> np.ndarray:
     """Which positions (N, 3) lie on the even grid of a volume: in a hole of it, or next to its ends."""
     first = volume.planes[0]
-    across, along = np.split((positions - first.position) @ frame_of(first).T, [2], axis=1)
+    across, along = np.split((positions - first.position) @ plane_axes(first).T, [2], axis=1)
     own, along = volume.along, along[:, 0]
     gap = usual_gap(own)
     near = (np.abs(across).max(1) <= min(first.spacing)) & (along > own[0] - 1.5 * gap) & (along < own[-1] + 1.5 * gap)
@@ -351,7 +350,7 @@ def _continues(volume: Volume, positions: np.ndarray) -> np.ndarray:
 class Whole:
     """The volumes that images of several folders would make if they lay in one."""
 
-    def __init__(self, *images: Iterable[Header]) -> None:
+    def __init__(self, *images: Iterable[FileHeader]) -> None:
         headers, seen = [], set()
         for header in (header for some in images for header in some):
             if not header.identity or header.identity not in seen:
@@ -363,7 +362,7 @@ class Whole:
             for plane in (*volume.planes, *(copy for _, copy in volume.doubled))
         }
 
-    def missing_from(self, volume: Volume, own: Iterable[Header]) -> tuple[Plane, ...]:
+    def missing_from(self, volume: Volume, own: Iterable[FileHeader]) -> tuple[Plane, ...]:
         """Planes elsewhere that belong to a volume: half of a series is no volume.
 
         Args:
@@ -383,6 +382,6 @@ def _plane_key(plane: Plane) -> tuple[object, ...]:
     return id(plane.header), plane.frame, plane.corner
 
 
-def relative_folder(header: Header, folder: str) -> str:
+def relative_folder(header: FileHeader, folder: str) -> str:
     """The folder of a file as seen from another folder."""
     return os.path.relpath(os.path.dirname(header.path), folder or ".")

@@ -22,8 +22,9 @@ from faimed3d.dicom.grouping.attributes import (
 )
 from faimed3d.dicom.grouping.candidates import Candidate, by_position, by_value, candidates_of, count_positions
 from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_regular, usual_gap
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.plane import DIMENSIONS, Plane
+from faimed3d.dicom.header import Tag
+from faimed3d.dicom.planes import Plane
+from faimed3d.dicom.planes.plane import DIMENSIONS
 
 # An attribute may split a set whose groups are not all complete (an aborted time point) if each has this share of the
 # positions
@@ -114,7 +115,7 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
         stacks = [np.array([along[c.plane] for c in members]) for _, members in groups]
         if len(groups) < 2 or not all(map(_is_stack, stacks)):
             continue
-        if _are_several(name, part.planes[0].depth, np.array(list(along.values())), stacks, even):
+        if _are_several(name, part.planes[0].stated_gap, np.array(list(along.values())), stacks, even):
             return list(_parts_of(Split(name, tuple(groups)), part))
     return [part]
 

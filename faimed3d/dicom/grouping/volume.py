@@ -10,9 +10,8 @@ import numpy as np
 from faimed3d.dicom.finding import Finding
 from faimed3d.dicom.grouping.gaps import drift_tolerance, is_even
 from faimed3d.dicom.grouping.plane_kinds import same_position_mm
-from faimed3d.dicom.header.file_header import Header
-from faimed3d.dicom.header.tags import Tag
-from faimed3d.dicom.planes.plane import PIXEL_MM, Plane, frame_of
+from faimed3d.dicom.header import FileHeader, Tag
+from faimed3d.dicom.planes import PIXEL_MM, Plane, plane_axes
 from faimed3d.geometry import Geometry
 
 
@@ -43,7 +42,7 @@ class Volume:
     findings: tuple[Finding, ...] = ()
 
     @property
-    def header(self) -> Header:
+    def header(self) -> FileHeader:
         """Header of the first plane."""
         return self.planes[0].header
 
@@ -95,7 +94,7 @@ def stack(
     copies: Sequence[tuple[Plane, Plane]] = (),
 ) -> Volume:
     """Order planes of one kind along their normal and set apart those at one position."""
-    axes = frame_of(planes[0])
+    axes = plane_axes(planes[0])
     positions = np.array([plane.position for plane in planes])
     order = np.argsort(positions @ axes[2], kind="stable")
     along = (positions @ axes[2])[order]
@@ -115,7 +114,7 @@ def stack(
 
 def _grid(planes: tuple[Plane, ...], along: np.ndarray, across: np.ndarray, axes: np.ndarray) -> Geometry | None:
     if len(planes) == 1:
-        gap = planes[0].depth or 0
+        gap = planes[0].stated_gap or 0
         if not PIXEL_MM[0] <= gap <= PIXEL_MM[1]:
             return None
     elif is_even(along) and is_straight(planes[0], across):

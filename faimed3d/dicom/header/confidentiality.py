@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from faimed3d.dicom.header.tags import standard_vr
 
-__all__ = ["is_identifying"]
-
 # PS3.15 (2024b, and what 2026c adds) table E.1-1, all top-level elements that the Basic Profile removes, empties,
 # replaces or cleans (codes D, Z, X, U and their combinations), and three of their kin: (0010,0033), (0010,0034),
 # (0074,100C); group: elements, hexadecimal. Sequences are not in the header table at all; they are listed where they
@@ -59,8 +57,9 @@ _TABLE = """
 """
 
 
-def _read_table(text):
-    tags, group = set(), 0
+def _read_table(text: str) -> frozenset[int]:
+    tags: set[int] = set()
+    group = 0
     for word in text.split():
         if word.endswith(":"):
             group = int(word[:-1], 16) << 16
@@ -77,7 +76,7 @@ _GROUPS = frozenset((0x0012, 0x0032, 0x0038, 0x4008))  # trials, requests, visit
 _CLASS_UIDS = frozenset((0x00080016, 0x0008001A, 0x0008001B, 0x00080062, 0x0008010C))
 
 
-def is_identifying(tag):
+def is_identifying(tag: int) -> bool:
     """Whether the Basic Profile removes or replaces an element, or this table's stricter rules do.
 
     >>> is_identifying(0x00100010), is_identifying(0x00280030)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 
 import pandas as pd
 from pydicom.charset import convert_encodings, decode_bytes
 
 from faimed3d.dicom.header.confidentiality import is_identifying
-from faimed3d.dicom.header.file_header import read_header
-from faimed3d.dicom.header.tags import standard_vr
+from faimed3d.dicom.header.parser import read_header
+from faimed3d.dicom.header.tags import Tag, standard_vr
 from faimed3d.errors import DamagedFile
-
-__all__ = ["header_table"]
 
 _TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"))
 _ENCODED = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -27,10 +26,11 @@ _NUMBERS = {
     "FL": "f",
     "FD": "d",
 }
-_CHARACTER_SET = 0x00080005
 
 
-def header_table(files, deidentify=False):
+def header_table(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], deidentify: bool = False
+) -> pd.DataFrame:
     """Read the top-level headers of files into a table of text.
 
     Args:
@@ -47,53 +47,49 @@ def header_table(files, deidentify=False):
     Raises:
         FileNotFoundError: no such file.
         DamagedFile: a file is not DICOM, or its header is damaged.
+
+    >>> from pydicom.data import get_testdata_file
+    >>> table = header_table(get_testdata_file("CT_small.dcm"), deidentify=True).set_index("tags")
+    >>> table.loc["0028|0030"].item()
+    '0.661468\\\\0.661468'
+    >>> "0010|0010" in table.index
+    False
     """
-    if isinstance(files, (str, os.PathLike)):
-        files = [files]
-    files = [os.fspath(file) for file in files]
-    columns, tags = {}, set()
-    for file in files:
-        columns[file] = values = _texts(file)
+    columns: dict[str, dict[int, str]] = {}
+    tags: set[int] = set()
+    for file in [files] if isinstance(files, (str, os.PathLike)) else files:
+        columns[os.fspath(file)] = values = _texts(os.fspath(file))
         tags.update(values)
-    tags = sorted(tag for tag in tags if not (deidentify and is_identifying(tag)))
-    table = {"tags": [f"{tag >> 16:04x}|{tag & 0xFFFF:04x}" for tag in tags]}
-    for file, values in columns.items():
-        table[file] = [values.get(tag, "") for tag in tags]
+    rows = sorted(tag for tag in tags if not (deidentify and is_identifying(tag)))
+    table = {"tags": [f"{tag >> 16:04x}|{tag & 0xFFFF:04x}" for tag in rows]}
+    for name, values in columns.items():
+        table[name] = [values.get(tag, "") for tag in rows]
     return pd.DataFrame(table, dtype=object)
 
 
-def value_text(element):
-    """Value of a pydicom element as the table shows it."""
-    value = element.value
-    if value is None or element.VR in ("SQ", "OB", "OW", "UN", "OF", "OD", "OL", "OV"):
-        return ""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or (element.VR == "PN" and element.VM == 1):
-        return str(value)
-    return "\\".join(map(str, value))
-
-
-def _texts(file):
+def _texts(file: str) -> dict[int, str]:
+    """Values of a file's top-level elements as text, by tag; binary ones are left out."""
     header = read_header(file, None)
     if header is None:
         raise DamagedFile(f"{file}: not a DICOM file")
     if header.error and not header.pixel_tag:
         raise header.error
-    order = header.order
+    order, vrs = header.byte_order, header.vrs or {}
     try:
-        encodings = convert_encodings(header.text(_CHARACTER_SET).split("\\"))
+        encodings = convert_encodings(header.text(Tag.SpecificCharacterSet).split("\\"))
     except Exception:  # unknown names of character sets
         encodings = ["latin-1"]
     texts = {}
     for tag, raw in header.values.items():
         if raw is None or tag >> 16 == 2 or tag & 0xFFFF == 0:
             continue
-        text = _text(tag, raw, header.vrs[tag].decode("ascii") or standard_vr(tag), order, encodings)
+        text = _text(raw, vrs[tag].decode("ascii") or standard_vr(tag), order, encodings)
         if text is not None:
             texts[tag] = text
     return texts
 
 
-def _text(tag, raw, vr, order, encodings):
+def _text(raw: bytes, vr: str, order: str, encodings: list[str]) -> str | None:
     """Value as text; None for binary ones."""
     if vr in _TEXT:
         return _stripped(raw.decode("latin-1"))
@@ -118,6 +114,6 @@ def _text(tag, raw, vr, order, encodings):
     return None
 
 
-def _stripped(text):
+def _stripped(text: str) -> str:
     parts = text.strip(" \0").split("\\")
     return "\\".join(part.strip(" \0") for part in parts) if len(parts) > 1 else parts[0]

@@ -1,68 +1,142 @@
-"""The DICOM tags this package looks at, and how a message names one."""
+"""The DICOM tags this package looks at, and what a message may say of an element: its name, and some values."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-
-__all__ = ["PIXELS", "WANTED", "Tag", "name_tag", "standard_vr"]
-
-PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-
-_KEYWORDS = """
-SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID AcquisitionDate AcquisitionTime AcquisitionDateTime
-ContentDate ContentTime Modality SeriesDescription SliceThickness EchoTime InversionTime EchoNumbers FlipAngle
-TriggerTime SpacingBetweenSlices FrameReferenceTime DiffusionBValue DiffusionGradientOrientation ConvolutionKernel
-SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPatient ImageOrientationPatient
-TemporalPositionIdentifier StackID FrameOfReferenceUID SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows
-Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope
-ModalityLUTSequence Units DetectorInformationSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-GridFrameOffsetVector DoseGridScaling StudyInstanceUID PatientID KVP ConcatenationUID InConcatenationNumber
-InConcatenationTotalNumber NumberOfSlices SliceVector
-"""
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 
 
 class Tag:
-    """Tag numbers by keyword: ``Tag.PixelSpacing`` is 0x00280030; private ones carry their vendor's name.
+    """Tag numbers by keyword; those of private elements carry their vendor's name.
 
     A private element means what its block's creator says (PS3.5 section 7.8.1): look at ``SiemensCreator`` and the like
     first.
     """
 
+    TransferSyntaxUID = 0x00020010
+    MediaStorageSOPClassUID = 0x00020002
+    SpecificCharacterSet = 0x00080005
+    ImageType = 0x00080008
+    SOPClassUID = 0x00080016
+    SOPInstanceUID = 0x00080018
+    AcquisitionDate = 0x00080022
+    ContentDate = 0x00080023
+    AcquisitionDateTime = 0x0008002A
+    AcquisitionTime = 0x00080032
+    ContentTime = 0x00080033
+    Modality = 0x00080060
+    SeriesDescription = 0x0008103E
+    PatientID = 0x00100020
+    SliceThickness = 0x00180050
+    KVP = 0x00180060
+    EchoTime = 0x00180081
+    InversionTime = 0x00180082
+    EchoNumbers = 0x00180086
+    SpacingBetweenSlices = 0x00180088
+    TriggerTime = 0x00181060
+    ConvolutionKernel = 0x00181210
+    FlipAngle = 0x00181314
+    DiffusionBValue = 0x00189087
+    DiffusionGradientOrientation = 0x00189089
     SiemensCreator = 0x00190010  # SIEMENS MR HEADER
     SiemensMosaicCount = 0x0019100A  # "NumberOfImagesInMosaic"
     SiemensBValue = 0x0019100C
     SiemensGradient = 0x0019100E
+    StudyInstanceUID = 0x0020000D
+    SeriesInstanceUID = 0x0020000E
+    SeriesNumber = 0x00200011
+    AcquisitionNumber = 0x00200012
+    InstanceNumber = 0x00200013
+    ImagePositionPatient = 0x00200032
+    ImageOrientationPatient = 0x00200037
+    FrameOfReferenceUID = 0x00200052
+    TemporalPositionIdentifier = 0x00200100
+    StackID = 0x00209056
+    ConcatenationUID = 0x00209161
+    InConcatenationNumber = 0x00209162
+    InConcatenationTotalNumber = 0x00209163
+    SamplesPerPixel = 0x00280002
+    PhotometricInterpretation = 0x00280004
+    NumberOfFrames = 0x00280008
+    Rows = 0x00280010
+    Columns = 0x00280011
+    PixelSpacing = 0x00280030
+    BitsAllocated = 0x00280100
+    BitsStored = 0x00280101
+    HighBit = 0x00280102
+    PixelRepresentation = 0x00280103
+    RescaleIntercept = 0x00281052
+    RescaleSlope = 0x00281053
+    ModalityLUTSequence = 0x00283000
     GECreator = 0x00430010  # GEMS_PARM_01
     GEBValue = 0x00431039
-    PhilipsCreator = 0x20010010  # Philips Imaging DD 001
-    PhilipsBValue = 0x20011003
+    DetectorInformationSequence = 0x00540022
+    SliceVector = 0x00540080
+    NumberOfSlices = 0x00540081
+    Units = 0x00541001
+    FrameReferenceTime = 0x00541300
     UnitedCreator = 0x00650010  # Image Private Header
     UnitedBValue = 0x00651009
     UnitedGradient = 0x00651037
     UnitedGridCount = 0x00651050  # "MR Number Of Slice In Volume"
+    PhilipsCreator = 0x20010010  # Philips Imaging DD 001
+    PhilipsBValue = 0x20011003
+    GridFrameOffsetVector = 0x3004000C
+    DoseGridScaling = 0x3004000E
+    SharedFunctionalGroupsSequence = 0x52009229
+    PerFrameFunctionalGroupsSequence = 0x52009230
+    FloatPixelData = 0x7FE00008
+    DoubleFloatPixelData = 0x7FE00009
+    PixelData = 0x7FE00010
 
 
-for _keyword in _KEYWORDS.split():
-    setattr(Tag, _keyword, tag_for_keyword(_keyword))
-
-WANTED = frozenset(value for name, value in vars(Tag).items() if not name.startswith("_"))
+PIXEL_TAGS = frozenset((Tag.FloatPixelData, Tag.DoubleFloatPixelData, Tag.PixelData))
+FILE_META_TAGS = frozenset((Tag.TransferSyntaxUID, Tag.MediaStorageSOPClassUID))
+# What the scan of a folder keeps of each header
+WANTED = frozenset(value for value in vars(Tag).values() if isinstance(value, int)) - PIXEL_TAGS - FILE_META_TAGS
+# What one value of a VR may hold (PS3.5 section 6.2), and a little more that writers put there
+_PLAUSIBLE = {
+    "CS": r"[A-Za-z0-9 _./+-]{0,16}",
+    "DS": r"[0-9.,eE +-]{0,32}",
+    "IS": r"[0-9 +-]{0,16}",
+    "UI": r"[0-9.]{0,64}",
+}
+_PLAIN_TEXT = r"[ -\]_-~]{0,64}"  # printable ASCII without ^, which parts the names of people
+_LONGEST_QUOTE = 80
 
 
 @cache
-def standard_vr(tag):
-    """VR of a tag in the standard's dictionary, such as ``'DS'`` or ``'US or SS'``; ``'UN'`` for one not in it."""
+def standard_vr(tag: int) -> str:
+    """VR of a tag in the standard's dictionary, such as ``'DS'`` or ``'US or SS'``; ``'UN'`` for one not in it.
+
+    >>> standard_vr(0x00280030)
+    'DS'
+    """
     try:
         return dictionary_VR(tag)
     except KeyError:
         return "UN"
 
 
-def name_tag(tag):
-    """How a message names a tag: ``(0028,0030) PixelSpacing``.
+def name_tag(tag: int) -> str:
+    """How a message names a tag.
 
     >>> name_tag(0x00280030)
     '(0028,0030) PixelSpacing'
     """
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_for_tag(tag)}".rstrip()
+
+
+def quote_value(text: str, tag: int | None = None) -> str:
+    """A value as a message may quote it: ``a damaged value`` where it cannot be one of its element.
+
+    An element with a damaged length swallows those behind it, and with them the patient's name.
+
+    >>> quote_value("AXIAL", 0x00080008), quote_value("Doe^Jane", 0x00080008)
+    ('AXIAL', 'a damaged value')
+    """
+    allowed = _PLAUSIBLE.get(standard_vr(tag) if tag else "", _PLAIN_TEXT)
+    whole = all(re.fullmatch(allowed, part) for part in text.split("\\"))
+    return text[:_LONGEST_QUOTE] if whole else "a damaged value"

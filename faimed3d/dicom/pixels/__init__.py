@@ -1,1 +1,10 @@
-"""Stored pixels to real values: decoding, and the repairs that ``strict=False`` allows."""
+"""Stored pixels to real values: formats, decoding, and the repairs that ``strict=False`` allows.
+
+Imports run from ``fragments`` over ``format`` and ``compressed`` to ``decoding``; ``repair`` knows arrays alone.
+"""
+
+from faimed3d.dicom.pixels.decoding import decode_planes, equal_pixels
+from faimed3d.dicom.pixels.format import pixel_format
+from faimed3d.dicom.pixels.repair import resample_stack
+
+__all__ = ["decode_planes", "equal_pixels", "pixel_format", "resample_stack"]

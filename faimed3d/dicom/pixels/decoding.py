@@ -1,212 +1,125 @@
 """Stored pixels to real values: decode planes straight into one float32 array.
 
-Uncompressed pixels are read into a buffer of one image and scaled into the output from there. Compressed ones are
-decoded by SimpleITK (GDCM) from a temporary file that holds the pixels and their description alone: given the original,
-GDCM would apply the rescale of the header with a pixel type of its own choice and invert MONOCHROME1.
+Uncompressed pixels are read into a buffer of one image and scaled into the output from there; compressed frames are
+decoded one by one, see ``compressed``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-import zlib
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from io import FileIO
 
 import numpy as np
 
-from faimed3d.dicom.header.file_header import Header
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.pixels.encapsulated import COMPRESSED, decode_frame, frames_of
-from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
+from faimed3d._exact import FLOAT32_EXACT
+from faimed3d.dicom.header import quiet
+from faimed3d.dicom.pixels.compressed import decode_frame
+from faimed3d.dicom.pixels.format import PixelFormat, inflated, pixel_format
+from faimed3d.dicom.planes import Plane
+from faimed3d.errors import TruncatedFile, UnsupportedImage
 
-__all__ = ["decode_planes", "describe_pixels", "equal_pixels", "stored_bytes"]
-
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _THREADED_BYTES = 1 << 22  # below this many bytes of output threads cost more than they save
 _MOST_WORKERS = 8
-_FRAME_ROOM = 1 << 26  # bytes free in memory from which on temporary frames are put there
-_EXACT = 1 << 24  # integers up to here are exact in float32
+_MEMORY_FOLDER = "/dev/shm"
+_MEMORY_ROOM = 1 << 26  # bytes free in memory from which on temporary frames are put there
+
+_File = tuple[PixelFormat, list[tuple[int, Plane]]]  # planes of one file, each with its index in the output
 
 
-@dataclass(slots=True)
-class PixelFormat:
-    """How the pixels of one file are stored.
-
-    Attributes:
-        header: the file's Header.
-        dtype: numpy type of the stored words, byte order included.
-        rows, columns, frames: as in the header (a mosaic counts as one image).
-        stored, high: BitsStored and HighBit (PS3.5 section 8.1.1); 0 for float pixels.
-        fragments: for compressed pixels, per frame the (offset, length) of its pieces in the file; else None.
-        swapped: whether 8-bit pixels lie in big endian words of two bytes.
-    """
-
-    header: Header
-    dtype: np.dtype
-    rows: int
-    columns: int
-    frames: int
-    stored: int
-    high: int
-    fragments: list | None = None
-    swapped: bool = False
-
-
-def describe_pixels(header):
-    """Return the PixelFormat of a file, after checking that the file holds all the pixels its header claims.
-
-    Raises:
-        TruncatedFile: fewer bytes than rows * columns * frames need.
-        DamagedFile: the description contradicts itself or the bytes.
-        UnsupportedImage: bits or transfer syntax that no decoder here reads.
-    """
-    path = header.path
-    rows, columns = header.integer(Tag.Rows), header.integer(Tag.Columns)
-    frames = int(header.number(Tag.NumberOfFrames) or 1)
-    if header.integer(Tag.SamplesPerPixel, 1) != 1:
-        raise UnsupportedImage(
-            f"{path}: {name_tag(Tag.SamplesPerPixel)} must be 1, got {header.integer(Tag.SamplesPerPixel)}"
-        )
-    if header.pixel_tag != 0x7FE00010:
-        size = 4 if header.pixel_tag == 0x7FE00008 else 8
-        form = PixelFormat(header, np.dtype(f"{header.order}f{size}"), rows, columns, frames, 0, 0)
-    else:
-        form = _integer_format(header, rows, columns, frames)
-    if header.syntax in COMPRESSED:
-        if header.length >= 0:
-            raise DamagedFile(
-                f"{path}: the pixels are not encapsulated, though (0002,0010) TransferSyntaxUID is {header.syntax}"
-            )
-        form.fragments = frames_of(header, frames, rows, columns)
-        return form
-    if header.syntax not in _NATIVE:
-        raise UnsupportedImage(f"{path}: (0002,0010) TransferSyntaxUID {header.syntax} cannot be decoded here")
-    if header.length < 0:
-        raise DamagedFile(
-            f"{path}: the pixels are encapsulated, though (0002,0010) TransferSyntaxUID is {header.syntax}"
-        )
-    need = rows * columns * frames * form.dtype.itemsize
-    if header.length < need:
-        raise TruncatedFile(
-            f"{path}: {name_tag(header.pixel_tag)} has {header.length} bytes, {name_tag(Tag.Rows)} {rows} x "
-            f"{name_tag(Tag.Columns)} {columns} x {frames} frames of {form.dtype.itemsize} bytes need {need}"
-        )
-    if header.length - need >= columns * form.dtype.itemsize and any(stored_bytes(header, need, header.length - need)):
-        raise DamagedFile(
-            f"{path}: {name_tag(header.pixel_tag)} has {header.length} bytes, {name_tag(Tag.Rows)} {rows} x "
-            f"{name_tag(Tag.Columns)} {columns} x {frames} frames of {form.dtype.itemsize} bytes need only {need}"
-        )
-    return form
-
-
-def decode_planes(planes, workers=None):
+def decode_planes(planes: Sequence[Plane], workers: int | None = None) -> np.ndarray:
     """Decode planes of one matrix into a new array.
 
     Args:
-        planes: list of Plane, in slice order.
+        planes: in slice order.
         workers: threads; default: as many as there are processors, for large volumes.
 
     Returns:
         float32 array (D, H, W) of real values: slope * stored + intercept, rounded once. MONOCHROME1 values stay as
         they are stored, and so do padding values.
+
+    Raises:
+        TruncatedFile: a file has fewer pixels than its header says.
+        DamagedFile: pixels that contradict their description, or cannot be decoded.
+        UnsupportedImage: pixels of a kind that is not read here, more than memory holds, or values beyond float32.
     """
-    files = defaultdict(list)
+    by_path = defaultdict(list)
     for k, plane in enumerate(planes):
-        files[plane.header.path].append((k, plane))
-    formats = [describe_pixels(members[0][1].header) for members in files.values()]
-    shape = (len(planes), planes[0].rows, planes[0].columns)
-    try:
-        out = np.empty(shape, dtype=np.float32)
-    except MemoryError as error:
-        raise UnsupportedImage(
-            f"{planes[0].header.path}: {shape[0]} slices of {shape[1]} x {shape[2]} pixels need "
-            f"{4 * np.prod(shape, dtype=float) / 2**30:.1f} GiB of memory, which is not to be had"
-        ) from error
-    jobs = list(zip(formats, files.values(), strict=True))
-    compressed = any(form.fragments for form in formats)
-    with tempfile.TemporaryDirectory(prefix="faimed3d-", dir=_memory_folder()) if compressed else _Nowhere() as folder:
+        by_path[plane.header.path].append((k, plane))
+    files = [(pixel_format(members[0][1].header), members) for members in by_path.values()]
+    out = _new_array(planes)
+    compressed = any(form.fragments for form, _ in files)
+    with contextlib.ExitStack() as stack:
+        folder = ""
+        if compressed:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="faimed3d-", dir=_memory_folder()))
+            stack.enter_context(quiet())  # of padding in RLE segments; here and not in the threads, which share it
         if workers is None:
             workers = min(_MOST_WORKERS, _processors()) if out.nbytes >= _THREADED_BYTES else 1
-        workers = min(workers, len(jobs))
+        workers = min(workers, len(files))
         if workers < 2:
-            _decode_files(jobs, out, folder)
+            _decode_files(files, out, folder)
         else:
             # each thread takes every n-th file: the first ones of a folder are not always like the last ones
             with ThreadPoolExecutor(workers) as pool:
-                for _ in pool.map(lambda n: _decode_files(jobs[n::workers], out, folder), range(workers)):
+                for _ in pool.map(lambda n: _decode_files(files[n::workers], out, folder), range(workers)):
                     pass
     return out
 
 
-def equal_pixels(one, other):
+def equal_pixels(one: Plane, other: Plane) -> bool:
     """Whether two planes hold the same real values in every pixel (NaN equals NaN)."""
     if (one.rows, one.columns) != (other.rows, other.columns):
         return False
     return np.array_equal(decode_planes([one], 1), decode_planes([other], 1), equal_nan=True)
 
 
-class _Nowhere:
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *_):
-        return None
-
-
-def _memory_folder():
-    """A folder in memory for temporary files of one frame, where there is one with room; None for the usual place."""
-    folder = "/dev/shm"
+def _new_array(planes: Sequence[Plane]) -> np.ndarray:
+    first = planes[0]
+    shape = (len(planes), first.rows, first.columns)
     try:
-        status = os.statvfs(folder)
+        return np.empty(shape, dtype=np.float32)
+    except MemoryError as error:
+        raise UnsupportedImage(
+            f"{first.header.path}: {shape[0]} slices of {shape[1]} x {shape[2]} pixels need "
+            f"{4 * np.prod(shape, dtype=float) / 2**30:.1f} GiB of memory, more than is free"
+        ) from error
+
+
+def _memory_folder() -> str | None:
+    """A folder in memory for temporary files of one frame, where there is one with room; None for the usual one."""
+    try:
+        status = os.statvfs(_MEMORY_FOLDER)
     except (OSError, AttributeError):
         return None
-    roomy = status.f_bavail * status.f_frsize >= _FRAME_ROOM
-    return folder if roomy and os.access(folder, os.W_OK) else None
+    roomy = status.f_bavail * status.f_frsize >= _MEMORY_ROOM
+    return _MEMORY_FOLDER if roomy and os.access(_MEMORY_FOLDER, os.W_OK) else None
 
 
-def _processors():
+def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _integer_format(header, rows, columns, frames):
-    path = header.path
-    allocated = header.integer(Tag.BitsAllocated)
-    if allocated not in (8, 16, 32):
-        raise UnsupportedImage(f"{path}: {name_tag(Tag.BitsAllocated)} must be 8, 16 or 32, got {allocated}")
-    stored = header.integer(Tag.BitsStored, allocated)
-    high = header.integer(Tag.HighBit, stored - 1)
-    if not (1 <= stored <= allocated and stored - 1 <= high < allocated):
-        raise DamagedFile(
-            f"{path}: {name_tag(Tag.BitsStored)} {stored} and {name_tag(Tag.HighBit)} {high} do not fit into "
-            f"{name_tag(Tag.BitsAllocated)} {allocated}"
-        )
-    signed = header.integer(Tag.PixelRepresentation)
-    if signed not in (0, 1):
-        raise DamagedFile(f"{path}: {name_tag(Tag.PixelRepresentation)} must be 0 or 1, got {signed}")
-    dtype = np.dtype(f"{header.order}{'ui'[signed]}{allocated // 8}")
-    # PS3.5 annex A.3 and section 8.1.2: 8-bit pixels in OW are words, so a big endian file has them in swapped pairs
-    swapped = header.order == ">" and allocated == 8 and header.pixel_vr == b"OW"
-    return PixelFormat(header, dtype, rows, columns, frames, stored, high, None, swapped)
-
-
-def _decode_files(jobs, out, folder):
-    buffer = None
-    for form, members in jobs:
+def _decode_files(files: Sequence[_File], out: np.ndarray, folder: str) -> None:
+    buffer = np.empty((0, 0))
+    for form, members in files:
         shape = (form.rows, form.columns)
         frame = None
-        inflated = _inflated(form.header) if form.header.deflated else None
+        data_set = inflated(form.header) if form.header.deflated else None
         with form.header.open(0) as file:
             for k, plane in members:
-                if plane.frame != frame or frame is None:
+                if plane.frame != frame:
                     frame = plane.frame
                     if form.fragments:
-                        words = decode_frame(file, form, frame, folder)
+                        words = decode_frame(file, form, form.fragments[frame], frame, folder)
                     else:
-                        if buffer is None or buffer.dtype != form.dtype or buffer.shape != shape:
+                        if buffer.dtype != form.dtype or buffer.shape != shape:
                             buffer = np.empty(shape, dtype=form.dtype)
-                        _read_frame(file, form, frame, buffer, inflated)
+                        _read_frame(file, form, frame, buffer, data_set)
                         words = buffer
                     words = _significant(words, form)
                 if plane.corner:
@@ -216,11 +129,12 @@ def _decode_files(jobs, out, folder):
                     _scale(words, plane, out[k])
 
 
-def _read_frame(file, form, frame, buffer, inflated):
-    offset = form.header.offset + frame * buffer.nbytes
-    view = memoryview(buffer).cast("B")
-    if inflated is not None:
-        view[:] = inflated[offset : offset + buffer.nbytes]
+def _read_frame(file: FileIO, form: PixelFormat, frame: int, buffer: np.ndarray, data_set: bytes | None) -> None:
+    """Fill ``buffer`` with the words of a frame, from the inflated data set where there is one."""
+    offset = form.header.pixel_offset + frame * buffer.nbytes
+    view = memoryview(buffer.data).cast("B")
+    if data_set is not None:
+        view[:] = data_set[offset : offset + buffer.nbytes]
     else:
         file.seek(offset)
         done = 0
@@ -235,7 +149,7 @@ def _read_frame(file, form, frame, buffer, inflated):
         view[:even] = pairs[:even].reshape(-1, 2)[:, ::-1].tobytes()
 
 
-def _significant(words, form):
+def _significant(words: np.ndarray, form: PixelFormat) -> np.ndarray:
     """Keep the stored bits of each word alone, sign extended: the others may hold overlays or nothing defined."""
     bits = words.dtype.itemsize * 8
     if not form.stored or form.stored == bits:
@@ -248,17 +162,18 @@ def _significant(words, form):
     return words
 
 
-def _scale(words, plane, out):
+def _scale(words: np.ndarray, plane: Plane, out: np.ndarray) -> None:
     """Write slope * words + intercept into ``out``; exact arithmetic where float32 holds it, else rounded once."""
     slope, intercept = plane.slope, plane.intercept
-    if slope == 1 and words.dtype.kind in "iu" and words.dtype.itemsize < 4 and abs(intercept) < _EXACT / 2:
+    whole = words.dtype.kind in "iu"
+    if slope == 1 and whole and words.dtype.itemsize < 4 and abs(intercept) < FLOAT32_EXACT / 2:
         if intercept == 0:
             out[...] = words
             return
         if intercept == int(intercept):
             np.add(words, np.float32(intercept), out=out, dtype=np.float32, casting="unsafe")
             return
-    if words.dtype.kind in "iu":
+    if whole:
         _check_exact(words, plane)
     with np.errstate(over="ignore"):
         values = words * np.float64(slope)
@@ -268,33 +183,13 @@ def _scale(words, plane, out):
         raise UnsupportedImage(f"{plane.header.path}: {plane.name} has values beyond what float32 can hold")
 
 
-def _check_exact(words, plane):
+def _check_exact(words: np.ndarray, plane: Plane) -> None:
     """Refuse whole numbers, which may be labels, that float32 would round."""
-    if words.dtype.itemsize == 4 and plane.slope == int(plane.slope) and plane.intercept == int(plane.intercept):
-        ends = [float(word) * plane.slope + plane.intercept for word in (words.min(), words.max())]
-        if max(map(abs, ends)) > _EXACT:
+    slope, intercept = plane.slope, plane.intercept
+    if words.dtype.itemsize == 4 and slope == int(slope) and intercept == int(intercept):
+        ends = [float(word) * slope + intercept for word in (words.min(), words.max())]
+        if max(map(abs, ends)) > FLOAT32_EXACT:
             raise UnsupportedImage(
-                f"{plane.header.path}: {plane.name} has whole numbers from {min(ends):.0f} to {max(ends):.0f}, float32 "
-                f"holds them exactly up to {_EXACT} only"
+                f"{plane.header.path}: {plane.name} has whole numbers from {min(ends):.0f} to {max(ends):.0f}; float32 "
+                f"holds them exactly up to {FLOAT32_EXACT} only"
             )
-
-
-def _inflated(header):
-    with header.open() as file:
-        file.seek(header.start)
-        try:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), header.offset + header.length)
-        except zlib.error as error:
-            raise DamagedFile(f"{header.path}: the deflated data set cannot be inflated: {error}") from error
-    if len(data) < header.offset + header.length:
-        raise TruncatedFile(f"{header.path}: the deflated data set ends before the last pixel")
-    return data
-
-
-def stored_bytes(header, start, count):
-    """``count`` bytes of the pixel element from its byte ``start`` on."""
-    if header.deflated:
-        return _inflated(header)[header.offset + start : header.offset + start + count]
-    with header.open() as file:
-        file.seek(header.offset + start)
-        return file.read(count)

@@ -10,15 +10,12 @@ from pydicom.uid import generate_uid
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
-from faimed3d.dicom.header.tags import name_tag
-from faimed3d.dicom.planes.enhanced import read_dataset
+from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.reading import read_dicom
-from faimed3d.dicom.writing.series import check_series_number, check_text, check_upright, check_volume, file_bytes
-from faimed3d.dicom.writing.template import quiet, template_dataset, template_files
+from faimed3d.dicom.writing.series import check_series_number, check_text, check_upright, check_volume
+from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.errors import MissingGeometry, ReadError
 from faimed3d.geometry import POSITION_TOLERANCE
-
-__all__ = ["write_seg"]
 
 # Of each image that the segmentation refers to: its identity and its place, beside what a template may give
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "Rows", "Columns")
@@ -113,7 +110,7 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
                 f"{path}: highdicom makes no segmentation of this template ({type(error).__name__}): a value in the "
                 f"headers of {files[0]} and its neighbours breaks a rule of DICOM"
             ) from None
-        content = file_bytes(segmentation, path)
+        content = dataset_bytes(segmentation, path)
     with unfinished_folder(path) as unfinished:
         made = os.path.join(unfinished, "mask.dcm")
         with open(made, "wb") as file:

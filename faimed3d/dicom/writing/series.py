@@ -11,7 +11,6 @@ Which storage class a modality gets, and why:
 
 from __future__ import annotations
 
-import io
 import math
 import operator
 import os
@@ -31,14 +30,10 @@ from pydicom.valuerep import format_number_as_ds
 from faimed3d._atomic import replace_empty_folder, unfinished_folder
 from faimed3d.dicom.contents import survey
 from faimed3d.dicom.grouping.scan import scan_folder
-from faimed3d.dicom.writing.template import quiet, template_dataset
+from faimed3d.dicom.header import Tag, dataset_bytes, quiet
+from faimed3d.dicom.writing.template import template_dataset
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
-
-__all__ = [
-    *("check_series_number", "check_text", "check_upright", "check_volume", "file_bytes"),
-    "write_series",
-]
 
 # PS3.3 C.7.1.1, C.7.2.1, C.7.4.1: must be there, may be empty (type 2)
 _EMPTY = (
@@ -101,7 +96,7 @@ def write_series(
         os.mkdir(target)  # with the permissions of a new folder, which those of the temporary folder are not
         with quiet():
             for k, (name, plane, place) in enumerate(zip(names, array, places, strict=True)):
-                content = file_bytes(_slice(base, k + 1, place, _stored(plane, form)), folder)
+                content = dataset_bytes(_slice(base, k + 1, place, _stored(plane, form)), folder)
                 with open(os.path.join(target, name), "wb") as file:
                     file.write(content)
         _check_written(folder, target, geometry)
@@ -123,22 +118,6 @@ def _check_target(folder):
             )
     elif os.path.lexists(folder):
         raise FileExistsError(f"{folder}: a file; a series is written into a new or empty folder")
-
-
-def file_bytes(dataset, name):
-    """A data set as the bytes of its file; ``name`` is that of the target in an error text.
-
-    Raises:
-        ValueError: pydicom cannot write a value.
-    """
-    stream = io.BytesIO()
-    try:
-        dataset.save_as(stream, enforce_file_format=True)
-    except Exception as error:  # its text quotes the value and holds a traceback
-        raise ValueError(
-            f"{name}: pydicom cannot write a value of the header ({type(error).__name__}); is it one of the template?"
-        ) from None
-    return stream.getbuffer()
 
 
 def check_volume(array, geometry):
@@ -332,7 +311,7 @@ def _slice(base, number, place, words):
     dataset.InstanceNumber = number
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = place
     data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-    dataset.add_new(0x7FE00010, "OW", data)
+    dataset.add_new(Tag.PixelData, "OW", data)
     return dataset
 
 

@@ -1,23 +1,16 @@
-"""What written DICOM objects take from a template, and silence about its values meanwhile."""
+"""What written DICOM objects take from a template."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import warnings
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from faimed3d.dicom.grouping.scan import scan_folder
-from faimed3d.dicom.header.file_header import is_dicom
-from faimed3d.dicom.header.tags import Tag, name_tag
-from faimed3d.dicom.planes.enhanced import read_dataset
+from faimed3d.dicom.header import Tag, is_dicom, name_tag, quiet, read_dataset
 from faimed3d.errors import NoImages
-
-__all__ = ["TEMPLATE_KEYWORDS", "quiet", "template_dataset", "template_files"]
 
 # All that is ever taken from a template: whose images these are, of which study, in which frame of reference
 TEMPLATE_KEYWORDS = (
@@ -81,23 +74,3 @@ def template_files(template):
     if len(series) > 1:
         raise ValueError(f"{path}: {len(series)} series; give one file of the one that is the template")
     return [header.path for header in images]
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keep pydicom and highdicom silent: where a value breaks a rule, their warnings and log lines quote it."""
-
-    def never(record):
-        return False
-
-    names = [name for name in list(logging.root.manager.loggerDict) if name.split(".")[0] in ("pydicom", "highdicom")]
-    loggers = [logging.getLogger(name) for name in names]
-    for logger in loggers:
-        logger.addFilter(never)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(never)

@@ -1,0 +1,107 @@
+"""Compressed frames to stored words: RLE by pydicom, all others by SimpleITK (GDCM).
+
+GDCM gets a temporary file that holds one frame and its description alone: given the original, it would apply the
+rescale of the header with a pixel type of its own choice and invert MONOCHROME1. RLE frames it refuses where their
+segments are longer than the pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, RLELossless, SecondaryCaptureImageStorage
+
+from faimed3d.dicom.pixels.format import PixelFormat
+from faimed3d.dicom.pixels.fragments import Fragment
+from faimed3d.errors import DamagedFile, TruncatedFile
+
+
+def decode_frame(
+    file: BinaryIO, form: PixelFormat, fragments: Sequence[Fragment], frame: int, folder: str
+) -> np.ndarray:
+    """Decode one frame to its stored words.
+
+    Args:
+        file: the open file.
+        form: of its pixels.
+        fragments: of the frame.
+        frame: its number, from 0.
+        folder: for a temporary file.
+
+    Returns:
+        New array (rows, columns) of ``form.dtype`` in native byte order.
+
+    Raises:
+        DamagedFile: the frame cannot be decoded, or not to its size.
+        TruncatedFile: an RLE frame has fewer pixels than it should.
+    """
+    pieces = []
+    for offset, length in fragments:
+        file.seek(offset)
+        pieces.append(file.read(length))
+    data = encapsulate([b"".join(pieces)], has_bot=False)
+    name = f"{form.header.path}: frame {frame + 1}"
+    words = (
+        _with_pydicom(data, form, name) if form.header.syntax == RLELossless else _with_gdcm(data, form, name, folder)
+    )
+    # the same bits in the words of the header: a codestream may call the numbers unsigned that the header calls signed
+    return words.astype(form.dtype.newbyteorder("="), copy=False)
+
+
+def _with_pydicom(data: bytes, form: PixelFormat, name: str) -> np.ndarray:
+    description: dict[str, Any] = {
+        "rows": form.rows,
+        "columns": form.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": form.dtype.itemsize * 8,
+        "bits_stored": form.stored,
+        "pixel_representation": int(form.dtype.kind == "i"),
+        "pixel_keyword": "PixelData",
+    }
+    try:
+        return get_decoder(RLELossless).as_array(data, index=0, raw=True, **description)[0]
+    except RuntimeError as error:  # all else that it refuses was looked at before
+        raise TruncatedFile(f"{name} ends before its last pixel: an RLE segment is too short") from error
+
+
+def _with_gdcm(data: bytes, form: PixelFormat, name: str, folder: str) -> np.ndarray:
+    temporary = os.path.join(folder, f"{threading.get_ident()}.dcm")
+    _describe(form, data).save_as(temporary, enforce_file_format=True)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(temporary)
+    try:
+        words = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        cause = str(error).strip().rpartition("\n")[2].replace(temporary, "the frame")
+        raise DamagedFile(f"{name} cannot be decoded: {cause}") from error
+    if words.size != form.rows * form.columns:
+        raise DamagedFile(f"{name} decodes to {words.shape}, not {form.rows} x {form.columns} pixels")
+    return words.reshape(form.rows, form.columns)
+
+
+def _describe(form: PixelFormat, data: bytes) -> Dataset:
+    """A data set of one compressed frame that describes its pixels and nothing else."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(form.header.syntax)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID("1.2")
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = form.rows, form.columns
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = form.dtype.itemsize * 8, form.stored, form.high
+    dataset.PixelRepresentation = int(form.dtype.kind == "i")
+    dataset.PixelData = data
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    return dataset
