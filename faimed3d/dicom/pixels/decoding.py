@@ -12,7 +12,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import FileIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _decode_files(files: Sequence[_File], out: np.ndarray, folder: str) -> None:
                     _scale(words, plane, out[k])
 
 
-def _read_frame(file: FileIO, form: PixelFormat, frame: int, buffer: np.ndarray, data_set: bytes | None) -> None:
+def _read_frame(file: BinaryIO, form: PixelFormat, frame: int, buffer: np.ndarray, data_set: bytes | None) -> None:
     """Fill ``buffer`` with the words of a frame, from the inflated data set where there is one."""
     offset = form.header.pixel_offset + frame * buffer.nbytes
     view = memoryview(buffer.data).cast("B")
@@ -139,7 +139,7 @@ def _read_frame(file: FileIO, form: PixelFormat, frame: int, buffer: np.ndarray,
         file.seek(offset)
         done = 0
         while done < len(view):
-            count = file.readinto(view[done:])
+            count = file.readinto(view[done:])  # type: ignore[attr-defined]  # opened without a buffer
             if not count:
                 raise TruncatedFile(f"{form.header.path}: the file became shorter while it was read")
             done += count
