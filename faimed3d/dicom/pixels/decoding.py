@@ -139,7 +139,7 @@ def _read_frame(file: BinaryIO, form: PixelFormat, frame: int, buffer: np.ndarra
         file.seek(offset)
         done = 0
         while done < len(view):
-            count = file.readinto(view[done:])  # type: ignore[attr-defined]  # opened without a buffer
+            count = file.readinto(view[done:])
             if not count:
                 raise TruncatedFile(f"{form.header.path}: the file became shorter while it was read")
             done += count
