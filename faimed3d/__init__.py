@@ -15,27 +15,31 @@ from faimed3d.legacy import moved_modules
 # where the names of users are; a test holds it against what the rooms offer
 _ROOMS = {
     "augment": """
-        ClampMask3D Clip3D HistScaled3D IntensityTransform3D KeepLargestComponent MaskErase MaskErease MaxScale
-        MeanScale MedianScale Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling PreprocessDicom RandomAffine3D
-        RandomBiasField3D RandomBlur3D RandomBrightness3D RandomContrast3D RandomCrop3D RandomDihedral3D
-        RandomElastic3D RandomFlip3D RandomGamma3D RandomGhosting3D RandomLowResolution3D RandomNoise3D
-        RandomPerspective3D RandomRicianNoise3D RandomRotate3D RandomRotate3DBy RandomSheer3D RandomSpatial3D
-        RandomTransform3D RandomTrapezoid3D RandomWarp3D ReduceClasses RemoveSmallObjects Reorient3D Resample3D
-        ResampleLike RescaleIntensity3D Resize3D ResizeCrop3D SpatialTransform3D StandardScale Window3D ZScore3D
-        aug_transforms_3d find_standard_scale sheer_3d standard_scale_from_filelist trapezoid_3d warp_3d
+        ClampMask3D Clip3D HistScaled3D IntensityTransform3D KeepLargestComponent MaxScale MeanScale MedianScale
+        Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling RandomAffine3D RandomBiasField3D RandomBlur3D
+        RandomBrightness3D RandomContrast3D RandomCrop3D RandomDihedral3D RandomElastic3D RandomFlip3D
+        RandomGamma3D RandomGhosting3D RandomLowResolution3D RandomNoise3D RandomPerspective3D
+        RandomRicianNoise3D RandomRotate3D RandomRotate3DBy RandomSheer3D RandomSpatial3D RandomTransform3D
+        RandomTrapezoid3D RandomWarp3D ReduceClasses RemoveSmallObjects Reorient3D Resample3D ResampleLike
+        RescaleIntensity3D Resize3D ResizeCrop3D SpatialTransform3D StandardScale Window3D ZScore3D
+        aug_transforms_3d
     """,
     "basics": """
         Geometry TensorDicom3D TensorMask3D crop_3d load_image_3d normalize pad_or_crop readdcm_3d reorient resample
         resample_like resize_3d_tensor show_image_3d show_images_3d strip
     """,
-    "correction": "ImageCorrectionWrapper correct_bias_field equalize_locally",
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
         MatchMask SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats supported_extensions
     """,
     "dicom": "dicom_inventory header_table is_dicom read_dicom write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
+    "intensity": "correct_bias_field equalize_locally",
     "inference": "predict_folder predict_volume",
+    "legacy.correction": "ImageCorrectionWrapper",
+    "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
+    "legacy.tensors": "sheer_3d trapezoid_3d warp_3d",
+    "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     "losses": """
         CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
     """,

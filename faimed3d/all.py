@@ -5,11 +5,14 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
 from faimed3d.augment import *
 from faimed3d.basics import *
-from faimed3d.correction import *
 from faimed3d.data import *
 from faimed3d.dicom import *
 from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
 from faimed3d.inference import *
+from faimed3d.legacy.correction import *
+from faimed3d.legacy.standard_scale import *
+from faimed3d.legacy.tensors import sheer_3d, trapezoid_3d, warp_3d
+from faimed3d.legacy.transforms import *
 from faimed3d.losses import *
 from faimed3d.models import (
     AlexNet3D,

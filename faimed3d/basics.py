@@ -7,12 +7,11 @@ spacing, origin and direction are SimpleITK's (x, y, z), LPS, mm: ``faimed3d.geo
 from __future__ import annotations
 
 import torch
-from fastai.torch_core import tensor as as_tensor
-from torch import Tensor
 
-from faimed3d import intensity, io
+from faimed3d import io
 from faimed3d.display import show_image_3d, show_images_3d
 from faimed3d.geometry import Geometry
+from faimed3d.intensity import divide_by_max, normalize
 from faimed3d.spatial import crop_3d, pad_or_crop, reorient, resample, resample_like, resize_3d_tensor, strip
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -48,7 +47,7 @@ def readdcm_3d(fn, div=None, return_scaled=False, return_normalized=False):
     if div is not None:
         t = t / div
     elif not return_normalized:
-        t = t.with_voxels(intensity.divide_by_max(t.as_subclass(Tensor)))
+        t = divide_by_max(t)
     if return_scaled:
         t = t.hist_scaled()
     return normalize(t) if return_normalized and div is None else t
@@ -67,9 +66,3 @@ def load_image_3d(fn):
             "TensorDicom3D.create(fn) reads all of it, channels first"
         )
     return torch.from_numpy(array)
-
-
-def normalize(t):
-    """Shift and scale to mean 0 and standard deviation 1; a constant volume becomes 0. See ``faimed3d.intensity``."""
-    result = intensity.normalize(t.as_subclass(Tensor) if isinstance(t, Tensor) else as_tensor(t))
-    return t.with_voxels(result) if isinstance(t, TensorDicom3D) else result

@@ -12,10 +12,9 @@ import torch
 from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
-from faimed3d import io, spatial
+from faimed3d import intensity, io, spatial
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.geometry import Geometry
-from faimed3d.intensity import histogram
 from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
 from faimed3d.masks import class_volumes
 from faimed3d.metadata import Metadata
@@ -204,12 +203,12 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
     # Intensity -------------------------------------------------------------------------------------------------------
 
     def freqhist_bins(self, n_bins=100):
-        """Edges of ``n_bins`` bins of equally many voxels: see ``faimed3d.intensity.histogram.freqhist_bins``."""
-        return histogram.freqhist_bins(self.as_subclass(Tensor), n_bins)
+        """Edges of ``n_bins`` bins of equally many voxels: see ``faimed3d.intensity.freqhist_bins``."""
+        return intensity.freqhist_bins(self, n_bins)
 
     def hist_scaled(self, brks=None):
-        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.intensity.histogram.hist_scaled``."""
-        return self._scaled(histogram.hist_scaled, brks)
+        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.intensity.hist_scaled``."""
+        return intensity.hist_scaled(self, brks)
 
     # Space and display -----------------------------------------------------------------------------------------------
 

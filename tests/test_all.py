@@ -11,12 +11,14 @@ import faimed3d.all as ours
 MODULES = [
     "augment",
     "basics",
-    "correction",
     "data",
     "dataset",
     "dicom",
     "display.viewer",
     "inference",
+    "legacy.correction",
+    "legacy.standard_scale",
+    "legacy.transforms",
     "losses",
     "training",
 ]

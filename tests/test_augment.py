@@ -12,20 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d import augment
-from faimed3d.augment import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
-from faimed3d.augment import grids as sizes
-from faimed3d.augment import labels as label
+from faimed3d.augment import (
+    IntensityTransform3D,
+    RandomTransform3D,
+    SpatialTransform3D,
+    grid_changes,
+    mask_editing,
+    random_crop,
+)
 from faimed3d.augment.base import count_items
 from faimed3d.geometry import Geometry
-from faimed3d.legacy import transforms as earlier
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 BASES = {"IntensityTransform3D", "RandomTransform3D", "SpatialTransform3D", "StandardScale"}
-ALIASES = {"MaskErease"}
 STANDARD = augment.StandardScale((0, 50, 100), (0, 30, 100))
 ARGUMENTS = {
     "Clip3D": {"low": -0.5, "high": 0.5},
-    "MaskErase": {"mask": torch.ones(5, 6, 8)},
     "Normalize3D": {"mean": 1.0, "std": 2.0},
     "Pad3D": {"new_size": (7, 7, 9)},
     "PadOrCrop3D": {"size": (4, 7, 6)},
@@ -42,14 +44,13 @@ ARGUMENTS = {
     "Window3D": {"window": (0, 4)},
 }
 KINDS = {name: value for name, value in vars(augment).items() if inspect.isclass(value) and name in augment.__all__}
-NAMES = sorted(set(KINDS) - BASES - ALIASES)
+NAMES = sorted(set(KINDS) - BASES)
 RANDOM = [name for name in NAMES if KINDS[name].split_idx == 0]
 FIXED = [name for name in NAMES if KINDS[name].split_idx is None and name != "RandomCrop3D"]
 INTENSITY = [name for name in NAMES if issubclass(KINDS[name], IntensityTransform3D)]
-EARLIER = [name for name in NAMES if KINDS[name].__module__ == earlier.__name__]
-LABEL = [name for name in NAMES if KINDS[name].__module__ == label.__name__]
+MASK_EDITING = [name for name in NAMES if KINDS[name].__module__ == mask_editing.__name__]
 MOVING = [name for name in NAMES if issubclass(KINDS[name], SpatialTransform3D)]
-SIZES = [name for name in NAMES if KINDS[name].__module__ == sizes.__name__]
+GRID = [name for name in NAMES if KINDS[name].__module__ in (grid_changes.__name__, random_crop.__name__)]
 GEOMETRY = Geometry((5, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 
 
@@ -79,7 +80,7 @@ def plain(t):
 
 class TestEveryTransform:
     def test_belongs_to_one_kind(self):
-        assert sorted(EARLIER + INTENSITY + LABEL + MOVING + SIZES) == NAMES
+        assert sorted(INTENSITY + MASK_EDITING + MOVING + GRID) == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("channels", [None, 2])
@@ -128,7 +129,7 @@ class TestEveryTransform:
         assert torch.equal(plain(same), plain(mask))
         assert not torch.equal(plain(changed), plain(image))
 
-    @pytest.mark.parametrize("name", LABEL)
+    @pytest.mark.parametrize("name", MASK_EDITING)
     def test_of_labels_leaves_images_alone_and_keeps_the_type(self, name):
         image, mask = item()
         same, changed = make(name)((image, mask), split_idx=1)
@@ -136,7 +137,7 @@ class TestEveryTransform:
         assert changed.dtype == mask.dtype
         assert not torch.equal(plain(changed), plain(mask))
 
-    @pytest.mark.parametrize("name", MOVING + SIZES)
+    @pytest.mark.parametrize("name", MOVING + GRID)
     @settings(max_examples=4, deadline=None)
     @given(labels=st.lists(st.integers(-3, 300), min_size=2, max_size=4, unique=True), seed=st.integers(0, 10**6))
     def test_of_space_invents_no_label(self, name, labels, seed):
@@ -246,7 +247,7 @@ class TestOwnTransforms:
         class Still(SpatialTransform3D):
             pass
 
-        with pytest.raises(NotImplementedError, match=r"Still must define draw_warp\(self, places\)"):
+        with pytest.raises(NotImplementedError, match=r"Still must define draw_warp\(self, geometries\)"):
             Still()(item(), split_idx=0)
 
 
@@ -273,10 +274,10 @@ class TestItemOrBatch:
         with pytest.raises(ValueError, match=r"a batch of 3 items holds a TensorMask3D of shape \(2, 5, 6, 8\)"):
             augment.RandomFlip3D()((image, mask[:2]), split_idx=0)
 
-    def test_places_come_from_each_item(self):
+    def test_geometries_come_from_each_item(self):
         class Look(RandomTransform3D):
-            def draw(self, places):
-                self.seen = places
+            def draw(self, geometries):
+                self.seen = geometries
                 return {}
 
             def apply(self, x):
@@ -285,7 +286,7 @@ class TestItemOrBatch:
         coarse = TensorDicom3D(torch.zeros(1, *GEOMETRY.shape), GEOMETRY.replace(spacing=(4, 4, 4)))
         look = Look()
         look((torch.stack([item(1)[0], coarse]),), split_idx=0)
-        assert [place.spacing for place in look.seen] == [(1, 2, 3), (4, 4, 4)]
+        assert [geometry.spacing for geometry in look.seen] == [(1, 2, 3), (4, 4, 4)]
         bare = item()[0]
         bare = bare.roll(1, 0)
         assert bare.geometry is None

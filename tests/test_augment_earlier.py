@@ -6,10 +6,11 @@ import torch
 from coordinates import LOPSIDED, check, world
 from torch import Tensor
 
-from faimed3d import augment
-from faimed3d.augment import MaskErase, PreprocessDicom, find_standard_scale, standard_scale_from_filelist
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.geometry import Geometry
+from faimed3d.legacy import transforms
+from faimed3d.legacy.standard_scale import find_standard_scale, standard_scale_from_filelist
+from faimed3d.legacy.transforms import MaskErase, PreprocessDicom
 
 ROOM = Geometry((4, 6, 8), spacing=(0.5, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 
@@ -98,7 +99,7 @@ class TestMaskErase:
             MaskErase(self.keep)(TensorDicom3D(torch.rand(2, 3, 4)))
 
     def test_the_name_as_it_was_spelled(self):
-        assert augment.MaskErease is MaskErase
+        assert transforms.MaskErease is MaskErase
 
 
 class TestStandardScale:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_augment import ARGUMENTS, INTENSITY, RANDOM, make
 
+from faimed3d import intensity
 from faimed3d.augment import (
     Clip3D,
     HistScaled3D,
@@ -31,8 +32,7 @@ from faimed3d.augment import (
     ZScore3D,
 )
 from faimed3d.geometry import Geometry
-from faimed3d.intensity import appearance, rescale, z_score
-from faimed3d.intensity.percentiles import percentiles_of
+from faimed3d.intensity import percentiles_of, rescale, z_score
 from faimed3d.spatial.smoothing import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -122,7 +122,7 @@ class TestFunctions:
     def test_noise_has_the_strength_asked_for(self):
         torch.manual_seed(0)
         x = volume((2, 1, 30, 30, 30)) * 50 - 500
-        noise = appearance.add_noise(x, column(0.1, 0.5)) - x
+        noise = intensity.add_noise(x, column(0.1, 0.5)) - x
         spread = noise.flatten(1).std(1) / x.flatten(1).std(1)
         torch.testing.assert_close(spread, torch.tensor([0.1, 0.5]), rtol=0.03, atol=0)
         assert noise.mean().abs() < 0.3
@@ -131,7 +131,7 @@ class TestFunctions:
         torch.manual_seed(0)
         x = torch.zeros(1, 1, 30, 30, 30)
         x[..., 15:] = 100
-        noisy = appearance.add_rician_noise(x, column(0.2))
+        noisy = intensity.add_rician_noise(x, column(0.2))
         sd = 0.2 * 50
         assert noisy.min() >= 0
         assert noisy[..., :15].mean().item() == pytest.approx(sd * np.sqrt(np.pi / 2), rel=0.03)  # Rayleigh
@@ -140,22 +140,22 @@ class TestFunctions:
     def test_brightness_and_contrast_by_hand(self):
         x = torch.tensor([0.0, 2, 4, 6]).view(1, 1, 1, 1, 4)
         sd = np.sqrt(5)
-        found = appearance.adjust_brightness(x, column(0.5)).flatten().numpy()
+        found = intensity.adjust_brightness(x, column(0.5)).flatten().numpy()
         np.testing.assert_allclose(found, [0.5 * sd, 2 + 0.5 * sd, 4 + 0.5 * sd, 6 + 0.5 * sd], rtol=1e-6)
-        assert appearance.adjust_contrast(x, column(0.5)).flatten().tolist() == [1.5, 2.5, 3.5, 4.5]
-        assert appearance.adjust_contrast(x, column(2), preserve_range=False).flatten().tolist() == [-3, 1, 5, 9]
-        assert appearance.adjust_contrast(x, column(2)).flatten().tolist() == [0, 1, 5, 6]
+        assert intensity.adjust_contrast(x, column(0.5)).flatten().tolist() == [1.5, 2.5, 3.5, 4.5]
+        assert intensity.adjust_contrast(x, column(2), preserve_range=False).flatten().tolist() == [-3, 1, 5, 9]
+        assert intensity.adjust_contrast(x, column(2)).flatten().tolist() == [0, 1, 5, 6]
 
     def test_gamma_by_hand(self):
         x = torch.tensor([-1000.0, -500, 0, 1000]).view(1, 1, 1, 1, 4)
-        found = appearance.adjust_gamma(x, column(2)).flatten()
+        found = intensity.adjust_gamma(x, column(2)).flatten()
         torch.testing.assert_close(found, torch.tensor([-1000.0, -875, -500, 1000]))
 
     @given(st.floats(0.3, 3))
     @settings(max_examples=10, deadline=None)
     def test_gamma_keeps_range_and_order(self, gamma):
         x = volume()
-        found = appearance.adjust_gamma(x, column(gamma, 1 / gamma))
+        found = intensity.adjust_gamma(x, column(gamma, 1 / gamma))
         torch.testing.assert_close(found.amin((1, 2, 3, 4)), x.amin((1, 2, 3, 4)))
         torch.testing.assert_close(found.amax((1, 2, 3, 4)), x.amax((1, 2, 3, 4)))
         order = x[0].flatten().argsort()
@@ -163,13 +163,13 @@ class TestFunctions:
 
     def test_bias_field_multiplies_what_is_above_the_minimum(self):
         x = volume().abs() - 3
-        flat = appearance.apply_bias_field(x, torch.full((2, 4, 4, 4), np.log(2)))
+        flat = intensity.apply_bias_field(x, torch.full((2, 4, 4, 4), np.log(2)))
         low = x.amin((1, 2, 3, 4), keepdim=True)
         torch.testing.assert_close(flat, (x - low) * 2 + low)
 
     def test_blur_agrees_with_scipy(self):
         x, sd = volume((2, 1, 12, 13, 14)), column(0.5, 1, 2, 1.5, 0, 0.7).view(2, 3)
-        found = appearance.blur(x, sd)
+        found = intensity.blur(x, sd)
         for i in range(2):
             wanted = ndimage.gaussian_filter(x[i, 0].double().numpy(), sd[i].tolist(), mode="nearest", truncate=4)
             np.testing.assert_allclose(found[i, 0], wanted, atol=2e-3)
@@ -186,37 +186,37 @@ class TestFunctions:
 
     def test_low_resolution_takes_means_and_keeps_straight_lines(self):
         x = torch.arange(8.0).view(1, 1, 1, 1, 8)
-        found = appearance.lower_resolution(x, column(1, 1, 2).view(1, 3)).flatten()
+        found = intensity.lower_resolution(x, column(1, 1, 2).view(1, 3)).flatten()
         torch.testing.assert_close(found, torch.tensor([0.5, 1, 2, 3, 4, 5, 6, 6.5]))
         steps = torch.tensor([0.0, 4, 0, 4, 0, 4]).view(1, 1, 1, 1, 6)
-        assert appearance.lower_resolution(steps, column(1, 1, 2).view(1, 3)).flatten().tolist() == [2] * 6
+        assert intensity.lower_resolution(steps, column(1, 1, 2).view(1, 3)).flatten().tolist() == [2] * 6
 
     def test_ghosts_are_shifted_copies(self):
         x = torch.zeros(1, 1, 1, 1, 64)
         x[..., 30:34] = 1
-        found = appearance.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0.5)).flatten()
+        found = intensity.add_ghosting(x, torch.tensor([-1]), torch.tensor([4]), column(0.5)).flatten()
         assert found[14:18].abs().mean() > 3 * found[5:10].abs().mean()
-        torch.testing.assert_close(appearance.ghost(x, torch.tensor([2]), torch.tensor([4]), column(0)), x)
+        torch.testing.assert_close(intensity.add_ghosting(x, torch.tensor([-1]), torch.tensor([4]), column(0)), x)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_ghosts_in_half_precision(self, dtype):
         x = torch.rand(2, 1, 4, 5, 6)
-        settings = (torch.tensor([1, 2]), torch.tensor([2, 3]), torch.tensor([0.5, 1.0]))
-        half = appearance.ghost(x.to(dtype), *settings)
+        settings = (torch.tensor([-2, -1]), torch.tensor([2, 3]), torch.tensor([0.5, 1.0]))
+        half = intensity.add_ghosting(x.to(dtype), *settings)
         assert half.dtype == dtype
-        assert torch.allclose(half.float(), appearance.ghost(x.to(dtype).float(), *settings), atol=0.01)
+        assert torch.allclose(half.float(), intensity.add_ghosting(x.to(dtype).float(), *settings), atol=0.01)
 
     def test_ghosts_lie_along_one_axis(self):
         x = torch.zeros(1, 1, 16, 16, 16)
         x[0, 0, 8, 8, 8] = 1
-        found = appearance.ghost(x, torch.tensor([1]), torch.tensor([2]), column(0.9))[0, 0]
+        found = intensity.add_ghosting(x, torch.tensor([-2]), torch.tensor([2]), column(0.9))[0, 0]
         assert found[8, :, 8].abs().sum() > 1
         found[8, :, 8] = 0
         assert found.abs().max() < 1e-6
 
     def test_ghosts_are_of_a_magnitude_image(self):
         x = volume() * 100 - 500
-        found = appearance.ghost(x, torch.tensor([1, 2]), torch.tensor([3, 2]), column(0.9, 0.9))
+        found = intensity.add_ghosting(x, torch.tensor([-2, -1]), torch.tensor([3, 2]), column(0.9, 0.9))
         assert (found.amin((1, 2, 3, 4)) >= x.amin((1, 2, 3, 4)) - 1e-3).all()
 
 
@@ -258,7 +258,7 @@ class TestSettings:
             (lambda: Window3D("ear"), "window must be"),
             (lambda: Normalize3D(1), "Normalize3D takes mean and std together, or neither"),
             (lambda: Normalize3D(1, 0), "std must be above 0"),
-            (lambda: Normalize3D((1, 2), (1, 2, 3)), "mean and std must be as many, got 2 and 3"),
+            (lambda: Normalize3D((1, 2), (1, 2, 3)), "mean and std must be for the same channels, got 2 and 3 numbers"),
         ],
     )
     def test_errors(self, build, message):
@@ -405,7 +405,7 @@ class TestStandardScale:
             StandardScale.load(tmp_path / "a.json")
         with pytest.raises(ValueError, match="no scale: every item is constant, or there are none"):
             StandardScale.fit([torch.ones(4)])
-        with pytest.raises(ValueError, match="as many, at least 2, got 2 and 3"):
+        with pytest.raises(ValueError, match="must come in pairs, at least 2 of them, got 2 and 3"):
             StandardScale((0, 100), (0, 1, 2))
         with pytest.raises(ValueError, match="values must be increasing finite numbers"):
             StandardScale((0, 100), (1, 1))

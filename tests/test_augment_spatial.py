@@ -31,7 +31,7 @@ from faimed3d.augment import (
     ResizeCrop3D,
 )
 from faimed3d.augment import warp as warp_module
-from faimed3d.augment.grids import crop_at, find_label_voxel
+from faimed3d.augment.random_crop import crop_at, find_label_voxel
 from faimed3d.augment.warp import Warp, affine_matrix, apply_warp, sample_3d, sampling_grid, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.spatial.rotations import turn_3d
@@ -221,7 +221,7 @@ class TestElastic:
         assert 0.9 < z <= 1
 
     def test_needs_four_control_points(self):
-        with pytest.raises(ValueError, match=r"control_points must not be below 4, got 3"):
+        with pytest.raises(ValueError, match=r"control_points must be one whole number or three .*, at least 4, got 3"):
             RandomElastic3D(control_points=3)
 
 
@@ -428,8 +428,14 @@ class TestSettings:
         ("make", "message"),
         [
             (lambda: RandomAffine3D(scale=(0, 1)), r"scale must be .* 0 < low <= high, got \(0, 1\)"),
-            (lambda: RandomAffine3D(degrees=(1, 2)), r"degrees must be one number or three \(D, H, W\), got \(1, 2\)"),
-            (lambda: RandomAffine3D(translate=-1), "translate must not be below 0, got -1"),
+            (
+                lambda: RandomAffine3D(degrees=(1, 2)),
+                r"degrees must be one number or three .*, at least 0, got \(1, 2\)",
+            ),
+            (
+                lambda: RandomAffine3D(translate=-1),
+                r"translate must be one number or three .*, at least 0, got -1",
+            ),
             (lambda: RandomFlip3D(axis=(0,)), r"axis must be some of -1 \(W\), -2 \(H\) and -3 \(D\)"),
             (lambda: RandomPerspective3D(distortion_scale=0.5), r"distortion_scale must be in 0\.\.1/3, got 0\.5"),
             (lambda: RandomWarp3D(max_magnitude=1), r"max_magnitude must be in 0\.\.1, got 1"),
@@ -493,7 +499,7 @@ class TestSizes:
     def test_errors(self):
         with pytest.raises(ValueError, match="either size or scale_factor, got None and None"):
             Resize3D()
-        with pytest.raises(ValueError, match=r"size must be three positive whole numbers \(D, H, W\), got \(1, 2\)"):
+        with pytest.raises(ValueError, match=r"size must be one whole number or three .*, at least 1, got \(1, 2\)"):
             PadOrCrop3D((1, 2))
         with pytest.raises(ValueError, match=r"favour must be a probability in 0\.\.1, got 2"):
             RandomCrop3D(1, favour=2)

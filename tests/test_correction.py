@@ -10,9 +10,10 @@ import torch
 from coordinates import LOPSIDED
 from torch import Tensor
 
-from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.correction import ImageCorrectionWrapper, correct_bias_field, equalize_locally
+from faimed3d.basics import TensorDicom3D
 from faimed3d.geometry import Geometry
+from faimed3d.intensity import correct_bias_field, equalize_locally
+from faimed3d.legacy.correction import ImageCorrectionWrapper
 
 BRAIN = Path(nilearn.__file__).parent / "datasets" / "data"
 GRID = Geometry((20, 24, 28), spacing=(2, 2.5, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
@@ -104,10 +105,8 @@ class TestBiasField:
             correct_bias_field(uneven, mask=inside * 0)
         with pytest.raises(ValueError, match=r"the mask has \(2, 3, 4\) voxels \(D, H, W\), the image \(20, 24, 28\)"):
             correct_bias_field(uneven, mask=torch.ones(2, 3, 4))
-        with pytest.raises(ValueError, match=r"shrink must be a whole number of at least 1, or three .*got 0"):
+        with pytest.raises(ValueError, match=r"shrink must be one whole number or three .*, at least 1, got 0"):
             correct_bias_field(uneven, shrink=0)
-        with pytest.raises(TypeError, match="correct_bias_field takes an image, a TensorDicom3D, got TensorMask3D"):
-            correct_bias_field(TensorMask3D(inside))
         with pytest.raises(ValueError, match="correct_bias_field needs a geometry"):
             correct_bias_field(uneven[torch.randperm(20)])
 
@@ -139,7 +138,7 @@ class TestLocalContrast:
 
     def test_refuses_what_it_cannot_use(self):
         image = TensorDicom3D(torch.rand(2, 3, 4))
-        with pytest.raises(ValueError, match=r"radius must be a whole number of at least 0, or three .*got 1.5"):
+        with pytest.raises(ValueError, match=r"radius must be one whole number or three .*, at least 0, got 1.5"):
             equalize_locally(image, 1.5)
         with pytest.raises(ValueError, match=r"got \(1, 2\)"):
             equalize_locally(image, (1, 2))

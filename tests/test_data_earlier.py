@@ -7,9 +7,10 @@ import pytest
 import torch
 from fastai.data.block import MultiCategoryBlock
 
-from faimed3d.augment import Normalize3D, find_standard_scale
+from faimed3d.augment import Normalize3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D, get_volumetric_files, supported_extensions
+from faimed3d.legacy.standard_scale import find_standard_scale
 
 GRID = Geometry((3, 4, 5), spacing=(1, 2, 3), origin=(-7, 11, 5))
 

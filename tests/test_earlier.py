@@ -17,7 +17,6 @@ from faimed3d import intensity
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D, RandomRotate3D, StandardScale
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.geometry import Geometry
-from faimed3d.intensity import appearance
 from faimed3d.legacy import tensors as earlier
 from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames, sheer_3d, trapezoid_3d, warp_3d
 
@@ -125,9 +124,9 @@ class TestIntensity:
 
     @pytest.mark.parametrize("lead", [(), (2,), (3, 2)])
     @pytest.mark.parametrize("name", LOOKS)
-    def test_looks_are_those_of_appearance_for_each_channel(self, name, lead):
+    def test_looks_are_those_of_intensity_for_each_channel(self, name, lead):
         x = image(lead=lead)
-        function = {"gaussian_noise": appearance.add_noise}.get(name) or getattr(appearance, name)
+        function = {"gaussian_noise": intensity.add_noise}.get(name) or getattr(intensity, name)
         torch.manual_seed(0)
         changed = getattr(x, name)(LOOKS[name])
         torch.manual_seed(0)
@@ -150,7 +149,7 @@ class TestIntensity:
         assert (x.min(), x.max()) == (0, 1)
 
     def test_scale_to_refuses_a_negative_deviation(self):
-        with pytest.raises(ValueError, match="sd must not be below 0, got -1"):
+        with pytest.raises(ValueError, match="std must not be below 0, got -1"):
             image().scale_to(0, -1)
 
     def test_histogram_on_every_device_has_one_name_more(self):

@@ -18,7 +18,7 @@ from fastai.losses import BCEWithLogitsLossFlat, MSELossFlat
 from fasttransform import Transform
 from torch import nn
 
-from faimed3d.augment.grids import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
+from faimed3d.augment import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.dicom import dicom_inventory

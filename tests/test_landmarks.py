@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.intensity.percentiles import get_landmarks, get_percentile, landmarks_of, match_landmarks
+from faimed3d.intensity import landmarks_of, match_landmarks
+from faimed3d.legacy.percentiles import get_landmarks, get_percentile
 
 VALUES = torch.tensor([5.0, 1.0, 9.0, 3.0, 7.0, 2.0, 8.0])
 

@@ -63,7 +63,7 @@ def test_an_old_pickle_loads():
 
     old = {
         b"cfaimed3d.losses\n": b"cfaimed3d.models.losses\n",
-        b"cfaimed3d.augment.grids\n": b"cfaimed3d.augment.sizes\n",
+        b"cfaimed3d.augment.grid_changes\n": b"cfaimed3d.augment.sizes\n",
     }
     data = pickle.dumps([DiceLoss3D, Resize3D], protocol=2)
     for today, then in old.items():

@@ -1,26 +1,44 @@
-"""Transforms for volumes: random and fixed ones, of space, intensity and labels; see the modules of this package.
+"""Transforms for volumes, all of them fastai's: augmentations, and what brings items to one grid and scale.
 
-- ``spatial``: content moved on its grid, image and mask alike; many at once are one resampling (``RandomSpatial3D``).
-- ``sizes``: crop, pad, resize, resample, reorient; the geometry follows.
-- ``intensity`` and ``scaling``: random changes and fixed scales of images; masks are left alone.
-- ``label``: changes of masks; images are left alone.
-- ``earlier``: transforms of faimed3d 0.0.6.
-- ``compose``: ``aug_transforms_3d``, all of it in one call.
+- ``random_spatial``: content moved on its grid, image and mask alike; many at once are one resampling
+  (``RandomSpatial3D``).
+- ``random_intensity``, ``intensity_scaling``: random and fixed changes of images; masks are left alone.
+- ``grid_changes``, ``random_crop``: crop, pad, resize, resample, reorient; the geometry follows.
+- ``mask_editing``: changes of masks; images are left alone.
+- ``standard_scale``: a scale of intensities learned from many images.
+- ``presets``: ``aug_transforms_3d``, a set of augmentations in one call.
+- ``base``: what to inherit from for a transform of your own.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from faimed3d.augment.base import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
-from faimed3d.augment.grids import (
+from faimed3d.augment.grid_changes import (
     Pad3D,
     PadOrCrop3D,
-    RandomCrop3D,
     Reorient3D,
     Resample3D,
     ResampleLike,
     Resize3D,
     ResizeCrop3D,
 )
-from faimed3d.augment.labels import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
+from faimed3d.augment.intensity_scaling import (
+    Clip3D,
+    HistScaled3D,
+    MaxScale,
+    MeanScale,
+    MedianScale,
+    Normalize3D,
+    PiecewiseHistScaling,
+    RescaleIntensity3D,
+    Window3D,
+    ZScore3D,
+)
+from faimed3d.augment.mask_editing import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.augment.presets import aug_transforms_3d
+from faimed3d.augment.random_crop import RandomCrop3D
 from faimed3d.augment.random_intensity import (
     RandomBiasField3D,
     RandomBlur3D,
@@ -45,21 +63,8 @@ from faimed3d.augment.random_spatial import (
     RandomTrapezoid3D,
     RandomWarp3D,
 )
-from faimed3d.augment.scaling import (
-    Clip3D,
-    HistScaled3D,
-    MaxScale,
-    MeanScale,
-    MedianScale,
-    Normalize3D,
-    PiecewiseHistScaling,
-    RescaleIntensity3D,
-    Window3D,
-    ZScore3D,
-)
-from faimed3d.augment.standard_scale import StandardScale, find_standard_scale, standard_scale_from_filelist
-from faimed3d.legacy.tensors import sheer_3d, trapezoid_3d, warp_3d
-from faimed3d.legacy.transforms import MaskErase, MaskErease, PreprocessDicom
+from faimed3d.augment.standard_scale import StandardScale
+from faimed3d.legacy import moved_modules
 
 __all__ = [
     "ClampMask3D",
@@ -67,8 +72,6 @@ __all__ = [
     "HistScaled3D",
     "IntensityTransform3D",
     "KeepLargestComponent",
-    "MaskErase",
-    "MaskErease",
     "MaxScale",
     "MeanScale",
     "MedianScale",
@@ -76,7 +79,6 @@ __all__ = [
     "Pad3D",
     "PadOrCrop3D",
     "PiecewiseHistScaling",
-    "PreprocessDicom",
     "RandomAffine3D",
     "RandomBiasField3D",
     "RandomBlur3D",
@@ -112,9 +114,8 @@ __all__ = [
     "Window3D",
     "ZScore3D",
     "aug_transforms_3d",
-    "find_standard_scale",
-    "sheer_3d",
-    "standard_scale_from_filelist",
-    "trapezoid_3d",
-    "warp_3d",
 ]
+
+
+def __getattr__(name: str) -> Any:  # of any type
+    return moved_modules.find_name("augment", name)

@@ -13,25 +13,18 @@ Per-axis arguments of augmentations are in the order of the tensor's axes, (D, H
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from fastai.vision.augment import RandTransform
 from torch import Tensor
 
-from faimed3d.augment.warp import apply_warp, check_fill, spatial_frame
+from faimed3d._arguments import is_whole
+from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
+from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
-
-__all__ = [
-    "IntensityTransform3D",
-    "RandomTransform3D",
-    "SpatialTransform3D",
-    "count_items",
-    "find_volumes",
-    "per_axis",
-    "uniform",
-]
 
 
 class RandomTransform3D(RandTransform):
@@ -41,34 +34,43 @@ class RandomTransform3D(RandTransform):
 
     Args:
         p: probability with which each item of a batch is changed, drawn for each item on its own.
+
+    >>> class Scale(RandomTransform3D):
+    ...     def draw(self, geometries):
+    ...         return {"factors": 1 + torch.rand(len(geometries), 1, 1, 1, 1)}
+    ...     def apply(self, x, factors):
+    ...         return x * factors
+    >>> scaled = Scale()(TensorDicom3D(torch.ones(2, 3, 4)), split_idx=0)
+    >>> bool((scaled > 1).all()), scaled.shape
+    (True, torch.Size([2, 3, 4]))
     """
 
     split_idx: int | None = 0
 
-    def __init__(self, p=1.0, **kwargs):
+    def __init__(self, p: float = 1.0, **kwargs: Any) -> None:  # fastai's
         if not 0 <= p <= 1:
             raise ValueError(f"p must be a probability in 0..1, got {p!r}")
         super().__init__(p=p, **kwargs)
         self._forget()
 
     @property
-    def item_p(self):
+    def item_p(self) -> float:
         """Probability with which an item is changed at all."""
         return self.p
 
-    def draw(self, places):
-        """Return the random parameters of ``len(places)`` items, as a dict for :meth:`apply`.
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
+        """Return the random parameters of ``len(geometries)`` items, as a dict for :meth:`apply`.
 
         Args:
-            places: the ``Geometry`` of each item (1 mm voxels where an item has none).
+            geometries: that of each item (1 mm voxels where an item has none).
         """
         return {}
 
-    def apply(self, x, **drawn):
+    def apply(self, x: Tensor, *args: Any, **drawn: Any) -> Tensor:
         """Return what becomes of ``x``, a plain tensor (N, C, D, H, W) of as many items as were drawn for."""
         raise NotImplementedError(f"{type(self).__name__} must define apply(self, x, **drawn)")
 
-    def before_call(self, b, split_idx):
+    def before_call(self, b: Any, split_idx: int | None) -> None:
         """Draw for all items of ``b``."""
         self.do = False
         if self.split_idx is not None and split_idx != self.split_idx:
@@ -82,10 +84,10 @@ class RandomTransform3D(RandTransform):
         if chosen.any():
             self.do = True
             self._chosen = chosen.nonzero().flatten()
-            places = _places(volumes, self._items)
-            self._drawn = self.draw([places[i] for i in self._chosen.tolist()])
+            geometries = _geometries(volumes, self._items)
+            self._drawn = self.draw([geometries[i] for i in self._chosen.tolist()])
 
-    def __call__(self, b, split_idx=None, **kwargs):
+    def __call__(self, b: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
         try:
             return super().__call__(b, split_idx=split_idx, **kwargs)
         finally:
@@ -105,12 +107,14 @@ class RandomTransform3D(RandTransform):
             result[chosen] = changed
         return x.with_voxels(result.reshape(x.shape))
 
-    def _run(self, x, rows):
+    def _run(self, x: TensorDicom3D, rows: Tensor) -> Tensor:
         return self.apply(rows, **self._drawn)
 
-    def _forget(self):
+    def _forget(self) -> None:
         """Drop what was drawn: a transform that is saved with a learner holds its settings, nothing of a patient."""
-        self._items, self._chosen, self._drawn = None, None, None
+        self._items: int | None = None
+        self._chosen = torch.empty(0, dtype=torch.int64)
+        self._drawn: Any = None
 
 
 class IntensityTransform3D(RandomTransform3D):
@@ -137,34 +141,42 @@ class IntensityTransform3D(RandomTransform3D):
         """Return the mask as it is."""
         return x
 
-    def _run(self, x, rows):
+    def _run(self, x: TensorDicom3D, rows: Tensor) -> Tensor:
         return self.apply(rows if rows.is_floating_point() else rows.float(), **self._drawn)
 
 
 class SpatialTransform3D(RandomTransform3D):
-    """Base of the random spatial transforms: a subclass defines ``draw_warp(places) -> Warp``.
+    """Base of the random spatial transforms: a subclass defines ``draw_warp(geometries) -> Warp``.
 
     Args:
         p: probability with which each item is changed.
         fill: what lies outside the volume: a number, ``'edge'`` or ``'reflect'``; for masks a number is not used.
             Default: the smallest value of an image (air in CT), 0 for masks.
+
+    >>> class Shift(SpatialTransform3D):
+    ...     def draw_warp(self, geometries):
+    ...         return Warp.of(len(geometries), shift=[(1.0, 0.0, 0.0)] * len(geometries))
+    >>> Shift()(TensorDicom3D(torch.tensor([[[5.0, 6.0, 7.0]]])), split_idx=0).tolist()
+    [[[5.0, 5.0, 6.0]]]
     """
 
-    def __init__(self, p=1.0, fill=None, **kwargs):
+    def __init__(
+        self, p: float = 1.0, fill: float | str | None = None, **kwargs: Any
+    ) -> None:  # of fastai's RandTransform
         super().__init__(p=p, **kwargs)
         check_fill(fill)
         self.fill = fill
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the warp of each item, and note the mm of its voxels."""
-        frames = torch.stack([spatial_frame(place) for place in places])
-        return {"frames": frames, "warp": self.draw_warp(places), "size": places[0].shape, "grids": {}}
+        frames = torch.stack([spatial_frame(geometry) for geometry in geometries])
+        return {"frames": frames, "warp": self.draw_warp(geometries), "size": geometries[0].shape, "grids": {}}
 
-    def draw_warp(self, places):
-        """Return a ``Warp`` of ``len(places)`` items."""
-        raise NotImplementedError(f"{type(self).__name__} must define draw_warp(self, places)")
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
+        """Return a ``Warp`` of ``len(geometries)`` items."""
+        raise NotImplementedError(f"{type(self).__name__} must define draw_warp(self, geometries)")
 
-    def _run(self, x, rows):
+    def _run(self, x: TensorDicom3D, rows: Tensor) -> Tensor:
         drawn = self._drawn
         if rows.shape[-3:] != drawn["size"]:
             raise ValueError(
@@ -172,13 +184,11 @@ class SpatialTransform3D(RandomTransform3D):
                 f"{drawn['size']} and {tuple(rows.shape[-3:])} (D, H, W). Bring the mask onto the grid of the image "
                 "first, with ResampleLike() among the item transforms"
             )
-        fill = self.fill
-        if x.interpolation == "nearest" and not isinstance(fill, str):
-            fill = None
+        fill = None if is_mask(x) and not isinstance(self.fill, str) else self.fill
         return apply_warp(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
 
 
-def find_volumes(b):
+def find_volumes(b: Any) -> Iterator[TensorDicom3D]:
     """Yield the volumes of an item or batch, however deep its tuples and lists nest."""
     if isinstance(b, TensorDicom3D):
         if b.ndim >= 3:
@@ -188,29 +198,27 @@ def find_volumes(b):
             yield from find_volumes(part)
 
 
-def count_items(volumes):
+def count_items(volumes: Sequence[TensorDicom3D]) -> int | None:
     """Return how many items the volumes of one tuple hold: None for a single one, the size of the batch otherwise."""
-    images = [volume for volume in volumes if not isinstance(volume, TensorMask3D)]
+    images = [volume for volume in volumes if not is_mask(volume)]
     leader = (images or volumes)[0]
     return len(leader) if leader.ndim >= (5 if images else 4) else None
 
 
-def per_axis(name, value, low=None):
-    """Return ``value`` as three floats (D, H, W); one number holds for all three."""
-    values = (value,) * 3 if isinstance(value, numbers.Real) else tuple(value)
-    if len(values) != 3 or not all(isinstance(v, numbers.Real) for v in values):
-        raise ValueError(f"{name} must be one number or three (D, H, W), got {value!r}")
-    if low is not None and min(values) < low:
-        raise ValueError(f"{name} must not be below {low}, got {value!r}")
-    return tuple(float(v) for v in values)
+def axes_of(axis: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the axes named by an argument ``axis`` as a tuple of -3 (D), -2 (H) and -1 (W)."""
+    axes = (int(axis),) if is_whole(axis) else tuple(axis)
+    if not axes or not all(a in (-1, -2, -3) for a in axes) or len(set(axes)) != len(axes):
+        raise ValueError(f"axis must be some of -1 (W), -2 (H) and -3 (D), each once, got {axis!r}")
+    return axes
 
 
-def uniform(low, high, *shape):
-    """Draw float64 numbers evenly between ``low`` and ``high``; those may be tensors."""
+def uniform(low: float | Tensor, high: float | Tensor, *shape: int) -> Tensor:
+    """Draw float64 numbers evenly between ``low`` and ``high``."""
     return torch.rand(*shape, dtype=torch.float64) * (high - low) + low
 
 
-def _places(volumes, items):
+def _geometries(volumes: Sequence[TensorDicom3D], items: int | None) -> list[Geometry]:
     """The geometry of each item: that of the first volume which has one, else 1 mm voxels of the leader's shape."""
     found = []
     for i in range(items or 1):
@@ -219,7 +227,7 @@ def _places(volumes, items):
     return found
 
 
-def _rows(x, items):
+def _rows(x: TensorDicom3D, items: int | None) -> Tensor:
     """The voxels as a plain (N, C, D, H, W): N items, whatever axes lie between them and (D, H, W) as channels."""
     if items is not None and (x.ndim < 4 or len(x) != items):
         raise ValueError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from faimed3d._arguments import is_number
 from faimed3d.augment import random_intensity, random_spatial
 from faimed3d.augment.base import RandomTransform3D
 
-__all__ = ["aug_transforms_3d"]
+Switch = bool | float | Mapping[str, Any] | RandomTransform3D  # a mapping holds arguments of the part's class
+_Parts = dict[str, tuple[type[RandomTransform3D], dict[str, Any]]]
 
-_SPATIAL = {
+_SPATIAL: _Parts = {
     "affine": (random_spatial.RandomAffine3D, {"p": 0.5, "degrees": (15, 5, 5), "scale": 0.15}),
     "elastic": (random_spatial.RandomElastic3D, {"p": 0.25, "max_displacement": 5.0}),
     "rotate_by": (random_spatial.RandomRotate3DBy, {"p": 0.5}),
@@ -22,7 +24,7 @@ _SPATIAL = {
     "rotate": (random_spatial.RandomRotate3D, {"p": 0.5}),
     "dihedral": (random_spatial.RandomDihedral3D, {"p": 0.5}),
 }
-_INTENSITY = {
+_INTENSITY: _Parts = {
     "low_resolution": (random_intensity.RandomLowResolution3D, {"p": 0.1, "factor": (1.2, 2.0)}),
     "ghosting": (random_intensity.RandomGhosting3D, {"p": 0.1}),
     "bias_field": (random_intensity.RandomBiasField3D, {"p": 0.15, "strength": 0.4}),
@@ -37,30 +39,30 @@ _MR = ("bias_field", "ghosting")
 
 
 def aug_transforms_3d(
-    p_all=None,
-    modality=None,
-    flip=True,
-    affine=True,
-    elastic=True,
-    rotate=False,
-    dihedral=False,
-    rotate_by=False,
-    warp=False,
-    sheer=False,
-    trapezoid=False,
-    perspective=False,
-    noise=True,
-    rician_noise=False,
-    blur=True,
-    brightness=True,
-    contrast=True,
-    gamma=True,
-    low_resolution=True,
-    bias_field=None,
-    ghosting=None,
-    fill=None,
-    extra=(),
-):
+    p_all: float | None = None,
+    modality: str | None = None,
+    flip: Switch = True,
+    affine: Switch = True,
+    elastic: Switch = True,
+    rotate: Switch = False,
+    dihedral: Switch = False,
+    rotate_by: Switch = False,
+    warp: Switch = False,
+    sheer: Switch = False,
+    trapezoid: Switch = False,
+    perspective: Switch = False,
+    noise: Switch = True,
+    rician_noise: Switch = False,
+    blur: Switch = True,
+    brightness: Switch = True,
+    contrast: Switch = True,
+    gamma: Switch = True,
+    low_resolution: Switch = True,
+    bias_field: Switch | None = None,
+    ghosting: Switch | None = None,
+    fill: float | str | None = None,
+    extra: Sequence[Any] = (),
+) -> list[Any]:
     """Return a list of random transforms for ``batch_tfms``; all spatial parts together are one resampling.
 
     Every part is a switch: True (its defaults below), False (off), a number (its probability), a dict of arguments of
@@ -92,13 +94,17 @@ def aug_transforms_3d(
     return [*merged, *found, *extra]
 
 
-def _part(name, switch, kind, defaults, p_all):
+def _part(
+    name: str, switch: Switch, kind: type[RandomTransform3D], defaults: dict[str, Any], p_all: float | None
+) -> RandomTransform3D | None:
     if isinstance(switch, RandomTransform3D):
         return switch
+    if switch is False:
+        return None
     if switch is True:
         return kind(**(defaults if p_all is None else {**defaults, "p": p_all}))
     if isinstance(switch, Mapping):
         return kind(**{**defaults, **switch})
-    if isinstance(switch, Real) and 0 <= switch <= 1:
+    if is_number(switch) and 0 <= switch <= 1:
         return kind(**{**defaults, "p": switch}) if switch else None
     raise TypeError(f"{name} must be True, False, a probability, a dict of arguments or a transform, got {switch!r}")

@@ -1,40 +1,22 @@
 """Random changes of intensity: noise, blur, brightness, contrast, gamma, bias field, low resolution, ghosting.
 
-Each transform draws the parameter of a function of ``faimed3d.intensity.appearance``, where the strengths are said.
-Masks are left alone (``IntensityTransform3D``).
+Each transform draws the setting of a function of ``faimed3d.intensity``, where the strengths are said. Masks are left
+alone (``IntensityTransform3D``).
 """
 
 from __future__ import annotations
 
 import math
-import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from faimed3d.augment.base import IntensityTransform3D, per_axis, uniform
-from faimed3d.intensity.appearance import (
-    add_noise,
-    add_rician_noise,
-    adjust_brightness,
-    adjust_contrast,
-    adjust_gamma,
-    apply_bias_field,
-    blur,
-    ghost,
-    lower_resolution,
-)
-
-__all__ = [
-    "RandomBiasField3D",
-    "RandomBlur3D",
-    "RandomBrightness3D",
-    "RandomContrast3D",
-    "RandomGamma3D",
-    "RandomGhosting3D",
-    "RandomLowResolution3D",
-    "RandomNoise3D",
-    "RandomRicianNoise3D",
-]
+from faimed3d import intensity
+from faimed3d._arguments import is_number, whole_per_axis
+from faimed3d.augment.base import IntensityTransform3D, axes_of, uniform
+from faimed3d.geometry import Geometry
 
 
 class RandomNoise3D(IntensityTransform3D):
@@ -43,32 +25,43 @@ class RandomNoise3D(IntensityTransform3D):
     Args:
         p: probability for each item.
         std_range: lowest and highest standard deviation of the noise, in parts of that of the image.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(24.0).view(2, 3, 4))
+    >>> noise = RandomNoise3D(p=1)(image, split_idx=0) - image
+    >>> bool(0 < noise.std() < 0.2 * image.std())
+    True
     """
 
-    def __init__(self, p=0.5, std_range=(0.01, 0.1)):
+    def __init__(self, p: float = 0.5, std_range: tuple[float, float] = (0.01, 0.1)) -> None:
         super().__init__(p)
         self.std_range = _limits("std_range", std_range, 0)
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the strength for each item."""
-        return {"sd": uniform(*self.std_range, len(places))}
+        return {"std": uniform(*self.std_range, len(geometries))}
 
-    def apply(self, x, sd):
+    def apply(self, x: Tensor, std: Tensor) -> Tensor:
         """Add noise."""
-        return add_noise(x, sd)
+        return intensity.add_noise(x, std)
 
 
 class RandomRicianNoise3D(RandomNoise3D):
-    """Add the noise of MR magnitude images; see ``faimed3d.intensity.appearance.add_rician_noise``.
+    """Add the noise of MR magnitude images; see ``faimed3d.intensity.add_rician_noise``.
 
     Args:
         p: probability for each item.
         std_range: lowest and highest standard deviation in each channel, in parts of that of the image.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(24.0).view(2, 3, 4))
+    >>> bool((RandomRicianNoise3D(p=1)(image, split_idx=0) >= 0).all())
+    True
     """
 
-    def apply(self, x, sd):
+    def apply(self, x: Tensor, std: Tensor) -> Tensor:
         """Add noise."""
-        return add_rician_noise(x, sd)
+        return intensity.add_rician_noise(x, std)
 
 
 class RandomBlur3D(IntensityTransform3D):
@@ -77,20 +70,25 @@ class RandomBlur3D(IntensityTransform3D):
     Args:
         p: probability for each item.
         sigma: lowest and highest standard deviation of the Gaussian in mm, or one number for the highest (from 0).
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.eye(5).expand(5, 5, 5))
+    >>> bool(RandomBlur3D(p=1)(image, split_idx=0).max() < 1)
+    True
     """
 
-    def __init__(self, p=0.5, sigma=(0.5, 1.5)):
+    def __init__(self, p: float = 0.5, sigma: float | tuple[float, float] = (0.5, 1.5)) -> None:
         super().__init__(p)
-        self.sigma = _limits("sigma", (0, sigma) if isinstance(sigma, numbers.Real) else sigma, 0)
+        self.sigma = _limits("sigma", (0, sigma) if is_number(sigma) else sigma, 0)
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the width for each item."""
-        spacing = torch.tensor([place.spacing[::-1] for place in places], dtype=torch.float64)
-        return {"sd": uniform(*self.sigma, len(places), 1) / spacing}
+        spacing = torch.tensor([geometry.spacing[::-1] for geometry in geometries], dtype=torch.float64)
+        return {"std": uniform(*self.sigma, len(geometries), 1) / spacing}
 
-    def apply(self, x, sd):
+    def apply(self, x: Tensor, std: Tensor) -> Tensor:
         """Blur."""
-        return blur(x, sd)
+        return intensity.blur(x, std)
 
 
 class RandomBrightness3D(IntensityTransform3D):
@@ -99,19 +97,25 @@ class RandomBrightness3D(IntensityTransform3D):
     Args:
         p: probability for each item.
         max_beta: largest change either way, in parts of the standard deviation of the image.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(24.0).view(2, 3, 4))
+    >>> change = RandomBrightness3D(p=1)(image, split_idx=0) - image
+    >>> bool(change.max() - change.min() < 1e-5)
+    True
     """
 
-    def __init__(self, p=0.5, max_beta=0.3):
+    def __init__(self, p: float = 0.5, max_beta: float = 0.3) -> None:
         super().__init__(p)
         self.max_beta = _limits("max_beta", (0, max_beta), 0)[1]
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the change for each item."""
-        return {"beta": uniform(-self.max_beta, self.max_beta, len(places))}
+        return {"shift": uniform(-self.max_beta, self.max_beta, len(geometries))}
 
-    def apply(self, x, beta):
+    def apply(self, x: Tensor, shift: Tensor) -> Tensor:
         """Shift the values."""
-        return adjust_brightness(x, beta)
+        return intensity.adjust_brightness(x, shift)
 
 
 class RandomContrast3D(IntensityTransform3D):
@@ -121,19 +125,24 @@ class RandomContrast3D(IntensityTransform3D):
         p: probability for each item.
         alpha: lowest and highest factor.
         preserve_range: cut what leaves the old range of values.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(24.0).view(2, 3, 4))
+    >>> RandomContrast3D(p=1, alpha=(2, 2))(image, split_idx=0).flatten()[:8].tolist()
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 2.5]
     """
 
-    def __init__(self, p=0.5, alpha=(0.7, 1.4), preserve_range=True):
+    def __init__(self, p: float = 0.5, alpha: tuple[float, float] = (0.7, 1.4), preserve_range: bool = True) -> None:
         super().__init__(p)
         self.alpha, self.preserve_range = _limits("alpha", alpha, 0), preserve_range
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the factor for each item."""
-        return {"alpha": uniform(*self.alpha, len(places))}
+        return {"factor": uniform(*self.alpha, len(geometries))}
 
-    def apply(self, x, alpha):
+    def apply(self, x: Tensor, factor: Tensor) -> Tensor:
         """Scale about the mean."""
-        return adjust_contrast(x, alpha, self.preserve_range)
+        return intensity.adjust_contrast(x, factor, self.preserve_range)
 
 
 class RandomGamma3D(IntensityTransform3D):
@@ -142,20 +151,25 @@ class RandomGamma3D(IntensityTransform3D):
     Args:
         p: probability for each item.
         gamma: lowest and highest exponent, drawn evenly on a logarithmic scale.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.tensor([[[-1.0, 0.0, 1.0]]]))
+    >>> RandomGamma3D(p=1, gamma=(2, 2))(image, split_idx=0).tolist()
+    [[[-1.0, -0.5, 1.0]]]
     """
 
-    def __init__(self, p=0.5, gamma=(0.7, 1.5)):
+    def __init__(self, p: float = 0.5, gamma: tuple[float, float] = (0.7, 1.5)) -> None:
         super().__init__(p)
         self.gamma = _limits("gamma", gamma, 1e-3)
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the exponent for each item."""
         low, high = map(math.log, self.gamma)
-        return {"gamma": uniform(low, high, len(places)).exp()}
+        return {"gamma": uniform(low, high, len(geometries)).exp()}
 
-    def apply(self, x, gamma):
+    def apply(self, x: Tensor, gamma: Tensor) -> Tensor:
         """Raise to the power."""
-        return adjust_gamma(x, gamma)
+        return intensity.adjust_gamma(x, gamma)
 
 
 class RandomBiasField3D(IntensityTransform3D):
@@ -165,20 +179,26 @@ class RandomBiasField3D(IntensityTransform3D):
         p: probability for each item.
         strength: largest logarithm of the field at a control point: 0.5 is factors of about 0.6 to 1.6.
         control_points: along each axis, at least 4: one number or (D, H, W).
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(24.0).view(2, 3, 4))
+    >>> field = RandomBiasField3D(p=1, strength=0.5)(image, split_idx=0).flatten()[1:] / image.flatten()[1:]
+    >>> bool(0.6 < field.min() < field.max() < 1.7)
+    True
     """
 
-    def __init__(self, p=0.5, strength=0.5, control_points=4):
+    def __init__(self, p: float = 0.5, strength: float = 0.5, control_points: int | Sequence[int] = 4) -> None:
         super().__init__(p)
         self.strength = _limits("strength", (0, strength), 0)[1]
-        self.control_points = tuple(int(n) for n in per_axis("control_points", control_points, 4))
+        self.control_points = whole_per_axis(control_points, "control_points", least=4)
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the control points for each item."""
-        return {"control": uniform(-self.strength, self.strength, len(places), *self.control_points)}
+        return {"log_field": uniform(-self.strength, self.strength, len(geometries), *self.control_points)}
 
-    def apply(self, x, control):
+    def apply(self, x: Tensor, log_field: Tensor) -> Tensor:
         """Multiply by the field."""
-        return apply_bias_field(x, control)
+        return intensity.apply_bias_field(x, log_field)
 
 
 class RandomLowResolution3D(IntensityTransform3D):
@@ -188,23 +208,29 @@ class RandomLowResolution3D(IntensityTransform3D):
         p: probability for each item.
         factor: lowest and highest factor of the voxel size.
         one_axis: along one random axis (thick slices) instead of all three.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.eye(4).expand(4, 4, 4))
+    >>> coarse = RandomLowResolution3D(p=1, factor=(2, 2))(image, split_idx=0)
+    >>> coarse.shape == image.shape, bool(coarse.max() < 1)
+    (True, True)
     """
 
-    def __init__(self, p=0.5, factor=(1.5, 3), one_axis=False):
+    def __init__(self, p: float = 0.5, factor: tuple[float, float] = (1.5, 3), one_axis: bool = False) -> None:
         super().__init__(p)
         self.factor, self.one_axis = _limits("factor", factor, 1), one_axis
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the factor, and the axis, for each item."""
-        factor = uniform(*self.factor, len(places), 1).expand(-1, 3)
+        factor = uniform(*self.factor, len(geometries), 1).expand(-1, 3)
         if self.one_axis:
-            chosen = torch.nn.functional.one_hot(torch.randint(3, (len(places),)), 3).bool()
+            chosen = torch.nn.functional.one_hot(torch.randint(3, (len(geometries),)), 3).bool()
             factor = torch.where(chosen, factor, 1)
         return {"factor": factor}
 
-    def apply(self, x, factor):
+    def apply(self, x: Tensor, factor: Tensor) -> Tensor:
         """Bring to a coarser grid and back."""
-        return lower_resolution(x, factor)
+        return intensity.lower_resolution(x, factor)
 
 
 class RandomGhosting3D(IntensityTransform3D):
@@ -215,26 +241,38 @@ class RandomGhosting3D(IntensityTransform3D):
         strength: lowest and highest weakening of the lines, 0..1.
         copies: lowest and highest number of ghosts.
         axis: axes one of which is the phase-encoding one, negative: -2 is H, -1 is W.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.tensor([[[0.0, 0, 8, 0, 0, 0, 0, 0]]]))
+    >>> ghosting = RandomGhosting3D(p=1, strength=(0.5, 0.5), copies=(2, 2), axis=-1)
+    >>> ghosting(image, split_idx=0).tolist()
+    [[[0.5, 0.5, 6.5, 0.5, 0.5, 0.5, 1.5, 0.5]]]
     """
 
-    def __init__(self, p=0.5, strength=(0.2, 0.7), copies=(3, 8), axis=(-2, -1)):
+    def __init__(
+        self,
+        p: float = 0.5,
+        strength: tuple[float, float] = (0.2, 0.7),
+        copies: tuple[int, int] = (3, 8),
+        axis: int | Sequence[int] = (-2, -1),
+    ) -> None:
         super().__init__(p)
         self.strength, self.copies = _limits("strength", strength, 0), _limits("copies", copies, 2)
-        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
+        self.axis = axes_of(axis)
 
-    def draw(self, places):
+    def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw axis, number and strength for each item."""
-        count = len(places)
-        axis = torch.tensor(self.axis)[torch.randint(len(self.axis), (count,))] + 3
+        count = len(geometries)
+        axis = torch.tensor(self.axis)[torch.randint(len(self.axis), (count,))]
         copies = torch.randint(int(self.copies[0]), int(self.copies[1]) + 1, (count,))
         return {"axis": axis, "copies": copies, "strength": uniform(*self.strength, count)}
 
-    def apply(self, x, axis, copies, strength):
+    def apply(self, x: Tensor, axis: Tensor, copies: Tensor, strength: Tensor) -> Tensor:
         """Weaken lines of the spectrum."""
-        return ghost(x, axis, copies, strength)
+        return intensity.add_ghosting(x, axis, copies, strength)
 
 
-def _limits(name, limits, least):
+def _limits(name: str, limits: tuple[float, float], least: float) -> tuple[float, float]:
     low, high = limits
     if not least <= low <= high < math.inf:
         raise ValueError(f"{name} must be a range with {least} <= low <= high, got {limits!r}")

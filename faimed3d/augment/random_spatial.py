@@ -1,4 +1,4 @@
-"""Random transforms that move the content of a volume: mirrored, turned, scaled, bent; image and mask alike.
+"""Random transforms that move the content of a volume: mirrored, rotated, scaled, bent; image and mask alike.
 
 They are augmentations: the content moves, the grid stays, and so the geometry stays as it was (the world changes, see
 "two different flips" in ``faimed3d.spatial``'s ``reorient``, which does the opposite). All of them draw a ``Warp`` in
@@ -11,27 +11,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from faimed3d.augment.base import SpatialTransform3D, per_axis, uniform
+from faimed3d._arguments import is_number, per_axis, whole_per_axis
+from faimed3d.augment.base import SpatialTransform3D, axes_of, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
+from faimed3d.geometry import Geometry
 from faimed3d.spatial.rotations import sides_alike
-
-__all__ = [
-    "RandomAffine3D",
-    "RandomDihedral3D",
-    "RandomElastic3D",
-    "RandomFlip3D",
-    "RandomPerspective3D",
-    "RandomRotate3D",
-    "RandomRotate3DBy",
-    "RandomSheer3D",
-    "RandomSpatial3D",
-    "RandomTrapezoid3D",
-    "RandomWarp3D",
-]
 
 
 class RandomAffine3D(SpatialTransform3D):
@@ -39,22 +28,37 @@ class RandomAffine3D(SpatialTransform3D):
 
     Args:
         p: probability for each item.
-        degrees: largest angle either way about the axes: one number or (D, H, W). About D turns in the plane (H, W).
+        degrees: largest angle either way about the axes: one number or (D, H, W). About D rotates in the plane (H, W).
         scale: largest factor up or down minus 1 (0.15 is 1/1.15 to 1.15), or (low, high).
         shear: largest tangent either way, of each axis along each other one.
         translate: largest shift either way in mm: one number or (D, H, W).
         isotropic: one scale for all axes.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.rand(4, 5, 6))
+    >>> moved = RandomAffine3D(degrees=(15, 5, 5), translate=1)(image, split_idx=0)
+    >>> moved.shape == image.shape, moved.geometry == image.geometry
+    (True, True)
     """
 
-    def __init__(self, p=1.0, degrees=15, scale=0.15, shear=0.0, translate=0.0, isotropic=True, fill=None):
+    def __init__(
+        self,
+        p: float = 1.0,
+        degrees: float | Sequence[float] = 15,
+        scale: float | tuple[float, float] = 0.15,
+        shear: float = 0.0,
+        translate: float | Sequence[float] = 0.0,
+        isotropic: bool = True,
+        fill: float | str | None = None,
+    ) -> None:
         super().__init__(p, fill)
-        self.degrees, self.translate = per_axis("degrees", degrees, 0), per_axis("translate", translate, 0)
+        self.degrees, self.translate = per_axis(degrees, "degrees", least=0), per_axis(translate, "translate", least=0)
         self.scale, self.shear, self.isotropic = _factors(scale), float(shear), isotropic
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw angles, factors, tangents and shifts."""
-        count = len(places)
+        count = len(geometries)
         low, high = map(math.log, self.scale)
         scale = uniform(low, high, count, 1 if self.isotropic else 3).exp().expand(count, 3)
         shear = uniform(-self.shear, self.shear, count, 3, 3) * (1 - torch.eye(3, dtype=torch.float64))
@@ -68,24 +72,35 @@ class RandomRotate3DBy(SpatialTransform3D):
     Args:
         p: probability for each item.
         degrees: largest angle either way: one number, or one for each of ``axis``.
-        axis: the axes to rotate about, negative: -3 is D (turns in the plane (H, W)), -2 is H, -1 is W.
+        axis: the axes to rotate about, negative: -3 is D (rotates in the plane (H, W)), -2 is H, -1 is W.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.rand(4, 5, 6))
+    >>> RandomRotate3DBy(p=1, degrees=30, axis=-3)(image, split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def __init__(self, p=0.5, degrees=(2, 2, 30), axis=(-1, -2, -3), fill=None):
+    def __init__(
+        self,
+        p: float = 0.5,
+        degrees: float | Sequence[float] = (2, 2, 30),
+        axis: int | Sequence[int] = (-1, -2, -3),
+        fill: float | str | None = None,
+    ) -> None:
         super().__init__(p, fill)
-        self.axis = _axes(axis)
-        angles = (degrees,) * len(self.axis) if isinstance(degrees, numbers.Real) else tuple(degrees)
+        self.axis = axes_of(axis)
+        angles = (degrees,) * len(self.axis) if is_number(degrees) else tuple(degrees)
         if len(angles) != len(self.axis):
             raise ValueError(f"degrees must be one number or one for each axis of {self.axis}, got {degrees!r}")
         self.degrees = angles
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw one angle for each axis."""
         largest = [0.0] * 3
         for axis, angle in zip(self.axis, self.degrees, strict=True):
             largest[axis + 3] = abs(angle)
-        return Warp.of(len(places), matrix=affine_matrix(_either_way(largest, len(places))))
+        return Warp.of(len(geometries), matrix=affine_matrix(_either_way(largest, len(geometries))))
 
 
 class RandomFlip3D(SpatialTransform3D):
@@ -94,80 +109,94 @@ class RandomFlip3D(SpatialTransform3D):
     Args:
         p: probability for each axis of each item.
         axis: axes to mirror along, negative: -1 is W (left and right of an axial volume), -2 is H, -3 is D.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> RandomFlip3D(p=1, axis=-1)(TensorDicom3D(torch.tensor([[[1.0, 2.0, 3.0]]])), split_idx=0).tolist()
+    [[[3.0, 2.0, 1.0]]]
     """
 
-    def __init__(self, p=0.5, axis=(-1, -2, -3)):
+    def __init__(self, p: float = 0.5, axis: int | Sequence[int] = (-1, -2, -3)) -> None:
         super().__init__(p)
-        self.axis = _axes(axis)
+        self.axis = axes_of(axis)
 
     @property
-    def item_p(self):
+    def item_p(self) -> float:
         """Every item is drawn for; ``p`` is that of an axis."""
         return 1.0
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw which axes are mirrored."""
-        signs = torch.ones(len(places), 3, dtype=torch.float64)
+        signs = torch.ones(len(geometries), 3, dtype=torch.float64)
         for axis in self.axis:
-            signs[:, -1 - axis] -= 2 * (torch.rand(len(places)) < self.p)
-        return Warp.of(len(places), matrix=torch.diag_embed(signs))
+            signs[:, -1 - axis] -= 2 * (torch.rand(len(geometries)) < self.p)
+        return Warp.of(len(geometries), matrix=torch.diag_embed(signs))
 
 
 class RandomRotate3D(SpatialTransform3D):
-    """Turn by 90, 180 or 270 degrees about an axis: true rotations, left stays left of the body. Nothing interpolated.
+    """Rotate by 90, 180 or 270 degrees about an axis; left stays left of the body, and nothing is interpolated.
 
-    The shape stays. In a plane whose two sides differ in voxels or spacing only the half turn keeps shape and patient,
-    so that is what is drawn there.
+    The shape stays. In a plane whose two sides differ in voxels or spacing only 180 degrees keep shape and proportions,
+    so they are drawn there.
 
     Args:
         p: probability for each item.
-        axis: the axes to turn about, one of which is drawn; negative: -3 is D (turns in the plane (H, W)).
+        axis: the axes to rotate about, one of which is drawn; negative: -3 is D (rotates in the plane (H, W)).
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.tensor([[[1.0, 2.0, 3.0]]]))  # of unequal sides
+    >>> RandomRotate3D(p=1)(image, split_idx=0).tolist()
+    [[[3.0, 2.0, 1.0]]]
     """
 
-    def __init__(self, p=0.5, axis=(-3,)):
+    def __init__(self, p: float = 0.5, axis: int | Sequence[int] = (-3,)) -> None:
         super().__init__(p)
-        self.axis = _axes(axis)
+        self.axis = axes_of(axis)
 
-    def draw_warp(self, places):
-        """Draw an axis and the number of quarter turns."""
-        degrees = torch.zeros(len(places), 3, dtype=torch.float64)
-        for i, place in enumerate(places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
+        """Draw an axis and the angle."""
+        degrees = torch.zeros(len(geometries), 3, dtype=torch.float64)
+        for i, geometry in enumerate(geometries):
             about = self.axis[int(torch.randint(len(self.axis), ()))] + 3
             one, two = (axis for axis in range(3) if axis != about)
-            turns = int(torch.randint(1, 4, ())) if sides_alike(place, one, two) else 2
-            degrees[i, about] = 90 * turns
-        return Warp.of(len(places), matrix=affine_matrix(degrees).round() + 0.0)
+            quarters = int(torch.randint(1, 4, ())) if sides_alike(geometry, one, two) else 2
+            degrees[i, about] = 90 * quarters
+        return Warp.of(len(geometries), matrix=affine_matrix(degrees).round() + 0.0)
 
 
 class RandomDihedral3D(SpatialTransform3D):
-    """One of the symmetries of the box at random: turns and mirrors that keep shape and spacing, nothing interpolated.
+    """One of the symmetries of the box: rotations and mirrors that keep shape and spacing, nothing interpolated.
 
     48 for a cube, 16 where only two axes are alike, 8 mirrors otherwise; the identity is one of them.
 
     Args:
         p: probability for each item.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.arange(8.0).view(2, 2, 2))
+    >>> sorted(RandomDihedral3D(p=1)(image, split_idx=0).flatten().tolist())
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
 
-    def __init__(self, p=0.5):
+    def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw an order of the axes and three signs."""
-        matrix = torch.zeros(len(places), 3, 3, dtype=torch.float64)
-        for i, place in enumerate(places):
+        matrix = torch.zeros(len(geometries), 3, 3, dtype=torch.float64)
+        for i, geometry in enumerate(geometries):
             orders = [
                 order
                 for order in itertools.permutations(range(3))
-                if all(sides_alike(place, new, old) for new, old in enumerate(order))
+                if all(sides_alike(geometry, new, old) for new, old in enumerate(order))
             ]
             order = orders[int(torch.randint(len(orders), ()))]
             for new, old in enumerate(order):
                 matrix[i, 2 - new, 2 - old] = 1 - 2 * int(torch.randint(2, ()))
-        return Warp.of(len(places), matrix=matrix)
+        return Warp.of(len(geometries), matrix=matrix)
 
 
 class RandomElastic3D(SpatialTransform3D):
-    """Displace the content smoothly, as soft tissue moves: cubic B-splines over a coarse lattice of control points.
+    """Displace the content smoothly, as soft tissue moves: cubic B-splines over a coarse grid of control points.
 
     The displacement of a control point is held below 0.4 of the distance to the next one, so that the displacement
     alone never folds space (Choi and Lee 2000, "Injectivity conditions of 2D and 3D uniform cubic B-spline functions").
@@ -177,27 +206,38 @@ class RandomElastic3D(SpatialTransform3D):
         max_displacement: largest displacement of a control point in mm: one number or (D, H, W).
         control_points: along each axis, at least 4: one number or (D, H, W). More points, finer waves.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> image = TensorDicom3D(torch.rand(4, 5, 6))
+    >>> RandomElastic3D(max_displacement=1, control_points=4)(image, split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def __init__(self, p=1.0, max_displacement=7.5, control_points=7, fill=None):
+    def __init__(
+        self,
+        p: float = 1.0,
+        max_displacement: float | Sequence[float] = 7.5,
+        control_points: int | Sequence[int] = 7,
+        fill: float | str | None = None,
+    ) -> None:
         super().__init__(p, fill)
-        self.max_displacement = per_axis("max_displacement", max_displacement, 0)
-        self.control_points = tuple(int(n) for n in per_axis("control_points", control_points, 4))
+        self.max_displacement = per_axis(max_displacement, "max_displacement", least=0)
+        self.control_points = whole_per_axis(control_points, "control_points", least=4)
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw the displacement of each control point."""
         limit = [
             [
                 min(largest, 0.4 * n * step / (points - 3))
                 for largest, n, step, points in zip(
-                    self.max_displacement, place.shape, place.spacing[::-1], self.control_points, strict=True
+                    self.max_displacement, geometry.shape, geometry.spacing[::-1], self.control_points, strict=True
                 )
             ]
-            for place in places
+            for geometry in geometries
         ]
         limit = torch.tensor(limit, dtype=torch.float64).flip(-1)[:, :, None, None, None]
-        drawn = uniform(-1, 1, len(places), 3, *self.control_points)
-        return Warp.of(len(places), displacement=drawn * limit)
+        drawn = uniform(-1, 1, len(geometries), 3, *self.control_points)
+        return Warp.of(len(geometries), displacement=drawn * limit)
 
 
 class RandomPerspective3D(SpatialTransform3D):
@@ -207,29 +247,33 @@ class RandomPerspective3D(SpatialTransform3D):
         p: probability for each item.
         distortion_scale: largest change of size at the ends of each axis, below 1/3.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> RandomPerspective3D(p=1)(TensorDicom3D(torch.rand(4, 5, 6)), split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def __init__(self, p=0.5, distortion_scale=0.25, fill=None):
+    def __init__(self, p: float = 0.5, distortion_scale: float = 0.25, fill: float | str | None = None) -> None:
         super().__init__(p, fill)
         if not 0 <= distortion_scale < 1 / 3:
             raise ValueError(f"distortion_scale must be in 0..1/3, got {distortion_scale!r}")
         self.distortion_scale = distortion_scale
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw the tilt of each axis."""
-        return Warp.of(len(places), tilt=_either_way([self.distortion_scale] * 3, len(places)))
+        return Warp.of(len(geometries), tilt=_either_way([self.distortion_scale] * 3, len(geometries)))
 
 
 class _PairTransform3D(SpatialTransform3D):
     """One random axis changes along another random one by up to ``max_magnitude``."""
 
-    def __init__(self, p=0.5, max_magnitude=0.25, fill=None):
+    def __init__(self, p: float = 0.5, max_magnitude: float = 0.25, fill: float | str | None = None) -> None:
         super().__init__(p, fill)
         if not 0 <= max_magnitude < 1:
             raise ValueError(f"max_magnitude must be in 0..1, got {max_magnitude!r}")
         self.max_magnitude = max_magnitude
 
-    def _pairs(self, count):
+    def _pairs(self, count: int) -> Tensor:
         """(N, 3, 3) with one entry off the diagonal each."""
         entries = torch.zeros(count, 3, 3, dtype=torch.float64)
         moved = torch.randint(3, (count,))
@@ -239,17 +283,21 @@ class _PairTransform3D(SpatialTransform3D):
 
 
 class RandomWarp3D(_PairTransform3D):
-    """Bend the content: one axis moves with the square of the place along another.
+    """Bend the content: one axis moves with the square of the position along another.
 
     Args:
         p: probability for each item.
         max_magnitude: largest bend either way, in parts of half the field of view.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> RandomWarp3D(p=1)(TensorDicom3D(torch.rand(4, 5, 6)), split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw a pair of axes and the bend."""
-        return Warp.of(len(places), bend=self._pairs(len(places)))
+        return Warp.of(len(geometries), bend=self._pairs(len(geometries)))
 
 
 class RandomTrapezoid3D(_PairTransform3D):
@@ -259,11 +307,15 @@ class RandomTrapezoid3D(_PairTransform3D):
         p: probability for each item.
         max_magnitude: largest change of width at the ends, either way.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> RandomTrapezoid3D(p=1)(TensorDicom3D(torch.rand(4, 5, 6)), split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw a pair of axes and the growth."""
-        return Warp.of(len(places), taper=self._pairs(len(places)))
+        return Warp.of(len(geometries), taper=self._pairs(len(geometries)))
 
 
 class RandomSheer3D(_PairTransform3D):
@@ -273,11 +325,15 @@ class RandomSheer3D(_PairTransform3D):
         p: probability for each item.
         max_magnitude: largest tangent either way.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D
+    >>> RandomSheer3D(p=1)(TensorDicom3D(torch.rand(4, 5, 6)), split_idx=0).shape
+    torch.Size([4, 5, 6])
     """
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw a pair of axes and the tangent."""
-        return Warp.of(len(places), matrix=torch.eye(3, dtype=torch.float64) + self._pairs(len(places)))
+        return Warp.of(len(geometries), matrix=torch.eye(3, dtype=torch.float64) + self._pairs(len(geometries)))
 
 
 class RandomSpatial3D(SpatialTransform3D):
@@ -290,9 +346,15 @@ class RandomSpatial3D(SpatialTransform3D):
         parts: random spatial transforms, in the order in which they act.
         p: probability for each item that any of them acts.
         fill: what lies outside; see :class:`SpatialTransform3D`.
+
+    >>> from faimed3d.basics import TensorDicom3D, TensorMask3D
+    >>> together = RandomSpatial3D(RandomAffine3D(), RandomElastic3D(p=0.3), RandomFlip3D())
+    >>> pair = TensorDicom3D(torch.rand(4, 5, 6)), TensorMask3D(torch.ones(4, 5, 6))
+    >>> [type(volume).__name__ for volume in together(pair, split_idx=0)]
+    ['TensorDicom3D', 'TensorMask3D']
     """
 
-    def __init__(self, *parts, p=1.0, fill=None):
+    def __init__(self, *parts: SpatialTransform3D, p: float = 1.0, fill: float | str | None = None) -> None:
         super().__init__(p, fill)
         for part in parts:
             if not isinstance(part, SpatialTransform3D):
@@ -301,30 +363,24 @@ class RandomSpatial3D(SpatialTransform3D):
             raise ValueError("RandomSpatial3D takes one elastic part, got more")
         self.parts = parts
 
-    def draw_warp(self, places):
+    def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw each part for each item."""
-        warp = Warp.of(len(places))
+        warp = Warp.of(len(geometries))
         for part in self.parts:
-            chosen = torch.rand(len(places)) < part.item_p
+            chosen = torch.rand(len(geometries)) < part.item_p
             if chosen.any():
-                warp = warp.then(part.draw_warp(places).only(chosen))
+                warp = warp.then(part.draw_warp(geometries).only(chosen))
         return warp
 
 
-def _factors(scale):
-    low, high = (1 / (1 + scale), 1 + scale) if isinstance(scale, numbers.Real) else scale
+def _factors(scale: float | tuple[float, float]) -> tuple[float, float]:
+    low, high = (1 / (1 + scale), 1 + scale) if is_number(scale) else scale
     if not 0 < low <= high:
         raise ValueError(f"scale must be a number of at least 0 or (low, high) with 0 < low <= high, got {scale!r}")
     return float(low), float(high)
 
 
-def _either_way(largest, count):
-    largest = torch.tensor(largest, dtype=torch.float64)
-    return uniform(-largest, largest, count, len(largest))
-
-
-def _axes(axis):
-    axes = (axis,) if isinstance(axis, numbers.Integral) else tuple(axis)
-    if not axes or not all(a in (-1, -2, -3) for a in axes) or len(set(axes)) != len(axes):
-        raise ValueError(f"axis must be some of -1 (W), -2 (H) and -3 (D), each once, got {axis!r}")
-    return axes
+def _either_way(largest: Sequence[float], count: int) -> Tensor:
+    """Draw (N, 3) numbers, each between minus and plus the largest of its axis."""
+    limits = torch.tensor(largest, dtype=torch.float64)
+    return uniform(-limits, limits, count, len(limits))

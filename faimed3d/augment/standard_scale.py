@@ -1,4 +1,4 @@
-"""Standardise histograms (Nyul): learn from many images where landmarks of the histogram lie, bring each image there.
+"""Standard scale (Nyul): learn from many images where landmarks of the histogram lie, and bring each image there.
 
 L. G. Nyul, J. K. Udupa and X. Zhang, "New variants of a method of MRI scale standardization", IEEE TMI 19 (2000).
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from faimed3d.intensity.percentiles import landmarks_of, match_landmarks
+from faimed3d.intensity import landmarks_of, match_landmarks
+from faimed3d.intensity.operation import Volume
 from faimed3d.volume import TensorDicom3D
-
-__all__ = ["StandardScale", "find_standard_scale", "standard_scale_from_filelist"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class StandardScale:
         foreground: which voxels the percentiles are of: ``'minimum'`` for those above the smallest value, ``'mean'``
             for those above the mean, ``'all'``.
 
+    >>> import torch
     >>> scale = StandardScale.fit([torch.arange(101.0), 10 * torch.arange(101.0)], (0, 50, 100), foreground="all")
     >>> scale.values
     (0.0, 50.0, 100.0)
@@ -43,7 +44,7 @@ class StandardScale:
     def __post_init__(self):
         if len(self.percentiles) != len(self.values) or len(self.values) < 2:
             raise ValueError(
-                "percentiles and values must be as many, at least 2, got "
+                "percentiles and values must come in pairs, at least 2 of them, got "
                 f"{len(self.percentiles)} and {len(self.values)}"
             )
         for name in ("percentiles", "values"):
@@ -57,8 +58,15 @@ class StandardScale:
             raise ValueError(f"foreground must be 'minimum', 'mean' or 'all', got {self.foreground!r}")
 
     @classmethod
-    def fit(cls, items, percentiles=(1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99), foreground="minimum", low=0, high=100):
-        """Learn the scale: the mean place of each landmark, with the outer ones of every image at ``low`` and ``high``.
+    def fit(
+        cls,
+        items: Iterable[Tensor | Path | str],
+        percentiles: Sequence[float] = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99),
+        foreground: str = "minimum",
+        low: float = 0,
+        high: float = 100,
+    ) -> StandardScale:
+        """Learn the scale: the mean of each landmark over all images, of which each is first brought to low..high.
 
         Args:
             items: images, as tensors, or as files and DICOM folders, which are read one after the other. A constant
@@ -69,10 +77,10 @@ class StandardScale:
         """
         found = []
         for item in items:
-            x = item if isinstance(item, torch.Tensor) else TensorDicom3D.create(item)
-            places = np.array(landmarks_of(x.as_subclass(torch.Tensor), percentiles, foreground))
-            if places[-1] > places[0]:
-                found.append((places - places[0]) / (places[-1] - places[0]))
+            image = item if isinstance(item, Tensor) else TensorDicom3D.create(item)
+            landmarks = np.array(landmarks_of(image, percentiles, foreground))
+            if landmarks[-1] > landmarks[0]:
+                found.append((landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0]))
         if not found:
             raise ValueError("no scale: every item is constant, or there are none")
         values = low + (high - low) * np.mean(found, 0)
@@ -81,18 +89,18 @@ class StandardScale:
         values = np.maximum.accumulate(values - step * np.arange(len(values))) + step * np.arange(len(values))
         return cls(tuple(percentiles), tuple(values.tolist()), foreground)
 
-    def apply(self, x):
-        """Return ``x`` with its landmarks at the standard values, by ``match_landmarks``.
+    def apply(self, t: Volume) -> Volume:
+        """Return ``t`` with its landmarks at the standard values, by ``faimed3d.intensity.match_landmarks``.
 
         Args:
-            x: plain tensor of any shape. A constant one becomes the middle of the scale; NaN stays NaN.
+            t: tensor of any shape. A constant one becomes the middle of the scale; NaN stays NaN; a mask stays.
 
         Returns:
-            float32 tensor (float64 stays float64).
+            Tensor of the shape and geometry of ``t``, float32 (float64 stays float64).
         """
-        return match_landmarks(x, landmarks_of(x, self.percentiles, self.foreground), self.values)
+        return match_landmarks(t, landmarks_of(t, self.percentiles, self.foreground), self.values)
 
-    def save(self, path):
+    def save(self, path: Path | str) -> None:
         """Write it as JSON: the whole file, or none."""
         path = Path(path)
         draft = path.with_name(path.name + ".part")
@@ -100,40 +108,10 @@ class StandardScale:
         os.replace(draft, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: Path | str) -> StandardScale:
         """Read what :meth:`save` wrote."""
         try:
             stored = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(tuple(stored["percentiles"]), tuple(stored["values"]), stored["foreground"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} holds no standard scale as StandardScale.save writes it: {error!r}") from error
-
-
-def find_standard_scale(inputs, i_min=1, i_max=99, i_s_min=1, i_s_max=100, l_percentile=10, u_percentile=90, step=10):
-    """Learn a standard scale with the landmarks of faimed3d 0.0.6; :meth:`StandardScale.fit` is the name of today.
-
-    The foreground is what lies above the mean. The scale maps percentile ``i_min`` of each image to ``i_s_min`` and
-    ``i_max`` to ``i_s_max`` (0.0.6 had the two exchanged).
-
-    Args:
-        inputs: list of images: tensors, files, DICOM folders; or one image (D, H, W) or (C, D, H, W), or a batch
-            (B, C, D, H, W).
-        i_min, i_max: first and last percentile.
-        i_s_min, i_s_max: their values on the standard scale.
-        l_percentile, u_percentile, step: first and last of the percentiles between, and their distance.
-
-    Returns:
-        ``StandardScale``; its ``values`` and ``percentiles`` are what 0.0.6 returned as a pair.
-
-    >>> find_standard_scale([torch.arange(1001.0)]).values[::5]
-    (1.0, 50.5, 100.0)
-    """
-    if isinstance(inputs, torch.Tensor):
-        inputs = inputs if inputs.ndim == 5 else [inputs]
-    percentiles = (i_min, *range(l_percentile, u_percentile + 1, step), i_max)
-    return StandardScale.fit(inputs, percentiles, "mean", i_s_min, i_s_max)
-
-
-def standard_scale_from_filelist(fns):
-    """Learn a standard scale from files and DICOM folders: :func:`find_standard_scale`, under its name of 0.0.6."""
-    return find_standard_scale(fns)

@@ -8,17 +8,18 @@ shear the patient: a rotation keeps every distance.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faimed3d._arguments import is_number
+from faimed3d._exact import fits_float32
+from faimed3d.geometry import Geometry
 from faimed3d.spatial.rotations import turn_3d
 from faimed3d.spatial.smoothing import centres, spline_matrix
-
-__all__ = ["Warp", "affine_matrix", "apply_warp", "check_fill", "sample_3d", "sampling_grid", "spatial_frame"]
 
 _PADDING = {"edge": "border", "reflect": "reflection"}
 
@@ -35,7 +36,7 @@ class Warp:
         bend: (N, 3, 3), parts of half the field of view: sampling along axis a moves by
             ``bend[a, b] * (s_b ** 2 - 1/3)``, where s runs from -1 to 1 along axis b.
         taper: (N, 3, 3), likewise by ``taper[a, b] * s_a * s_b``: a box becomes a trapezoid.
-        tilt: (N, 3), perspective: sampling places are divided by ``1 + tilt @ s``.
+        tilt: (N, 3), perspective: sampling positions are divided by ``1 + tilt @ s``.
         displacement: (N, 3, d, h, w) mm at control points of cubic B-splines, at least 4 along each axis; or None.
     """
 
@@ -47,7 +48,7 @@ class Warp:
     displacement: Tensor | None = None
 
     @classmethod
-    def of(cls, count, **terms):
+    def of(cls, count: int, **terms: Any) -> Warp:
         """Return the warp of ``count`` items that has only ``terms``; what is not given does nothing."""
         blank = {
             "matrix": torch.eye(3, dtype=torch.float64).repeat(count, 1, 1),
@@ -59,24 +60,24 @@ class Warp:
         terms = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in terms.items()}
         return cls(**{**blank, **terms})
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.matrix)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Warp:
         return Warp(*(None if value is None else value[index] for value in self._values()))
 
-    def only(self, chosen):
+    def only(self, chosen: Tensor) -> Warp:
         """Return the warp of the same items that does nothing to those not ``chosen`` (N bools)."""
         blank = Warp.of(len(self))
         blank = blank if self.displacement is None else blank.with_displacement(torch.zeros_like(self.displacement))
         pairs = zip(self._values(), blank._values(), strict=True)
         return Warp(*(None if v is None else torch.where(chosen.view(-1, *[1] * (v.ndim - 1)), v, b) for v, b in pairs))
 
-    def with_displacement(self, displacement):
+    def with_displacement(self, displacement: Tensor) -> Warp:
         """Return this warp with other control points."""
         return Warp(self.matrix, self.shift, self.bend, self.taper, self.tilt, displacement)
 
-    def then(self, other):
+    def then(self, other: Warp) -> Warp:
         """Return the warp that moves content as this one and then as ``other``; the terms that are not affine add up.
 
         Only one of the two may have a displacement.
@@ -92,19 +93,19 @@ class Warp:
             other.displacement if self.displacement is None else self.displacement,
         )
 
-    def is_turn(self):
-        """N bools: whether an item is only turned by quarter turns and mirrored, so that no voxel is interpolated."""
+    def is_orthogonal(self) -> Tensor:
+        """N bools: whether an item is only rotated by right angles and mirrored, so that no voxel is interpolated."""
         whole = ((self.matrix.abs() == 0) | (self.matrix.abs() == 1)).flatten(1).all(1)
         for value in self._values()[1:]:
             if value is not None:
                 whole = whole & (value == 0).flatten(1).all(1)
         return whole
 
-    def _values(self):
+    def _values(self) -> list[Tensor | None]:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def spatial_frame(geometry):
+def spatial_frame(geometry: Geometry) -> Tensor:
     """3x3 float64 tensor that takes steps of one voxel along (x, y, z) storage axes to mm, without the direction.
 
     It is the diagonal of the spacing, or upper triangular for a sheared grid (a tilted gantry).
@@ -115,7 +116,7 @@ def spatial_frame(geometry):
     return torch.from_numpy(upper * np.sign(np.diag(upper))[:, None])
 
 
-def affine_matrix(degrees, scale=None, shear=None):
+def affine_matrix(degrees: Any, scale: Any = None, shear: Any = None) -> Tensor:  # what torch.as_tensor takes
     """Matrices (N, 3, 3) over (x, y, z) that scale, then shear, then rotate.
 
     Args:
@@ -127,12 +128,12 @@ def affine_matrix(degrees, scale=None, shear=None):
     angles = torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float64)).flip(-1)
     matrix = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
     for axis in range(3):  # x, y, z
-        turn = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+        rotation = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
         one, two = (axis + 1) % 3, (axis + 2) % 3
-        turn[:, one, one] = turn[:, two, two] = angles[:, axis].cos()
-        turn[:, two, one] = angles[:, axis].sin()
-        turn[:, one, two] = -angles[:, axis].sin()
-        matrix = turn @ matrix
+        rotation[:, one, one] = rotation[:, two, two] = angles[:, axis].cos()
+        rotation[:, two, one] = angles[:, axis].sin()
+        rotation[:, one, two] = -angles[:, axis].sin()
+        matrix = rotation @ matrix
     if shear is not None:
         matrix = matrix @ (torch.eye(3, dtype=torch.float64) + torch.as_tensor(shear, dtype=torch.float64).flip(1, 2))
     if scale is not None:
@@ -140,11 +141,13 @@ def affine_matrix(degrees, scale=None, shear=None):
     return matrix
 
 
-def sampling_grid(size, frames, warp, device=None):
+def sampling_grid(
+    size: tuple[int, int, int], frames: Tensor, warp: Warp, device: torch.device | str | None = None
+) -> Tensor:
     """Where each voxel of the warped volumes is sampled: (N, D, H, W, 3), as ``F.grid_sample`` takes it.
 
     The whole warp is one matrix product over the D axis. Its columns are the control points of the displacement, a
-    constant, and the places s and s**2 along D; each multiplies a plane (H, W).
+    constant, and the positions s and s**2 along D; each multiplies a plane (H, W).
 
     Args:
         size: (D, H, W).
@@ -166,11 +169,11 @@ def sampling_grid(size, frames, warp, device=None):
     plane = along_w[:, None] + along_h[:, :, None] + start[:, None, None]
     slope = linear[:, None, None, :, 2].expand(plane.shape)
     if warp.taper.any():
-        place = torch.stack(torch.broadcast_tensors(sw.mT, sh), -1)  # (H, W, 2)
+        position = torch.stack(torch.broadcast_tensors(sw.mT, sh), -1)  # (H, W, 2)
         across = torch.stack([taper[:, 0, 1], taper[:, 1, 0]], -1)[:, None, None]
-        plane[..., :2] += place.prod(-1, keepdim=True) * across
-        edge = (place * taper[:, None, None, 2, :2]).sum(-1, keepdim=True)
-        slope = slope + torch.cat([place * taper[:, None, None, :2, 2], edge], -1)
+        plane[..., :2] += position.prod(-1, keepdim=True) * across
+        edge = (position * taper[:, None, None, 2, :2]).sum(-1, keepdim=True)
+        slope = slope + torch.cat([position * taper[:, None, None, :2, 2], edge], -1)
     columns, planes = [torch.ones_like(sd), sd], [plane[:, None], slope[:, None]]
     if warp.bend[..., 2].any():
         columns.append(sd**2)
@@ -189,15 +192,15 @@ def sampling_grid(size, frames, warp, device=None):
     return grid
 
 
-def check_fill(fill):
-    """An error if ``fill`` is nothing that :func:`sample_3d` takes."""
-    known = fill in _PADDING if isinstance(fill, str) else fill is None or isinstance(fill, Real)
+def check_fill(fill: float | str | None) -> None:
+    """Raise a ValueError if ``fill`` is nothing that :func:`sample_3d` takes."""
+    known = fill in _PADDING if isinstance(fill, str) else fill is None or is_number(fill)
     if not known:
         raise ValueError(f"fill must be a number, None, 'edge' or 'reflect', got {fill!r}")
 
 
-def sample_3d(x, grid, interpolation="linear", fill=None):
-    """Sample volumes at the places of a grid, all of them at once.
+def sample_3d(x: Tensor, grid: Tensor, interpolation: str = "linear", fill: float | str | None = None) -> Tensor:
+    """Sample volumes at the positions of a grid, all of them at once.
 
     Args:
         x: (N, C, D, H, W). What ``'linear'`` reads becomes float32 if it is of no wider floating type.
@@ -221,8 +224,15 @@ def sample_3d(x, grid, interpolation="linear", fill=None):
     return out.to(x.dtype) if nearest else out
 
 
-def apply_warp(x, frames, warp, interpolation="linear", fill=None, grids=None):
-    """Warp N volumes, each in its own way; those only turned or mirrored are not interpolated.
+def apply_warp(
+    x: Tensor,
+    frames: Tensor,
+    warp: Warp,
+    interpolation: str = "linear",
+    fill: float | str | None = None,
+    grids: dict[Any, Tensor] | None = None,
+) -> Tensor:
+    """Warp N volumes, each in its own way; those only rotated by right angles or mirrored are not interpolated.
 
     Args:
         x: (N, C, D, H, W).
@@ -234,27 +244,27 @@ def apply_warp(x, frames, warp, interpolation="linear", fill=None, grids=None):
     Returns:
         A new tensor (N, C, D, H, W).
     """
-    turns = warp.is_turn()
-    if turns.all():
+    orthogonal = warp.is_orthogonal()
+    if orthogonal.all():
         return torch.stack([turn_3d(volume, matrix) for volume, matrix in zip(x, warp.matrix, strict=True)])
-    rest = (~turns).nonzero().flatten()
+    rest = (~orthogonal).nonzero().flatten()
     grids = {} if grids is None else grids
     key = tuple(x.shape[-3:]), x.device
     if key not in grids:
         grids[key] = sampling_grid(key[0], frames[rest], warp[rest], x.device)
     if len(rest) == len(x):
         return sample_3d(x, grids[key], interpolation, fill)
-    places = rest.to(x.device)
-    sampled = sample_3d(x[places], grids[key], interpolation, fill)
+    rest = rest.to(x.device)
+    sampled = sample_3d(x[rest], grids[key], interpolation, fill)
     out = torch.empty(x.shape, dtype=sampled.dtype, device=x.device)
-    out[places] = sampled
-    for i in turns.nonzero().flatten().tolist():
+    out[rest] = sampled
+    for i in orthogonal.nonzero().flatten().tolist():
         out[i] = turn_3d(x[i], warp.matrix[i])
     return out
 
 
-def _product(columns, planes):
-    """Matrix product in full precision: where a user allows TF32 or autocast, places would be off by parts of a voxel.
+def _product(columns: Tensor, planes: Tensor) -> Tensor:
+    """Matrix product in full precision; with TF32 or autocast, positions would be off by parts of a voxel.
 
     float64 is exempt from both, whichever of torch's switches was used; one item at a time, it takes little memory.
     """
@@ -266,7 +276,8 @@ def _product(columns, planes):
     return out
 
 
-def _outside(x, fill, nearest):
+def _outside(x: Tensor, fill: float | None, nearest: bool) -> float | Tensor:
+    """The value outside the volume: ``fill``, or the default of :func:`sample_3d`."""
     if fill is not None or nearest:
         return fill or 0
     lowest = x.amin((2, 3, 4), keepdim=True)
@@ -276,9 +287,9 @@ def _outside(x, fill, nearest):
     return lowest
 
 
-def _wide_enough(labels):
+def _wide_enough(labels: Tensor) -> torch.dtype:
     """The floating type that holds all labels exactly."""
     if labels.dtype not in (torch.int32, torch.int64) or not labels.numel():
         return torch.float32
     low, high = labels.aminmax()
-    return torch.float32 if low >= -(2**24) and high <= 2**24 else torch.float64
+    return torch.float32 if fits_float32(low, high) else torch.float64

@@ -16,7 +16,7 @@ from fastai.learner import Learner
 from fastai.torch_core import to_device
 from torch import Tensor
 
-from faimed3d.augment.grids import PadOrCrop3D, RandomCrop3D
+from faimed3d.augment import PadOrCrop3D, RandomCrop3D
 from faimed3d.volume import TensorDicom3D
 
 Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels

@@ -6,23 +6,22 @@ Each takes the fast way first and looks at single voxels only where the result s
 from __future__ import annotations
 
 import torch
-
-__all__ = ["all_finite", "channel_mean", "channel_range", "channel_spread", "without_gaps"]
+from torch import Tensor
 
 _VOXELS = (2, 3, 4)
 
 
-def all_finite(x):
+def all_finite(x: Tensor) -> bool:
     """Whether the sum of all voxels is finite: never True where one voxel is not."""
     return bool(x.sum().isfinite())
 
 
-def without_gaps(x):
+def fill_nonfinite(x: Tensor) -> Tensor:
     """The tensor with the mean of its channel where a voxel is not finite."""
     return x if all_finite(x) else torch.where(x.isfinite(), x, channel_mean(x))
 
 
-def channel_range(x):
+def channel_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest finite value of each channel, (N, C, 1, 1, 1) each; 0 where there is none."""
     low, high = (v[..., None, None, None] for v in x.flatten(2).aminmax(dim=2))
     if (low.isfinite() & high.isfinite()).all():
@@ -33,7 +32,7 @@ def channel_range(x):
     return torch.where(low.isfinite(), low, 0), torch.where(high.isfinite(), high, 0)
 
 
-def channel_mean(x):
+def channel_mean(x: Tensor) -> Tensor:
     """Mean of the finite voxels of each channel, (N, C, 1, 1, 1)."""
     mean = x.mean(_VOXELS, keepdim=True)
     if mean.isfinite().all():
@@ -42,7 +41,7 @@ def channel_mean(x):
     return torch.where(finite, x, 0).sum(_VOXELS, keepdim=True) / finite.sum(_VOXELS, keepdim=True).clamp(min=1)
 
 
-def channel_spread(x):
+def channel_std(x: Tensor) -> Tensor:
     """Standard deviation of the finite voxels of each channel, (N, C, 1, 1, 1)."""
     distance, count = x - channel_mean(x), x[0, 0].numel()
     if not all_finite(x):

@@ -1,8 +1,9 @@
 """Equal-frequency histograms, and the scaling that makes all values about equally frequent.
 
-Functions of a tensor of any shape, type and device; the geometry is not touched. Rules for all of them:
+Functions of a tensor of any shape, type and device. Rules for all of them:
 
-- The result is new, never shares memory with the input, and is float32; float32 whatever the input.
+- The geometry is kept, and a mask comes back as it is.
+- The result is new, never shares memory with the input, and is float32 whatever the input.
 - Voxels that are NaN or infinite take no part in any statistic. NaN stays NaN.
 - A constant input gives a finite result; an empty one an empty result.
 - No gradient flows through them.
@@ -15,17 +16,17 @@ from operator import index
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from faimed3d import _blockwise
-
-__all__ = ["freqhist_bins", "hist_scaled"]
+from faimed3d.intensity.operation import intensity_operation
 
 _BLOCK = 1 << 20  # voxels that one thread takes at a time
 _MOST_VALUES = 1 << 17  # widest range of whole numbers that is counted value by value
 _CELLS = 1 << 16  # cells between the first and last break, each looked up in one step
 
 
-def freqhist_bins(t, n_bins=100):
+def freqhist_bins(t: Tensor, n_bins: int = 100) -> Tensor:
     """Return the values that split the voxels of ``t`` into groups of about equal count.
 
     The numbers are fastai's: of all finite voxels in order, the ones at 0.1 %, at the middle of each of ``n_bins``
@@ -49,7 +50,8 @@ def freqhist_bins(t, n_bins=100):
     return _bins(flat, _whole_range(flat), n_bins)
 
 
-def hist_scaled(t, brks=None):
+@intensity_operation
+def hist_scaled(t: Tensor, brks: Tensor | np.ndarray | Sequence[float] | None = None) -> Tensor:
     """Scale ``t`` to 0..1 so that its values are about equally frequent.
 
     Piecewise linear between ``brks``, which go to ``linspace(0, 1, len(brks))``; below the first is 0, above the last
@@ -84,8 +86,8 @@ def hist_scaled(t, brks=None):
 
 
 def _checked_breaks(brks):
-    if isinstance(brks, torch.Tensor):
-        brks = brks.detach().as_subclass(torch.Tensor).cpu().to(torch.float64).numpy()
+    if isinstance(brks, Tensor):
+        brks = brks.detach().as_subclass(Tensor).cpu().to(torch.float64).numpy()
     elif not isinstance(brks, (np.ndarray, Sequence)) or isinstance(brks, str):
         raise TypeError(f"brks must be a sequence of numbers, got {brks!r}")
     try:

@@ -1,95 +1,80 @@
-"""Landmarks of a histogram: percentiles of a tensor, and the piecewise linear map that moves them to given places.
+"""Percentiles of a volume, and Nyul's landmarks: percentiles of the foreground that are moved to standard values.
 
-Functions of a plain tensor of any shape. Voxels that are NaN or infinite take no part in any statistic; NaN stays NaN.
-A scale that is learned from many images is ``faimed3d.augment.StandardScale``.
+L. G. Nyul, J. K. Udupa and X. Zhang, "New variants of a method of MRI scale standardization", IEEE TMI 19 (2000). A
+scale that is learned from many images is ``faimed3d.augment.StandardScale``. Voxels that are NaN or infinite take no
+part in any statistic; NaN stays NaN.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["get_landmarks", "get_percentile", "landmarks_of", "match_landmarks", "percentiles_of"]
+from faimed3d import _blockwise
+from faimed3d.intensity.foreground import foreground_of
+from faimed3d.intensity.operation import intensity_operation
 
 
-def get_percentile(t, q):
-    """The value of the voxel at percentile ``q``: one that is there, no blend of two, as numpy's ``'nearest'``.
-
-    A name of faimed3d 0.0.6, with its numbers; :func:`percentiles_of` blends, as numpy does by default.
+def percentiles_of(t: Tensor, percentiles: Sequence[float]) -> tuple[float, ...]:
+    """Return percentiles of the finite voxels, as numpy's ``'linear'`` blends them; zeros where there is none.
 
     Args:
-        t: tensor of any shape and strides.
-        q: 0 to 100.
+        t: tensor of any shape.
+        percentiles: 0..100.
 
-    Returns:
-        A Python number.
-
-    Raises:
-        ValueError: ``q`` is out of range, or no voxel is finite.
-
-    >>> get_percentile(torch.arange(11.0), 14)
-    1.0
+    >>> percentiles_of(torch.arange(11.0), (0, 14, 100))
+    (0.0, 1.4, 10.0)
     """
-    if not 0 <= q <= 100:
-        raise ValueError(f"q must be a percentage, 0 to 100, got {q!r}")
-    flat = t.as_subclass(Tensor).detach().reshape(-1)
-    flat = flat.float() if flat.dtype in (torch.bool, torch.float16, torch.bfloat16) else flat
-    flat = flat[flat.isfinite()]
-    if not flat.numel():
-        raise ValueError("no percentile: the tensor holds no finite voxel")
-    return flat.kthvalue(1 + round(0.01 * float(q) * (flat.numel() - 1)))[0].item()
+    finite = _blockwise.finite(_blockwise.flat(t))
+    if not finite.numel():
+        return (0.0,) * len(percentiles)
+    ordered = _blockwise.ordered(finite)
+    ranks = [(len(ordered) - 1) * float(q) / 100 for q in percentiles]
+    low = ordered[[math.floor(rank) for rank in ranks]].tolist()
+    high = ordered[[math.ceil(rank) for rank in ranks]].tolist()
+    return tuple(a + (b - a) * (rank % 1) for a, b, rank in zip(low, high, ranks, strict=True))
 
 
-def get_landmarks(t, percentiles):
-    """:func:`get_percentile` for each of ``percentiles``, as a 1D float tensor."""
-    return torch.tensor([float(get_percentile(t, float(q))) for q in percentiles])
-
-
-def percentiles_of(x, percentiles):
-    """Return percentiles (0..100) of the finite voxels of a tensor as floats; zeros where there is none."""
-    finite = x[x.isfinite()].cpu().numpy()
-    return tuple(np.percentile(finite, percentiles).tolist()) if finite.size else (0.0,) * len(percentiles)
-
-
-def landmarks_of(x, percentiles, foreground):
-    """Percentiles of the foreground of a tensor, as floats.
+def landmarks_of(t: Tensor, percentiles: Sequence[float], foreground: str) -> tuple[float, ...]:
+    """Return percentiles of the foreground.
 
     Args:
-        x: plain tensor of any shape.
+        t: tensor of any shape.
         percentiles: 0..100.
         foreground: ``'minimum'`` for the voxels above the smallest value, ``'mean'`` for those above the mean, or
             ``'all'``.
+
+    >>> landmarks_of(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 9.0]), (0, 50, 100), "minimum")
+    (1.0, 2.0, 9.0)
     """
-    finite = x[x.isfinite()]
-    if finite.numel() and foreground != "all":
-        threshold = finite.min() if foreground == "minimum" else finite.double().mean()
-        above = finite[finite > threshold]
-        finite = above if above.numel() else finite
-    return percentiles_of(finite, percentiles)
+    return percentiles_of(foreground_of(_blockwise.flat(t), foreground), percentiles)
 
 
-def match_landmarks(x, places, values):
-    """Map ``places`` to ``values``, piecewise linear between and straight on beyond them.
+@intensity_operation
+def match_landmarks(t: Tensor, landmarks: Sequence[float], values: Sequence[float]) -> Tensor:
+    """Map ``landmarks`` to ``values``, piecewise linear between and straight on beyond them.
 
     Args:
-        x: plain tensor of any shape.
-        places: the landmarks of ``x``, in rising order; of equal ones the first counts.
-        values: what each becomes, in rising order. Where all places are equal ``x`` becomes the middle of the values.
+        t: tensor of any shape.
+        landmarks: those of ``t``, in rising order; of equal ones the first counts.
+        values: what each becomes, in rising order. Where all landmarks are equal ``t`` becomes the middle of them.
 
     Returns:
-        float32 tensor (float64 stays float64).
+        Tensor of the shape and geometry of ``t``, float32 (float64 stays float64).
 
     >>> match_landmarks(torch.tensor([0.0, 1.0, 2.0, 6.0]), (0, 2, 4), (0, 10, 100))
     tensor([  0.,   5.,  10., 190.])
     """
-    x = (x if x.dtype in (torch.float32, torch.float64) else x.float()).contiguous()  # torch warns of other strides
-    places, index = np.unique(np.asarray(places, dtype=float), return_index=True)
-    values = np.asarray(values, dtype=float)
-    middle, values = (values[0] + values[-1]) / 2, values[index]
+    x = (t if t.dtype in (torch.float32, torch.float64) else t.float()).contiguous()  # torch warns of other strides
+    places, index = np.unique(np.asarray(landmarks, dtype=float), return_index=True)
+    targets = np.asarray(values, dtype=float)
     if len(places) < 2:
-        return torch.where(x.isfinite(), middle, x)
-    slopes = torch.from_numpy(np.diff(values) / np.diff(places)).to(x)
-    places, values = torch.from_numpy(places).to(x), torch.from_numpy(values).to(x)
-    piece = torch.bucketize(x, places[1:-1].contiguous(), right=True)
-    return (x - places[piece]).mul_(slopes[piece]).add_(values[piece])
+        return torch.where(x.isfinite(), (targets[0] + targets[-1]) / 2, x)
+    slopes = np.diff(targets[index]) / np.diff(places)
+    starts, ends, gains = (torch.from_numpy(numbers).to(x) for numbers in (places, targets[index], slopes))
+    piece = torch.bucketize(x, starts[1:-1].contiguous(), right=True)
+    return (x - starts[piece]).mul_(gains[piece]).add_(ends[piece])

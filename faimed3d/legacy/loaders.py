@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastcore.foundation import L
 from torch import Tensor
 
-from faimed3d.augment.standard_scale import find_standard_scale
 from faimed3d.display import ListViewer, show_histogram, show_images_3d
+from faimed3d.legacy.standard_scale import find_standard_scale
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 __all__ = ["EarlierLoaderNames"]

@@ -11,18 +11,20 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # old path -> path of today, both in faimed3d
 MOVED = {
     "augment.compose": "augment.presets",
     "augment.earlier": "legacy.transforms",
     "augment.intensity": "augment.random_intensity",
-    "augment.label": "augment.labels",
-    "augment.nyul": "augment.standard_scale",
-    "augment.sizes": "augment.grids",
+    "augment.label": "augment.mask_editing",
+    "augment.scaling": "augment.intensity_scaling",
+    "augment.sizes": "augment",
     "augment.spatial": "augment.random_spatial",
     "callback": "training",
     "callbacks": "training",
+    "correction": "legacy.correction",
     "data.columns": "data.table",
     "data.display": "data.pictures",
     "data.earlier": "legacy.loaders",
@@ -40,8 +42,9 @@ MOVED = {
     "display.slices": "display.slice_view",
     "display.writing": "display.annotations",
     "earlier": "legacy.tensors",
+    "intensity.appearance": "intensity",
     "intensity.channels": "intensity.channel_statistics",
-    "intensity.landmarks": "intensity.percentiles",
+    "intensity.landmarks": "legacy.percentiles",
     "io.writer": "io.writing",
     "learner": "training.learner",
     "metrics": "training",
@@ -55,6 +58,10 @@ MOVED = {
 }
 # modules of 0.0.6 whose names stand in several of today's: old path -> {path of today: names}
 SPREAD = {
+    "augment.nyul": {
+        "augment": "StandardScale",
+        "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
+    },
     "labels": {
         "masks": "keep_largest_component reduce_classes remove_small_objects",
         "masks.classes": "class_table",
@@ -64,10 +71,18 @@ SPREAD = {
         "create_cnn_model_3d create_unet_model_3d create_deeplab_model_3d",
     },
     "preprocess": {
-        "augment": "MeanScale MedianScale MaxScale PiecewiseHistScaling find_standard_scale "
-        "standard_scale_from_filelist",
-        "correction": "ImageCorrectionWrapper",
-        "intensity.percentiles": "get_percentile get_landmarks",
+        "augment": "MeanScale MedianScale MaxScale PiecewiseHistScaling",
+        "legacy.correction": "ImageCorrectionWrapper",
+        "legacy.percentiles": "get_percentile get_landmarks",
+        "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
+    },
+}
+# names that left a module which is still there: path -> {path of today: names}
+NAMES = {
+    "augment": {
+        "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
+        "legacy.tensors": "sheer_3d trapezoid_3d warp_3d",
+        "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     },
 }
 
@@ -93,6 +108,14 @@ class _MovedModules:  # not of importlib.abc, whose import takes longer than all
         for home, names in SPREAD[name].items():
             vars(module).update({word: getattr(import_module(f"faimed3d.{home}"), word) for word in names.split()})
         module.__all__ = [word for names in SPREAD[name].values() for word in names.split()]  # type: ignore[attr-defined]
+
+
+def find_name(path: str, name: str) -> Any:  # of any type
+    """Return what ``name`` was in a module of the library, for its ``__getattr__`` (PEP 562)."""
+    for home, names in NAMES[path].items():
+        if name in names.split():
+            return getattr(import_module(f"faimed3d.{home}"), name)
+    raise AttributeError(f"module 'faimed3d.{path}' has no attribute {name!r}")
 
 
 def install() -> None:

@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d import intensity, spatial
-from faimed3d.intensity import appearance
-from faimed3d.intensity.percentiles import landmarks_of, match_landmarks
 from faimed3d.masks import reduce_classes
 from faimed3d.spatial.resizing import scaled_size
 from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
@@ -83,24 +81,24 @@ class EarlierNames:
         return self
 
     def mean_scale(self):
-        """Mean 0 and sd 1 of the voxels above the minimum; today ``faimed3d.intensity.mean_scale`` or ``MeanScale``."""
-        return self._scaled(intensity.mean_scale)
+        """Mean 0, std 1 of the voxels above the minimum; today ``faimed3d.intensity.mean_scale`` or ``MeanScale``."""
+        return intensity.mean_scale(self)
 
     def median_scale(self):
         """(x - median) / IQR of the voxels above the minimum; today ``intensity.median_scale`` or ``MedianScale``."""
-        return self._scaled(intensity.median_scale)
+        return intensity.median_scale(self)
 
     def max_scale(self):
         """Minimum to 0 and maximum to 1; today ``faimed3d.intensity.max_scale`` or ``MaxScale``."""
-        return self._scaled(intensity.max_scale)
+        return intensity.max_scale(self)
 
     def rescale(self, new_min=0, new_max=1):
         """Minimum to ``new_min`` and maximum to ``new_max``; today ``intensity.rescale`` or ``RescaleIntensity3D``."""
-        return self._scaled(intensity.rescale, new_min, new_max)
+        return intensity.rescale(self, new_min, new_max)
 
     def scale_to(self, mean, std):
-        """Shift and scale to this mean and sd; today ``faimed3d.intensity.match_moments``."""
-        return self._scaled(intensity.match_moments, mean, std)
+        """Shift and scale to this mean and std; today ``faimed3d.intensity.match_moments``."""
+        return intensity.match_moments(self, mean, std)
 
     def hist_scaled_pt(self, brks=None):
         """:meth:`hist_scaled`, which works on every device by itself."""
@@ -119,30 +117,19 @@ class EarlierNames:
                 f"landmark_percs and standard_scale must be as many, at least 2, got {percentiles.shape} and "
                 f"{values.shape}"
             )
-        return self._scaled(lambda x: match_landmarks(x, landmarks_of(x, percentiles, "mean"), values))
+        return intensity.match_landmarks(self, intensity.landmarks_of(self, percentiles, "mean"), values)
 
     def gaussian_noise(self, std):
-        """Add noise of sd ``std``, in parts of that of each channel; at random ``RandomNoise3D``."""
-        return self._looking(appearance.add_noise, std)
+        """Add noise of ``std``, in parts of that of each channel; at random ``RandomNoise3D``."""
+        return intensity.add_noise(self, std)
 
     def adjust_brightness(self, beta):
-        """Add ``beta``, in parts of the sd of each channel (once: in image units); at random ``RandomBrightness3D``."""
-        return self._looking(appearance.adjust_brightness, beta)
+        """Add ``beta``, in parts of each channel's std (once: in image units); at random ``RandomBrightness3D``."""
+        return intensity.adjust_brightness(self, beta)
 
     def adjust_contrast(self, alpha):
         """Spread values about the mean by ``alpha``, within their range; at random ``RandomContrast3D``."""
-        return self._looking(appearance.adjust_contrast, alpha)
-
-    def _scaled(self, function, *args):
-        return self if self.interpolation == "nearest" else self.with_voxels(function(self.as_subclass(Tensor), *args))
-
-    def _looking(self, function, strength):
-        """Apply a function of (1, C, D, H, W) and one number, all leading axes as channels."""
-        if self.interpolation == "nearest":
-            return self
-        x = self.as_subclass(Tensor)
-        x = (x if x.is_floating_point() else x.float()).reshape(1, -1, *x.shape[-3:])
-        return self.with_voxels(function(x, torch.tensor([strength], dtype=torch.float64)).reshape(self.shape))
+        return intensity.adjust_contrast(self, alpha)
 
     # The content moves, the grid stays --------------------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
@@ -25,11 +28,20 @@ class PreprocessDicom(DisplayedTransform):
         spacing: mm.
         clip_high_values: bring the values of images into ``clipping_range``.
         clipping_range: (lowest, highest), in the units of the image (HU for CT).
+
+    >>> from faimed3d.geometry import Geometry
+    >>> PreprocessDicom(spacing=1)(TensorDicom3D(torch.rand(2, 3, 4), Geometry((2, 3, 4), spacing=(2, 2, 3)))).shape
+    torch.Size([2, 6, 8])
     """
 
     def __init__(
-        self, rescale=True, correct_spacing=True, spacing=1, clip_high_values=False, clipping_range=(-2000, 10000)
-    ):
+        self,
+        rescale: bool = True,
+        correct_spacing: bool = True,
+        spacing: float = 1,
+        clip_high_values: bool = False,
+        clipping_range: tuple[float, float] = (-2000, 10000),
+    ) -> None:
         if not clipping_range[0] < clipping_range[1]:
             raise ValueError(f"clipping_range must be (lowest, highest), got {clipping_range!r}")
         store_attr()
@@ -55,14 +67,17 @@ class MaskErase(DisplayedTransform):
 
     Raises:
         ValueError: the mask is empty or no volume; a volume has another size than the mask.
+
+    >>> MaskErase(torch.tensor([[[0, 1, 1, 0]]]), pad=(1, 1, 2))(TensorDicom3D([[[5.0, 6.0, 7.0, 8.0]]])).tolist()
+    [[[6.0, 7.0]]]
     """
 
-    def __init__(self, mask, pad=None, value=None):
+    def __init__(self, mask: Tensor | np.ndarray, pad: Sequence[int] | None = None, value: float | None = None) -> None:
         keep = torch.as_tensor(mask).detach().cpu().as_subclass(Tensor) != 0
         if keep.ndim != 3 or not keep.any():
             raise ValueError(f"mask must be one volume (D, H, W) with a voxel that is not 0, got {tuple(keep.shape)}")
-        places = keep.nonzero()
-        box = zip(places.amin(0).tolist(), (places.amax(0) + 1).tolist(), strict=True)
+        kept = keep.nonzero()
+        box = zip(kept.amin(0).tolist(), (kept.amax(0) + 1).tolist(), strict=True)
         self.keep, self.box = keep, tuple(slice(*ends) for ends in box)
         depth, *plane = (part.stop - part.start for part in self.box)
         self.pad, self.value = (depth, max(plane), max(plane)) if pad is None else tuple(pad), value

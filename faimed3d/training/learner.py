@@ -20,7 +20,7 @@ from fastcore.meta import delegates
 from torch import Tensor, nn
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
-from faimed3d.augment.scaling import Normalize3D
+from faimed3d.augment import Normalize3D
 from faimed3d.losses import DiceCELoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
 from faimed3d.models.cnn import cnn_split

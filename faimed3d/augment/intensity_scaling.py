@@ -6,30 +6,20 @@ They act on training and validation set alike, each channel of each item on its 
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from fastai.data.load import DataLoader
+from torch import Tensor
 
 from faimed3d import intensity
+from faimed3d._arguments import is_number
 from faimed3d.augment.base import IntensityTransform3D, find_volumes
 from faimed3d.augment.standard_scale import StandardScale
-from faimed3d.intensity import histogram
-from faimed3d.intensity.percentiles import percentiles_of
+from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
-
-__all__ = [
-    "Clip3D",
-    "HistScaled3D",
-    "MaxScale",
-    "MeanScale",
-    "MedianScale",
-    "Normalize3D",
-    "PiecewiseHistScaling",
-    "RescaleIntensity3D",
-    "Window3D",
-    "ZScore3D",
-]
 
 
 class _Scaling3D(IntensityTransform3D):
@@ -37,7 +27,11 @@ class _Scaling3D(IntensityTransform3D):
 
     split_idx, scales = None, True
 
-    def apply(self, x):
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item, (D, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} must define scale(self, x)")
+
+    def apply(self, x: Tensor, *args: Any, **drawn: Any) -> Tensor:
         """Scale every channel of every item on its own."""
         return torch.stack([self.scale(channel) for channel in x.flatten(0, 1)]).view(x.shape)
 
@@ -47,15 +41,18 @@ class Window3D(_Scaling3D):
 
     Args:
         window: a name such as 'lung' (``faimed3d.intensity.WINDOWS``), or (centre, width) in the image's units.
+
+    >>> Window3D("brain")(TensorDicom3D([[[-100.0, 0.0, 40.0, 100.0]]])).tolist()
+    [[[0.0, 0.0, 0.5, 1.0]]]
     """
 
-    def __init__(self, window):
+    def __init__(self, window: str | tuple[float, float]) -> None:
         intensity.window_limits(window)
         super().__init__()
         self.window = window
 
-    def scale(self, x):
-        """Window one channel."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.apply_window(x, self.window)
 
 
@@ -65,11 +62,14 @@ class Clip3D(_Scaling3D):
     Args:
         low, high: in the units of the image, or percentiles (0..100) of each item where ``percentiles``.
         percentiles: cut at percentiles of the item's finite voxels.
+
+    >>> Clip3D(-100, 100)(TensorDicom3D([[[-1000.0, 40.0, 700.0]]])).tolist()
+    [[[-100.0, 40.0, 100.0]]]
     """
 
     scales = False
 
-    def __init__(self, low, high, percentiles=False):
+    def __init__(self, low: float, high: float, percentiles: bool = False) -> None:
         if not low < high:
             raise ValueError(f"Clip3D needs low < high, got {low!r} and {high!r}")
         if percentiles and not (low >= 0 and high <= 100):
@@ -77,9 +77,9 @@ class Clip3D(_Scaling3D):
         super().__init__()
         self.low, self.high, self.percentiles = low, high, percentiles
 
-    def scale(self, x):
-        """Clip one item."""
-        low, high = percentiles_of(x, (self.low, self.high)) if self.percentiles else (self.low, self.high)
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
+        low, high = intensity.percentiles_of(x, (self.low, self.high)) if self.percentiles else (self.low, self.high)
         return x.clamp(low, high)
 
 
@@ -90,78 +90,101 @@ class RescaleIntensity3D(_Scaling3D):
         new_min, new_max: the new range.
         percentiles: (low, high) in 0..100 that become the ends of the range; what lies beyond is cut. Default: minimum
             and maximum.
+
+    >>> RescaleIntensity3D(-1, 1)(TensorDicom3D([[[0.0, 5.0, 10.0]]])).tolist()
+    [[[-1.0, 0.0, 1.0]]]
     """
 
-    def __init__(self, new_min=0.0, new_max=1.0, percentiles=None):
+    def __init__(
+        self, new_min: float = 0.0, new_max: float = 1.0, percentiles: tuple[float, float] | None = None
+    ) -> None:
         if not new_min < new_max:
             raise ValueError(f"RescaleIntensity3D needs new_min < new_max, got {new_min!r} and {new_max!r}")
         super().__init__()
         self.new_min, self.new_max, self.percentiles = new_min, new_max, percentiles
 
-    def scale(self, x):
-        """Rescale one item."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.rescale(x, self.new_min, self.new_max, self.percentiles)
 
 
 class MaxScale(_Scaling3D):
-    """Scale each item to 0..1 by its minimum and maximum; see ``faimed3d.intensity.max_scale``."""
+    """Scale each item to 0..1 by its minimum and maximum; see ``faimed3d.intensity.max_scale``.
 
-    def scale(self, x):
-        """Scale one item."""
+    >>> MaxScale()(TensorDicom3D([[[-1000.0, 0.0, 1000.0]]])).tolist()
+    [[[0.0, 0.5, 1.0]]]
+    """
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.max_scale(x)
 
 
 class MeanScale(_Scaling3D):
-    """Shift and scale each item by mean and sd of its voxels above the minimum (the background)."""
+    """Shift and scale each item by mean and standard deviation of its voxels above the minimum (the background).
 
-    def scale(self, x):
-        """Scale one item."""
+    >>> MeanScale()(TensorDicom3D([[[0.0, 0.0, 1.0, 2.0, 3.0]]])).tolist()
+    [[[-2.0, -2.0, -1.0, 0.0, 1.0]]]
+    """
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.mean_scale(x)
 
 
 class MedianScale(_Scaling3D):
-    """Shift each item by the median and divide by the interquartile range of its voxels above the minimum."""
+    """Shift each item by the median and divide by the interquartile range of its voxels above the minimum.
 
-    def scale(self, x):
-        """Scale one item."""
+    >>> MedianScale()(TensorDicom3D([[[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]])).tolist()
+    [[[-1.5, -1.0, -0.5, 0.0, 0.5, 1.0]]]
+    """
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.median_scale(x)
 
 
 class ZScore3D(_Scaling3D):
-    """Shift and scale each item to mean 0 and sd 1.
+    """Shift and scale each item to mean 0 and standard deviation 1.
 
     Args:
-        foreground: of which voxels mean and sd are taken: None for all, ``'minimum'`` for those above the smallest
+        foreground: of which voxels they are taken: None for all, ``'minimum'`` for those above the smallest
             value, ``'mean'`` for those above the mean, or a number for those above it.
+
+    >>> ZScore3D(foreground=0)(TensorDicom3D([[[0.0, 0.0, 1.0, 2.0, 3.0]]])).tolist()
+    [[[-2.0, -2.0, -1.0, 0.0, 1.0]]]
     """
 
-    def __init__(self, foreground=None):
-        if not (foreground in (None, "minimum", "mean") or isinstance(foreground, numbers.Real)):
+    def __init__(self, foreground: float | str | None = None) -> None:
+        if not (foreground in (None, "minimum", "mean") or is_number(foreground)):
             raise ValueError(f"foreground must be None, 'minimum', 'mean' or a number, got {foreground!r}")
         super().__init__()
         self.foreground = foreground
 
-    def scale(self, x):
-        """Scale one item."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return intensity.z_score(x, self.foreground)
 
 
 class HistScaled3D(_Scaling3D):
-    """Spread the values of each item evenly over 0..1; see ``faimed3d.intensity.histogram.hist_scaled``.
+    """Spread the values of each item evenly over 0..1; see ``faimed3d.intensity.hist_scaled``.
 
     Args:
         brks: increasing values that go to ``linspace(0, 1)``, the same for all items. Default: those of each item.
+
+    >>> HistScaled3D([0, 2, 10])(TensorDicom3D([[[-5.0, 1.0, 6.0, 99.0]]])).tolist()
+    [[[0.0, 0.25, 0.75, 1.0]]]
     """
 
-    def __init__(self, brks=None):
+    def __init__(self, brks: Tensor | Sequence[float] | None = None) -> None:
         super().__init__()
         self.brks = brks
 
-    def scale(self, x):
-        """Scale one item."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         if self.brks is None and not x.isfinite().any():
             return x.clone()
-        return histogram.hist_scaled(x, self.brks)
+        return intensity.hist_scaled(x, self.brks)
 
 
 class PiecewiseHistScaling(_Scaling3D):
@@ -169,14 +192,18 @@ class PiecewiseHistScaling(_Scaling3D):
 
     Args:
         scale: a fitted ``StandardScale``, or the JSON file of one.
+
+    >>> scale = StandardScale((0, 50, 100), (0, 50, 100), foreground="all")
+    >>> PiecewiseHistScaling(scale)(TensorDicom3D([[[0.0, 1.0, 4.0]]])).tolist()
+    [[[0.0, 50.0, 100.0]]]
     """
 
-    def __init__(self, scale):
+    def __init__(self, scale: StandardScale | Path | str) -> None:
         super().__init__()
         self.standard = scale if isinstance(scale, StandardScale) else StandardScale.load(scale)
 
-    def scale(self, x):
-        """Standardise one item."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Scale one channel of one item."""
         return self.standard.apply(x)
 
 
@@ -186,32 +213,37 @@ class Normalize3D(IntensityTransform3D):
     Args:
         mean, std: numbers, or one number for each channel, as ``Normalize3D(*intensity_stats(items).mean_std())`` gives
             them. Default: of the first training batch, when the loaders are made.
+
+    >>> transform = Normalize3D(mean=10, std=5)
+    >>> scaled = transform(TensorDicom3D([[[0.0, 10.0, 20.0]]]))
+    >>> scaled.tolist(), transform.decode(scaled).tolist()
+    ([[[-2.0, 0.0, 2.0]]], [[[0.0, 10.0, 20.0]]])
     """
 
     split_idx, order, scales = None, 99, True
 
-    def __init__(self, mean=None, std=None):
+    def __init__(self, mean: float | Sequence[float] | None = None, std: float | Sequence[float] | None = None) -> None:
         if (mean is None) != (std is None):
             raise ValueError("Normalize3D takes mean and std together, or neither")
         super().__init__()
-        self.mean, self.std = (None, None) if mean is None else (_channels("mean", mean), _channels("std", std))
+        self.mean: tuple[float, ...] | None = None
+        self.std: tuple[float, ...] | None = None
         if mean is not None:
-            self._check()
+            self._set(_channels("mean", mean), _channels("std", std))
 
     def setups(self, dl: DataLoader):
-        """Take mean and sd of the first batch where none were given."""
+        """Take mean and std of the first batch where none were given."""
         if self.mean is not None:
             return
-        images = [v for v in find_volumes(dl.one_batch()) if not isinstance(v, TensorMask3D)]
+        images = [v for v in find_volumes(dl.one_batch()) if not is_mask(v)]
         if images:
-            x = images[0].as_subclass(torch.Tensor).double().cpu()
+            x = images[0].as_subclass(Tensor).double().cpu()
             x = x.movedim(1, 0).flatten(1) if x.ndim == 5 else x.reshape(1, -1)
             x = [row[row.isfinite()] for row in x]
-            self.mean, self.std = tuple(r.mean().item() for r in x), tuple(r.std().item() or 1.0 for r in x)
-            self._check()
+            self._set(tuple(row.mean().item() for row in x), tuple(row.std().item() or 1.0 for row in x))
 
-    def apply(self, x):
-        """Normalise."""
+    def apply(self, x: Tensor, *args: Any, **drawn: Any) -> Tensor:
+        """Subtract and divide."""
         mean, std = self._columns(x)
         return (x - mean).div_(std)
 
@@ -219,7 +251,7 @@ class Normalize3D(IntensityTransform3D):
         """Undo it, for display; anything but a volume passes."""
         if not isinstance(x, TensorDicom3D) or x.ndim < 3 or self.mean is None:
             return x
-        plain = x.as_subclass(torch.Tensor)
+        plain = x.as_subclass(Tensor)
         rows = plain if plain.ndim >= 4 else plain[None]
         mean, std = (column[0] for column in self._columns(rows[None] if rows.ndim == 4 else rows))
         return x.with_voxels((rows * std + mean).reshape(plain.shape))
@@ -228,23 +260,24 @@ class Normalize3D(IntensityTransform3D):
         """Return the mask as it is."""
         return x
 
-    def _columns(self, x):
-        """Mean and sd as (1, C, 1, 1, 1) tensors for ``x`` (N, C, D, H, W)."""
+    def _columns(self, x: Tensor) -> Iterator[Tensor]:
+        """Mean and std as (1, C, 1, 1, 1) tensors for ``x`` (N, C, D, H, W)."""
         if self.mean is None:
             raise ValueError("Normalize3D has no mean and std: pass them, or use it in DataLoaders, which set it up")
         if len(self.mean) not in (1, x.shape[1]):
             raise ValueError(f"Normalize3D has statistics for {len(self.mean)} channels, the images have {x.shape[1]}")
         return (torch.tensor(v, dtype=x.dtype, device=x.device).view(1, -1, 1, 1, 1) for v in (self.mean, self.std))
 
-    def _check(self):
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std must be as many, got {len(self.mean)} and {len(self.std)}")
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be above 0, got {self.std}")
+    def _set(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        if len(mean) != len(std):
+            raise ValueError(f"mean and std must be for the same channels, got {len(mean)} and {len(std)} numbers")
+        if min(std) <= 0:
+            raise ValueError(f"std must be above 0, got {std}")
+        self.mean, self.std = mean, std
 
 
-def _channels(name, values):
-    values = (values,) if isinstance(values, numbers.Real) else values
+def _channels(name: str, values: Any) -> tuple[float, ...]:
+    values = (values,) if is_number(values) else values
     try:
         return tuple(float(v) for v in values)
     except (TypeError, ValueError) as error:

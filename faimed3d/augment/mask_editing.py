@@ -1,25 +1,18 @@
-"""Transforms of labels: clamp, merge classes, keep the largest component, remove small objects.
+"""Transforms of masks: clamp labels, merge classes, keep the largest component, remove small objects.
 
-They touch ``TensorMask3D`` only, and act on training and validation set alike; the work is
-done by ``faimed3d.masks``.
+They touch ``TensorMask3D`` only, and act on training and validation set alike; the work is done by ``faimed3d.masks``.
 """
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Mapping, Sequence
 
 from fastai.vision.augment import DisplayedTransform
 
+from faimed3d._arguments import is_number
 from faimed3d.masks import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.masks.classes import class_table
 from faimed3d.volume import TensorMask3D
-
-__all__ = [
-    "ClampMask3D",
-    "KeepLargestComponent",
-    "ReduceClasses",
-    "RemoveSmallObjects",
-]
 
 
 class ClampMask3D(DisplayedTransform):
@@ -27,9 +20,12 @@ class ClampMask3D(DisplayedTransform):
 
     Args:
         lwr, upr: smallest and largest label that stay.
+
+    >>> ClampMask3D(0, 1)(TensorMask3D([[[0, 1, 5]]])).tolist()
+    [[[0, 1, 1]]]
     """
 
-    def __init__(self, lwr=0, upr=1):
+    def __init__(self, lwr: int = 0, upr: int = 1) -> None:
         if not lwr <= upr:
             raise ValueError(f"ClampMask3D needs lwr <= upr, got {lwr!r} and {upr!r}")
         self.lwr, self.upr = lwr, upr
@@ -48,9 +44,12 @@ class ReduceClasses(DisplayedTransform):
             everything else 0: ``ReduceClasses([5, (6, 7)])`` makes 5 to 1, and 6 and 7 to 2. An entry with 0 in it
             stays background and takes no number.
         other: what labels that are not named become. Default: with a mapping they stay.
+
+    >>> ReduceClasses([5, (6, 7)])(TensorMask3D([[[0, 5, 6, 7, 9]]])).tolist()
+    [[[0, 1, 2, 2, 0]]]
     """
 
-    def __init__(self, classes, other=None):
+    def __init__(self, classes: Mapping[int, int] | Sequence[int | Sequence[int]], other: int | None = None) -> None:
         self.classes, self.other = class_table(classes, other)
         super().__init__()
 
@@ -65,9 +64,12 @@ class KeepLargestComponent(DisplayedTransform):
     Args:
         labels: the classes to clean. Default: all but 0.
         connectivity: 1: voxels touch by faces; 2: by edges too; 3: by corners too.
+
+    >>> KeepLargestComponent()(TensorMask3D([[[1, 1, 0, 1]]])).tolist()
+    [[[1, 1, 0, 0]]]
     """
 
-    def __init__(self, labels=None, connectivity=1):
+    def __init__(self, labels: int | Sequence[int] | None = None, connectivity: int = 1) -> None:
         self.labels, self.connectivity = _labels(labels), _connectivity(connectivity)
         super().__init__()
 
@@ -84,17 +86,22 @@ class RemoveSmallObjects(DisplayedTransform):
         labels: the classes to clean. Default: all but 0.
         connectivity: 1: voxels touch by faces; 2: by edges too; 3: by corners too.
         mm3: ``min_size`` is a volume.
+
+    >>> RemoveSmallObjects(2)(TensorMask3D([[[1, 1, 0, 1]]])).tolist()
+    [[[1, 1, 0, 0]]]
     """
 
-    def __init__(self, min_size, labels=None, connectivity=1, mm3=False):
-        if not (isinstance(min_size, numbers.Real) and min_size >= 0):
+    def __init__(
+        self,
+        min_size: float,
+        labels: int | Sequence[int] | None = None,
+        connectivity: int = 1,
+        mm3: bool = False,
+    ) -> None:
+        if not (is_number(min_size) and min_size >= 0):
             raise ValueError(f"min_size must be a number of at least 0, got {min_size!r}")
-        self.min_size, self.labels, self.connectivity, self.mm3 = (
-            min_size,
-            _labels(labels),
-            _connectivity(connectivity),
-            mm3,
-        )
+        self.min_size, self.mm3 = min_size, mm3
+        self.labels, self.connectivity = _labels(labels), _connectivity(connectivity)
         super().__init__()
 
     def encodes(self, x: TensorMask3D):
@@ -105,11 +112,11 @@ class RemoveSmallObjects(DisplayedTransform):
         return remove_small_objects(x, size, self.labels, self.connectivity)
 
 
-def _labels(labels):
-    return (labels,) if isinstance(labels, numbers.Real) else labels if labels is None else tuple(labels)
+def _labels(labels: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    return (labels,) if is_number(labels) else labels if labels is None else tuple(labels)
 
 
-def _connectivity(connectivity):
+def _connectivity(connectivity: int) -> int:
     if connectivity not in (1, 2, 3):
         raise ValueError(f"connectivity must be 1 (faces), 2 (edges too) or 3 (corners too), got {connectivity!r}")
     return connectivity
