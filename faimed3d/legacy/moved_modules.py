@@ -33,7 +33,7 @@ MOVED = {
     "dicom.read": "dicom.reading",
     "dicom.scan": "dicom.grouping.scan",
     "dicom.seg": "dicom.segmentation.writing",
-    "dicom.segments": "dicom.segmentation.reading",
+    "dicom.segments": "dicom.segmentation.planes",
     "dicom.table": "dicom.header.header_table",
     "dicom.tags": "dicom.header.tags",
     "dicom.template": "dicom.writing.template",
