@@ -44,7 +44,7 @@ class CrossEntropyLoss3D(CrossEntropyLossFlat):
     0.0001
     """
 
-    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any):
+    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, axis=axis, **kwargs)
 
     def __call__(self, inp: Tensor, targ: Tensor, **kwargs: Any) -> Tensor:
@@ -66,7 +66,7 @@ class FocalLoss3D(FocalLossFlat):
     0.0001
     """
 
-    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any):
+    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, axis=axis, **kwargs)
 
     def __call__(self, inp: Tensor, targ: Tensor, **kwargs: Any) -> Tensor:
@@ -107,7 +107,7 @@ class OverlapLoss3D:
         ignore_index: int | None = None,
         smooth: float = 1e-5,
         reduction: str = "mean",
-    ):
+    ) -> None:
         self.include_background = include_background
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
         self.ignore_index, self.smooth, self.reduction = ignore_index, smooth, reduction
@@ -178,7 +178,7 @@ class TverskyLoss3D(OverlapLoss3D):
     tensor(0.4444)
     """
 
-    def __init__(self, alpha: float = 0.3, beta: float = 0.7, **kwargs: Any):
+    def __init__(self, alpha: float = 0.3, beta: float = 0.7, **kwargs: Any) -> None:
         if min(alpha, beta) < 0 or alpha + beta == 0:
             raise ValueError(f"alpha and beta must not be negative, nor both 0; got {alpha} and {beta}")
         super().__init__(**kwargs)
@@ -208,7 +208,7 @@ class DiceLoss3D(TverskyLoss3D):
     tensor(0.3333)
     """
 
-    def __init__(self, squared: bool = False, **kwargs: Any):
+    def __init__(self, squared: bool = False, **kwargs: Any) -> None:
         super().__init__(alpha=0.5, beta=0.5, **kwargs)
         self.squared = squared
 
@@ -260,7 +260,9 @@ class DiceCELoss3D(DiceLoss3D):
     tensor(0.6799)
     """
 
-    def __init__(self, dice_weight: float = 1.0, ce_weight: float = 1.0, label_smoothing: float = 0.0, **kwargs: Any):
+    def __init__(
+        self, dice_weight: float = 1.0, ce_weight: float = 1.0, label_smoothing: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.dice_weight, self.ce_weight, self.label_smoothing = dice_weight, ce_weight, label_smoothing
 

@@ -14,6 +14,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch_to
 from torch import Tensor, nn
 
+from faimed3d._arguments import whole_per_axis
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, device_and_type, prepare
@@ -110,12 +111,7 @@ def _sides(patch, overlap):
     """The sides (D, H, W) of a window; None for none."""
     if not isinstance(overlap, Real) or not 0 <= overlap < 1:
         raise ValueError(f"overlap must be a share from 0 to below 1, got {overlap!r}")
-    if patch is None:
-        return None
-    sides = tuple(patch) if isinstance(patch, Iterable) else (patch,) * 3
-    if len(sides) != 3 or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sides):
-        raise ValueError(f"patch must be three positive whole numbers (D, H, W) or one, got {patch!r}")
-    return tuple(int(n) for n in sides)
+    return None if patch is None else whole_per_axis(patch, "patch", least=1)
 
 
 def _flipped_axes(tta):

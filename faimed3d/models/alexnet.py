@@ -31,7 +31,7 @@ class AlexNet3D(nn.Module):
     torch.Size([1, 2])
     """
 
-    def __init__(self, in_channels: int = 3, num_classes: int = 3):
+    def __init__(self, in_channels: int = 3, num_classes: int = 3) -> None:
         super().__init__()
         for number, (channels, kernel, stride, pooled) in enumerate(_LAYERS, 1):
             convolution = nn.Conv3d(in_channels, channels, kernel, stride, kernel // 2)

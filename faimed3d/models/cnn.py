@@ -26,7 +26,7 @@ class AdaptiveConcatPool3d(nn.Module):
     torch.Size([2, 10, 1, 1, 1])
     """
 
-    def __init__(self, size: int | tuple[int, int, int] = 1):
+    def __init__(self, size: int | tuple[int, int, int] = 1) -> None:
         super().__init__()
         self.ap, self.mp = nn.AdaptiveAvgPool3d(size), nn.AdaptiveMaxPool3d(size)
 

@@ -20,7 +20,7 @@ from faimed3d.models.unet import interpolate_like
 class ASPPPooling(nn.Module):
     """The mean of the whole volume, at every voxel. No batch norm: it would have one value per channel and item."""
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.AdaptiveAvgPool3d(1), ConvLayer(n_in, n_out, ks=1, ndim=3, norm_type=None, act_cls=nn.ReLU)
@@ -40,7 +40,7 @@ class ASPP(nn.Module):
         dilations: of the 3x3x3 convolutions, in voxels of the encoder's last stage.
     """
 
-    def __init__(self, n_in: int, n_out: int = 256, dilations: Sequence[int] = (2, 4, 6)):
+    def __init__(self, n_in: int, n_out: int = 256, dilations: Sequence[int] = (2, 4, 6)) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             [
@@ -65,7 +65,7 @@ class DeepLabDecoder(nn.Module):
         n_edges: channels to which the early stage is reduced.
     """
 
-    def __init__(self, n_deep: int, n_early: int, n_out: int, n_edges: int = 48):
+    def __init__(self, n_deep: int, n_early: int, n_out: int, n_edges: int = 48) -> None:
         super().__init__()
         self.edges = ConvLayer(n_early, n_edges, ks=1, ndim=3)
         self.layers = nn.Sequential(
@@ -109,7 +109,7 @@ class DynamicDeepLab(nn.Module):
         width: int = 256,
         dilations: Sequence[int] = (2, 4, 6),
         img_size: Sequence[int] | None = None,
-    ):
+    ) -> None:
         super().__init__()
         if not isinstance(encoder, nn.Sequential) or len(encoder) < 2:
             raise TypeError(

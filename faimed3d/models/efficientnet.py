@@ -42,7 +42,7 @@ class ConvLayerDynamicPadding(nn.Sequential):
     torch.Size([1, 2, 5, 6, 7])
     """
 
-    def __init__(self, ni: int, nf: int, ks: int | Sequence[int] = 3, stride: int = 1, **kwargs: Any):
+    def __init__(self, ni: int, nf: int, ks: int | Sequence[int] = 3, stride: int = 1, **kwargs: Any) -> None:
         d, h, w = (ks,) * 3 if isinstance(ks, int) else ks
         layer = {"ks": (d, h, w), "stride": stride, "ndim": 3, **kwargs}
         if d % 2 and h % 2 and w % 2:
@@ -62,7 +62,7 @@ class DropConnect(StochasticDepth):
         ValueError: ``p`` is no probability below 1.
     """
 
-    def __init__(self, p: float = 0.2):
+    def __init__(self, p: float = 0.2) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"p must be a probability from 0 to below 1, got {p!r}")
         super().__init__(p, "row")
@@ -94,7 +94,7 @@ class MBConvBlock(nn.Module):
         drop_connect_rate: float = 0.0,
         act_cls: Callable[[], nn.Module] = nn.SiLU,
         norm_type: NormType = NormType.Batch,
-    ):
+    ) -> None:
         super().__init__()
         inside, layer = n_inp * expand_ratio, {"act_cls": act_cls, "norm_type": norm_type}
         widen = [ConvLayerDynamicPadding(n_inp, inside, 1, **layer)] if expand_ratio != 1 else []
@@ -150,7 +150,7 @@ class EfficientNet(nn.Sequential):
         drop_connect_rate: float = 0.2,
         act_cls: Callable[[], nn.Module] = nn.SiLU,
         norm_type: NormType = NormType.Batch,
-    ):
+    ) -> None:
         layer = {"act_cls": act_cls, "norm_type": norm_type}
         depths = [math.ceil(depth_coefficient * blocks) for blocks, *_ in _STAGES]
         width = _channels(_STEM * width_coefficient)

@@ -26,7 +26,7 @@ class BasicBlock3d(BasicBlock):
         conv_builder: Callable[..., nn.Module] = Conv3DSimple,
         stride: int = 1,
         downsample: nn.Module | None = None,
-    ):
+    ) -> None:
         super().__init__(inplanes, planes, conv_builder, stride, downsample)
 
 
@@ -45,7 +45,7 @@ class Bottleneck3d(Bottleneck):
         conv_builder: Callable[..., nn.Module] = Conv3DSimple,
         stride: int = 1,
         downsample: nn.Module | None = None,
-    ):
+    ) -> None:
         super().__init__(inplanes, planes, conv_builder, stride, downsample)
 
 
@@ -64,7 +64,7 @@ class ResNet3D(VideoResNet):
     torch.Size([2, 5])
     """
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], layers: Sequence[int], num_classes: int = 400):
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: Sequence[int], num_classes: int = 400) -> None:
         super().__init__(block, [Conv3DSimple] * 4, list(layers), BasicStem, num_classes)
 
 

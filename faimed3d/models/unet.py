@@ -37,7 +37,7 @@ class UnetBlock3D(nn.Module):
         norm_type: NormType = NormType.Batch,
         act_cls: Callable[[], nn.Module] = nn.ReLU,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__()
         self.n_out = n_out or up_in_c // 2 + x_in_c
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3, **kwargs}
@@ -78,7 +78,7 @@ class ConvTranspose3D(nn.Sequential):
         act_cls: Callable[[], nn.Module] | None = None,
         norm_type: NormType | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         layer = {"act_cls": act_cls, "norm_type": norm_type, "ndim": 3, **kwargs}
         smooth = [nn.ReplicationPad3d((1, 0, 1, 0, 1, 0)), nn.AvgPool3d(2, stride=1)] if blur else []
         super().__init__(ConvLayer(ni, nf or ni, ks=scale, stride=scale, padding=0, transpose=True, **layer), *smooth)
@@ -91,7 +91,7 @@ class ResizeToOrig(nn.Module):
         mode: 'trilinear' or 'nearest'.
     """
 
-    def __init__(self, mode: str = "trilinear"):
+    def __init__(self, mode: str = "trilinear") -> None:
         super().__init__()
         self.mode = mode
 
@@ -149,7 +149,7 @@ class DynamicUnet3D(nn.Module):
         y_range: tuple[float, float] | None = None,
         norm_type: NormType = NormType.Batch,
         act_cls: Callable[[], nn.Module] = nn.ReLU,
-    ):
+    ) -> None:
         super().__init__()
         if not isinstance(encoder, nn.Sequential):
             raise TypeError(
@@ -230,7 +230,7 @@ class UNet3D(nn.Module):
         strides: int | Sequence[int | Sequence[int]] = 2,
         norm_type: NormType = NormType.Instance,
         act_cls: Callable[[], nn.Module] = nn.LeakyReLU,
-    ):
+    ) -> None:
         super().__init__()
         widths = tuple(widths)
         steps = [strides] * (len(widths) - 1) if isinstance(strides, int) else list(strides)

@@ -119,7 +119,7 @@ class ReloadBestFit(TrackerCallback):
         comp: Callable | None = None,
         min_delta: float = 0.0,
         patience: int = 1,
-    ):
+    ) -> None:
         if patience < 1:
             raise ValueError(f"patience must be at least 1 epoch, got {patience!r}")
         super().__init__(monitor=monitor, comp=comp, min_delta=min_delta)

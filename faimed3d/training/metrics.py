@@ -9,6 +9,7 @@ learners need ``cbs=KeepGeometry()``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any  # of arguments that are handed on
 
 import numpy as np
 from fastai.learner import Learner, Metric
@@ -27,7 +28,7 @@ class _SurfaceMetric(Metric):
         spacing: Sequence[float] | None = None,
         missing: float | None = None,
         surface: str = "area",
-    ):
+    ) -> None:
         self.classes, self.axis, self.spacing, self.missing, self.surface = classes, axis, spacing, missing, surface
         self.reset()
 
@@ -140,7 +141,7 @@ class SurfaceDice(_SurfaceMetric):
     'surface_dice_1.5mm'
     """
 
-    def __init__(self, tolerance: float, **kwargs):
+    def __init__(self, tolerance: float, **kwargs: Any) -> None:
         if "missing" in kwargs:
             raise TypeError("SurfaceDice takes no argument missing: a class that only one mask shows counts 0")
         super().__init__(**kwargs)
@@ -167,7 +168,7 @@ class ExcludedCases(Metric):
     'hd95_mm_excluded'
     """
 
-    def __init__(self, metric: _SurfaceMetric):
+    def __init__(self, metric: _SurfaceMetric) -> None:
         self.metric = metric
 
     @property

@@ -38,7 +38,7 @@ class SplitVolumes(Callback):
 
     order = 10  # after CastToTensor
 
-    def __init__(self, n_subvol: int = 8, split_along_depth: bool = True):
+    def __init__(self, n_subvol: int = 8, split_along_depth: bool = True) -> None:
         super().__init__()
         axes = 3 if split_along_depth else 2
         root = round(n_subvol ** (1 / axes))
@@ -105,7 +105,7 @@ class SubsampleShuffle(SplitVolumes):
     (2, 2, 2)
     """
 
-    def __init__(self, p: float = 0.5, n_subvol: int = 8, split_along_depth: bool = True):
+    def __init__(self, p: float = 0.5, n_subvol: int = 8, split_along_depth: bool = True) -> None:
         if not 0 < p <= 1:
             raise ValueError(f"p must be a share above 0 and up to 1, got {p!r}")
         super().__init__(n_subvol, split_along_depth)
@@ -152,7 +152,7 @@ class MixSubvol(SplitVolumes):
 
     run_valid = False
 
-    def __init__(self, p: float = 0.25, n_subvol: int = 8, split_along_depth: bool = True):
+    def __init__(self, p: float = 0.25, n_subvol: int = 8, split_along_depth: bool = True) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"p must be a probability in 0..1, got {p!r}")
         super().__init__(n_subvol, split_along_depth)

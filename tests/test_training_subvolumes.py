@@ -1,102 +1,32 @@
-"""Callbacks inside real, tiny trainings: with masks, with classes, with several inputs."""
+"""Volumes in parts, inside real, tiny trainings."""
 
 import copy
 import itertools
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from fastai.callback.core import Callback
-from fastai.callback.tracker import SaveModelCallback
-from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import ColReader, IndexSplitter
-from fastai.learner import Learner, load_learner
+from fastai.data.block import CategoryBlock
+from fastai.learner import load_learner
 from fastai.torch_core import set_seed
+from small_trainings import SHAPE, Classifier, Watch, fit, learner, loaders, write_volumes
 from torch import nn
 
-from faimed3d.augment import ResampleLike
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.data import ImageBlock3D, MaskBlock3D
-from faimed3d.geometry import Geometry
 from faimed3d.models import UNet3D
 from faimed3d.training import (
     HausdorffDistance95,
     MixSubvol,
-    ReloadBestFit,
     SplitVolumes,
-    StackVolumes,
     SubsampleShuffle,
     unet_learner_3d,
 )
 from faimed3d.training.subvolumes import join_parts, split_parts
 
-SHAPE = (5, 6, 9)
-GRID = Geometry(SHAPE, spacing=(1, 2, 3), origin=(-7, 11, 5))
-COUNT = 6
-
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Volumes of two sequences whose voxels are 1 or more where the mask is 1; the class is the side of the box."""
-    root, random, rows = tmp_path_factory.mktemp("callbacks"), np.random.default_rng(0), []
-    for number in range(COUNT):
-        mask = np.zeros(SHAPE, np.uint8)
-        mask[1:4, 1:5, (5 if number % 2 else 0) : (9 if number % 2 else 4)] = 1
-        row = {"mask": f"{root}/mask{number}.nii.gz", "side": "LR"[number % 2]}
-        TensorMask3D(mask, GRID).save(row["mask"])
-        for name in ("t1", "t2"):
-            row[name] = f"{root}/{name}{number}.nii.gz"
-            TensorDicom3D(random.normal(0, 0.1, SHAPE).astype(np.float32) + mask, GRID).save(row[name])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def loaders(table, block=None, bs=2, columns=("t1",), **kwargs):
-    blocks = [ImageBlock3D for _ in columns]
-    block = block or MaskBlock3D(["background", "box"])
-    data = DataBlock(
-        (*blocks, block), getters=[*map(ColReader, columns), ColReader("side" if block is CategoryBlock else "mask")],
-        n_inp=len(columns), splitter=IndexSplitter([4, 5]), **kwargs,
-    )  # fmt: skip
-    return data.dataloaders(table, bs=bs, num_workers=0)
-
-
-class Watch(Callback):
-    """Note what the network gets and gives, and what the loss sees."""
-
-    order = 100
-
-    def before_fit(self):
-        self.seen = []
-
-    def before_batch(self):
-        self.came = [tuple(x.shape) for x in (*self.xb, *self.yb)]
-
-    def after_loss(self):
-        self.seen.append((self.training, self.came, tuple(self.learn.pred.shape), tuple(self.learn.yb[0].shape)))
-
-
-class Classifier(nn.Module):
-    """Scores of two classes from the means of two halves of what it sees."""
-
-    def __init__(self, n_in=1):
-        super().__init__()
-        self.conv, self.head = nn.Conv3d(n_in, 4, 3, padding=1), nn.Linear(4 * 2, 2)
-
-    def forward(self, x):
-        return self.head(nn.functional.adaptive_avg_pool3d(self.conv(x).relu(), (1, 1, 2)).flatten(1))
-
-
-def learner(dls, cbs, model=None, metrics=None):
-    set_seed(0)
-    return Learner(dls, model or UNet3D(1, 2, widths=(4, 6)), cbs=[*cbs, Watch()], metrics=metrics, train_bn=False)
-
-
-def fit(learn, epochs=1, lr=1e-2):
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(epochs, lr)
-    return learn
+    return write_volumes(tmp_path_factory.mktemp("volumes"))
 
 
 class TestParts:
@@ -316,125 +246,3 @@ class TestMixSubvol:
     def test_refuses_what_is_no_probability(self):
         with pytest.raises(ValueError, match=r"p must be a probability in 0..1, got 2"):
             MixSubvol(p=2)
-
-
-class TestStackVolumes:
-    def test_inputs_become_channels_in_training_validation_and_prediction(self, table):
-        learn = learner(loaders(table, columns=("t1", "t2")), [StackVolumes()], UNet3D(2, 2, widths=(4, 6)))
-        fit(learn)
-        assert all(came == [(2, 2, *SHAPE), (2, *SHAPE)] for _, came, _, _ in learn.watch.seen)
-        with learn.no_bar(), learn.no_logging():
-            scores, _ = learn.get_preds()
-        assert scores.shape == (2, 2, *SHAPE)
-
-    def test_the_learners_of_this_package_take_the_number_of_channels(self, table):
-        dls = loaders(table, columns=("t1", "t2"))
-        learn = unet_learner_3d(
-            dls, UNet3D, n_in=2, cbs=[StackVolumes(), SplitVolumes()], model_args={"widths": (4, 6)}
-        )
-        learn.add_cb(Watch())
-        fit(learn)
-        assert learn.watch.seen[0][1] == [(16, 2, 3, 3, 5), (2, *SHAPE)]
-
-    def test_one_input_stays(self, table):
-        learn = fit(learner(loaders(table), [StackVolumes()]))
-        assert learn.watch.seen[0][1] == [(2, 1, *SHAPE), (2, *SHAPE)]
-
-    @pytest.fixture
-    def shifted(self, table, tmp_path):
-        moved = table.copy()
-        for number in range(COUNT):
-            volume = TensorDicom3D.create(table["t2"][number])
-            volume.set_origin((-7, 11, 9 if number == 1 else 5))
-            moved.loc[number, "t2"] = str(tmp_path / f"{number}.nii.gz")
-            volume.save(moved["t2"][number])
-        return moved
-
-    def test_inputs_that_lie_elsewhere_are_refused(self, shifted):
-        learn = learner(loaders(shifted, columns=("t1", "t2"), bs=4), [StackVolumes()], UNet3D(2, 2, widths=(4, 6)))
-        with pytest.raises(ValueError, match=r"inputs 1 and 2 of item . .* lie on different grids: .*ResampleLike\(\)"):
-            fit(learn)
-
-    def test_and_can_be_brought_onto_one_grid(self, shifted):
-        dls = loaders(shifted, columns=("t1", "t2"), bs=4, item_tfms=ResampleLike())
-        learn = fit(learner(dls, [StackVolumes()], UNet3D(2, 2, widths=(4, 6))))
-        assert learn.watch.seen[0][1] == [(4, 2, *SHAPE), (4, *SHAPE)]
-
-    def test_inputs_of_other_sizes_are_refused(self):
-        stack = StackVolumes()
-        stack.learn = type("Learn", (), {"xb": (torch.rand(2, 1, 2, 3, 4), torch.rand(2, 1, 2, 3, 5))})()
-        with pytest.raises(ValueError, match=r"input 1 is \(2, 1, 2, 3, 4\) and input 2 is \(2, 1, 2, 3, 5\)"):
-            stack.before_batch()
-        stack.learn.xb = (torch.rand(2, 1, 2, 3, 4), "text")
-        with pytest.raises(ValueError, match="and input 2 is str"):
-            stack.before_batch()
-
-
-class Stray(Callback):
-    """Spoil the weights after some epochs, as a step that is too large does."""
-
-    order = 40
-
-    def __init__(self, epochs):
-        super().__init__()
-        self.epochs, self.before = epochs, {}
-
-    def after_train(self):
-        if self.epoch in self.epochs:
-            with torch.no_grad():
-                for parameter in self.model.parameters():
-                    parameter.add_(100)
-
-
-class TestReloadBestFit:
-    def run(self, table, tmp_path, epochs, spoiled, lr=1e-3, **kwargs):
-        learn = learner(loaders(table, bs=4), [ReloadBestFit(**kwargs), Stray(spoiled)])
-        learn.path = tmp_path
-        return fit(learn, epochs, lr)
-
-    def test_the_best_weights_and_optimizer_come_back(self, table, tmp_path):
-        learn = self.run(table, tmp_path, 4, [3])
-        assert learn.reload_best_fit.reloaded == [3]
-        stored = torch.load(tmp_path / "models" / "best.pth", weights_only=False)
-        assert all(torch.equal(value, stored["model"][key]) for key, value in learn.model.state_dict().items())
-        assert max(float(p.detach().abs().max()) for p in learn.model.parameters()) < 10
-        with learn.no_bar(), learn.no_logging():
-            best = min(row[1] for row in learn.recorder.values)
-            assert learn.validate()[0] == pytest.approx(best, rel=1e-4)
-            assert learn.reload_best_fit.reloaded == [3]
-        steps = [state["step"] for state in learn.opt.state.values()]
-        assert set(steps) == {3}  # of the third epoch, one batch each
-
-    def test_training_goes_on_from_there(self, table, tmp_path):
-        learn = self.run(table, tmp_path, 6, [3])
-        losses = [row[1] for row in learn.recorder.values]
-        assert losses[3] > 2 * losses[2]
-        assert max(losses[4:]) < 1.1 * losses[2]
-
-    def test_waits_as_long_as_it_is_told(self, table, tmp_path):
-        learn = self.run(table, tmp_path, 6, [2, 3, 4, 5], patience=2)
-        assert learn.reload_best_fit.reloaded == [3, 5]
-
-    def test_nothing_is_loaded_while_training_improves(self, table, tmp_path):
-        assert self.run(table, tmp_path, 3, []).reload_best_fit.reloaded == []
-
-    def test_a_file_of_an_earlier_fit_is_not_loaded(self, table, tmp_path):
-        learn = self.run(table, tmp_path, 2, [])
-        with torch.no_grad():
-            for parameter in learn.model.parameters():
-                parameter.fill_(torch.nan)
-        fit(learn, 2)
-        assert learn.reload_best_fit.reloaded == []
-        assert all(parameter.isnan().all() for parameter in learn.model.parameters())
-
-    @pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")  # fastai's own callback
-    def test_works_beside_save_model_callback(self, table, tmp_path, capsys):
-        learn = learner(loaders(table, bs=4), [ReloadBestFit(fname="mine"), SaveModelCallback(), Stray([2])])
-        learn.path = tmp_path
-        fit(learn, 3, 1e-3)
-        assert learn.reload_best_fit.reloaded == [2]
-        assert {file.name for file in (tmp_path / "models").iterdir()} == {"mine.pth", "model.pth"}
-
-    def test_refuses_no_patience(self):
-        with pytest.raises(ValueError, match="patience must be at least 1 epoch, got 0"):
-            ReloadBestFit(patience=0)

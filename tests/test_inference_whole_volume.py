@@ -1,91 +1,32 @@
-"""Prediction of whole volumes, back on the patient's grid; many of them; windows."""
+"""Prediction of a whole volume, back on the patient's grid."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
 from dicom_series import make_series
 from dicom_series import write as write_dicom
-from fastai.callback.progress import ProgressCallback
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, MSELossFlat
 from fasttransform import Transform
+from shown_labels import SHAPE, VALUES, Shown, geometry_of, image_of, labels_of, learner_of, write_cases
 from torch import nn
 
 from faimed3d.augment import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.dicom import dicom_inventory
-from faimed3d.inference import predict_folder, predict_volume
-from faimed3d.inference.probabilities import bring_onto, collect_slabs
-from faimed3d.inference.sliding_window import flipped_mean, gaussian_weights, sliding_windows, window_starts
+from faimed3d.inference import predict_volume
 from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D
-
-SHAPE = (9, 12, 14)
-VALUES = (0, 1, -1)  # of the labels in the images: what lies between two of them is not the third
-COSINE, SINE = np.cos(0.4), np.sin(0.4)
-OBLIQUE = (COSINE, -SINE, 0, SINE, COSINE, 0, 0, 0, 1)
-
-
-def geometry_of(number):
-    return Geometry(SHAPE, spacing=(0.8, 1.1, 2.0), origin=(10 * number, -5, 7), direction=OBLIQUE)
-
-
-def image_of(number):
-    return np.array(VALUES, np.float32)[labels_of(number)]
-
-
-def labels_of(number):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[2:6, 3:8, 2 + number : 8] = 1
-    labels[4:7, 7:11, 9:13] = 2
-    return labels
-
-
-class Shown(nn.Module):
-    """Says of each voxel which class the first channel shows; records what it was given."""
-
-    def __init__(self, count=3):
-        super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(20.0))
-        self.norm = nn.BatchNorm3d(count)
-        self.count, self.seen = count, []
-
-    def forward(self, x):
-        self.seen.append((type(x), x.detach().clone(), self.training, torch.is_grad_enabled()))
-        return torch.stack([-((x[:, 0] - value) ** 2) for value in VALUES[: self.count]], 1) * self.sharpness
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Three images that show their labels as values, and the masks."""
-    root = tmp_path_factory.mktemp("inference")
-    rows = []
-    for number in range(3):
-        row = {"image": f"{root}/image{number}.nii.gz", "mask": f"{root}/mask{number}.nii.gz"}
-        TensorDicom3D(image_of(number), geometry_of(number)).save(row["image"])
-        TensorMask3D(labels_of(number), geometry_of(number)).save(row["mask"])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def learner_of(table, item_tfms=None, batch_tfms=None, model=None, loss=None, codes=("background", "liver", "kidney")):
-    block = DataBlock(
-        (ImageBlock3D, MaskBlock3D(codes)),
-        get_x=ColReader("image"),
-        get_y=ColReader("mask"),
-        splitter=IndexSplitter([2]),
-        item_tfms=item_tfms,
-        batch_tfms=batch_tfms,
-    )
-    dls = block.dataloaders(table, bs=1, num_workers=0)
-    return Learner(dls, model or Shown(), loss_func=loss or CrossEntropyLoss3D())
+    return write_cases(tmp_path_factory.mktemp("cases"))
 
 
 def centroids(image):
@@ -328,12 +269,12 @@ class TestSources:
         learn = learner_of(table)
         with pytest.raises(ValueError, match="overlap must be a share from 0 to below 1, got 1"):
             learn.predict_volume(table["image"][0], patch=8, overlap=1)
-        with pytest.raises(ValueError, match=r"patch must be three positive whole numbers .* got \(8, 8\)"):
+        with pytest.raises(ValueError, match=r"patch must be one whole number or three .* at least 1, got \(8, 8\)"):
             learn.predict_volume(table["image"][0], patch=(8, 8))
         with pytest.raises(ValueError, match=r"tta must be True, False or some of the axes .* got \(3,\)"):
             learn.predict_volume(table["image"][0], tta=(3,))
-        for patch in (8.0, True, (8, 8, 0)):
-            with pytest.raises(ValueError, match=r"patch must be three positive whole numbers"):
+        for patch in (8.5, True, (8, 8, 0)):
+            with pytest.raises(ValueError, match="patch must be one whole number or three"):
                 learn.predict_volume(table["image"][0], patch=patch)
         with pytest.raises(ValueError, match=r"overlap must be a share from 0 to below 1, got \(0.5, 0.5, 0.5\)"):
             learn.predict_volume(table["image"][0], patch=8, overlap=(0.5, 0.5, 0.5))
@@ -382,204 +323,3 @@ class Channel(Transform):
 
     def encodes(self, x: TensorDicom3D):
         return x[None] if x.ndim == 3 else x
-
-
-class TestFolder:
-    @pytest.fixture
-    def learn(self, table):
-        learn = learner_of(table, [Resample3D(1)])
-        learn.path = None
-        return learn
-
-    def test_reports_one_row_per_case_and_saves_what_predict_volume_gives(self, learn, table, tmp_path):
-        report = predict_folder(learn, table["image"], tmp_path / "out")
-        assert list(report.columns) == [
-            "source", "output", "seconds", "background", "total_mask_volume", "class 1", "class 2", "error",
-        ]  # fmt: skip
-        assert report["source"].tolist() == table["image"].tolist()
-        assert (report["error"] == "").all()
-        assert (report["seconds"] > 0).all()
-        for number, row in report.iterrows():
-            saved = TensorMask3D.create(row["output"], dtype=None)
-            expected = learn.predict_volume(table["image"][number])
-            assert torch.equal(saved, expected)
-            assert saved.geometry.agrees(expected.geometry)
-            assert row["class 2"] == pytest.approx(saved.calc_volume()["class 2"], rel=1e-5)
-
-    def test_goes_on_where_it_stopped(self, learn, table, tmp_path):
-        learn.predict_folder(table["image"][:2], tmp_path)
-        files = sorted(tmp_path.iterdir())
-        before = [file.stat().st_mtime_ns for file in files]
-        learn.model.seen.clear()
-        report = learn.predict_folder(table["image"], tmp_path)
-        assert len(learn.model.seen) == 1
-        assert [file.stat().st_mtime_ns for file in files] == before
-        assert report["seconds"].isna().tolist() == [True, True, False]
-        assert report["class 1"].notna().all()
-        learn.predict_folder(table["image"], tmp_path, overwrite=True)
-        assert len(learn.model.seen) == 4
-
-    def test_a_damaged_result_is_done_again(self, learn, table, tmp_path):
-        report = learn.predict_folder(table["image"][:1], tmp_path)
-        output = tmp_path / "image0.nii.gz"
-        whole = output.read_bytes()
-        output.write_bytes(whole[: len(whole) // 2])
-        report = learn.predict_folder(table["image"][:1], tmp_path)
-        assert report["error"].tolist() == [""]
-        assert TensorMask3D.create(output, dtype=None).shape == SHAPE
-
-    def test_a_bad_file_is_named_and_does_not_stop_the_rest(self, learn, table, tmp_path):
-        bad = tmp_path / "bad.nii.gz"
-        bad.write_bytes(b"no volume")
-        items = [bad, table["image"][0], tmp_path / "absent.nii.gz"]
-        with pytest.warns(UserWarning, match=r"2 of 3 cases failed, .* the first is .*bad\.nii\.gz: "):
-            report = learn.predict_folder(items, tmp_path / "out")
-        assert report["error"].ne("").tolist() == [True, False, True]
-        assert report["error"][2].startswith("FileNotFoundError: ")
-        assert report["class 1"].notna().tolist() == [False, True, False]
-        assert [file.name for file in (tmp_path / "out").iterdir()] == ["image0.nii.gz"]
-
-    def test_finds_the_volumes_of_a_folder(self, learn, tmp_path):
-        folder = tmp_path / "in"
-        folder.mkdir()
-        TensorDicom3D(image_of(0)).save(folder / "a.nrrd")
-        write_dicom(make_series(), folder / "scan.1")
-        report = learn.predict_folder(folder, tmp_path / "out", suffix=".mha")
-        assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["a.mha", "scan.1.mha"]
-        assert report["class 1"][0] > 0
-
-    def test_two_cases_never_share_a_file(self, learn, table, tmp_path):
-        with pytest.raises(ValueError, match=r"would both be written to .*image0\.nii\.gz: pass names"):
-            learn.predict_folder([table["image"][0], "other/image0.nrrd"], tmp_path)
-        report = learn.predict_folder([TensorDicom3D.create(table["image"][0])], tmp_path, names=["mine"])
-        assert report["source"].tolist() == ["a TensorDicom3D"]
-        assert (tmp_path / "mine.nii.gz").exists()
-        with pytest.raises(ValueError, match="a TensorDicom3D has no name to save its prediction under: pass names"):
-            learn.predict_folder([TensorDicom3D.create(table["image"][0])], tmp_path)
-        with pytest.raises(ValueError, match="there are 1 items and 2 names"):
-            learn.predict_folder([table["image"][0]], tmp_path, names=["a", "b"])
-
-    @pytest.mark.parametrize("overwrite", [False, True])
-    def test_is_never_written_over_a_scan(self, learn, tmp_path, overwrite):
-        folder = tmp_path / "scans"
-        folder.mkdir()
-        TensorDicom3D(image_of(0), geometry_of(0)).save(folder / "a.nii.gz")
-        (tmp_path / "link").symlink_to(folder)
-        before = (folder / "a.nii.gz").read_bytes()
-        table = pd.DataFrame({"image": ["a.nii.gz"], "mask": [str(folder / "a.nii.gz")]})
-        for items, out, names in (
-            (folder, folder, None),
-            ([str(folder / "a.nii.gz")], folder, None),
-            ([[folder / "a.nii.gz"]], tmp_path / "link", None),
-            (table, folder, ["a"]),
-        ):
-            with pytest.raises(ValueError, match=r"a\.nii\.gz would be written over .*a\.nii\.gz, which is one of"):
-                learn.predict_folder(items, out, names, overwrite=overwrite)
-        assert (folder / "a.nii.gz").read_bytes() == before
-
-    def test_paths_of_a_table_below_the_folder_of_the_dls_are_not_written_over(self, learn, tmp_path):
-        TensorDicom3D(image_of(0), geometry_of(0)).save(tmp_path / "a.nii.gz")
-        learn.dls.path = tmp_path
-        with pytest.raises(ValueError, match=r"would be written over a\.nii\.gz"):
-            learn.predict_folder(pd.DataFrame({"image": ["a.nii.gz"]}), tmp_path, ["a"], overwrite=True)
-
-    @pytest.mark.parametrize("names", [None, ["one", "two"]])
-    def test_goes_on_in_a_folder_below_the_scans(self, learn, tmp_path, names):
-        for number, name in enumerate("ab"):
-            TensorDicom3D(image_of(number), geometry_of(number)).save(tmp_path / f"{name}.nii.gz")
-        first = learn.predict_folder(tmp_path, tmp_path / "out", names)
-        again = learn.predict_folder(tmp_path, tmp_path / "out", names)
-        assert again["source"].tolist() == first["source"].tolist()
-        assert again["output"].tolist() == first["output"].tolist()
-        assert again["seconds"].isna().all()
-
-    def test_scans_in_the_folder_of_the_predictions_stay_sources(self, learn, tmp_path):
-        out = tmp_path / "out"
-        out.mkdir()
-        TensorDicom3D(image_of(0), geometry_of(0)).save(tmp_path / "a.nii.gz")
-        TensorDicom3D(image_of(1), geometry_of(1)).save(out / "b.nrrd")
-        report = learn.predict_folder(tmp_path, out)
-        assert [Path(source).name for source in report["source"]] == ["a.nii.gz", "b.nrrd"]
-        assert (report["error"] == "").all()
-
-    def test_shows_a_bar_unless_told_not_to(self, learn, table, tmp_path, capsys):
-        if not hasattr(learn, "progress"):
-            learn.add_cb(ProgressCallback())
-        with learn.no_bar():
-            learn.predict_folder(table["image"][:1], tmp_path)
-        assert capsys.readouterr().out == ""
-        learn.predict_folder(table["image"][:1], tmp_path)
-        assert "100.00%" in capsys.readouterr().out
-
-
-class TestScores:
-    def test_a_grid_that_ends_inside_the_other_goes_on_to_its_rim_and_stays_in_place(self):
-        target = Geometry((3, 4, 12), spacing=(0.2, 2, 3), origin=(5, 6, 7), direction=OBLIQUE)
-        working = TensorDicom3D(torch.zeros(3, 4, 12), target).resample((1, 2, 3)).geometry
-        edge = target.world_to_index(working.index_to_world((1, 1, -0.5)))[2]
-        assert edge > 0.01  # so the first centre of the one lies beyond the edge of the other
-        ramp = torch.arange(float(working.shape[2])).expand(working.shape)
-        found = bring_onto(ramp, working, target, TensorDicom3D, fill=-9.0)[1, 1]
-        places = [working.world_to_index(target.index_to_world((1, 1, w)))[2] for w in range(12)]
-        expected = np.clip(places, 0, working.shape[2] - 1)
-        assert np.allclose(found, expected, atol=1e-5)
-
-    def test_outside_of_what_was_predicted_background_is_certain(self, table):
-        learn = learner_of(table, [PadOrCrop3D((5, 12, 14))])
-        with pytest.warns(UserWarning, match="have cut the volume"):
-            _, probabilities = learn.predict_volume(table["image"][0], probabilities=True)
-        outside = probabilities.as_subclass(torch.Tensor)[:, [0, 1, 7, 8]]
-        assert (outside[0] == 1).all()
-        assert (outside[1:] == 0).all()
-
-    def test_of_more_classes_than_a_byte_holds(self):
-        slabs = iter([torch.eye(300).reshape(300, 3, 10, 10)])
-        grid = Geometry((3, 10, 10))
-        labels, scores = collect_slabs(slabs, grid, grid, 2**20, False, 0.5)
-        assert labels.dtype == torch.int16
-        assert labels.flatten().tolist() == list(range(300))
-        assert scores is None
-
-
-class TestWindows:
-    @pytest.mark.parametrize(
-        ("size", "patch", "overlap"), [(10, 4, 0.5), (11, 4, 0), (4, 4, 0.5), (23, 7, 0.9), (5, 4, 0)]
-    )
-    def test_starts_cover_the_axis(self, size, patch, overlap):
-        starts = window_starts(size, patch, overlap)
-        assert starts[0] == 0
-        assert starts[-1] == size - patch
-        step = max(1, int(patch * (1 - overlap)))
-        assert all(0 < b - a <= step for a, b in itertools.pairwise(starts))
-
-    def test_weights_are_largest_in_the_middle_and_never_0(self):
-        weights = gaussian_weights((5, 4, 3))
-        assert weights.shape == (5, 4, 3)
-        assert weights.max() == weights[2, 1, 1] == 1
-        assert weights.min() >= 1e-3
-        assert torch.equal(weights, weights.flip((0, 1, 2)))
-
-    @pytest.mark.parametrize("size", [(9, 10, 11), (3, 10, 2), (6, 5, 4), (13, 5, 4)])
-    @pytest.mark.parametrize("bs", [1, 3])
-    def test_give_back_the_volume_slice_by_slice(self, size, bs):
-        volume = torch.rand(2, *size)
-        slabs = list(sliding_windows(lambda x: x.clone(), volume, (6, 5, 4), 0.5, bs))
-        assert torch.allclose(torch.cat(slabs, 1), volume, atol=1e-5)
-        assert all(slab.shape[1] <= 6 for slab in slabs)
-
-    def test_are_blended_by_their_weights(self):
-        numbers = iter([1.0, 3.0])
-        (slab,) = sliding_windows(
-            lambda x: torch.full_like(x, next(numbers)), torch.rand(1, 4, 4, 6), (4, 4, 4), overlap=0.5
-        )
-        weights = gaussian_weights((4, 4, 4))
-        blend = (weights[..., 2:] + 3 * weights[..., :2]) / (weights[..., 2:] + weights[..., :2])
-        assert torch.allclose(slab[0, ..., :2], torch.ones(4, 4, 2))
-        assert torch.allclose(slab[0, ..., 2:4], blend)
-        assert torch.allclose(slab[0, ..., 4:], torch.full((4, 4, 2), 3.0))
-
-    def test_flips_are_undone(self):
-        x = torch.rand(1, 1, 2, 3, 4)
-        assert torch.allclose(flipped_mean(lambda x: x.clone(), x, [2, 3, 4]), x)
-        first = flipped_mean(lambda x: x.cumsum(-1), x, [4])
-        assert torch.allclose(first, (x.cumsum(-1) + x.flip(-1).cumsum(-1).flip(-1)) / 2)
