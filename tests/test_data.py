@@ -34,8 +34,9 @@ from faimed3d.data import (
     SegmentationDataLoaders3D,
     get_volumetric_files,
 )
-from faimed3d.data.blocks import VolumeReader, check_sizes, read_labels
-from faimed3d.data.files import VolumeColumn
+from faimed3d.data.block_transforms import check_sizes
+from faimed3d.data.blocks import VolumeReader, read_labels
+from faimed3d.data.cells import VolumeColumn
 from faimed3d.data.pictures import best_slice
 from faimed3d.data.splitting import warn_of_shared_groups
 from faimed3d.dicom import dicom_inventory
@@ -764,7 +765,7 @@ class TestGroupSplitter:
         [
             ({"patient": ["a", "a"]}, "holds 1 group for 2 items"),
             ({"patient": ["a", None, "b"]}, "1 of 3 items have no group .*number 1"),
-            ({"who": ["a"]}, "no column 'patient' to group by; there are who"),
+            ({"who": ["a"]}, "no column 'patient' in the table; there are who"),
         ],
     )
     def test_groups_that_cannot_be_split_are_refused(self, table, fault):

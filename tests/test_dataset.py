@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.data.statistics import IntensityStats, _measure, _work, intensity_stats
+from faimed3d.data.statistics import IntensityStats, _measure, _tasks, intensity_stats
 from faimed3d.dicom import dicom_inventory
 from faimed3d.display import show_image_3d
 
@@ -100,7 +100,7 @@ class TestTable:
         pd.testing.assert_frame_equal(one, stats(table, fn_col="image", path=tmp_path, n_jobs=3))
 
     def test_work_can_be_sent_to_processes(self, table, tmp_path):
-        sources, masks, _ = _work(table, "mask", None, "image", tmp_path, "", "all")
+        sources, masks, _ = _tasks(table, "mask", None, "image", tmp_path, "", "all")
         task = pickle.loads(pickle.dumps((sources[1], masks[1], {})))
         assert _measure(*task).raw == _measure(sources[1], masks[1], {}).raw
 

@@ -1,8 +1,10 @@
 """From tables and folders of scans to fastai's DataLoaders: files, blocks, loaders, splits by patient, pictures."""
 
-from faimed3d.data.blocks import AddChannel, CheckLabels, ImageBlock3D, MaskBlock3D, MaskReader, MatchMask, ToLabels
+from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels
+from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D, MaskReader
 from faimed3d.data.files import get_volumetric_files, supported_extensions
-from faimed3d.data.loaders import ImageDataLoaders3D, SegmentationDataLoaders3D
+from faimed3d.data.image_loaders import ImageDataLoaders3D
+from faimed3d.data.segmentation_loaders import SegmentationDataLoaders3D
 from faimed3d.data.splitting import GroupSplitter
 from faimed3d.data.statistics import IntensityStats, intensity_stats
 

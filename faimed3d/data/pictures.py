@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -24,6 +26,7 @@ from fastai.data.core import show_batch, show_results
 from fastai.data.transforms import Category
 from fastai.torch_core import TensorCategory, TensorMultiCategory, show_title
 from fastcore.foundation import L
+from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from torch import Tensor
 
@@ -35,13 +38,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # fastai.tabular sets an option that pandas 3 has given up
     from fastai.interpret import plot_top_losses
 
-__all__ = ["best_slice", "plot_top_losses", "show_batch", "show_results"]
-
 _SIDE = 3.2  # inches: width of one picture
 _HEAD = 0.4  # height above one for its title
 
 
-def best_slice(volume, mask=None, axis=0):
+def best_slice(volume: TensorDicom3D, mask: TensorMask3D | None = None, axis: int = 0) -> int:
     """Index, along a storage axis, of the slice with most to see.
 
     Args:
@@ -64,10 +65,18 @@ def best_slice(volume, mask=None, axis=0):
     return int(plain.movedim(axis + 1, 1).flatten(2).var(-1, correction=0).sum(0).argmax())
 
 
-def _grid(count, columns, nrows, ncols, figsize, title, ratio):
+def _new_axes(
+    count: int,
+    across: int | None,
+    nrows: int | None,
+    ncols: int | None,
+    figsize: tuple[float, float] | None,
+    title: str | None,
+    ratio: float,
+) -> list[Axes]:
     """Axes for ``count`` pictures of ``ratio`` height to width; the figure's size follows from them."""
-    if columns:
-        nrows, ncols = math.ceil(count / columns), columns
+    if across:
+        nrows, ncols = math.ceil(count / across), across
     elif nrows:
         ncols = ncols or math.ceil(count / nrows)
     else:
@@ -75,55 +84,73 @@ def _grid(count, columns, nrows, ncols, figsize, title, ratio):
         nrows = math.ceil(count / ncols)
     figsize = figsize or (ncols * _SIDE, nrows * (_SIDE * ratio + _HEAD) + (_HEAD if title is not None else 0))
     figure, axes = plt.subplots(nrows, ncols, figsize=figsize, squeeze=False, layout="constrained")
-    axes = list(axes.flat)
-    for ax in axes:
+    for ax in axes.flat:
         ax.set_axis_off()
     if title is not None:
         figure.suptitle(title)
-    return axes[:count]
+    return list(axes.flat)[:count]
 
 
-def _ratio(images, axis):
+def _ratio(images: Sequence[TensorDicom3D], axis: int | str) -> float:
     """Height to width, in mm, of a slice of most of the images."""
     ratios = []
     for image in images:
         layout = lay_out(tuple(image.shape[-3:]), image.geometry, axis)
-        _, rows, columns = layout.extent
-        ratios.append(rows * layout.spacing[0] / (columns * layout.spacing[1]))
+        _, height, width = layout.extent
+        ratios.append(height * layout.spacing[0] / (width * layout.spacing[1]))
     return min(max(sorted(ratios)[len(ratios) // 2], 0.3), 3)
 
 
-def _draw(ax, image, mask=None, guide=None, axis=0, max_slices=1, **kwargs):
+def _draw(
+    ax: Axes,
+    image: TensorDicom3D,
+    mask: TensorMask3D | None = None,
+    guide: TensorMask3D | None = None,
+    axis: int | str = 0,
+    max_slices: int = 1,
+    **kwargs: Any,
+) -> TensorMask3D | None:
     """Draw one item on its axes and return what is shown of the mask.
 
     ``guide`` are the labels that choose the slice (default: ``mask``).
     """
     if max_slices == 1:
-        storage = lay_out(tuple(image.shape[-3:]), image.geometry, axis).order[0]
-        k = best_slice(image, mask if guide is None else guide, storage)
-        cut = (..., slice(k, k + 1), *(slice(None),) * (2 - storage))
+        storage_axis = lay_out(tuple(image.shape[-3:]), image.geometry, axis).order[0]
+        k = best_slice(image, mask if guide is None else guide, storage_axis)
+        cut = (..., slice(k, k + 1), *(slice(None),) * (2 - storage_axis))
         image, mask = image[cut], None if mask is None else mask[cut]
-        axis = axis if isinstance(axis, str) else storage
+        axis = axis if isinstance(axis, str) else storage_axis
     ax.set_axis_on()  # the ground of a picture is black, see show_image_3d
     show_volume(image, ctx=ax, mask=mask, axis=axis, max_slices=max_slices, **kwargs)
     return mask
 
 
-def _shown(
-    samples, ctxs, max_n, n, columns=None, nrows=None, ncols=None, figsize=None, title=None, axis=0, max_slices=1, **_
-):
-    """The items to draw, the axes, ``columns`` for each item, and whether they are new."""
+def _prepare(
+    samples: Sequence[tuple],
+    ctxs: Sequence[Axes] | None,
+    max_n: int,
+    n: int | None,
+    across: int | None = None,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    axis: int | str = 0,
+    max_slices: int = 1,
+    **_: Any,
+) -> tuple[L, list[list[Axes]], bool]:
+    """The items to draw, the axes of each (``across`` side by side, else one), and whether the axes are new."""
     count = min(len(samples), max_n if n is None else n)
-    wide = columns or 1
-    own = ctxs is None
-    if own:
+    each = across or 1
+    new = ctxs is None
+    if ctxs is None:
         ratio = _ratio([sample[0] for sample in samples[:count]], axis) if max_slices == 1 else 1
-        ctxs = _grid(count * wide, columns, nrows, ncols, figsize, title, ratio)
-    ctxs = list(ctxs)[: count * wide]
-    return L(samples)[:count], [ctxs[i : i + wide] for i in range(0, len(ctxs), wide)], own
+        ctxs = _new_axes(count * each, across, nrows, ncols, figsize, title, ratio)
+    axes = list(ctxs)[: count * each]
+    return L(samples)[:count], [axes[i : i + each] for i in range(0, len(axes), each)], new
 
 
-def _legend(axes, masks):
+def _legend(axes: Sequence[Axes], masks: Sequence[TensorMask3D]) -> None:
     """Name the classes that the pictures show, where the masks know names."""
     codes = next((mask.codes for mask in masks if getattr(mask, "codes", None)), None)
     if codes is None or not axes:
@@ -131,13 +158,13 @@ def _legend(axes, masks):
     labels = sorted({int(v) for mask in masks for v in mask.as_subclass(Tensor).unique()} - {0})
     handles = [Patch(color=class_color(v), label=codes[v] if v < len(codes) else f"class {v}") for v in labels[:20]]
     if handles:
-        figure = axes[0].figure
+        figure: Any = axes[0].figure  # a Figure, or a part of one
         columns = min(len(handles), max(1, int(figure.get_figwidth() / 1.2)))
         figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / columns))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
 
 
-def _title(ax, target, color="black"):
+def _title(ax: Axes, target: Any, color: str = "black") -> None:
     """Write a target of any kind above a picture: class, classes, number."""
     if hasattr(target, "show") and not isinstance(target, float | tuple):  # fastai would write all 16 digits
         target.show(ctx=ax, color=color)
@@ -145,7 +172,7 @@ def _title(ax, target, color="black"):
         show_title(_text(target), ctx=ax, color=color)
 
 
-def _text(target):
+def _text(target: Any) -> str:
     if isinstance(target, Tensor):
         target = tuple(target.flatten().tolist())
     if isinstance(target, tuple):
@@ -160,7 +187,7 @@ def show_batch(
     x: TensorDicom3D, y, samples, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
 ):
     """Draw the volumes of a batch with their classes or values as titles."""
-    samples, axes, own = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    samples, axes, new = _prepare(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
     shown = []
     for sample, (ax,) in zip(samples, axes, strict=True):
         mask = next((part for part in sample[1:] if isinstance(part, TensorMask3D)), None)  # one of several targets
@@ -169,7 +196,7 @@ def show_batch(
             if not isinstance(target, TensorDicom3D):
                 _title(ax, target)
     axes = [ax for (ax,) in axes]
-    if own:
+    if new:
         _legend(axes, [mask for mask in shown if mask is not None])
     return axes
 
@@ -188,10 +215,10 @@ def show_batch(
     **kwargs,
 ):
     """Draw the volumes of a batch with their masks laid over them."""
-    samples, axes, own = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
+    samples, axes, new = _prepare(samples, ctxs, max_n, n, None, nrows, ncols, figsize, **kwargs)
     shown = [_draw(ax, sample[0], sample[1], **kwargs) for sample, (ax,) in zip(samples, axes, strict=True)]
     axes = [ax for (ax,) in axes]
-    if own:
+    if new:
         _legend(axes, shown)
     return axes
 
@@ -199,7 +226,7 @@ def show_batch(
 @show_batch.dispatch
 def show_batch(x: TensorDicom3D, y: TensorDicom3D, samples, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
     """Draw input and target volumes side by side."""
-    samples, axes, _ = _shown(samples, ctxs, max_n, n, 2, figsize=figsize, title="Input/Target", **kwargs)
+    samples, axes, _ = _prepare(samples, ctxs, max_n, n, 2, figsize=figsize, title="Input/Target", **kwargs)
     for sample, pair in zip(samples, axes, strict=True):
         for ax, volume in zip(pair, sample, strict=True):
             _draw(ax, volume, **kwargs)
@@ -211,7 +238,7 @@ def show_results(
     x: TensorDicom3D, y, samples, outs, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
 ):
     """Draw volumes with target and prediction as titles; of classes green where they agree, else red."""
-    samples, axes, _ = _shown(samples, ctxs, max_n, n, None, nrows, ncols, figsize, "Target/Prediction", **kwargs)
+    samples, axes, _ = _prepare(samples, ctxs, max_n, n, None, nrows, ncols, figsize, "Target/Prediction", **kwargs)
     for sample, out, (ax,) in zip(samples, outs, axes, strict=False):
         _draw(ax, sample[0], **kwargs)
         target, found = sample[1] if len(sample) > 1 else None, out[0]
@@ -225,14 +252,16 @@ def show_results(
 @show_results.dispatch
 def show_results(x: TensorDicom3D, y: TensorMask3D, samples, outs, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
     """Draw of each item the image, the target over it and the prediction over it: the same slice three times."""
-    samples, axes, own = _shown(samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs)
+    samples, axes, new = _prepare(
+        samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs
+    )
     shown = []
     for (image, target, *_), out, (first, second, third) in zip(samples, outs, axes, strict=False):
         guide = target if target.any() else out[0]
         _draw(first, image, None, guide, **kwargs)
         shown += [_draw(second, image, target, guide, **kwargs), _draw(third, image, out[0], guide, **kwargs)]
-    axes = [ax for row in axes for ax in row]
-    if own:
+    axes = [ax for trio in axes for ax in trio]
+    if new:
         _legend(axes, shown)
     return axes
 
@@ -240,11 +269,11 @@ def show_results(x: TensorDicom3D, y: TensorMask3D, samples, outs, ctxs=None, ma
 @show_results.dispatch
 def show_results(x: TensorDicom3D, y: TensorDicom3D, samples, outs, ctxs=None, max_n=9, n=None, figsize=None, **kwargs):
     """Draw input, target and predicted volumes side by side."""
-    samples, axes, _ = _shown(samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs)
-    for sample, out, row in zip(samples, outs, axes, strict=False):
-        for ax, volume in zip(row, (sample[0], sample[1], out[0]), strict=True):
+    samples, axes, _ = _prepare(samples, ctxs, max_n, n, 3, figsize=figsize, title="Input/Target/Prediction", **kwargs)
+    for sample, out, trio in zip(samples, outs, axes, strict=False):
+        for ax, volume in zip(trio, (sample[0], sample[1], out[0]), strict=True):
             _draw(ax, volume, **kwargs)
-    return [ax for row in axes for ax in row]
+    return [ax for trio in axes for ax in trio]
 
 
 @plot_top_losses.dispatch
@@ -252,7 +281,7 @@ def plot_top_losses(x: TensorDicom3D, y, samples, outs, raws, losses, nrows=None
     """Draw the volumes with the largest losses: prediction, target, loss and, of one class, its probability."""
     single = isinstance(y, TensorCategory) and not isinstance(y, TensorMultiCategory)
     title = "Prediction/Target/Loss" + ("/Probability" if single else "")
-    samples, axes, _ = _shown(samples, None, len(samples), None, None, nrows, ncols, figsize, title, **kwargs)
+    samples, axes, _ = _prepare(samples, None, len(samples), None, None, nrows, ncols, figsize, title, **kwargs)
     for sample, out, raw, loss, (ax,) in zip(samples, outs, raws, losses, axes, strict=False):
         _draw(ax, sample[0], **kwargs)
         text = f"{_text(out[0])} / {_text(sample[1])}\n{loss.item():.2f}"

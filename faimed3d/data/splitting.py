@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 
-__all__ = ["GroupSplitter", "groups_of", "warn_of_shared_groups"]
+from faimed3d.data.columns import column_of
+
+Splits = tuple[list[int], list[int]]  # indices of the items of training and of validation
+Group = str | int | Callable[[Any], Any]
 
 _PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id", "case_id")
 
@@ -33,60 +37,53 @@ class GroupSplitter:
     set()
     """
 
-    def __init__(self, group, valid_pct=0.2, seed=None):
+    def __init__(self, group: Group, valid_pct: float = 0.2, seed: int | None = None) -> None:
         if not 0 < valid_pct < 1:
             raise ValueError(f"valid_pct must be above 0 and below 1, got {valid_pct!r}")
         self.group, self.valid_pct, self.seed = group, valid_pct, seed
 
-    def __call__(self, items):
+    def __call__(self, items: pd.DataFrame | Sequence[Any]) -> Splits:
         """Return the indices of the training and of the validation items, each in the order of the items."""
-        groups = groups_of(items, self.group)
+        groups = _groups_of(items, self.group)
         if missing := int(groups.isna().sum()):
             raise ValueError(
                 f"{missing} of {len(groups)} items have no group ({_name(self.group)}), the first is number "
                 f"{int(groups.isna().to_numpy().argmax())}: whose patient they are must be known to keep patients apart"
             )
-        codes = pd.factorize(groups)[0]
-        count = codes.max() + 1 if len(codes) else 0
+        numbers = pd.factorize(groups)[0]
+        count = numbers.max() + 1 if len(numbers) else 0
         if count < 2:
             raise ValueError(
-                f"{_name(self.group)} holds {count} group for {len(codes)} items; at least 2 are needed to have one in "
-                "training and one in validation"
+                f"{_name(self.group)} holds {count} group for {len(numbers)} items; at least 2 are needed to have one "
+                "in training and one in validation"
             )
-        sizes = torch.bincount(torch.as_tensor(codes))
+        sizes = torch.bincount(torch.as_tensor(numbers))
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         order = torch.randperm(count, generator=generator)
-        short = (sizes[order].cumsum(0) - self.valid_pct * len(codes)).abs()[:-1]
+        short = (sizes[order].cumsum(0) - self.valid_pct * len(numbers)).abs()[:-1]
         chosen = set(order[: int(short.argmin()) + 1].tolist())
-        sides = [[], []]
-        for number, code in enumerate(codes.tolist()):
-            sides[code in chosen].append(number)
-        return tuple(sides)
+        sides: Splits = ([], [])
+        for index, number in enumerate(numbers.tolist()):
+            sides[number in chosen].append(index)
+        return sides
 
 
-def groups_of(items, group):
-    """The group of every item as a Series; ``group`` is that of :class:`GroupSplitter`."""
-    table = isinstance(items, pd.DataFrame)
-    if callable(group):
-        rows = (row for _, row in items.iterrows()) if table else items
-        return pd.Series([group(item) for item in rows], dtype=object)
-    if not table:
-        raise TypeError(f"the group column {group!r} needs items in a DataFrame, got {type(items).__name__}")
-    if isinstance(group, numbers.Integral) and group not in items.columns:
-        return items.iloc[:, group].reset_index(drop=True)
-    if group not in items.columns:
-        raise ValueError(f"no column {group!r} to group by; there are {', '.join(map(str, items.columns))}")
-    return items[group].reset_index(drop=True)
+class GivenSplits:
+    """A splitter that returns what was split already; a class, so that it can be pickled."""
+
+    def __init__(self, splits: Splits) -> None:
+        self.splits = splits
+
+    def __call__(self, items: object) -> Splits:
+        return self.splits
 
 
-def patient_column(items):
-    """The column of a DataFrame that by its name says who the patient is, or None."""
-    if not isinstance(items, pd.DataFrame):
-        return None
-    return next((name for name in items.columns if str(name).lower() in _PATIENT_COLUMNS), None)
-
-
-def warn_of_shared_groups(items, splits, group=None, remedy="pass group_col to keep each on one side"):
+def warn_of_shared_groups(
+    items: pd.DataFrame | Sequence[Any],
+    splits: Splits,
+    group: Group | None = None,
+    remedy: str = "pass group_col to keep each on one side",
+) -> None:
     """Warn when a patient has items in training and in validation; the result there would look better than it is.
 
     Args:
@@ -95,10 +92,10 @@ def warn_of_shared_groups(items, splits, group=None, remedy="pass group_col to k
         group: as for :class:`GroupSplitter`. Default: a column named like a patient's, if there is one.
         remedy: end of the message.
     """
-    group = patient_column(items) if group is None else group
+    group = _patient_column(items) if group is None else group
     if group is None:
         return
-    groups = groups_of(items, group)
+    groups = _groups_of(items, group)
     train, valid = (set(groups.iloc[list(side)].dropna()) for side in splits[:2])
     if both := len(train & valid):
         warnings.warn(
@@ -108,5 +105,22 @@ def warn_of_shared_groups(items, splits, group=None, remedy="pass group_col to k
         )
 
 
-def _name(group):
+def _groups_of(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
+    """The group of every item."""
+    if callable(group):
+        each = (row for _, row in items.iterrows()) if isinstance(items, pd.DataFrame) else items
+        return pd.Series([group(item) for item in each], dtype=object)
+    if not isinstance(items, pd.DataFrame):
+        raise TypeError(f"the group column {group!r} needs items in a DataFrame, got {type(items).__name__}")
+    return column_of(items, group).reset_index(drop=True)
+
+
+def _patient_column(items: object) -> str | None:
+    """The column of a DataFrame that by its name says who the patient is, or None."""
+    if not isinstance(items, pd.DataFrame):
+        return None
+    return next((name for name in items.columns if str(name).lower() in _PATIENT_COLUMNS), None)
+
+
+def _name(group: object) -> str:
     return getattr(group, "__name__", type(group).__name__) if callable(group) else f"column {group!r}"

@@ -1,18 +1,17 @@
 """Statistics of intensities over many volumes: the first page's table, exact, in one pass over the files.
 
-Every volume is read once and reduced to its count, mean, sum of squared differences and a histogram; these are merged
-in float64 as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
-(1979), so nothing but one volume for each job is in memory.
+Every volume is read once and reduced to a few numbers (:mod:`faimed3d.data.pooling`), so nothing but one volume for
+each job is in memory.
 """
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 import warnings
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,21 +20,20 @@ from fastprogress.fastprogress import progress_bar
 from joblib import Parallel, delayed
 from torch import Tensor
 
-from faimed3d.data.blocks import match_storage, read_labels
-from faimed3d.data.files import VolumeColumn, with_inventory_rows
-from faimed3d.volume import TensorDicom3D, TensorMask3D
-
-__all__ = ["IntensityStats", "intensity_stats"]
+from faimed3d.data.blocks import read_labels
+from faimed3d.data.cells import VolumeColumn, with_inventory_rows
+from faimed3d.data.columns import column_of
+from faimed3d.data.matching import match_storage
+from faimed3d.data.pooling import Pool, VolumeStatistics, bins_of, moments_of
+from faimed3d.masks import is_mask
+from faimed3d.volume import TensorDicom3D
 
 _ROWS = tuple(
     f"{kind} {what} of intensity values"
     for kind in ("Pooled", "Scaled")
     for what in ("Maximum", "Minimum", "Mean", "SD")
 )
-_SHIFT = 12  # of the 32 bits of a float the histogram keeps the first 20: sign, exponent, 11 of the mantissa
-_BINS = 1 << (32 - _SHIFT)
-_CHUNK = 1 << 22  # voxels worked on at once
-_EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)
+_EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)  # what one faulty volume may raise
 
 
 class IntensityStats(pd.DataFrame):
@@ -43,32 +41,38 @@ class IntensityStats(pd.DataFrame):
 
     ``attrs`` holds, as plain values: ``voxels`` and ``volumes`` (counts by column), ``not_finite`` (voxels left out as
     NaN or infinite, by column) and ``failed`` (list of dicts with ``item`` and ``error``).
+
+    >>> stats = intensity_stats([np.arange(24.0).reshape(2, 3, 4)], progress=False)
+    >>> stats.percentile(50), stats.attrs["voxels"]
+    (11.0, {'all': 24})
     """
 
     _metadata: ClassVar = ["_histograms"]  # what pandas hands on to selections and copies
 
     @property
-    def _constructor(self):
+    def _constructor(self) -> type[IntensityStats]:
         return IntensityStats
 
     @property
-    def failed(self):
+    def failed(self) -> pd.DataFrame:
         """DataFrame of the volumes that could not be used: ``item`` and ``error``."""
         return pd.DataFrame(self.attrs["failed"], columns=["item", "error"])
 
-    def mean_std(self, column=None, scaled=False):
-        """Return (mean, sd) as numbers, as ``Normalize3D(*stats.mean_std())`` takes them.
+    def mean_std(self, column: Any = None, scaled: bool = False) -> tuple[Any, Any]:  # numbers, or lists of them
+        """Return (mean, std) as numbers, as ``Normalize3D(*stats.mean_std())`` takes them.
 
         Args:
             column: the sequence; may be left out where there is one. A list gives two lists, one number per channel.
             scaled: of the values divided by each volume's maximum.
         """
         if isinstance(column, list | tuple):
-            return tuple(map(list, zip(*(self.mean_std(one, scaled) for one in column), strict=True)))
+            means, stds = zip(*(self.mean_std(one, scaled) for one in column), strict=True)
+            return list(means), list(stds)
         kind, column = "Scaled" if scaled else "Pooled", self._column(column)
-        return tuple(float(self.at[f"{kind} {what} of intensity values", column]) for what in ("Mean", "SD"))
+        mean, std = (float(self.at[f"{kind} {what} of intensity values", column]) for what in ("Mean", "SD"))
+        return mean, std
 
-    def percentile(self, q, column=None):
+    def percentile(self, q: Any, column: Any = None) -> Any:  # a number, or several of them
         """Value below which ``q`` per cent of the voxels lie.
 
         From a histogram whose bins are 1/2000 of their values wide or less: whole numbers up to 4096 come out exactly.
@@ -85,12 +89,17 @@ class IntensityStats(pd.DataFrame):
         below = np.cumsum(counts)
         return float(means[np.searchsorted(below, q / 100 * (below[-1] - 1), side="right")])
 
-    def window(self, column=None, low=0.5, high=99.5):
-        """Return (centre, width) that show the values between two percentiles, as ``window=`` takes them."""
+    def window(self, column: Any = None, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+        """Return (centre, width) that show the values between two percentiles, as ``window=`` takes them.
+
+        Args:
+            column: the sequence; may be left out where there is one.
+            low, high: the percentiles, 0 to 100.
+        """
         bottom, top = self.percentile([low, high], column)
         return (bottom + top) / 2, max(top - bottom, 1e-6)
 
-    def _column(self, column):
+    def _column(self, column: Any) -> Any:
         if column is None and len(self.columns) == 1:
             return self.columns[0]
         if column not in self.columns:
@@ -100,9 +109,18 @@ class IntensityStats(pd.DataFrame):
 
 
 def intensity_stats(
-    items, mask=None, by=None, fn_col=0, path=".", suff="", n_jobs=-1, progress=True, name="all", **kwargs
-):
-    """Maximum, minimum, mean and SD of the voxels of a whole data set, raw and scaled to a maximum of 1.
+    items: pd.DataFrame | Sequence[Any],
+    mask: str | Sequence[Any] | Callable[[TensorDicom3D], Tensor] | None = None,
+    by: str | Sequence[Any] | None = None,
+    fn_col: str | int | Sequence[str | int] = 0,
+    path: str | Path = ".",
+    suff: str = "",
+    n_jobs: int = -1,
+    progress: bool = True,
+    name: str = "all",
+    **kwargs: Any,
+) -> IntensityStats:
+    """Maximum, minimum, mean and standard deviation (SD) of the voxels of a data set, raw and scaled to a maximum of 1.
 
     The statistics are those of all voxels put together: a large volume weighs more than a small one. NaN and infinite
     voxels are left out. The SD is the unbiased one. "Scaled" divides each volume by its own maximum (of the whole
@@ -135,17 +153,18 @@ def intensity_stats(
     >>> stats.mean_std()
     (11.5, 7.0710678118654755)
     """
-    sources, masks, groups = _work(items, mask, by, fn_col, path, suff, name)
+    sources, masks, groups = _tasks(items, mask, by, fn_col, path, suff, name)
     tasks = (delayed(_measure)(*task, kwargs) for task in zip(sources, masks, strict=True))
     results = Parallel(n_jobs, prefer="threads", return_as="generator")(tasks)
     if progress:
         results = progress_bar(results, total=len(sources), leave=False)
-    pools, failed = {}, []
+    pools: dict[Any, Pool] = {}
+    failed = []
     for source, group, result in zip(sources, groups, results, strict=True):
         if isinstance(result, str):
             failed.append({"item": _name(source), "error": result})
         else:
-            pools.setdefault(group, _Pool()).add(result)
+            pools.setdefault(group, Pool()).add(result)
     if not pools:
         raise ValueError(f"none of the {len(failed)} volumes could be used; the first: {failed[0]['error']}")
     if failed:
@@ -153,7 +172,7 @@ def intensity_stats(
             f"{len(failed)} of {len(sources)} volumes could not be used and are left out; see .failed", stacklevel=2
         )
     order = list(dict.fromkeys(group for group in groups if group in pools))
-    table = IntensityStats({group: pools[group].rows() for group in order}, index=pd.Index(_ROWS, name="Statistic"))
+    table = IntensityStats({group: pools[group].column() for group in order}, index=pd.Index(_ROWS, name="Statistic"))
     table.attrs.update(
         voxels={group: pools[group].raw.count for group in order},
         volumes={group: pools[group].volumes for group in order},
@@ -164,78 +183,15 @@ def intensity_stats(
     return table
 
 
-@dataclass
-class _Moments:
-    """Count, mean and sum of squared differences of some values, and their extremes."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-
-    def add(self, other):
-        count, apart = self.count + other.count, other.mean - self.mean
-        self.mean += apart * other.count / count
-        self.squares += other.squares + apart * apart * self.count * other.count / count
-        self.count, self.low, self.high = count, min(self.low, other.low), max(self.high, other.high)
-
-    def divided(self, by):
-        return _Moments(self.count, self.mean / by, self.squares / by**2, self.low / by, self.high / by)
-
-    @property
-    def sd(self):
-        return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
-
-
-@dataclass
-class _Volume:
-    """What one volume hands on."""
-
-    raw: _Moments
-    divisor: float
-    not_finite: int
-    bins: np.ndarray
-    counts: np.ndarray
-    sums: np.ndarray
-
-
-@dataclass
-class _Pool:
-    """What the volumes of one column add up to."""
-
-    raw: _Moments = field(default_factory=_Moments)
-    scaled: _Moments = field(default_factory=_Moments)
-    volumes: int = 0
-    not_finite: int = 0
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(_BINS, np.int64))
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(_BINS))
-
-    def add(self, volume):
-        self.raw.add(volume.raw)
-        self.scaled.add(volume.raw.divided(volume.divisor))
-        self.volumes += 1
-        self.not_finite += volume.not_finite
-        self.counts[volume.bins] += volume.counts
-        self.sums[volume.bins] += volume.sums
-
-    def rows(self):
-        return [value for part in (self.raw, self.scaled) for value in (part.high, part.low, part.mean, part.sd)]
-
-    def histogram(self):
-        """Voxels in each bin that holds any, in the order of the values, and the mean of each."""
-        there = self.counts.nonzero()[0]
-        return self.counts[there], self.sums[there] / self.counts[there]
-
-
-def _work(items, mask, by, fn_col, path, suff, name):
+def _tasks(
+    items: Any, mask: Any, by: Any, fn_col: Any, path: str | Path, suff: str, name: str
+) -> tuple[list, list, list]:
     """Three lists of equal length: what to read, its mask or None, its column in the result."""
     masks = groups = None
     if isinstance(items, pd.DataFrame):
-        columns = [column for column in (fn_col, mask) if isinstance(column, str | numbers.Integral)]
+        columns: list[Any] = [column for column in (fn_col, mask) if isinstance(column, str | numbers.Integral)]
         for column in (*columns, *([by] if isinstance(by, str) else ())):
-            if isinstance(column, str) and column not in items.columns:
-                raise ValueError(f"no column {column!r} in the table; there are {', '.join(map(str, items.columns))}")
+            column_of(items, column)
         table = with_inventory_rows(items, columns, path)
         rows = [row for _, row in table.iterrows()]
         sources = [_Cell(VolumeColumn(fn_col, path, suff), row) for row in rows]
@@ -262,15 +218,15 @@ def _work(items, mask, by, fn_col, path, suff, name):
 class _Cell:
     """A cell of a table, looked at when its volume is read, so that a bad one does not stop the others."""
 
-    def __init__(self, column, row):
+    def __init__(self, column: VolumeColumn, row: pd.Series) -> None:
         self.column, self.row = column, row
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.column(self.row)
 
 
-def _measure(source, mask, kwargs):
-    """A :class:`_Volume`, or the error in words."""
+def _measure(source: Any, mask: Any, kwargs: dict[str, Any]) -> VolumeStatistics | str:
+    """The statistics of one volume, or the error in words."""
     try:
         volume = TensorDicom3D.create(source() if isinstance(source, _Cell) else source, **kwargs)
         values = volume.as_subclass(Tensor).numpy()
@@ -285,56 +241,27 @@ def _measure(source, mask, kwargs):
             whole = values[finite]
             if not whole.size:
                 return "its mask holds no voxel with a finite value"
-        return _Volume(_moments(whole.ravel()), divisor, int(values.size - np.isfinite(values).sum()), *_bins(whole))
+        not_finite = int(values.size - np.isfinite(values).sum())
+        return VolumeStatistics(moments_of(whole.ravel()), divisor, not_finite, *bins_of(whole))
     except _EXPECTED as error:
         return f"{type(error).__name__}: {error}"
 
 
-def _inside(mask, volume):
+def _inside(mask: Any, volume: TensorDicom3D) -> np.ndarray:
     """Where the mask of a volume is not 0, as a bool array of the volume's shape."""
     mask = mask() if isinstance(mask, _Cell) else mask(volume) if callable(mask) else mask
-    if not isinstance(mask, Tensor) or isinstance(mask, TensorMask3D):
-        mask = read_labels(mask)
-        placed = match_storage(mask, volume)
-        if placed is None:
+    if not isinstance(mask, Tensor) or is_mask(mask):
+        labels = read_labels(mask)
+        mask = match_storage(labels, volume)
+        if mask is None:
             raise ValueError(
-                f"the mask does not lie on the grid of the image: {mask.geometry!r} over {volume.geometry!r}; save "
+                f"the mask does not lie on the grid of the image: {labels.geometry!r} over {volume.geometry!r}; save "
                 "mask.resample_like(image)"
             )
-        mask = placed
     return np.broadcast_to(mask.as_subclass(Tensor).numpy() != 0, volume.shape)
 
 
-def _moments(values):
-    """Of a flat array, in float64, a piece at a time."""
-    mean = float(values.mean(dtype=np.float64))
-    squares = 0.0
-    for start in range(0, values.size, _CHUNK):
-        apart = values[start : start + _CHUNK].astype(np.float64) - mean
-        squares += float(apart @ apart)
-    return _Moments(values.size, mean, squares, float(values.min()), float(values.max()))
-
-
-def _bins(values):
-    """Histogram of an array by the first bits of its float32 numbers: fine near 0, no range to be known beforehand.
-
-    Returns:
-        The numbers of the bins that hold any value, in the order of the values; how many; their sums.
-    """
-    counts, sums = np.zeros(_BINS, np.int64), np.zeros(_BINS)
-    flat = values.ravel()
-    for start in range(0, flat.size, _CHUNK):
-        piece = flat[start : start + _CHUNK].astype(np.float32)
-        bits = piece.view(np.uint32)
-        # as bits negative numbers lie above the positive ones and run downwards
-        bins = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)) >> _SHIFT
-        counts += np.bincount(bins, minlength=_BINS)
-        sums += np.bincount(bins, piece, minlength=_BINS)
-    there = counts.nonzero()[0]
-    return there, counts[there], sums[there]
-
-
-def _name(source):
+def _name(source: Any) -> str:
     """How the result names an item: its path or the cell's, else what kind of thing it is."""
     if isinstance(source, _Cell):
         try:

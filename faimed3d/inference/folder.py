@@ -14,7 +14,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch_to
 from fastprogress.fastprogress import progress_bar
 
-from faimed3d.data.files import get_volumetric_files
+from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.source import Source, text_of
 from faimed3d.inference.whole_volume import predict_volume

@@ -25,7 +25,6 @@ MOVED = {
     "callback": "training",
     "callbacks": "training",
     "correction": "legacy.correction",
-    "data.columns": "data.table",
     "data.display": "data.pictures",
     "data.earlier": "legacy.loaders",
     "data.split": "data.splitting",

@@ -1,0 +1,148 @@
+"""The transforms that come with the blocks; :mod:`faimed3d.data.blocks` says where they stand among the user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fasttransform import ItemTransform, Transform
+
+from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.masks import is_mask
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+if TYPE_CHECKING:
+    from faimed3d.data.blocks import MaskReader
+
+
+class MatchMask(ItemTransform):
+    """Bring the mask of an item onto the grid of its image: exactly where only storage differs, else as asked or never.
+
+    Args:
+        resample: as ``resample_masks`` of :func:`MaskBlock3D`.
+
+    >>> import torch
+    >>> image, mask = TensorDicom3D(torch.rand(2, 3, 4)), TensorMask3D(torch.ones(2, 3, 4))
+    >>> _, matched = MatchMask()((image, mask.flip(0).permute(2, 1, 0)))  # stored in another order
+    >>> matched.geometry == image.geometry
+    True
+    """
+
+    order = -100  # before the user's item transforms
+
+    def __init__(self, resample: bool = False) -> None:
+        super().__init__()
+        self.resample = resample
+
+    def encodes(self, item):
+        if not isinstance(item, list):
+            return item
+        image = next((x for x in item if isinstance(x, TensorDicom3D) and not is_mask(x)), None)
+        if image is None:
+            return item
+        return [self._onto(x, image) if isinstance(x, TensorMask3D) else x for x in item]
+
+    def _onto(self, mask: TensorMask3D, image: TensorDicom3D) -> TensorMask3D:
+        matched = match_storage(mask, image)
+        if matched is not None:
+            return matched
+        if self.resample and mask.geometry is not None and image.geometry is not None:
+            return resampled_onto(mask, image)
+        raise ValueError(
+            f"the mask {source_name(mask)} does not lie on the grid of its image {source_name(image)}: "
+            f"{difference(mask, image)}. Pass resample_masks=True (MaskBlock3D, SegmentationDataLoaders3D) to "
+            "bring masks to their images by the nearest voxel, or save mask.resample_like(image)"
+        )
+
+
+class AddChannel(Transform):
+    """Add the channel axis: an image (D, H, W) becomes float32 (1, D, H, W); masks and (C, D, H, W) stay.
+
+    >>> import torch
+    >>> AddChannel()(TensorDicom3D(torch.zeros(2, 3, 4))).shape
+    torch.Size([1, 2, 3, 4])
+    """
+
+    order = 90  # after the user's item transforms
+
+    def encodes(self, x: TensorDicom3D):
+        x = x if x.is_floating_point() else x.float()
+        return x[None] if x.ndim == 3 else x
+
+    def encodes(self, x: TensorMask3D):  # noqa: F811 - one method for each type
+        return x
+
+    def decodes(self, x: TensorDicom3D):
+        return x[0] if x.ndim == 4 and len(x) == 1 else x
+
+    def decodes(self, x: TensorMask3D):  # noqa: F811
+        return x
+
+
+class CheckLabels(Transform):
+    """Let masks pass whose labels are among the classes; others are an error.
+
+    Args:
+        reader: the :class:`MaskReader` that knows the classes.
+
+    >>> import torch
+    >>> from faimed3d.data import MaskReader
+    >>> CheckLabels(MaskReader(["none", "lesion"]))(TensorMask3D(torch.full((2, 3, 4), 2)))
+    Traceback (most recent call last):
+    ValueError: a mask from memory: the mask holds the label 2, but there are 2 classes, labels 0 to 1. ...
+    """
+
+    order = 90  # after the user's item transforms
+
+    def __init__(self, reader: MaskReader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def encodes(self, x: TensorMask3D):
+        count = self.reader.c
+        if count is not None and x.numel() and int(x.amax()) >= count:
+            raise ValueError(
+                f"{source_name(x)}: the mask holds the label {int(x.amax())}, but there are {count} classes, labels 0 "
+                f"to {count - 1}. Name all labels in codes, or merge them in item_tfms (ReduceClasses)"
+            )
+        return x
+
+    def decodes(self, x: TensorMask3D):
+        if self.reader.codes is not None:
+            x.codes = self.reader.codes
+        return x
+
+
+class ToLabels(Transform):
+    """Turn the masks of a batch into the int64 labels that losses take.
+
+    >>> import torch
+    >>> ToLabels()(TensorMask3D(torch.zeros(1, 2, 3, 4, dtype=torch.uint8))).dtype
+    torch.int64
+    """
+
+    order = -100  # before the user's batch transforms: one byte overflows soon
+
+    def encodes(self, x: TensorMask3D):
+        return x.long()
+
+
+def check_sizes(samples):  # fastai makes a transform of it, for which types would be rules of dispatch
+    """Refuse to make a batch of volumes of different sizes, and say what to do.
+
+    Args:
+        samples: list of items, as fastai's ``before_batch`` gets it.
+    """
+    for parts in zip(*samples, strict=True):
+        if not isinstance(parts[0], TensorDicom3D):
+            continue
+        shapes = [tuple(part.shape) for part in parts]
+        other = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+        if other is None:
+            continue
+        what = "masks" if is_mask(parts[0]) else "images"
+        start = f"the {what} of one batch must have one shape, but {source_name(parts[0])} has {shapes[0]} and "
+        start += f"{source_name(parts[other])} has {shapes[other]}"
+        if shapes[other][-3:] == shapes[0][-3:]:
+            raise ValueError(f"{start} (C, D, H, W): give every item the same number of channels")
+        raise ValueError(f"{start}: add Resize3D((D, H, W)) or PadOrCrop3D((D, H, W)) to item_tfms, or use bs=1")
+    return samples

@@ -1,0 +1,154 @@
+"""``DataLoaders`` of volumes with masks as targets: from a table, folders, paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from fastcore.meta import delegates
+
+from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.columns import count_from_left, used_columns, validation_splitter
+from faimed3d.data.files import get_volumetric_files
+from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, volumes_in
+from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below, stem_below
+from faimed3d.volume import TensorDicom3D
+
+
+class SegmentationDataLoaders3D(Loaders3D):
+    """Loaders of volumes with a mask of labels as target; the steps of an item: ``faimed3d.data.blocks``.
+
+    >>> import numpy as np
+    >>> table = pd.DataFrame({"image": [np.zeros((2, 3, 4))] * 8, "mask": [np.ones((2, 3, 4))] * 8})
+    >>> dls = SegmentationDataLoaders3D.from_df(table, codes=["none", "lesion"], bs=2, num_workers=0, device="cpu")
+    >>> images, masks = dls.one_batch()
+    >>> images.shape, masks.shape, masks.dtype
+    (torch.Size([2, 1, 2, 3, 4]), torch.Size([2, 2, 3, 4]), torch.int64)
+    """
+
+    @classmethod
+    @delegates(Loaders3D._from_blocks, but=INNER)
+    def from_df(
+        cls,
+        df: pd.DataFrame,
+        path: str | Path = ".",
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: Columns = 0,
+        folder: str | Path | None = None,
+        suff: str = "",
+        label_col: str | int = 1,
+        codes: Iterable[str] | None = None,
+        valid_col: str | int | None = None,
+        group_col: str | int | None = None,
+        item_tfms: Transforms = None,
+        batch_tfms: Transforms = None,
+        img_cls: type[TensorDicom3D] = TensorDicom3D,
+        resample_to_first: bool = False,
+        resample_masks: bool = False,
+        **kwargs: Any,
+    ) -> SegmentationDataLoaders3D:
+        """Make loaders from a table.
+
+        Args:
+            label_col: column of the mask; its cells are like those of ``fn_col``, without ``suff``.
+            codes: names of the labels, from 0, the background, on. None reads all masks once to count them.
+            resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
+                error.
+            df, path, valid_pct, seed, fn_col, folder, suff, valid_col, group_col, item_tfms, batch_tfms, img_cls,
+                resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
+        """
+        fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
+        df, get_x = volumes_in(df, fn_col, path, folder, suff)
+        df, get_y = volumes_in(df, label_col, path, folder)
+        return cls._from_blocks(
+            df, (ImageBlock3D(img_cls, resample_to_first), MaskBlock3D(codes, resample_masks)), path,
+            validation_splitter(df, valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
+            get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
+        )  # fmt: skip
+
+    @classmethod
+    @delegates(Loaders3D._from_blocks, but=INNER)
+    def from_path_func(
+        cls,
+        path: str | Path,
+        fnames: Sequence[Any],
+        label_func: Callable[[Any], Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        codes: Iterable[str] | None = None,
+        group_func: Callable[[Any], Any] | None = None,
+        item_tfms: Transforms = None,
+        batch_tfms: Transforms = None,
+        img_cls: type[TensorDicom3D] = TensorDicom3D,
+        resample_masks: bool = False,
+        **kwargs: Any,
+    ) -> SegmentationDataLoaders3D:
+        """Make loaders from a list of volumes.
+
+        Args:
+            path: where relative paths begin, also those that ``label_func`` returns.
+            fnames: files, DICOM folders, or lists of them as channels.
+            label_func: function of a path that returns the path of the mask.
+            group_func: function of a path that returns the patient; the volumes of one are never on both sides.
+            valid_pct, seed, codes, item_tfms, batch_tfms, img_cls, resample_masks: as for :meth:`from_df`.
+        """
+        return cls._from_blocks(
+            existing_or_below(fnames, path), (ImageBlock3D(img_cls), MaskBlock3D(codes, resample_masks)), path, None,
+            valid_pct, seed, group_func, item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
+        )  # fmt: skip
+
+    from_label_func = from_path_func
+
+    @classmethod
+    def from_folder(
+        cls, path: str | Path, images: str = "images", masks: str = "masks", **kwargs: Any
+    ) -> SegmentationDataLoaders3D:
+        """Make loaders from ``path/images/...`` and masks of the same names (of any format) in ``path/masks/...``.
+
+        Args:
+            path: folder that holds both.
+            images, masks: names of the two folders.
+            **kwargs: as for :meth:`from_path_func`.
+        """
+        path = Path(path)
+        files = get_volumetric_files(path / images)
+        found = {stem_below(file, path / masks): file for file in get_volumetric_files(path / masks)}
+        if not files:
+            raise FileNotFoundError(f"{path / images}: no volumes")
+        stems = {file: stem_below(file, path / images) for file in files}
+        if alone := [file for file in files if stems[file] not in found]:
+            raise FileNotFoundError(
+                f"{alone[0]}: no mask {stems[alone[0]]}.* in {path / masks} "
+                f"({len(alone)} of {len(files)} images have none)"
+            )
+        table = pd.DataFrame(
+            {
+                "image": [str(file.absolute()) for file in files],
+                "mask": [str(found[stem].absolute()) for stem in stems.values()],
+            }
+        )
+        group_func = kwargs.pop("group_func", None)
+        if group_func is not None:
+            table["group"] = [group_func(file) for file in files]
+            kwargs["group_col"] = "group"
+        return cls.from_df(table, path, fn_col="image", label_col="mask", **kwargs)
+
+    @classmethod
+    def from_path_re(
+        cls, path: str | Path, fnames: Sequence[Any], pat: str, mask: str = "{}", **kwargs: Any
+    ) -> SegmentationDataLoaders3D:
+        r"""As :meth:`from_path_func`; the mask is ``mask`` filled with the groups that ``pat`` finds in the path.
+
+        ``pat=r'images/(\w+)\.nii\.gz', mask='masks/{}_seg.nii.gz'`` finds the mask of ``images/a.nii.gz``.
+        """
+        return cls.from_path_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
+
+    @classmethod
+    def from_name_re(
+        cls, path: str | Path, fnames: Sequence[Any], pat: str, mask: str = "{}", **kwargs: Any
+    ) -> SegmentationDataLoaders3D:
+        """As :meth:`from_path_re`, looking for ``pat`` in the file's name alone."""
+        return cls.from_name_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
