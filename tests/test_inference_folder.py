@@ -10,7 +10,7 @@ from dicom_series import write as write_dicom
 from fastai.callback.progress import ProgressCallback
 from shown_labels import SHAPE, geometry_of, image_of, learner_of, write_cases
 
-from faimed3d.augment.grids import Resample3D
+from faimed3d.augment import Resample3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.inference import predict_folder
 

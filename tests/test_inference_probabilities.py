@@ -5,7 +5,7 @@ import pytest
 import torch
 from shown_labels import OBLIQUE, learner_of, write_cases
 
-from faimed3d.augment.grids import PadOrCrop3D
+from faimed3d.augment import PadOrCrop3D
 from faimed3d.basics import Geometry, TensorDicom3D
 from faimed3d.inference.probabilities import bring_onto, collect_slabs
 
