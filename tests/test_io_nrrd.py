@@ -59,6 +59,15 @@ class TestRead:
         path = save(tmp_path / "a.nrrd", space=space)
         np.testing.assert_allclose(read_nrrd(path)[1].affine, peer(path)[1], atol=1e-12)
 
+    def test_the_other_spelling_of_a_field_means_the_same(self, tmp_path):
+        grid = {"space_directions": None, "space_origin": None, "space": "", "spacings": "1 2 3"}
+        path = save(tmp_path / "a.nrrd", axismins="10 20 30", centerings="node node node", **grid)
+        with pytest.warns(UserWarning, match="names no space"):
+            geometry = read_nrrd(path)[1]
+        assert geometry.origin == (10, 20, 30)
+        with pytest.raises(DamagedFile, match="'axis mins' stands there twice"):
+            read_nrrd(save(tmp_path / "b.nrrd", axismins="10 20 30", axis_mins="10 20 30", **grid))
+
     @pytest.mark.parametrize("centers", [None, "cell cell cell", "node node node"])
     @pytest.mark.parametrize("mins", [None, "5 6 7"])
     def test_spacings_and_axis_mins_as_simpleitk(self, tmp_path, centers, mins):

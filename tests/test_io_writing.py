@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -99,6 +100,25 @@ class TestWrite:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    @pytest.mark.parametrize(
+        ("damage", "text"),
+        [
+            (lambda content: content[:-1], r"could not be written whole \(is the disk full\?\): .* but only 47 bytes"),
+            (lambda content: content[:-1] + b"x", "the file holds other voxels when it is read back"),
+        ],
+    )
+    def test_a_disk_that_kept_something_else_is_noticed(self, tmp_path, monkeypatch, damage, text):
+        store = writer._store
+
+        def damaged(made, *args):
+            store(made, *args)
+            Path(made).write_bytes(damage(Path(made).read_bytes()))
+
+        monkeypatch.setattr(writer, "_store", damaged)
+        with pytest.raises(OSError, match=text):
+            write(tmp_path / "a.nii", volume(), OBLIQUE)
+        assert os.listdir(tmp_path) == []
 
     def test_overwrites_and_accepts_bare_names(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
