@@ -237,9 +237,9 @@ class TestGeometry:
 
     def test_refuses_sform_that_places_nothing(self, tmp_path):
         path = save(tmp_path / "a.nii", srow_x=(0, 0, 0, 0), qform_code=1)
-        with pytest.raises(MissingGeometry, match="place no grid in space"):
+        with pytest.raises(MissingGeometry, match="describe no grid in space"):
             read_nifti(path)
-        with pytest.warns(UserWarning, match="the sform is set but places no grid in space; it is left out"):
+        with pytest.warns(UserWarning, match="the sform is set but describes no grid in space; it is left out"):
             np.testing.assert_allclose(read_nifti(path, strict=False)[1].spacing, (1, 2, 3), rtol=1e-6)
 
     @pytest.mark.parametrize("fields", [{"quatern_b": 3}, {"qoffset_x": np.nan}, {"quatern_c": np.nan}])

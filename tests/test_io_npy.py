@@ -63,7 +63,7 @@ def test_refuses_what_is_no_volume(tmp_path, array, text):
 def test_refuses_a_size_that_is_no_number(tmp_path, strict):
     path = save(tmp_path / "a.npy")
     path.write_bytes(path.read_bytes().replace(b"(2, 3, 4)", b"(True,12)"))
-    with pytest.raises(DamagedFile, match=r"the shape in the \.npy header is no row of whole numbers"):
+    with pytest.raises(DamagedFile, match=r"the shape in the \.npy header is no tuple of whole numbers"):
         read_npy(path, strict)
 
 

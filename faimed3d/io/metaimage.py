@@ -103,8 +103,8 @@ def read_metaimage_header(path: str | os.PathLike[str]) -> dict[str, str]:
     return {readable(name): readable(value) for name, value in _read_header(os.fspath(path))[0].items()}
 
 
-def metaimage_header(
-    array: np.ndarray, geometry: Geometry, packed: int | None = None, data_file: str = "LOCAL"
+def metaimage_header_bytes(
+    array: np.ndarray, geometry: Geometry, packed: int | None = None, data_name: str = "LOCAL"
 ) -> bytes:
     """The header of a MetaImage file that is written, its numbers exact; little-endian voxels follow.
 
@@ -113,7 +113,7 @@ def metaimage_header(
         geometry: its :class:`~faimed3d.geometry.Geometry`.
         packed: bytes of the voxels once they are packed; None: they are not packed. The header has the same length for
             every number.
-        data_file: name of the file of the voxels.
+        data_name: name of the file that holds the voxels; 'LOCAL': they follow the header.
     """
     fields = {
         "ObjectType": "Image",
@@ -130,7 +130,7 @@ def metaimage_header(
         "DimSize": _row(array.shape[:-4:-1]),
         **({"ElementNumberOfChannels": len(array)} if array.ndim == 4 else {}),
         "ElementType": _TYPES[array.dtype.name][0],
-        "ElementDataFile": data_file,
+        "ElementDataFile": data_name,
     }
     return "".join(f"{name} = {value}\n" for name, value in fields.items()).encode("ascii")
 
@@ -240,7 +240,7 @@ def _geometry(path, fields, rank, shape, strict):
     try:
         return Geometry(shape, spacing[:3], origin[:3], matrix[:3, :3].T.ravel())  # row k of the file is axis k
     except ValueError as error:
-        raise MissingGeometry(f"{path}: the header places no grid in space: {error}") from error
+        raise MissingGeometry(f"{path}: the header describes no grid in space: {error}") from error
 
 
 def _data(path, fields, end, stored, shape, strict):

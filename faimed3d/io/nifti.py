@@ -112,7 +112,7 @@ def read_nifti_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def nifti_header(array: np.ndarray, geometry: Geometry, pair: bool = False) -> bytes:
+def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False) -> bytes:
     """The header of a NIfTI-1 file that is written; little-endian voxels follow.
 
     The sform is exact to float32. The qform can hold orthogonal axes alone: it is the nearest such grid, and is left

@@ -57,10 +57,10 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
         if strict:
             rows = [header[f"srow_{axis}"].tolist() for axis in "xyz"]
             raise MissingGeometry(
-                f"{path}: sform_code is {codes['sform_code']}, but srow_x, srow_y, srow_z {rows} place no grid in "
+                f"{path}: sform_code is {codes['sform_code']}, but srow_x, srow_y, srow_z {rows} describe no grid in "
                 "space. Correct the header, or pass strict=False to do without the sform"
             )
-        warnings.warn(f"{path}: the sform is set but places no grid in space; it is left out", stacklevel=4)
+        warnings.warn(f"{path}: the sform is set but describes no grid in space; it is left out", stacklevel=4)
     qform = None
     if codes["qform_code"] > 0 and usable:
         qform = _qform(path, header, shape, scale, strict and sform is None)
@@ -103,7 +103,7 @@ def _check_spacing(path, spacing, way_out):
 
 
 def _sform(header, shape, scale):
-    """The Geometry of method 3 in nifti1.h; None if it places no grid in space."""
+    """The Geometry of method 3 in nifti1.h; None if it describes no grid in space."""
     affine = header.get_sform()
     affine[:3] *= scale
     try:
@@ -127,8 +127,8 @@ def _qform(path, header, shape, scale, strict):
     if not (norm <= 1 + 1e-5 and np.isfinite(offset).all() and np.isfinite(qfac)):
         if strict:
             raise MissingGeometry(
-                f"{path}: qform_code is set, but quatern_b, c, d ({b}, {c}, {d}) and qoffset {offset.tolist()} place "
-                "no grid in space. Correct the header, or pass strict=False to do without position and orientation"
+                f"{path}: qform_code is set, but quatern_b, c, d ({b}, {c}, {d}) and qoffset {offset.tolist()} "
+                "describe no grid in space. Correct the header, or pass strict=False to do without position and orientation"
             )
         return None
     if strict and qfac not in (-1, 0, 1):

@@ -59,7 +59,7 @@ def _read_header(path):
             raise DamagedFile(f"{path}: the .npy header is damaged or cut. Copy the file again") from error
         offset = file.tell()
     if not all(type(n) is int for n in shape):  # numpy takes True for one
-        raise DamagedFile(f"{path}: the shape in the .npy header is no row of whole numbers. Copy the file again")
+        raise DamagedFile(f"{path}: the shape in the .npy header is no tuple of whole numbers. Copy the file again")
     if stored.hasobject:
         raise UnsupportedImage(f"{path}: an array of Python objects, which only pickle can read; pickle is never used")
     return shape, fortran, stored, offset

@@ -105,14 +105,14 @@ def read_nrrd_header(path: str | os.PathLike[str]) -> dict[str, str]:
     return {readable(name): readable(value) for name, value in {**pairs, **fields}.items()}
 
 
-def nrrd_header(array: np.ndarray, geometry: Geometry, encoding: str, data_file: str | None = None) -> bytes:
+def nrrd_header_bytes(array: np.ndarray, geometry: Geometry, encoding: str, data_name: str | None = None) -> bytes:
     """The header of a NRRD file that is written, its numbers exact; little-endian voxels follow.
 
     Args:
         array: (D,H,W) or (C,D,H,W); channels lie together in each voxel.
         geometry: its :class:`~faimed3d.geometry.Geometry`.
         encoding: 'raw' or 'gzip'.
-        data_file: name of the file that holds the voxels; None: they follow the header.
+        data_name: name of the file that holds the voxels; None: they follow the header.
     """
     channels = array.ndim == 4
     sizes = (len(array), *array.shape[:0:-1]) if channels else array.shape[::-1]
@@ -129,9 +129,9 @@ def nrrd_header(array: np.ndarray, geometry: Geometry, encoding: str, data_file:
         f"encoding: {encoding}",
         f"space origin: {_vector(geometry.origin)}",
     ]
-    if data_file:
-        lines.append(f"data file: {data_file}")
-    return ("\n".join(lines) + "\n" + ("" if data_file else "\n")).encode("ascii")
+    if data_name:
+        lines.append(f"data file: {data_name}")
+    return ("\n".join(lines) + "\n" + ("" if data_name else "\n")).encode("ascii")
 
 
 def _read_header(path):
@@ -281,7 +281,7 @@ def _geometry(path, fields, shape, channel):
             return Geometry.from_affine(affine, shape)
         except ValueError as error:
             raise MissingGeometry(
-                f"{path}: space directions and space origin place no grid in space: {error}"
+                f"{path}: space directions and space origin describe no grid in space: {error}"
             ) from error
     if "spacings" not in fields:
         raise MissingGeometry(f"{path}: the header has neither 'space directions' nor 'spacings'. Correct the header")
@@ -298,7 +298,7 @@ def _geometry(path, fields, shape, channel):
             origin = np.add(origin, [0 if c == "node" else s / 2 for c, s in zip(spatial, spacing, strict=True)])
         return Geometry(shape, np.multiply(spacing, scale), np.multiply([0.0] * 3 if origin is None else origin, scale))
     except ValueError as error:
-        raise MissingGeometry(f"{path}: spacings and axis mins place no grid in space: {error}") from error
+        raise MissingGeometry(f"{path}: spacings and axis mins describe no grid in space: {error}") from error
 
 
 def _unit(path, fields, channel):

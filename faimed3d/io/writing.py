@@ -14,9 +14,9 @@ from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_fol
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 from faimed3d.io.formats import DICOM_SUFFIXES, FORMATS, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
-from faimed3d.io.metaimage import metaimage_header
-from faimed3d.io.nifti import is_pair_header, nifti_header
-from faimed3d.io.nrrd import nrrd_header
+from faimed3d.io.metaimage import metaimage_header_bytes
+from faimed3d.io.nifti import is_pair_header, nifti_header_bytes
+from faimed3d.io.nrrd import nrrd_header_bytes
 from faimed3d.io.reading import read
 from faimed3d.io.writable import writable_volume
 
@@ -123,14 +123,14 @@ def _check_nifti(path, array, geometry):
 def _write_one(made, suffix, array, geometry):
     """Header and voxels in one file."""
     if suffix in (".nii", ".nii.gz"):
-        _store(made, nifti_header(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
+        _store(made, nifti_header_bytes(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
     elif suffix == ".nrrd":
-        _store(made, nrrd_header(array, geometry, "gzip"), _together(array), "gzip")
+        _store(made, nrrd_header_bytes(array, geometry, "gzip"), _together(array), "gzip")
     else:
-        head = metaimage_header(array, geometry, 0)
+        head = metaimage_header_bytes(array, geometry, 0)
         _store(made, head, _together(array), "zlib")
         with open(made, "r+b") as file:
-            file.write(metaimage_header(array, geometry, os.path.getsize(made) - len(head)))
+            file.write(metaimage_header_bytes(array, geometry, os.path.getsize(made) - len(head)))
 
 
 def _write_header_and_raw(path, suffix, array, geometry, unfinished):
@@ -140,9 +140,9 @@ def _write_header_and_raw(path, suffix, array, geometry, unfinished):
     data_name = f"{stem}.{secrets.token_hex(4)}.raw"
     made, data = os.path.join(unfinished, f"volume{suffix}"), os.path.join(unfinished, data_name)
     if suffix == ".nhdr":
-        _store(made, nrrd_header(array, geometry, "raw", data_name))
+        _store(made, nrrd_header_bytes(array, geometry, "raw", data_name))
     else:
-        _store(made, metaimage_header(array, geometry, data_file=data_name))
+        _store(made, metaimage_header_bytes(array, geometry, data_name=data_name))
     _store(data, b"", _together(array))
     _check_same(made, path, array, geometry)
     before, final = _data_of(path, stem), os.path.join(folder, data_name)
@@ -178,7 +178,7 @@ def _write_pair(path, array, geometry, unfinished):
     """
     header, image = _pair_names(path)
     made = [os.path.join(unfinished, name) for name in ("volume.hdr", "volume.img")]
-    head = nifti_header(array, geometry, pair=True)
+    head = nifti_header_bytes(array, geometry, pair=True)
     _store(made[0], head)
     _store(made[1], b"", array)
     _check_same(made[0], path, array, geometry)
