@@ -128,7 +128,8 @@ def _qform(path, header, shape, scale, strict):
         if strict:
             raise MissingGeometry(
                 f"{path}: qform_code is set, but quatern_b, c, d ({b}, {c}, {d}) and qoffset {offset.tolist()} "
-                "describe no grid in space. Correct the header, or pass strict=False to do without position and orientation"
+                "describe no grid in space. Correct the header, or pass strict=False to do without position and "
+                "orientation"
             )
         return None
     if strict and qfac not in (-1, 0, 1):
