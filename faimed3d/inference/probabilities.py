@@ -105,8 +105,8 @@ def bring_onto(
 ) -> Tensor:
     """Voxels (D, H, W) of the grid ``working`` on the grid ``target``.
 
-    The new grid of ``Resample3D`` has a whole number of voxels and can end up to a quarter of one inside the old one.
-    There the outermost voxels go on. What lies farther out has been cut away and becomes ``fill``.
+    The new grid of ``Resample3D`` has a whole number of voxels, so it can end up to a quarter of a voxel inside the old
+    grid. In that rim the outermost voxels are repeated. What lies farther out was cut away and becomes ``fill``.
 
     Args:
         voxels: plain tensor.

@@ -102,7 +102,7 @@ def in_channels(model: nn.Module) -> int:
 def adapt_first_conv(model: nn.Module, n_in: int, keep_weights: bool = True) -> nn.Module:
     """Make the first convolution of ``model`` take ``n_in`` channels, in place.
 
-    If weights are kept, the same picture in every channel gives the same answer as before. With more channels than
+    If weights are kept, the same image in every channel gives the same answer as before. With more channels than
     before, the old ones repeat, and the weights of each are divided by its number of copies. With fewer, each gets an
     equal share of the sum of the old weights.
 

@@ -46,9 +46,11 @@ class _SurfaceMetric(Metric):
         classes = range(1, max(2, count)) if self.classes is None else self.classes
         for spacing, found, truth in zip(self._spacings(learn, len(labels)), labels, target, strict=True):
             for label in classes:
-                self.cases.append(self._of(measure_surfaces(found == label, truth == label, spacing, self.surface)))
+                self.cases.append(
+                    self._value_of(measure_surfaces(found == label, truth == label, spacing, self.surface))
+                )
 
-    def _of(self, distances):
+    def _value_of(self, distances):
         """What the metric says of the ``SurfaceDistances`` of one case; each metric defines it."""
 
     def _spacings(self, learn, count):
@@ -108,7 +110,7 @@ class HausdorffDistance95(_SurfaceMetric):
 
     name = "hd95_mm"
 
-    def _of(self, distances):
+    def _value_of(self, distances):
         return distances.hausdorff(95)
 
 
@@ -121,7 +123,7 @@ class AverageSurfaceDistance(_SurfaceMetric):
 
     name = "asd_mm"
 
-    def _of(self, distances):
+    def _value_of(self, distances):
         return distances.average()
 
 
@@ -152,7 +154,7 @@ class SurfaceDice(_SurfaceMetric):
         """Heading of the column in the table of the epochs."""
         return f"surface_dice_{self.tolerance:g}mm"
 
-    def _of(self, distances):
+    def _value_of(self, distances):
         return distances.dice(self.tolerance)
 
 

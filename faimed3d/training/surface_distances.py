@@ -98,33 +98,33 @@ class SurfaceDistances:
 
     Attributes:
         sides: of each surface, two arrays (N,): the distance in mm of its pieces to the other surface, and their
-            weight. Nothing if a mask is empty.
+            weight. No sides if a mask is empty.
         surface: 'area' or 'voxels'.
-        undefined: the distance where there is none: infinite if one mask is empty, NaN if both are; else None.
+        value_if_empty: the distance if a mask is empty: infinite if one is, NaN if both are. None if neither is.
     """
 
     sides: tuple[tuple[np.ndarray, np.ndarray], ...]
     surface: str
-    undefined: float | None = None
+    value_if_empty: float | None = None
 
     def hausdorff(self, percentile: float) -> float:
         """The larger of the two directed percentiles, mm."""
-        if self.undefined is not None:
-            return self.undefined
+        if self.value_if_empty is not None:
+            return self.value_if_empty
         if self.surface == "voxels":
             return float(max(np.percentile(distance, percentile) for distance, _ in self.sides))
         return float(max(_weighted_percentile(distance, area, percentile) for distance, area in self.sides))
 
     def average(self) -> float:
         """The weighted mean over both surfaces, mm."""
-        if self.undefined is not None:
-            return self.undefined
+        if self.value_if_empty is not None:
+            return self.value_if_empty
         return float(sum((distance * weight).sum() for distance, weight in self.sides) / self._weight())
 
     def dice(self, tolerance: float) -> float:
         """The share of both surfaces that lies within ``tolerance`` mm of the other one."""
-        if self.undefined is not None:
-            return 0.0 if np.isinf(self.undefined) else self.undefined
+        if self.value_if_empty is not None:
+            return 0.0 if np.isinf(self.value_if_empty) else self.value_if_empty
         return float(sum(weight[distance <= tolerance].sum() for distance, weight in self.sides) / self._weight())
 
     def _weight(self) -> float:
