@@ -4,8 +4,8 @@ Predictions are logits ``(B, C, D, H, W)``, targets whole numbers ``(B, D, H, W)
 All have fastai's ``activation``, ``decodes`` and ``reduction``, so ``predict``, ``get_preds`` and ``Interpretation``
 work. ``reduction='none'`` gives one number per voxel for cross-entropy and focal loss, one per item for the others.
 
-fastai's own ``CrossEntropyLossFlat(axis=1)`` and ``FocalLossFlat(axis=1)`` are for 2D images. On volumes they swap C and
-W of the prediction but H and W of the target, so each voxel is compared with the label of another one.
+fastai's own ``CrossEntropyLossFlat(axis=1)`` and ``FocalLossFlat(axis=1)`` are for 2D images. On volumes they swap C
+and W of the prediction but H and W of the target, so each voxel is compared with the label of another one.
 """
 
 from __future__ import annotations
