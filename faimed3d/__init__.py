@@ -32,7 +32,7 @@ _ROOMS = {
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
         MatchMask SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats supported_extensions
     """,
-    "dicom": "dicom_inventory header_table is_dicom read_dicom write_series",
+    "dicom": "dicom_inventory header_table is_dicom read_dicom write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "inference": "predict_folder predict_volume",

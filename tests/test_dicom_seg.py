@@ -22,9 +22,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SegmentationStorage
 
 from faimed3d import errors
-from faimed3d.dicom import dicom_inventory, read_dicom
+from faimed3d.dicom import dicom_inventory, read_dicom, write_seg
 from faimed3d.dicom.header import dataset_bytes
-from faimed3d.dicom.segmentation.writing import write_seg
 from faimed3d.geometry import Geometry
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())

@@ -402,7 +402,7 @@ class TestTarget:
             if kind == "folder":
                 (tmp_path / "series" / "a").write_text("mine")
 
-        monkeypatch.setattr("faimed3d.dicom.writing.series._check_written", meanwhile)
+        monkeypatch.setattr("faimed3d.dicom.writing.series._compare_geometry", meanwhile)
         with pytest.raises(FileExistsError, match="something else was written there meanwhile; it stays"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY)
         left = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -422,7 +422,7 @@ class TestTarget:
         def fail(*args, **kwargs):
             raise OSError("the disk is full")
 
-        monkeypatch.setattr("faimed3d.dicom.writing.series._check_written", fail)
+        monkeypatch.setattr("faimed3d.dicom.writing.series._compare_geometry", fail)
         with pytest.raises(OSError, match="the disk is full"):
             write_series(tmp_path / "series", stored_values(), GEOMETRY)
         assert not list(tmp_path.iterdir())

@@ -3,11 +3,21 @@
 A volume comes back right or not at all: every fault is an exception of ``faimed3d.errors`` that names the file, the
 fault and the way out. Patient data is read when it is asked for (``header_table``, ``dicom_inventory(tags=...)``) and
 is in no message.
+
+The modules, bottom first; imports run one way:
+
+- ``header``: the elements of one file; ``planes``: where its images lie;
+- ``segmentation.planes``, ``image_planes``: the planes of each kind of file;
+- ``grouping``, ``checks``, ``contents``: planes to volumes, and what is wrong with them;
+- ``pixels``, ``segmentation.decoding``: stored words to values;
+- ``inventory``, ``reading``: what users call;
+- ``writing``, ``segmentation.writing``: what is written is read back.
 """
 
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.reading import read_dicom
-from faimed3d.dicom.writing.series import write_series
+from faimed3d.dicom.segmentation.writing import write_seg
+from faimed3d.dicom.writing import write_series
 
-__all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom", "write_series"]
+__all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom", "write_seg", "write_series"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 
 class Tag:
@@ -120,13 +120,14 @@ def standard_vr(tag: int) -> str:
         return "UN"
 
 
-def name_tag(tag: int) -> str:
-    """How a message names a tag.
+def name_tag(tag: int | str) -> str:
+    """How a message names a tag, given as a number or by its keyword.
 
-    >>> name_tag(0x00280030)
-    '(0028,0030) PixelSpacing'
+    >>> name_tag(0x00280030), name_tag("PixelSpacing")
+    ('(0028,0030) PixelSpacing', '(0028,0030) PixelSpacing')
     """
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_for_tag(tag)}".rstrip()
+    number = tag if isinstance(tag, int) else tag_for_keyword(tag) or 0
+    return f"({number >> 16:04X},{number & 0xFFFF:04X}) {keyword_for_tag(number)}".rstrip()
 
 
 def quote_value(text: str, tag: int | None = None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import ParametricMapStorage
 
@@ -121,7 +120,7 @@ class _Groups:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise DamagedFile(f"{self.path}: {_name(keyword)} must be one finite number")
+            raise DamagedFile(f"{self.path}: {name_tag(keyword)} must be one finite number")
         return number
 
 
@@ -138,12 +137,8 @@ def finite_numbers(path: str, keyword: str, value: Any, count: int) -> Numbers |
     except (TypeError, ValueError):
         values = ()
     if len(values) != count or not all(map(math.isfinite, values)):
-        raise MissingGeometry(f"{path}: {_name(keyword)} must be {count} finite numbers")
+        raise MissingGeometry(f"{path}: {name_tag(keyword)} must be {count} finite numbers")
     return values
-
-
-def _name(keyword: str) -> str:
-    return name_tag(tag_for_keyword(keyword) or 0)
 
 
 def _rescale(header: FileHeader, groups: _Groups) -> Rescale:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.reading import read_dicom
-from faimed3d.dicom.writing.series import check_series_number, check_text, check_upright, check_volume
+from faimed3d.dicom.writing.elements import check_series_number, check_text, row_and_column_cosines, slice_order
+from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.errors import MissingGeometry, ReadError
-from faimed3d.geometry import POSITION_TOLERANCE
+from faimed3d.geometry import Geometry
 
-# Of each image that the segmentation refers to: its identity and its place, beside what a template may give
+# Of each image that the segmentation refers to: its identity and its position, beside what a template may give
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "Rows", "Columns")
-_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_POSITION = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _FRAMES = (
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     "DimensionOrganizationSequence",
@@ -31,10 +35,27 @@ _COPIED = (
 )
 _TISSUE = ("85756007", "SCT", "Tissue")  # the least that may be said of a segment: CID 7150 and CID 7151
 _MOST_SEGMENTS = 65535
+_EQUIPMENT: dict[str, Any] = {
+    "manufacturer": "faimed3d",
+    "manufacturer_model_name": "faimed3d",
+    "software_versions": "faimed3d",
+    "device_serial_number": "0",
+    "instance_number": 1,
+}
 _FEWEST_PIXELS = 8  # of a frame; highdicom packs smaller ones wrongly
 
 
-def write_seg(path, mask, geometry, template, *, labels=None, series_description="", series_number=1, algorithm=None):
+def write_seg(
+    path: str | bytes | os.PathLike[str],
+    mask: np.ndarray,
+    geometry: Geometry,
+    template: str | os.PathLike[str],
+    *,
+    labels: Mapping[int, str] | None = None,
+    series_description: str = "",
+    series_number: int = 1,
+    algorithm: str | None = None,
+) -> dict[int, int]:
     """Write a mask as one binary DICOM SEG file, whole or not at all.
 
     Segments are numbered 1 to n in the order of the labels, as the standard demands; the value in the mask is kept as
@@ -61,20 +82,26 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
         ValueError: an empty mask, values that are no whole numbers from 0, fewer than 8 pixels in a slice, a sheared
             grid or one that does not come back right, a name for a label that the mask does not have, text that its
             element cannot hold, a template without identifiers.
-        MissingGeometry: the template has no frame of reference, or an image of it no place.
+        MissingGeometry: the template has no frame of reference, or an image of it no position.
         OSError: the disk is full or read-only; nothing is left behind.
+
+    >>> import tempfile
+    >>> from faimed3d.dicom.writing import write_series
+    >>> geometry = Geometry((2, 3, 4), spacing=(1, 2, 3))
+    >>> mask = np.arange(24).reshape(2, 3, 4) // 20 * 7
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     series = write_series(f"{folder}/scan", np.zeros((2, 3, 4)), geometry)
+    ...     write_seg(f"{folder}/mask.dcm", mask, geometry, f"{folder}/scan", labels={7: "tumour"})
+    {1: 7}
     """
     highdicom = import_extra("highdicom", "dicom-seg", "a DICOM segmentation")
     import_extra("highdicom.seg", "dicom-seg", "a DICOM segmentation")
     path = os.path.abspath(os.fsdecode(path))
-    if not os.path.isdir(os.path.dirname(path)):
-        raise FileNotFoundError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path}: is a folder, not a file")
+    _check_target(path)
     mask = check_volume(mask, geometry)
     if np.prod(mask.shape[1:]) < _FEWEST_PIXELS:
         raise ValueError(f"a slice of a DICOM segmentation has at least {_FEWEST_PIXELS} pixels here, got {mask.shape}")
-    check_upright(geometry)
+    row_and_column_cosines(geometry)  # refuses a sheared grid
     values = _label_values(mask)
     names = _names(values, labels)
     check_text("series_description (0008,103E)", series_description)
@@ -96,12 +123,8 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
                 series_instance_uid=generate_uid(None),
                 series_number=series_number,
                 sop_instance_uid=generate_uid(None),
-                instance_number=1,
-                manufacturer="faimed3d",
-                manufacturer_model_name="faimed3d",
-                software_versions="faimed3d",
-                device_serial_number="0",
                 series_description=series_description,
+                **_EQUIPMENT,
             )
             segmentation.SpecificCharacterSet = "ISO_IR 192"
             segmentation.update(taken)
@@ -115,20 +138,28 @@ def write_seg(path, mask, geometry, template, *, labels=None, series_description
         made = os.path.join(unfinished, "mask.dcm")
         with open(made, "wb") as file:
             file.write(content)
-        _check_written(made, path, segments, geometry)
+        _compare_mask(made, path, segments, geometry)
         replace_file(made, path)
     return {k + 1: value for k, value in enumerate(values.tolist())}
 
 
-def _source(file):
+def _check_target(path: str) -> None:
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: is a folder, not a file")
+
+
+def _source(file: str) -> Dataset:
     """The part of an image's header that a segmentation refers to, with nothing of a patient."""
-    source = read_dataset(file, [*_IDENTITY, *_PLACE, *_FRAMES, "FrameOfReferenceUID", "SliceThickness"])
+    source = read_dataset(file, [*_IDENTITY, *_POSITION, *_FRAMES, "FrameOfReferenceUID", "SliceThickness"])
     frames = "PerFrameFunctionalGroupsSequence" in source
-    for keyword in (*_IDENTITY, "FrameOfReferenceUID", *(() if frames else _PLACE)):
+    for keyword in (*_IDENTITY, "FrameOfReferenceUID", *(() if frames else _POSITION)):
         if source.get(keyword) in (None, ""):
             error = ValueError if keyword in _IDENTITY else MissingGeometry
             raise error(
-                f"{file}: the template has no {name_tag(tag_for_keyword(keyword))}, so a segmentation cannot say "
+                f"{file}: the template has no {name_tag(keyword)}, so a segmentation cannot say "
                 f"{'which image it belongs to' if keyword in _IDENTITY else 'where it lies'}"
             )
     for keyword in _COPIED:
@@ -138,27 +169,30 @@ def _source(file):
     return source
 
 
-def _check_written(made, path, segments, geometry):
-    """Read the file back: from the first to the last slice that is not empty it must hold the mask, at its place."""
+def _compare_mask(made: str, path: str, segments: np.ndarray, geometry: Geometry) -> None:
+    """Read the file back: from the first to the last slice that is not empty it must hold the mask, at its position.
+
+    Raises:
+        ValueError: it does not.
+    """
     filled = np.flatnonzero(segments.any(axis=(1, 2)))
-    first, count = int(filled[0]), int(filled[-1] - filled[0] + 1)
-    part, place = segments[first : first + count], geometry.regrid((count, *geometry.shape[1:]), offset=(first, 0, 0))
+    first, last = int(filled[0]), int(filled[-1])
+    expected = segments[first : last + 1]
+    grid = geometry.regrid(expected.shape, offset=(first, 0, 0))
     try:
-        array, grid, _ = read_dicom(made)
+        array, found, _ = read_dicom(made)
     except ReadError as error:
         raise ValueError(
             f"{path}: a DICOM segmentation cannot hold this mask: {str(error).replace(made, path)}"
         ) from error
-    turned = place.regrid(place.shape, (-1, 1, 1), (count - 1, 0, 0))  # as a left-handed grid comes back
-    for expected, where in ((part, place), (part[::-1], turned)):
-        if where.agrees(grid, POSITION_TOLERANCE) and np.array_equal(array, expected):
-            return
-    raise ValueError(
-        f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; reading it back gave another mask"
-    )
+    order = slice_order(found, grid)
+    if not (order and np.array_equal(array[::order], expected)):
+        raise ValueError(
+            f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; reading it back gave another mask"
+        )
 
 
-def _label_values(mask):
+def _label_values(mask: np.ndarray) -> np.ndarray:
     values = np.unique(mask)
     if not (np.isfinite(values).all() and (values == np.rint(values)).all() and values[0] >= 0):
         raise ValueError(f"a mask holds whole numbers from 0, this one has values from {values[0]} to {values[-1]}")
@@ -168,7 +202,7 @@ def _label_values(mask):
     return values
 
 
-def _names(values, labels):
+def _names(values: np.ndarray, labels: Mapping[int, str] | None) -> list[str]:
     labels = dict(labels or {})
     unknown = set(labels) - set(values.tolist())
     if unknown:
@@ -177,13 +211,15 @@ def _names(values, labels):
     return [check_text("the name of a label", name, 1) for name in names]
 
 
-def _volume(highdicom, segments, geometry, frame):
+def _volume(highdicom: ModuleType, segments: np.ndarray, geometry: Geometry, frame_of_reference: str) -> Any:
     # highdicom's affine takes the index (slice, row, column) to LPS, ours (column, row, slice)
     affine = geometry.affine[:, [2, 1, 0, 3]]
-    return highdicom.Volume(segments, affine=affine, coordinate_system="PATIENT", frame_of_reference_uid=frame)
+    return highdicom.Volume(
+        segments, affine=affine, coordinate_system="PATIENT", frame_of_reference_uid=frame_of_reference
+    )
 
 
-def _describe(highdicom, number, name, algorithm):
+def _describe(highdicom: ModuleType, number: int, name: str, algorithm: str | None) -> Any:
     tissue = highdicom.sr.CodedConcept(*_TISSUE)
     identification = algorithm and highdicom.AlgorithmIdentificationSequence(
         name=algorithm, family=highdicom.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"), version="1"

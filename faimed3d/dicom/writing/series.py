@@ -11,8 +11,6 @@ Which storage class a modality gets, and why:
 
 from __future__ import annotations
 
-import math
-import operator
 import os
 import re
 
@@ -25,29 +23,42 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from pydicom.valuerep import format_number_as_ds
 
 from faimed3d._atomic import replace_empty_folder, unfinished_folder
 from faimed3d.dicom.contents import survey
 from faimed3d.dicom.grouping.scan import scan_folder
 from faimed3d.dicom.header import Tag, dataset_bytes, quiet
+from faimed3d.dicom.writing.elements import (
+    Decimal,
+    PlaneElements,
+    check_series_number,
+    check_text,
+    plane_elements,
+    slice_order,
+)
+from faimed3d.dicom.writing.stored_values import StoredForm, check_volume, stored_form
 from faimed3d.dicom.writing.template import template_dataset
 from faimed3d.errors import ReadError
-from faimed3d.geometry import POSITION_TOLERANCE, Geometry
+from faimed3d.geometry import Geometry
 
 # PS3.3 C.7.1.1, C.7.2.1, C.7.4.1: must be there, may be empty (type 2)
 _EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
 )
-_LARGEST_SIDE = 65535
-_MOST_STORED = 65535
-_EXACT = 1 << 24  # integers up to here are exact in float32, which is what a reader makes of them
 
 
 def write_series(
-    folder, array, geometry, template=None, *, modality="OT", series_description="", series_number=1, units=None
-):
+    folder: str | bytes | os.PathLike[str],
+    array: np.ndarray,
+    geometry: Geometry,
+    template: str | os.PathLike[str] | Dataset | None = None,
+    *,
+    modality: str = "OT",
+    series_description: str = "",
+    series_number: int = 1,
+    units: str | None = None,
+) -> list[str]:
     """Write a volume or mask as a DICOM series, whole or not at all: ``IM0001.dcm``, ``IM0002.dcm``, ... by slice.
 
     Whole numbers that span at most 65536 values come back exactly (slope 1), whatever their dtype. Other values are
@@ -80,31 +91,38 @@ def write_series(
         ValueError: NaN or infinite values, integers of a wider span, a sheared grid, a shape that is no volume's or not
             the geometry's, text that its element cannot hold, a folder that cannot be replaced as the current one.
         OSError: the disk is full or read-only; nothing is left behind.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> geometry = Geometry((2, 3, 4), spacing=(1, 2, 3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_series(f"{folder}/mask", np.ones((2, 3, 4), int), geometry, series_description="tumour")
+    ...     [os.path.basename(path) for path in paths]
+    ['IM0001.dcm', 'IM0002.dcm']
     """
     folder = os.path.abspath(os.fsdecode(folder))
     _check_target(folder)
     array = check_volume(array, geometry)
-    places = _places(geometry)
-    form = _stored_form(array)
+    positions, form = plane_elements(geometry), stored_form(array)
     base = _common_header(template_dataset(template), modality, series_description, series_number)
     _describe_pixels(base, geometry, form, units)
     digits = max(4, len(str(len(array))))
     names = [f"IM{k + 1:0{digits}d}.dcm" for k in range(len(array))]
     final = os.path.realpath(folder) if os.path.islink(folder) else folder
     with unfinished_folder(final) as unfinished:
-        target = os.path.join(unfinished, "series")
-        os.mkdir(target)  # with the permissions of a new folder, which those of the temporary folder are not
+        made = os.path.join(unfinished, "series")
+        os.mkdir(made)  # with the permissions of a new folder, which those of the temporary folder are not
         with quiet():
-            for k, (name, plane, place) in enumerate(zip(names, array, places, strict=True)):
-                content = dataset_bytes(_slice(base, k + 1, place, _stored(plane, form)), folder)
-                with open(os.path.join(target, name), "wb") as file:
+            for k, (name, plane, position) in enumerate(zip(names, array, positions, strict=True)):
+                content = dataset_bytes(_slice(base, k + 1, position, form.words(plane)), folder)
+                with open(os.path.join(made, name), "wb") as file:
                     file.write(content)
-        _check_written(folder, target, geometry)
-        replace_empty_folder(target, final)
+        _compare_geometry(folder, made, geometry)
+        replace_empty_folder(made, final)
     return [os.path.join(folder, name) for name in names]
 
 
-def _check_target(folder):
+def _check_target(folder: str) -> None:
     parent = os.path.dirname(folder)
     if not os.path.isdir(parent):
         raise FileNotFoundError(f"{folder}: the folder {parent} does not exist; create it first")
@@ -120,140 +138,8 @@ def _check_target(folder):
         raise FileExistsError(f"{folder}: a file; a series is written into a new or empty folder")
 
 
-def check_volume(array, geometry):
-    """The voxels as an array (D,H,W) of numbers that fits the geometry."""
-    if not isinstance(geometry, Geometry):
-        raise TypeError(
-            f"expected a Geometry, got {type(geometry).__name__}; a volume without one has no place in a patient"
-        )
-    array = np.asarray(array)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"voxels of type {array.dtype.name} cannot be written as DICOM; expected integers or floats")
-    if array.ndim == 4 and len(array) == 1:
-        array = array[0]
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"expected an array (D,H,W) or (1,D,H,W), got shape {array.shape}; write channels one by one")
-    if array.shape != geometry.shape:
-        raise ValueError(f"the array has (D,H,W) {array.shape}, but its geometry is for {geometry.shape}")
-    if max(array.shape[1:]) > _LARGEST_SIDE:
-        raise ValueError(f"a DICOM image has at most {_LARGEST_SIDE} rows and columns, got {array.shape[1:]}")
-    return array
-
-
-def check_upright(geometry):
-    """Direction cosines (row, column) of the planes of a grid, after checking that it is not sheared."""
-    upright = geometry.nearest_orthogonal()
-    if not geometry.agrees(upright, POSITION_TOLERANCE):
-        raise ValueError(
-            f"a DICOM series has its slices at right angles above each other, this grid is sheared: {geometry!r}. "
-            "Resample it onto an upright grid first"
-        )
-    return np.reshape(upright.direction, (3, 3)).T[:2].ravel()
-
-
-def _places(geometry):
-    """Per slice (position, orientation) as texts of at most 16 characters."""
-    orientation = [_decimal(v) for v in check_upright(geometry)]
-    step = geometry.spacing[2] * np.reshape(geometry.direction, (3, 3))[:, 2]
-    return [([_decimal(v) for v in geometry.origin + k * step], orientation) for k in range(geometry.shape[0])]
-
-
-def _decimal(value):
-    """A number as DS holds it: at most 16 characters, no -0, and no dust such as 1e-17."""
-    return format_number_as_ds(round(float(value), 13) + 0.0)
-
-
-def _number(value):
-    """Text of a positive or negative number for DS, and what a reader will make of it."""
-    text = format_number_as_ds(float(value) + 0.0)
-    return text, float(text)
-
-
-def _stored_form(array):
-    """Return (dtype, slope, intercept): how the values are stored; slope and intercept as (text, number)."""
-    low, high, whole = _extent(array)
-    one, zero = _number(1), _number(0)
-    if whole and max(-low, high) <= _EXACT:
-        if low >= 0 and high <= _MOST_STORED:
-            return np.uint16, one, zero
-        if low >= -32768 and high <= 32767:
-            return np.int16, one, zero
-        if high - low <= _MOST_STORED:
-            return np.uint16, one, _number(low)
-    if array.dtype.kind in "iu":
-        raise ValueError(
-            f"integers from {low:.0f} to {high:.0f} cannot be written exactly: a DICOM series here holds 65536 values "
-            "in a row, none above 16777216. Renumber labels; convert other values to float, they are rounded then"
-        )
-    if low <= 0 <= high:
-        dtype, step = (np.int16, max(-low, high) / 32767) if low < 0 else (np.uint16, high / _MOST_STORED)
-        return dtype, _number(step), zero
-    return np.uint16, _number((high - low) / _MOST_STORED or 1), _number(low)
-
-
-def _extent(array):
-    """(smallest value, largest value, whether all are whole numbers), slice by slice to spare memory."""
-    if array.dtype.kind in "biu":
-        return int(array.min()), int(array.max()), True
-    low, high, whole = math.inf, -math.inf, True
-    for k, plane in enumerate(array):
-        with np.errstate(over="ignore"):
-            single = plane.astype(np.float32, copy=False)
-        bad = plane.size - np.count_nonzero(np.isfinite(single))
-        if bad:
-            raise ValueError(
-                f"slice {k} has {bad} values that are NaN, infinite or beyond float32: DICOM cannot hold them. Replace "
-                "them first, such as with torch.nan_to_num"
-            )
-        low, high = min(low, float(plane.min())), max(high, float(plane.max()))
-        whole = whole and bool((plane == np.rint(plane)).all())
-    return low, high, whole
-
-
-def _stored(plane, form):
-    dtype, (_, slope), (_, intercept) = form
-    if slope == 1 and intercept == 0:
-        return plane.astype(dtype)
-    words = plane.astype(np.float64)
-    words -= intercept
-    words /= slope
-    info = np.iinfo(dtype)
-    return np.clip(np.rint(words, out=words), info.min, info.max, out=words).astype(dtype)
-
-
-def check_text(name, value, shortest=0):
-    """A text that an element of VR LO can hold (PS3.5 section 6.2); ``name`` is that of the argument, for the error.
-
-    Raises:
-        TypeError: no text. ValueError: more than 64 characters, a backslash or a control character.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be text, got {type(value).__name__}")
-    if not shortest <= len(value) <= 64 or re.search(r"[\\\x00-\x1f\x7f]", value):
-        raise ValueError(
-            f"{name} must be {f'{shortest} to' if shortest else 'at most'} 64 characters without backslash or line "
-            f"break, got {value!r}"
-        )
-    return value
-
-
-def check_series_number(number):
-    """A number that (0020,0011), of VR IS, can hold.
-
-    Raises:
-        TypeError: no whole number. ValueError: one of more than 32 bits.
-    """
-    try:
-        number = operator.index(number)
-    except TypeError:
-        raise TypeError(f"series_number (0020,0011) must be a whole number, got {type(number).__name__}") from None
-    if not -(2**31) <= number < 2**31:
-        raise ValueError(f"series_number (0020,0011) must be a number of 32 bits, got {number}")
-    return number
-
-
-def _common_header(taken, modality, description, number):
-    """What all slices share, apart from their pixels' description."""
+def _common_header(taken: Dataset, modality: str, description: str, number: int) -> Dataset:
+    """What all slices share, apart from the description of their pixels."""
     if not (isinstance(modality, str) and re.fullmatch(r"[A-Z0-9_]{1,16}", modality)):
         raise ValueError(f"modality must be a code such as 'CT', 'MR', 'PT' or 'OT' (0008,0060), got {modality!r}")
     check_text("series_description (0008,103E)", description)
@@ -287,51 +173,47 @@ def _common_header(taken, modality, description, number):
     return base
 
 
-def _describe_pixels(base, geometry, form, units):
-    dtype, slope, intercept = form
-    x, y, z = geometry.spacing
-    base.PixelSpacing, base.SliceThickness = [_number(y)[0], _number(x)[0]], _number(z)[0]
+def _describe_pixels(base: Dataset, geometry: Geometry, form: StoredForm, units: str | None) -> None:
+    x, y, z = (Decimal.of(value).text for value in geometry.spacing)
+    base.PixelSpacing, base.SliceThickness = [y, x], z
     if base.SOPClassUID == SecondaryCaptureImageStorage:
         base.NominalScannedPixelSpacing = base.PixelSpacing  # what GDCM, and so ITK, looks at in this class
     base.SamplesPerPixel, base.PhotometricInterpretation = 1, "MONOCHROME2"
     base.Rows, base.Columns = geometry.shape[1:]
     base.BitsAllocated, base.BitsStored, base.HighBit = 16, 16, 15
-    base.PixelRepresentation = int(dtype is np.int16)
-    if (slope[1], intercept[1]) != (1, 0) or base.Modality != "MR":
-        base.RescaleSlope, base.RescaleIntercept = slope[0], intercept[0]
+    base.PixelRepresentation = int(form.dtype is np.int16)
+    if not form.is_identity or base.Modality != "MR":
+        base.RescaleSlope, base.RescaleIntercept = form.slope.text, form.intercept.text
         base.RescaleType = check_text("units (0028,1054)", units or ("HU" if base.Modality == "CT" else "US"))
 
 
-def _slice(base, number, place, words):
+def _slice(base: Dataset, number: int, position: PlaneElements, words: np.ndarray) -> Dataset:
     dataset = Dataset(base)
     dataset.file_meta = FileMetaDataset(base.file_meta)
     dataset.SOPInstanceUID = generate_uid(None)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.InstanceNumber = number
-    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = place
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = position
     data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
     dataset.add_new(Tag.PixelData, "OW", data)
     return dataset
 
 
-def _check_written(folder, target, geometry):
-    """Read the headers back: not every grid survives texts of 16 characters and a reader's tolerances."""
+def _compare_geometry(folder: str, made: str, geometry: Geometry) -> None:
+    """Read the headers back: not every grid survives texts of 16 characters and a reader's tolerances.
+
+    Raises:
+        ValueError: the grid does not come back, or has a fault.
+    """
+    cause, found = "", None
     try:
-        (volume,) = survey(scan_folder(target)).volumes
-        problem = volume.findings[0].message if volume.findings else None
+        (volume,) = survey(scan_folder(made)).volumes
+        cause = volume.findings[0].message if volume.findings else ""
         found = volume.geometry
     except (ReadError, ValueError) as error:
-        problem, found = error, None
-    if problem or found is None or not _same_places(found, geometry):
+        cause = str(error)
+    if cause or found is None or not slice_order(found, geometry):
         raise ValueError(
-            f"{folder}: a DICOM series cannot hold the {geometry!r}: "
-            + (str(problem).replace(target, folder) if problem else f"got {found!r}")
+            f"{folder}: a DICOM series cannot hold the {geometry!r}: {cause.replace(made, folder) or f'got {found!r}'}"
         )
-
-
-def _same_places(found, geometry):
-    if geometry.agrees(found, POSITION_TOLERANCE):
-        return True
-    turned = found.regrid(found.shape, (-1, 1, 1), (found.shape[0] - 1, 0, 0))
-    return geometry.agrees(turned, POSITION_TOLERANCE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -20,7 +19,7 @@ TEMPLATE_KEYWORDS = (
 )
 
 
-def template_dataset(template):
+def template_dataset(template: str | os.PathLike[str] | Dataset | None) -> Dataset:
     """The elements of ``TEMPLATE_KEYWORDS`` that a DICOM folder, file or pydicom data set holds, and no others.
 
     Raises:
@@ -41,13 +40,13 @@ def template_dataset(template):
                     setattr(taken, keyword, text)
             except Exception as error:  # pydicom raises many kinds; their texts quote the value
                 raise ValueError(
-                    f"the template's {name_tag(tag_for_keyword(keyword))} is no value of its kind "
+                    f"the template's {name_tag(keyword)} is no value of its kind "
                     f"({type(error).__name__}). Correct it, or remove it from the template"
                 ) from None
     return taken
 
 
-def template_files(template):
+def template_files(template: str | os.PathLike[str]) -> list[str]:
     """Files of the one series in a DICOM folder, or the one file given.
 
     Raises:
