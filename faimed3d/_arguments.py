@@ -63,6 +63,15 @@ def whole_per_axis(
     return int(one), int(two), int(three)
 
 
+def as_tuple(value: Any) -> tuple[Any, ...]:  # of any type
+    """What an argument of one or several numbers holds, as a tuple.
+
+    >>> as_tuple(5), as_tuple([5, 6])
+    ((5,), (5, 6))
+    """
+    return tuple(value) if isinstance(value, Iterable) else (value,)
+
+
 def _three(
     value: object,
     name: str,

@@ -6,6 +6,8 @@ import matplotlib as mpl
 import pytest
 from fastai.torch_core import default_device
 
+from faimed3d import _blockwise
+
 mpl.use("Agg")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -23,3 +25,11 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip("the real volumes are not on this machine")
     return REAL_DATA
+
+
+@pytest.fixture(params=["cpu", "torch only"])
+def anywhere(request, monkeypatch):
+    """Run a test twice: by the ways that are fast on a CPU, and by the torch operations for every device."""
+    if request.param == "torch only":
+        monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
+        monkeypatch.setattr(_blockwise, "DEVICE_CHUNK", 10_000)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faimed3d._arguments import is_number, is_whole, per_axis, whole_per_axis
+from faimed3d._arguments import as_tuple, is_number, is_whole, per_axis, whole_per_axis
 from faimed3d._exact import FLOAT32_EXACT, FLOAT64_EXACT, fits_float32
 
 
@@ -86,3 +86,8 @@ class TestExact:
         assert not fits_float32(0, FLOAT32_EXACT + 1)
         assert not fits_float32(-FLOAT32_EXACT - 1, 0)
         assert fits_float32(*torch.tensor([3, 9]).aminmax())
+
+
+def test_one_or_several_numbers_become_a_tuple():
+    assert as_tuple(5) == (5,)
+    assert as_tuple((5, 6)) == as_tuple([5, 6]) == as_tuple(range(5, 7)) == as_tuple(np.array([5, 6])) == (5, 6)

@@ -20,7 +20,7 @@ import torch
 from fastai.vision.augment import RandTransform
 from torch import Tensor
 
-from faimed3d._arguments import is_whole
+from faimed3d._arguments import as_tuple
 from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
@@ -114,7 +114,7 @@ class RandomTransform3D(RandTransform):
         """Drop what was drawn: a transform that is saved with a learner holds its settings, nothing of a patient."""
         self._items: int | None = None
         self._chosen = torch.empty(0, dtype=torch.int64)
-        self._drawn: Any = None
+        self._drawn: dict[str, Any] = {}
 
 
 class IntensityTransform3D(RandomTransform3D):
@@ -207,7 +207,7 @@ def count_items(volumes: Sequence[TensorDicom3D]) -> int | None:
 
 def axes_of(axis: int | Sequence[int]) -> tuple[int, ...]:
     """Return the axes named by an argument ``axis`` as a tuple of -3 (D), -2 (H) and -1 (W)."""
-    axes = (int(axis),) if is_whole(axis) else tuple(axis)
+    axes = as_tuple(axis)
     if not axes or not all(a in (-1, -2, -3) for a in axes) or len(set(axes)) != len(axes):
         raise ValueError(f"axis must be some of -1 (W), -2 (H) and -3 (D), each once, got {axis!r}")
     return axes

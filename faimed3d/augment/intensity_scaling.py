@@ -15,7 +15,7 @@ from fastai.data.load import DataLoader
 from torch import Tensor
 
 from faimed3d import intensity
-from faimed3d._arguments import is_number
+from faimed3d._arguments import as_tuple, is_number
 from faimed3d.augment.base import IntensityTransform3D, find_volumes
 from faimed3d.augment.standard_scale import StandardScale
 from faimed3d.masks import is_mask
@@ -277,8 +277,7 @@ class Normalize3D(IntensityTransform3D):
 
 
 def _channels(name: str, values: Any) -> tuple[float, ...]:
-    values = (values,) if is_number(values) else values
     try:
-        return tuple(float(v) for v in values)
+        return tuple(float(v) for v in as_tuple(values))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a number or one number for each channel, got {values!r}") from error

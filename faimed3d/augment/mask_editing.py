@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from fastai.vision.augment import DisplayedTransform
 
-from faimed3d._arguments import is_number
+from faimed3d._arguments import as_tuple, is_number
 from faimed3d.masks import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.masks.classes import class_table
 from faimed3d.volume import TensorMask3D
@@ -70,7 +70,7 @@ class KeepLargestComponent(DisplayedTransform):
     """
 
     def __init__(self, labels: int | Sequence[int] | None = None, connectivity: int = 1) -> None:
-        self.labels, self.connectivity = _labels(labels), _connectivity(connectivity)
+        self.labels, self.connectivity = None if labels is None else as_tuple(labels), _connectivity(connectivity)
         super().__init__()
 
     def encodes(self, x: TensorMask3D):
@@ -101,7 +101,7 @@ class RemoveSmallObjects(DisplayedTransform):
         if not (is_number(min_size) and min_size >= 0):
             raise ValueError(f"min_size must be a number of at least 0, got {min_size!r}")
         self.min_size, self.mm3 = min_size, mm3
-        self.labels, self.connectivity = _labels(labels), _connectivity(connectivity)
+        self.labels, self.connectivity = None if labels is None else as_tuple(labels), _connectivity(connectivity)
         super().__init__()
 
     def encodes(self, x: TensorMask3D):
@@ -110,10 +110,6 @@ class RemoveSmallObjects(DisplayedTransform):
         if self.mm3:
             size = size / x.require_geometry("RemoveSmallObjects(mm3=True)").voxel_volume
         return remove_small_objects(x, size, self.labels, self.connectivity)
-
-
-def _labels(labels: int | Sequence[int] | None) -> tuple[int, ...] | None:
-    return (labels,) if is_number(labels) else labels if labels is None else tuple(labels)
 
 
 def _connectivity(connectivity: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faimed3d._arguments import is_number, whole_per_axis
+from faimed3d._arguments import as_tuple, whole_per_axis
 from faimed3d.augment.base import RandomTransform3D, count_items, find_volumes
 from faimed3d.augment.grid_changes import pad_to
 from faimed3d.masks import is_mask
@@ -45,7 +45,7 @@ class RandomCrop3D(RandomTransform3D):
         if not 0 <= favour <= 1:
             raise ValueError(f"favour must be a probability in 0..1, got {favour!r}")
         self.size, self.favour, self.value = whole_per_axis(size, "size", least=1), favour, value
-        self.labels = (labels,) if is_number(labels) else tuple(labels or ())
+        self.labels = () if labels is None else as_tuple(labels)
         super().__init__(1.0)
 
     def before_call(self, b: Any, split_idx: int | None) -> None:
@@ -64,7 +64,7 @@ class RandomCrop3D(RandomTransform3D):
         room = [max(0, n - m) for n, m in zip(sizes.pop(), self.size, strict=True)]
         mask = next((volume.as_subclass(Tensor) for volume in volumes if is_mask(volume)), None)
         masks = [mask] if self._items is None else [None if mask is None else mask[i] for i in range(self._items)]
-        self._drawn = [[n // 2 for n in room] if split_idx else self._corner(room, mask) for mask in masks]
+        self._corners = [[n // 2 for n in room] if split_idx else self._corner(room, mask) for mask in masks]
 
     def encodes(self, x):
         """Crop a volume; anything else passes."""
@@ -72,8 +72,12 @@ class RandomCrop3D(RandomTransform3D):
             return x
         x = pad_to(x, self.size, self.value)
         if self._items is None:
-            return crop_at(x, self._drawn[0], self.size)
-        return torch.stack([crop_at(item, corner, self.size) for item, corner in zip(x, self._drawn, strict=True)])
+            return crop_at(x, self._corners[0], self.size)
+        return torch.stack([crop_at(item, corner, self.size) for item, corner in zip(x, self._corners, strict=True)])
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._corners: list[list[int]] = []
 
     def _corner(self, room: Sequence[int], mask: Tensor | None) -> list[int]:
         """Draw the first voxel of a box; ``room`` is how far it may move along each axis."""

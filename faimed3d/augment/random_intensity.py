@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from faimed3d import intensity
-from faimed3d._arguments import is_number, whole_per_axis
+from faimed3d._arguments import whole_per_axis
 from faimed3d.augment.base import IntensityTransform3D, axes_of, uniform
 from faimed3d.geometry import Geometry
 
@@ -79,7 +79,7 @@ class RandomBlur3D(IntensityTransform3D):
 
     def __init__(self, p: float = 0.5, sigma: float | tuple[float, float] = (0.5, 1.5)) -> None:
         super().__init__(p)
-        self.sigma = _limits("sigma", (0, sigma) if is_number(sigma) else sigma, 0)
+        self.sigma = _limits("sigma", sigma if isinstance(sigma, Sequence) else (0, sigma), 0)
 
     def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the width for each item."""

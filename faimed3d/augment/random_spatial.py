@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from faimed3d._arguments import is_number, per_axis, whole_per_axis
+from faimed3d._arguments import as_tuple, is_number, per_axis, whole_per_axis
 from faimed3d.augment.base import SpatialTransform3D, axes_of, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
 from faimed3d.geometry import Geometry
@@ -90,7 +90,8 @@ class RandomRotate3DBy(SpatialTransform3D):
     ) -> None:
         super().__init__(p, fill)
         self.axis = axes_of(axis)
-        angles = (degrees,) * len(self.axis) if is_number(degrees) else tuple(degrees)
+        angles = as_tuple(degrees)
+        angles = angles * len(self.axis) if is_number(degrees) else angles
         if len(angles) != len(self.axis):
             raise ValueError(f"degrees must be one number or one for each axis of {self.axis}, got {degrees!r}")
         self.degrees = angles
@@ -226,7 +227,7 @@ class RandomElastic3D(SpatialTransform3D):
 
     def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw the displacement of each control point."""
-        limit = [
+        limits = [
             [
                 min(largest, 0.4 * n * step / (points - 3))
                 for largest, n, step, points in zip(
@@ -235,7 +236,7 @@ class RandomElastic3D(SpatialTransform3D):
             ]
             for geometry in geometries
         ]
-        limit = torch.tensor(limit, dtype=torch.float64).flip(-1)[:, :, None, None, None]
+        limit = torch.tensor(limits, dtype=torch.float64).flip(-1)[:, :, None, None, None]
         drawn = uniform(-1, 1, len(geometries), 3, *self.control_points)
         return Warp.of(len(geometries), displacement=drawn * limit)
 
@@ -374,7 +375,7 @@ class RandomSpatial3D(SpatialTransform3D):
 
 
 def _factors(scale: float | tuple[float, float]) -> tuple[float, float]:
-    low, high = (1 / (1 + scale), 1 + scale) if is_number(scale) else scale
+    low, high = scale if isinstance(scale, Sequence) else (1 / (1 + scale), 1 + scale)
     if not 0 < low <= high:
         raise ValueError(f"scale must be a number of at least 0 or (low, high) with 0 < low <= high, got {scale!r}")
     return float(low), float(high)

@@ -63,19 +63,16 @@ class Warp:
     def __len__(self) -> int:
         return len(self.matrix)
 
-    def __getitem__(self, index: Any) -> Warp:
-        return Warp(*(None if value is None else value[index] for value in self._values()))
+    def __getitem__(self, index: Any) -> Warp:  # what tensors are indexed by
+        return Warp(**{name: value[index] for name, value in self._terms().items()})
 
     def only(self, chosen: Tensor) -> Warp:
         """Return the warp of the same items that does nothing to those not ``chosen`` (N bools)."""
-        blank = Warp.of(len(self))
-        blank = blank if self.displacement is None else blank.with_displacement(torch.zeros_like(self.displacement))
-        pairs = zip(self._values(), blank._values(), strict=True)
-        return Warp(*(None if v is None else torch.where(chosen.view(-1, *[1] * (v.ndim - 1)), v, b) for v, b in pairs))
-
-    def with_displacement(self, displacement: Tensor) -> Warp:
-        """Return this warp with other control points."""
-        return Warp(self.matrix, self.shift, self.bend, self.taper, self.tilt, displacement)
+        terms = {}
+        for name, value in self._terms().items():
+            still = torch.eye(3, dtype=torch.float64) if name == "matrix" else torch.zeros((), dtype=torch.float64)
+            terms[name] = torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), value, still)
+        return Warp(**terms)
 
     def then(self, other: Warp) -> Warp:
         """Return the warp that moves content as this one and then as ``other``; the terms that are not affine add up.
@@ -95,14 +92,14 @@ class Warp:
 
     def is_orthogonal(self) -> Tensor:
         """N bools: whether an item is only rotated by right angles and mirrored, so that no voxel is interpolated."""
-        whole = ((self.matrix.abs() == 0) | (self.matrix.abs() == 1)).flatten(1).all(1)
-        for value in self._values()[1:]:
-            if value is not None:
-                whole = whole & (value == 0).flatten(1).all(1)
-        return whole
+        terms = self._terms()
+        matrix = terms.pop("matrix").abs().flatten(1)
+        still = [(value == 0).flatten(1).all(1) for value in terms.values()]
+        return torch.stack([((matrix == 0) | (matrix == 1)).all(1), *still]).all(0)
 
-    def _values(self) -> list[Tensor | None]:
-        return [getattr(self, field.name) for field in fields(self)]
+    def _terms(self) -> dict[str, Tensor]:
+        terms = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in terms.items() if value is not None}
 
 
 def spatial_frame(geometry: Geometry) -> Tensor:
@@ -216,7 +213,10 @@ def sample_3d(x: Tensor, grid: Tensor, interpolation: str = "linear", fill: floa
     nearest = interpolation == "nearest"
     values = x if x.dtype in (torch.float32, torch.float64) else x.to(_wide_enough(x) if nearest else torch.float32)
     grid = grid.to(values.dtype)
-    mode, padding = "nearest" if nearest else "bilinear", _PADDING.get(fill, "zeros")
+    mode, padding = (
+        "nearest" if nearest else "bilinear",
+        _PADDING.get(fill, "zeros") if isinstance(fill, str) else "zeros",
+    )
     base = 0 if isinstance(fill, str) else _outside(values, fill, nearest)
     shifted = isinstance(base, Tensor) or base != 0
     out = F.grid_sample(values - base if shifted else values, grid, mode, padding, align_corners=False)
@@ -249,9 +249,10 @@ def apply_warp(
         return torch.stack([turn_3d(volume, matrix) for volume, matrix in zip(x, warp.matrix, strict=True)])
     rest = (~orthogonal).nonzero().flatten()
     grids = {} if grids is None else grids
-    key = tuple(x.shape[-3:]), x.device
+    depth, height, width = x.shape[-3:]
+    key = depth, height, width, x.device
     if key not in grids:
-        grids[key] = sampling_grid(key[0], frames[rest], warp[rest], x.device)
+        grids[key] = sampling_grid((depth, height, width), frames[rest], warp[rest], x.device)
     if len(rest) == len(x):
         return sample_3d(x, grids[key], interpolation, fill)
     rest = rest.to(x.device)

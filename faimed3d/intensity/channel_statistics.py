@@ -43,7 +43,8 @@ def channel_mean(x: Tensor) -> Tensor:
 
 def channel_std(x: Tensor) -> Tensor:
     """Standard deviation of the finite voxels of each channel, (N, C, 1, 1, 1)."""
-    distance, count = x - channel_mean(x), x[0, 0].numel()
+    distance = x - channel_mean(x)
+    count: Tensor | int = x[0, 0].numel()
     if not all_finite(x):
         finite = x.isfinite()
         distance, count = torch.where(finite, distance, 0), finite.sum(_VOXELS, keepdim=True).clamp(min=1)

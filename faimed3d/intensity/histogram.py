@@ -76,12 +76,12 @@ def hist_scaled(t: Tensor, brks: Tensor | np.ndarray | Sequence[float] | None = 
     if not flat.numel():
         return out
     whole = _whole_range(flat)
-    brks = _bins(flat, whole, 100).cpu().numpy() if brks is None else _checked_breaks(brks)
-    brks = brks.astype(np.float64)
+    breaks = _bins(flat, whole, 100).cpu().numpy() if brks is None else _checked_breaks(brks)
+    breaks = breaks.astype(np.float64)
     if whole:
-        _map_whole(flat, whole, brks, out.view(-1))
+        _map_whole(flat, whole, breaks, out.view(-1))
     else:
-        _map(flat, brks, out.view(-1))
+        _map(flat, breaks, out.view(-1))
     return out
 
 

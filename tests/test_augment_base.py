@@ -1,81 +1,38 @@
 """What holds for every transform of the package: who is touched, who is not, and what a draw is."""
 
-import inspect
 import pickle
 import warnings
 
 import pytest
 import torch
-from coordinates import LOPSIDED
 from fastai.data.core import Datasets, TfmdDL
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transforms import (
+    FIXED,
+    GEOMETRY,
+    GRID,
+    INTENSITY,
+    KINDS,
+    MASK_EDITING,
+    MOVING,
+    NAMES,
+    RANDOM,
+    batch,
+    item,
+    make,
+    plain,
+)
 
 from faimed3d import augment
 from faimed3d.augment import (
     IntensityTransform3D,
     RandomTransform3D,
     SpatialTransform3D,
-    grid_changes,
-    mask_editing,
-    random_crop,
 )
 from faimed3d.augment.base import count_items
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
-
-BASES = {"IntensityTransform3D", "RandomTransform3D", "SpatialTransform3D", "StandardScale"}
-STANDARD = augment.StandardScale((0, 50, 100), (0, 30, 100))
-ARGUMENTS = {
-    "Clip3D": {"low": -0.5, "high": 0.5},
-    "Normalize3D": {"mean": 1.0, "std": 2.0},
-    "Pad3D": {"new_size": (7, 7, 9)},
-    "PadOrCrop3D": {"size": (4, 7, 6)},
-    "PiecewiseHistScaling": {"scale": STANDARD},
-    "RandomCrop3D": {"size": (3, 8, 4)},
-    "RandomSpatial3D": {"parts": (augment.RandomAffine3D(1), augment.RandomElastic3D(1), augment.RandomFlip3D())},
-    "ReduceClasses": {"classes": {1: 2, 3: 0}},
-    "RemoveSmallObjects": {"min_size": 3},
-    "RandomFlip3D": {"p": 0.5},
-    "RandomRotate3D": {"axis": (-1, -2, -3)},
-    "Resample3D": {"spacing": (2, 2.5, 1)},
-    "Resize3D": {"size": (4, 7, 3)},
-    "ResizeCrop3D": {"crop_by": 1, "resize_to": (5, 4, 6)},
-    "Window3D": {"window": (0, 4)},
-}
-KINDS = {name: value for name, value in vars(augment).items() if inspect.isclass(value) and name in augment.__all__}
-NAMES = sorted(set(KINDS) - BASES)
-RANDOM = [name for name in NAMES if KINDS[name].split_idx == 0]
-FIXED = [name for name in NAMES if KINDS[name].split_idx is None and name != "RandomCrop3D"]
-INTENSITY = [name for name in NAMES if issubclass(KINDS[name], IntensityTransform3D)]
-MASK_EDITING = [name for name in NAMES if KINDS[name].__module__ == mask_editing.__name__]
-MOVING = [name for name in NAMES if issubclass(KINDS[name], SpatialTransform3D)]
-GRID = [name for name in NAMES if KINDS[name].__module__ in (grid_changes.__name__, random_crop.__name__)]
-GEOMETRY = Geometry((5, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
-
-
-def make(name, **kwargs):
-    arguments = {**ARGUMENTS.get(name, {}), **kwargs}
-    if "p" in inspect.signature(KINDS[name]).parameters:
-        arguments.setdefault("p", 1)
-    return KINDS[name](*arguments.pop("parts", ()), **arguments)
-
-
-def item(channels=None, labels=(0, 1, 3), seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    shape = GEOMETRY.shape if channels is None else (channels, *GEOMETRY.shape)
-    image = TensorDicom3D(torch.randn(shape, generator=generator), GEOMETRY)
-    chosen = torch.randint(len(labels), GEOMETRY.shape, generator=generator)
-    return image, TensorMask3D(torch.tensor(labels)[chosen], GEOMETRY)
-
-
-def batch(count=3, channels=1, same=False):
-    items = [item(channels, seed=0 if same else i) for i in range(count)]
-    return torch.stack([image for image, _ in items]), torch.stack([mask for _, mask in items])
-
-
-def plain(t):
-    return t.as_subclass(torch.Tensor)
 
 
 class TestEveryTransform:
@@ -292,62 +249,6 @@ class TestItemOrBatch:
         assert bare.geometry is None
         look((bare,), split_idx=0)
         assert look.seen == [Geometry(GEOMETRY.shape)]
-
-
-class TestAugTransforms3D:
-    def test_merges_all_spatial_parts_into_one(self):
-        found = augment.aug_transforms_3d(warp=True, sheer=True, dihedral=0.3, fill="edge")
-        assert sum(isinstance(t, SpatialTransform3D) for t in found) == 1
-        assert found[0].fill == "edge"
-        assert [type(part).__name__ for part in found[0].parts] == [
-            "RandomAffine3D",
-            "RandomElastic3D",
-            "RandomWarp3D",
-            "RandomSheer3D",
-            "RandomFlip3D",
-            "RandomDihedral3D",
-        ]
-
-    def test_every_part_is_a_switch(self):
-        parts = list(inspect.signature(augment.aug_transforms_3d).parameters)
-        parts = [n for n in parts if n not in ("p_all", "modality", "fill", "extra")]
-        assert augment.aug_transforms_3d(**dict.fromkeys(parts, False)) == []
-        for part in parts:
-            for switch in (True, 0.7, {"p": 0.7}):
-                (one,) = augment.aug_transforms_3d(**{**dict.fromkeys(parts, False), part: switch})
-                one = one.parts[0] if hasattr(one, "parts") else one
-                assert switch is True or one.p == 0.7
-        (own,) = augment.aug_transforms_3d(
-            **{**dict.fromkeys(parts, False), "noise": (mine := augment.RandomNoise3D())}
-        )
-        assert own is mine
-
-    def test_modality_and_p_all_and_extra(self):
-        names = [type(t).__name__ for t in augment.aug_transforms_3d(modality="MR")]
-        assert {"RandomBiasField3D", "RandomGhosting3D"} <= set(names)
-        assert "RandomBiasField3D" not in [type(t).__name__ for t in augment.aug_transforms_3d(modality="CT")]
-        found = augment.aug_transforms_3d(p_all=0.9, noise=0.1, extra=[extra := augment.MaxScale()])
-        assert {t.p for t in found[1:-2]} == {0.9}
-        assert found[-2].p == 0.1
-        assert found[-1] is extra
-
-    @pytest.mark.parametrize("scale", [(1, 0), (1000, -500)])
-    def test_runs_on_a_batch_of_any_range(self, scale):
-        image, mask = batch(2)
-        image = image * scale[0] + scale[1]
-        b = image, mask
-        for transform in augment.aug_transforms_3d(p_all=1, modality="MR", perspective=True, trapezoid=True):
-            b = transform(b, split_idx=0)
-        assert b[0].shape == image.shape
-        assert b[0].isfinite().all()
-        assert set(b[1].unique().tolist()) <= {0, 1, 3}
-        assert b[0][0, 0].geometry == GEOMETRY
-
-    def test_errors(self):
-        with pytest.raises(ValueError, match="modality must be 'CT', 'MR' or None, got 'US'"):
-            augment.aug_transforms_3d(modality="US")
-        with pytest.raises(TypeError, match=r"flip must be True, False, a probability, .* got 'no'"):
-            augment.aug_transforms_3d(flip="no")
 
 
 class TestInDataLoaders:
