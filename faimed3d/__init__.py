@@ -38,7 +38,7 @@ _ROOMS = {
     "inference": "predict_folder predict_volume",
     "legacy.correction": "ImageCorrectionWrapper",
     "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
-    "legacy.tensors": "sheer_3d trapezoid_3d warp_3d",
+    "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
     "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     "losses": """
         CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D

@@ -10,8 +10,8 @@ from faimed3d.dicom import *
 from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
 from faimed3d.inference import *
 from faimed3d.legacy.correction import *
+from faimed3d.legacy.plane_warps import *
 from faimed3d.legacy.standard_scale import *
-from faimed3d.legacy.tensors import sheer_3d, trapezoid_3d, warp_3d
 from faimed3d.legacy.transforms import *
 from faimed3d.losses import *
 from faimed3d.models import (

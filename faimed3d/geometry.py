@@ -41,7 +41,7 @@ def _numbers(name: str, given: ArrayLike, count: int) -> tuple[float, ...]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Geometry:
     """The grid of a volume in the patient: an immutable value, compared by value.
 
@@ -64,25 +64,31 @@ class Geometry:
     """
 
     shape: tuple[int, int, int]
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    direction: tuple[float, ...] = _IDENTITY
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
 
-    def __post_init__(self) -> None:
-        shape = tuple(int(n) for n in self.shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"shape must be three sizes (D, H, W) of at least 1, got {tuple(self.shape)}")
-        spacing = _numbers("spacing", self.spacing, 3)
-        if min(spacing) <= 0:
-            raise ValueError(f"spacing must be three positive numbers (x, y, z) in mm, got {spacing}")
-        origin = _numbers("origin", self.origin, 3)
-        direction = _numbers("direction", self.direction, 9)
-        lengths = [math.hypot(*direction[k::3]) for k in range(3)]
+    def __init__(
+        self,
+        shape: Sequence[int],
+        spacing: ArrayLike = (1.0, 1.0, 1.0),
+        origin: ArrayLike = (0.0, 0.0, 0.0),
+        direction: ArrayLike = _IDENTITY,
+    ) -> None:
+        sizes = tuple(int(n) for n in shape)
+        if len(sizes) != 3 or min(sizes) < 1:
+            raise ValueError(f"shape must be three sizes (D, H, W) of at least 1, got {tuple(shape)}")
+        steps = _numbers("spacing", spacing, 3)
+        if min(steps) <= 0:
+            raise ValueError(f"spacing must be three positive numbers (x, y, z) in mm, got {steps}")
+        first = _numbers("origin", origin, 3)
+        matrix = _numbers("direction", direction, 9)
+        lengths = [math.hypot(*matrix[k::3]) for k in range(3)]
         if max(abs(n - 1) for n in lengths) > 1e-3:
-            raise ValueError(f"the columns of direction must be unit vectors, got lengths {lengths} in {direction}")
-        if abs(np.linalg.det(np.reshape(direction, (3, 3)))) < 1e-3:
-            raise ValueError(f"direction must be an invertible 3x3 matrix, got {direction}")
-        _fill(self, shape, spacing, origin, direction)
+            raise ValueError(f"the columns of direction must be unit vectors, got lengths {lengths} in {matrix}")
+        if abs(np.linalg.det(np.reshape(matrix, (3, 3)))) < 1e-3:
+            raise ValueError(f"direction must be an invertible 3x3 matrix, got {matrix}")
+        _fill(self, sizes, steps, first, matrix)
 
     @classmethod
     def from_affine(cls, affine: ArrayLike, shape: Sequence[int]) -> Geometry:
@@ -104,7 +110,7 @@ class Geometry:
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0:
             raise ValueError(f"affine has a column of length 0, so no spacing: {matrix[:3, :3].tolist()}")
-        return cls(shape, spacing, matrix[:3, 3], matrix[:3, :3] / spacing)  # type: ignore[arg-type]
+        return cls(shape, spacing, matrix[:3, 3], matrix[:3, :3] / spacing)
 
     @property
     def spacing_text(self) -> str:
@@ -237,10 +243,10 @@ class Geometry:
         (1.0, 2.0, 3.0)
         """
         return Geometry(
-            self.shape if shape is None else shape,  # type: ignore[arg-type]
-            self.spacing if spacing is None else spacing,  # type: ignore[arg-type]
-            self.origin if origin is None else origin,  # type: ignore[arg-type]
-            self.direction if direction is None else direction,  # type: ignore[arg-type]
+            self.shape if shape is None else shape,
+            self.spacing if spacing is None else spacing,
+            self.origin if origin is None else origin,
+            self.direction if direction is None else direction,
         )
 
     def agrees(self, other: Geometry | None, tolerance: float = 1e-3) -> bool:
@@ -338,7 +344,13 @@ def _row(values: Sequence[float], separator: str) -> str:
     return separator.join(f"{value + 0.0:.6g}" for value in values)
 
 
-def _fill(geometry, shape, spacing, origin, direction):
+def _fill(
+    geometry: Geometry,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    origin: tuple[float, ...],
+    direction: tuple[float, ...],
+) -> Geometry:
     put = object.__setattr__
     put(geometry, "shape", shape)
     put(geometry, "spacing", spacing)
@@ -347,7 +359,9 @@ def _fill(geometry, shape, spacing, origin, direction):
     return geometry
 
 
-def _make(shape, spacing, origin, direction):
+def _make(
+    shape: Sequence[int], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]
+) -> Geometry:
     """Build a Geometry from values known to be right, without the checks (they cost more than the maths)."""
     return _fill(object.__new__(Geometry), tuple(shape), spacing, origin, direction)
 

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
 from torch import Tensor
 
+from faimed3d.legacy.moved_modules import find_name
+
 __all__ = [
     "CrossEntropyLoss3D",
     "DiceCELoss3D",
@@ -282,25 +284,8 @@ class DiceCELoss3D(DiceLoss3D):
         return f"DiceCELoss3D(dice_weight={self.dice_weight}, ce_weight={self.ce_weight})"
 
 
-# Names of faimed3d 0.0.6 that fastai has too; not in __all__, where they would replace fastai's in a star import.
-BaseLoss = OverlapLoss3D
-
-
-def DiceLoss(method="miletari", alpha=0.5, beta=0.5, smooth=1e-5, weights=None, **kwargs):
-    """The Dice losses of faimed3d 0.0.6 under their old name; today :class:`DiceLoss3D` and :class:`TverskyLoss3D`.
-
-    Args:
-        method: 'miletari' for squares in the denominator, 'simple' for none, 'tversky' for ``alpha`` and ``beta``.
-        alpha, beta: weights of false positives and false negatives with 'tversky'.
-        smooth, kwargs: of :class:`OverlapLoss3D`.
-        weights: one number per class; its ``weight``.
-    """
-    kwargs = {"smooth": smooth, "weight": weights, **kwargs}
-    if method == "tversky":
-        return TverskyLoss3D(alpha, beta, **kwargs)
-    if method not in ("miletari", "simple"):
-        raise ValueError(f"method must be 'miletari', 'simple' or 'tversky', got {method!r}")
-    return DiceLoss3D(squared=method == "miletari", **kwargs)
+def __getattr__(name: str) -> Any:  # PEP 562
+    return find_name("losses", name)
 
 
 def _flattened(inp, targ):

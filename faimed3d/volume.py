@@ -5,28 +5,40 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from fastai.torch_core import tensor as as_tensor
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from faimed3d import intensity, io, spatial
+from faimed3d._exact import fits_float32
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.geometry import Geometry
-from faimed3d.legacy.tensors import EarlierMaskNames, EarlierNames
+from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
 from faimed3d.masks import class_volumes
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import SimpleITK as sitk
+    from matplotlib.axes import Axes
+    from mpl_toolkits.mplot3d import Axes3D
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+    from typing_extensions import Self  # of typing from Python 3.11 on
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
 _NUMPY = {torch.float32: np.float32}  # what is converted while reading; other types are cast afterwards
 
 
-class TensorDicom3D(EarlierNames, TrackedTensor):
-    """A volume (..., D, H, W) that knows where it lies in the patient.
+class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
+    """A volume (..., D, H, W) that knows its geometry in the patient.
 
     Every torch operation keeps the geometry exact or drops it (``t.geometry is None``); see ``faimed3d.tracking``.
 
@@ -35,17 +47,30 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             else of at least three axes starts at spacing 1 mm, origin 0 and identity direction.
         metadata: a ``Geometry``, or a mapping with some of ``spacing``, ``origin``, ``direction``.
         kwargs: further attributes to set, as fastai's TensorBase does.
+
+    Raises:
+        ValueError: a geometry of another shape, or for fewer than three axes.
+
+    >>> image = TensorDicom3D(torch.zeros(2, 3, 4), {"spacing": (1, 2, 3)})
+    >>> image
+    TensorDicom3D 2x3x4 torch.float32, spacing 1x2x3 mm (x, y, z)
+    >>> image[:, ::2].geometry.spacing
+    (1.0, 4.0, 3.0)
     """
 
     __slots__ = _carried = ("_header", "_tags")
     _pickled = ("_tags",)  # not where the header is: file names may tell a patient's
+    _header: io.SourceHeader | None
+    _tags: dict[str, Any] | None
 
-    def __new__(cls, x, metadata=None, **kwargs):
+    def __new__(
+        cls, x: Any, metadata: Geometry | Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Self:  # x: what torch.as_tensor takes
         if isinstance(x, TensorDicom3D):
             self = x.as_subclass(cls)
         else:
             plain = _plain_tensor(x)
-            self = torch.as_subclass(plain, cls)
+            self = plain.as_subclass(cls)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
                 attach_grid(self, Geometry(plain.shape[-3:]))
         if metadata is not None:
@@ -54,7 +79,7 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             setattr(self, name, value)
         return self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         if self.ndim < 3:
             return super().__repr__()
         text = f"{type(self).__name__} {'x'.join(map(str, self.shape))} {self.dtype}"
@@ -64,9 +89,7 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
             return f"{text}, spacing {self.geometry.spacing_text}"
         return f"{text}, {'no geometry' if current_grid(self) is None else 'one geometry per item'}"
 
-    # Geometry --------------------------------------------------------------------------------------------------------
-
-    def require_geometry(self, what):
+    def require_geometry(self, what: str) -> Geometry:
         """Return the geometry, or raise a ValueError that says why ``what`` cannot be done and what to do."""
         geometry = self.geometry
         if geometry is not None:
@@ -81,116 +104,127 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
         )
 
     @property
-    def metadata(self):
+    def metadata(self) -> Metadata:
         """Mapping of ``spacing``, ``origin``, ``direction`` and ``table`` (the files' headers, read when asked for)."""
         return Metadata(self.geometry, self._header, self._tags)
 
-    def get_spacing(self):
+    def get_spacing(self) -> tuple[float, float, float]:
         """Spacing (x, y, z) mm."""
         return self.require_geometry("get_spacing").spacing
 
-    def get_origin(self):
+    def get_origin(self) -> tuple[float, float, float]:
         """Origin (x, y, z) mm, LPS."""
         return self.require_geometry("get_origin").origin
 
-    def get_direction(self):
+    def get_direction(self) -> tuple[float, ...]:
         """Direction: nine numbers, row-major; the columns are the x, y, z storage axes."""
         return self.require_geometry("get_direction").direction
 
-    def set_spacing(self, spacing):
+    def set_spacing(self, spacing: ArrayLike) -> None:
         """Set the spacing (x, y, z) mm of this tensor alone; its views and copies keep theirs."""
         self._set_geometry(spacing=spacing)
 
-    def set_origin(self, origin):
+    def set_origin(self, origin: ArrayLike) -> None:
         """Set the origin (x, y, z) mm, LPS, of this tensor alone."""
         self._set_geometry(origin=origin)
 
-    def set_direction(self, direction):
+    def set_direction(self, direction: ArrayLike) -> None:
         """Set the direction (nine numbers, row-major) of this tensor alone."""
         self._set_geometry(direction=direction)
 
-    def _set_geometry(self, **changes):
+    def _set_geometry(self, **changes: Any) -> None:
         if self.ndim < 3:
-            raise ValueError(
-                f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(self.shape)}"
-            )
+            raise ValueError(_too_few_axes(self))
         if isinstance(current_grid(self), np.ndarray) and self.geometry is None:
             raise ValueError(
                 "the items of this batch have different geometries: set those of each item before stacking"
             )
         attach_grid(self, (self.geometry or Geometry(self.shape[-3:])).replace(**changes))
 
-    def get_metadata(self, tag):
+    def get_metadata(self, tag: str) -> Any:  # numbers, texts, a table
         """Value of ``spacing``, ``origin``, ``direction``, ``table``, or a header tag such as ``'0008|0060'``."""
         return self.metadata[tag]
 
-    def set_metadata(self, tag, value):
+    def set_metadata(self, tag: str, value: Any) -> None:
         """Set a value on this tensor alone; the files it was read from are not touched."""
         if tag in ("spacing", "origin", "direction"):
-            return self._set_geometry(**{tag: value})
-        self._tags = {**(self._tags or {}), tag: value}
+            self._set_geometry(**{tag: value})
+        else:
+            self._tags = {**(self._tags or {}), tag: value}
 
-    def del_metadata(self, tag):
+    def del_metadata(self, tag: str) -> None:
         """Remove a value that was set, and hide the tag of that name in the files' headers."""
         self.metadata[tag]
         self._tags = {**(self._tags or {}), tag: None}
 
-    def metadata_to_json(self):
+    def metadata_to_json(self) -> str:
         """JSON text of the geometry and of the whole header: patient data included, where the files hold it."""
         return self.metadata.to_json()
 
-    def print_metadata(self, full=False):
+    def print_metadata(self, full: bool = False) -> None:
         """Print the geometry; with ``full=True`` the header too: patient data included, where the files hold it."""
         print(self.metadata_to_json() if full else repr(self.geometry))
 
-    # Files -----------------------------------------------------------------------------------------------------------
-
     @classmethod
-    def create(cls, source, series=None, strict=True, dtype=torch.float32):
+    def create(
+        cls,
+        source: str | Path | np.ndarray | Tensor | sitk.Image | pd.Series,
+        series: str | int | pd.Series | None = None,
+        strict: bool = True,
+        dtype: torch.dtype | None = torch.float32,
+    ) -> Self:
         """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
 
         Args:
-            source: path (str or Path), row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or
-                ``sitk.Image``. Arrays and plain tensors have no place of their own: spacing 1 mm, origin 0, identity.
+            source: path, row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or
+                ``sitk.Image``. Arrays and plain tensors have no geometry of their own: spacing 1 mm, origin 0,
+                identity direction.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
             dtype: of the voxels; None keeps the stored type. A float type that cannot hold the values is refused.
 
         Returns:
             (D, H, W), or (C, D, H, W) for files with several components or time points.
+
+        Raises:
+            TypeError: a source of another kind.
+            ValueError: whole numbers that float32 would merge, complex numbers to become real ones.
+            ReadError: the file or folder cannot be read; see ``faimed3d.errors``.
+
+        >>> TensorDicom3D.create(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+        TensorDicom3D 2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z)
         """
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
             return volume if dtype is None or volume.dtype == dtype else volume.to(_lossless(volume, dtype))
-        if type(source).__module__.startswith("SimpleITK"):
-            array, geometry = io.from_sitk(source)
+        library = type(source).__module__.partition(".")[0]  # not imported where it is not used
+        if library == "SimpleITK":
+            array, geometry = io.from_sitk(source)  # type: ignore[arg-type]
             return cls.create(cls(torch.from_numpy(array), geometry), dtype=dtype)
-        if type(source).__module__.startswith("pandas") and "folder" in source:
-            source, series = source["folder"], source
+        if library == "pandas" and "folder" in source:  # type: ignore[operator]
+            source, series = source["folder"], source  # type: ignore[index]
         if not isinstance(source, str | Path):
             raise TypeError(
                 "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or a SimpleITK image, "
                 f"got {type(source).__name__}"
             )
-        array, geometry, header = io.read(source, series=series, strict=strict, dtype=_NUMPY.get(dtype))
+        array, geometry, header = io.read(
+            source, series=series, strict=strict, dtype=None if dtype is None else _NUMPY.get(dtype)
+        )
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
         return volume if dtype is None or volume.dtype == dtype else volume.to(dtype)
 
-    load = create
-    from_sitk = create
-    read_dicom_series = create
-
     @staticmethod
-    def read_metadata_from_series(fn):
+    def read_metadata_from_series(fn: str | Path) -> pd.DataFrame:
         """Header table of a DICOM folder or file: a row per tag, a column per slice. No pixels are kept."""
         return io.read(fn)[2].table()
 
-    def as_sitk(self):
+    def as_sitk(self) -> sitk.Image:
         """The volume as a ``sitk.Image`` with its geometry; channels become components."""
         return io.to_sitk(self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("as_sitk"))
 
-    def save(self, path, **dicom):
+    def save(self, path: str | Path, **dicom: Any) -> None:
         """Write voxels and geometry to ``path``, whole or not at all.
 
         Args:
@@ -200,17 +234,8 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
         """
         io.write(path, self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("save"), **dicom)
 
-    # Intensity -------------------------------------------------------------------------------------------------------
-
-    def freqhist_bins(self, n_bins=100):
-        """Edges of ``n_bins`` bins of equally many voxels: see ``faimed3d.intensity.freqhist_bins``."""
-        return intensity.freqhist_bins(self, n_bins)
-
-    def hist_scaled(self, brks=None):
-        """Spread the values evenly over 0..1, a mask stays: see ``faimed3d.intensity.hist_scaled``."""
-        return intensity.hist_scaled(self, brks)
-
-    # Space and display -----------------------------------------------------------------------------------------------
+    freqhist_bins = intensity.freqhist_bins
+    hist_scaled = intensity.hist_scaled
 
     crop_3d = spatial.crop_3d
     resize_3d_tensor = spatial.resize_3d_tensor
@@ -220,29 +245,36 @@ class TensorDicom3D(EarlierNames, TrackedTensor):
     resample = spatial.resample
     resample_like = spatial.resample_like
 
-    def show(self, ctx=None, **kwargs):
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
         """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``."""
         return show_volume(self, ctx=ctx, **kwargs)
 
 
-class TensorMask3D(EarlierMaskNames, TensorDicom3D):
+class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     """Labels (..., D, H, W), 0 is background: interpolated by the nearest voxel, left alone by changes of intensity.
 
     It is a ``TensorDicom3D`` for type dispatch. An operation on an image and a mask gives an image.
+
+    >>> mask = TensorMask3D(torch.tensor([[[0, 1, 1, 2]]]))
+    >>> mask.resize_3d_tensor((1, 1, 2)).tolist()
+    [[[0, 2]]]
     """
 
     __slots__ = ()
 
     interpolation = "nearest"
 
-    def calc_volume(self):
-        """Volume in mm3 of the background, of all classes together, and of each class, from whole voxel counts.
+    def calc_volume(self) -> dict[str, float]:
+        """Volume in mm³ of the background, of all classes together, and of each class, from whole voxel counts.
 
         Returns:
             ``{'background': ..., 'total_mask_volume': ..., 'class 1': ..., ...}``; the classes are those present.
 
         Raises:
             ValueError: no geometry, several volumes, or values that are no labels (fractions, NaN).
+
+        >>> TensorMask3D(torch.tensor([[[0, 1, 1, 2]]]), {"spacing": (1, 2, 3)}).calc_volume()
+        {'background': 6.0, 'total_mask_volume': 18.0, 'class 1': 12.0, 'class 2': 6.0}
         """
         geometry = self.require_geometry("calc_volume")
         if self.numel() != np.prod(geometry.shape):
@@ -251,25 +283,26 @@ class TensorMask3D(EarlierMaskNames, TensorDicom3D):
             )
         return class_volumes(self, geometry.voxel_volume)
 
-    def create_mesh(self, cl=1, color=None, alpha=1.0, **kwargs):
+    def create_mesh(
+        self, cl: int = 1, color: Any = None, alpha: float = 1.0, **kwargs: Any
+    ) -> Poly3DCollection:  # color: any of matplotlib
         """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.mesh``."""
         return mesh(self, cl, color, alpha, **kwargs)
 
-    def create_mesh_for_classes(self, colors=None, alpha=None, **kwargs):
+    def create_mesh_for_classes(
+        self, colors: Sequence[Any] | None = None, alpha: Sequence[float] | None = None, **kwargs: Any
+    ) -> list[Poly3DCollection]:
         """Surfaces of all classes present, in rising order; ``colors`` and ``alpha`` hold one entry for each class."""
         classes = [int(label) for label in self.as_subclass(Tensor).unique().tolist() if label]
         colors, alpha = colors or [None] * len(classes), alpha or [1.0] * len(classes)
         return [self.create_mesh(*row, **kwargs) for row in zip(classes, colors, alpha, strict=True)]
 
-    def render_3d(self, colors=None, alpha=None, **kwargs):
+    def render_3d(self, colors: Any = None, alpha: Any = None, **kwargs: Any) -> Axes3D:
         """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.render_3d``."""
         return render_3d(self, colors=colors, alpha=alpha, **kwargs)
 
 
-# How tensors are made ------------------------------------------------------------------------------------------------
-
-
-def _plain_tensor(x):
+def _plain_tensor(x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return x.as_subclass(Tensor)
     if isinstance(x, np.ndarray):
@@ -279,30 +312,33 @@ def _plain_tensor(x):
     return as_tensor(x)
 
 
-def _geometry_from(metadata, tensor):
-    shape = tensor.shape
+def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D) -> Geometry:
+    shape = tuple(tensor.shape)
     if isinstance(metadata, Geometry):
         if not fits_shape(metadata, shape):
-            raise ValueError(f"the geometry is for {metadata.shape} voxels (D, H, W), the tensor has {tuple(shape)}")
+            raise ValueError(f"the geometry is for {metadata.shape} voxels (D, H, W), the tensor has {shape}")
         return metadata
-    known = {key: metadata[key] for key in ("spacing", "origin", "direction") if key in metadata}
     if len(shape) < 3:
-        raise ValueError(f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(shape)}")
-    return (tensor.geometry or Geometry(tuple(shape[-3:]))).replace(**known)
+        raise ValueError(_too_few_axes(tensor))
+    known = {key: metadata[key] for key in ("spacing", "origin", "direction") if key in metadata}
+    return (tensor.geometry or Geometry(shape[-3:])).replace(**known)
 
 
-def _lossless(volume, dtype):
+def _too_few_axes(tensor: Tensor) -> str:
+    return f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(tensor.shape)}"
+
+
+def _lossless(volume: Tensor, dtype: torch.dtype) -> torch.dtype:
     """``dtype``, unless it is a float type that cannot hold the whole numbers of ``volume``."""
     if volume.is_complex() and not dtype.is_complex:
         raise ValueError("complex values do not fit a real type; take .real, .imag, .abs() or .angle() first")
     wide = (torch.int32, torch.int64, torch.uint32, torch.uint64)
     if dtype == torch.float32 and volume.dtype in wide and volume.numel():
         values = volume.detach().cpu().as_subclass(Tensor).numpy()
-        largest = max(int(values.max()), -int(values.min()))
-        if largest > 2**24:
+        if not fits_float32(values.min(), values.max()):
             raise ValueError(
-                f"{volume.dtype} values up to {largest} do not fit float32, which would merge some of them; "
-                "pass dtype=None to keep the type"
+                f"{volume.dtype} values from {values.min()} to {values.max()} do not fit float32, which would merge "
+                "some of them; pass dtype=None to keep the type"
             )
     return dtype
 

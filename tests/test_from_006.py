@@ -52,7 +52,7 @@ AlexNet3D ResNet3D BasicBlock3d Bottleneck3d conv3x3 conv1x1 IdentityLayer resne
 BaseLoss DiceLoss DiceLoss2 MCCLoss BasicViewer DicomExplorer ListViewer
 """
 # where a name is that no star import gives
-MODULES = ("faimed3d.models", "faimed3d.losses", "faimed3d.legacy.percentiles")
+MODULES = ("faimed3d.models", "faimed3d.legacy.losses", "faimed3d.legacy.percentiles")
 
 
 def earlier_names():

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from fastai.losses import CrossEntropyLossFlat
 
-from faimed3d import losses
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.losses import (
     CrossEntropyLoss3D,
@@ -17,7 +16,6 @@ from faimed3d.losses import (
     DiceLoss3D,
     FocalLoss3D,
     MCCLoss,
-    OverlapLoss3D,
     TverskyLoss3D,
 )
 
@@ -266,34 +264,3 @@ class TestSquaredDice:
         loss = DiceLoss3D(squared=True, include_background=False)
         assert loss(scores, labels) == pytest.approx(expected, abs=1e-5)
         assert repr(loss) == "DiceLoss3D(squared=True)"
-
-
-class TestEarlierNames:
-    def test_base_loss_is_a_base_to_inherit_from(self, target):
-        assert losses.BaseLoss is OverlapLoss3D
-        with pytest.raises(NotImplementedError, match=r"BaseLoss must define costs\(self, probability, shown\)"):
-            type("BaseLoss", (OverlapLoss3D,), {})()(logits_of(target), target)
-
-    @pytest.mark.parametrize(
-        ("method", "expected"),
-        [
-            ("simple", DiceLoss3D()),
-            ("miletari", DiceLoss3D(squared=True)),
-            ("tversky", TverskyLoss3D(0.2, 0.8)),
-        ],
-    )
-    def test_methods_of_dice(self, method, expected, target):
-        scores = torch.randn(2, COUNT, *SHAPE)
-        loss = losses.DiceLoss(method, alpha=0.2, beta=0.8)
-        assert torch.equal(loss(scores, target), expected(scores, target))
-        assert losses.DiceLoss(method, weights=[1, 2, 3]).weight.tolist() == [1, 2, 3]
-
-    def test_the_default_is_what_it_was(self):
-        assert losses.DiceLoss().squared
-
-    def test_an_unknown_method_is_refused(self):
-        with pytest.raises(ValueError, match="method must be 'miletari', 'simple' or 'tversky', got 'dice'"):
-            losses.DiceLoss("dice")
-
-    def test_fastais_names_are_not_replaced_by_a_star_import(self):
-        assert not {"DiceLoss", "BaseLoss"} & set(losses.__all__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import faimed3d
-from faimed3d.legacy.moved_modules import MOVED, SPREAD, install
+from faimed3d.legacy.moved_modules import MOVED, NAMES, SPREAD, install
 
 PACKAGE = Path(faimed3d.__file__).parent
 
@@ -31,6 +31,17 @@ def test_names_that_are_in_several_modules_today_are_found(old):
             assert name in module.__all__
 
 
+@pytest.mark.parametrize("path", NAMES)
+def test_a_name_that_left_its_module_is_found_there(path):
+    module = import_module(f"faimed3d.{path}")
+    for home, names in NAMES[path].items():
+        for name in names.split():
+            assert getattr(module, name) is getattr(import_module(f"faimed3d.{home}"), name)
+            assert name not in module.__all__
+    with pytest.raises(AttributeError, match=f"module 'faimed3d.{path}' has no attribute 'nothing'"):
+        _ = module.nothing
+
+
 @pytest.mark.parametrize("old", [*MOVED, *SPREAD])
 def test_no_module_stands_at_an_old_path(old):
     path = PACKAGE.joinpath(*old.split("."))
@@ -47,11 +58,11 @@ def _run(code, *args):
 def test_both_forms_of_import_work_in_a_fresh_process():
     code = """
 import faimed3d.learner, faimed3d.widgets.viewer
-from faimed3d.models.losses import DiceLoss3D
+from faimed3d.metrics import SurfaceDice
 from faimed3d.spatial import turns
 from faimed3d.preprocess import *
-import faimed3d.losses
-print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.losses.DiceLoss3D, turns.__name__, MeanScale.__name__,
+import faimed3d.training
+print(faimed3d.learner.__name__, SurfaceDice is faimed3d.training.SurfaceDice, turns.__name__, MeanScale.__name__,
       faimed3d.widgets.viewer is faimed3d.display.viewer)
 """
     assert _run(code) == "faimed3d.training.learner True faimed3d.spatial.rotations MeanScale True"
@@ -59,17 +70,13 @@ print(faimed3d.learner.__name__, DiceLoss3D is faimed3d.losses.DiceLoss3D, turns
 
 def test_an_old_pickle_loads():
     from faimed3d.augment import Resize3D
-    from faimed3d.losses import DiceLoss3D
+    from faimed3d.training import SurfaceDice
 
-    old = {
-        b"cfaimed3d.losses\n": b"cfaimed3d.models.losses\n",
-        b"cfaimed3d.augment.grid_changes\n": b"cfaimed3d.augment.sizes\n",
-    }
-    data = pickle.dumps([DiceLoss3D, Resize3D], protocol=2)
-    for today, then in old.items():
-        assert today in data
-        data = data.replace(today, then)
-    assert pickle.loads(data) == [DiceLoss3D, Resize3D]
+    data = pickle.dumps([SurfaceDice, Resize3D], protocol=2)
+    for today, then in ((SurfaceDice.__module__, "faimed3d.metrics"), (Resize3D.__module__, "faimed3d.augment.sizes")):
+        assert f"c{today}\n".encode() in data
+        data = data.replace(f"c{today}\n".encode(), f"c{then}\n".encode())
+    assert pickle.loads(data) == [SurfaceDice, Resize3D]
 
 
 def test_an_unknown_module_is_not_found():

@@ -23,7 +23,7 @@ from faimed3d.data import pictures  # noqa: F401 - registers the pictures with f
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.paths import OfName
 from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, warn_of_shared_groups
-from faimed3d.legacy.loaders import EarlierLoaderNames
+from faimed3d.legacy.loaders import LegacyLoaderMethods
 
 Columns = str | int | Sequence[str | int]
 Transforms = Any  # a transform, a function, or a list of them
@@ -32,7 +32,7 @@ Block = Any  # a TransformBlock, or a function that returns one
 INNER = ["splitter", "group", "get_x", "get_y", "keep"]  # arguments of Loaders3D._from_blocks that factories fill in
 
 
-class Loaders3D(EarlierLoaderNames, DataLoaders):
+class Loaders3D(LegacyLoaderMethods, DataLoaders):
     """What loaders of images and of images with masks share."""
 
     @classmethod

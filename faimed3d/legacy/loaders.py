@@ -6,13 +6,12 @@ from fastcore.foundation import L
 from torch import Tensor
 
 from faimed3d.display import ListViewer, show_histogram, show_images_3d
+from faimed3d.legacy.hidden_names import HiddenFromDir
 from faimed3d.legacy.standard_scale import find_standard_scale
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
-__all__ = ["EarlierLoaderNames"]
 
-
-class EarlierLoaderNames:
+class LegacyLoaderMethods(HiddenFromDir):
     """Methods that ``ImageDataLoaders3D`` and ``SegmentationDataLoaders3D`` had in faimed3d 0.0.6."""
 
     def show_batch_3d(self, with_mask=False, alpha_mask=0.3, figsize=None, viewer="widget", max_n=9, **kwargs):

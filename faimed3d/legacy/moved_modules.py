@@ -40,14 +40,13 @@ MOVED = {
     "display.mosaic": "display.layout",
     "display.slices": "display.slice_view",
     "display.writing": "display.annotations",
-    "earlier": "legacy.tensors",
+    "earlier": "legacy.plane_warps",
     "intensity.appearance": "intensity",
     "intensity.channels": "intensity.channel_statistics",
     "intensity.landmarks": "legacy.percentiles",
     "io.writer": "io.writing",
     "learner": "training.learner",
     "metrics": "training",
-    "models.losses": "losses",
     "spatial.lattice": "spatial.smoothing",
     "spatial.resampling": "spatial.interpolation",
     "spatial.resize": "spatial.resizing",
@@ -69,6 +68,7 @@ SPREAD = {
         "models": "create_body in_channels model_sizes dummy_eval num_features_model AdaptiveConcatPool3d create_head "
         "create_cnn_model_3d create_unet_model_3d create_deeplab_model_3d",
     },
+    "models.losses": {"legacy.losses": "BaseLoss DiceLoss", "losses": "MCCLoss"},
     "preprocess": {
         "augment": "MeanScale MedianScale MaxScale PiecewiseHistScaling",
         "legacy.correction": "ImageCorrectionWrapper",
@@ -80,9 +80,10 @@ SPREAD = {
 NAMES = {
     "augment": {
         "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
-        "legacy.tensors": "sheer_3d trapezoid_3d warp_3d",
+        "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
         "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     },
+    "losses": {"legacy.losses": "BaseLoss DiceLoss"},
 }
 
 

@@ -1,7 +1,7 @@
-"""Names of faimed3d 0.0.6 over today's functions: methods of the tensors, and its three warps in the plane.
+"""Methods that the tensors had in faimed3d 0.0.6, over today's functions.
 
-``TensorDicom3D`` and ``TensorMask3D`` inherit the methods. Each is a line or two, and says which name is the one to use
-today; ``docs/from_0.0.6.md`` lists all names. What changes intensities gives a mask back as it is.
+``TensorDicom3D`` and ``TensorMask3D`` inherit them; ``dir()`` does not list them. Each is a line or two and names what
+to use today; ``docs/from_0.0.6.md`` lists all names. What changes intensities gives a mask back as it is.
 
 The flips and turns here move the *content* and leave the grid where it is, as an augmentation does. Their names are of
 the patient's sides, which the geometry tells; ``t.flip(-1)`` and ``t.reorient(code)`` change how a volume is stored,
@@ -10,34 +10,56 @@ and move nothing in the world.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d import intensity, spatial
-from faimed3d.masks import reduce_classes
+from faimed3d.legacy.hidden_names import HiddenFromDir
+from faimed3d.masks import is_mask, reduce_classes
 from faimed3d.spatial.resizing import scaled_size
 from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
 from faimed3d.tracking import current_grid
 
-__all__ = ["EarlierMaskNames", "EarlierNames", "sheer_3d", "trapezoid_3d", "warp_3d"]
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
+
+    _Methods = Any  # of the volumes, which inherit from here
+else:
+    _Methods = HiddenFromDir
 
 _RESCALE = {"0028|1053": 1.0, "0028|1052": 0.0}  # Rescale Slope, Rescale Intercept: what changes nothing
 
 
-class EarlierNames:
+class LegacyVolumeMethods(_Methods):
     """Methods that a volume (..., D, H, W) had in faimed3d 0.0.6."""
 
     __slots__ = ()
 
-    def to_numpy(self):
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Read a volume; today ``create``, whose arguments it takes."""
+        return cls.create(*args, **kwargs)
+
+    @classmethod
+    def from_sitk(cls, *args: Any, **kwargs: Any) -> Self:
+        """Turn a SimpleITK image into a volume; today ``create``, whose arguments it takes."""
+        return cls.create(*args, **kwargs)
+
+    @classmethod
+    def read_dicom_series(cls, *args: Any, **kwargs: Any) -> Self:
+        """Read a DICOM folder; today ``create``, whose arguments it takes."""
+        return cls.create(*args, **kwargs)
+
+    def to_numpy(self) -> np.ndarray:
         """The voxels as a numpy array, which shares their memory where they are on the CPU."""
         return self.detach().cpu().as_subclass(Tensor).numpy()
 
-    # The grid ---------------------------------------------------------------------------------------------------------
-
-    def resize_3d(self, size=None, scale_factor=None):
+    def resize_3d(self, size: Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None) -> Self:
         """Resize to ``size`` (D, H, W), or by a factor; today ``resize_3d_tensor``.
 
         Args:
@@ -48,7 +70,7 @@ class EarlierNames:
             raise ValueError(f"resize_3d takes either size or scale_factor, got {size!r} and {scale_factor!r}")
         return spatial.resize_3d_tensor(self, scaled_size(self.shape[-3:], scale_factor) if size is None else size)
 
-    def pad_to(self, new_size, value=None):
+    def pad_to(self, new_size: Sequence[int], value: float | None = None) -> Self:
         """Pad to at least ``new_size`` (D, H, W), equally at both ends; today ``pad_or_crop``, which crops as well.
 
         Args:
@@ -59,13 +81,11 @@ class EarlierNames:
             raise ValueError(f"new_size must be three sizes (D, H, W), got {new_size!r}")
         return spatial.pad_or_crop(self, [max(n, m) for n, m in zip(self.shape[-3:], new_size, strict=True)], value)
 
-    def size_correction(self, new_spacing=1):
+    def size_correction(self, new_spacing: float = 1) -> Self:
         """Resample the planes (H, W) to ``new_spacing`` mm, the slices stay; today ``resample``, to any spacing."""
         return spatial.resample(self, (new_spacing, new_spacing, self.get_spacing()[2]))
 
-    # Intensity --------------------------------------------------------------------------------------------------------
-
-    def rescale_pixeldata(self):
+    def rescale_pixeldata(self) -> Self:
         """The volume as it is: reading has applied Rescale Slope and Intercept, and values are real already.
 
         Raises:
@@ -80,72 +100,69 @@ class EarlierNames:
             )
         return self
 
-    def mean_scale(self):
+    def mean_scale(self) -> Self:
         """Mean 0, std 1 of the voxels above the minimum; today ``faimed3d.intensity.mean_scale`` or ``MeanScale``."""
         return intensity.mean_scale(self)
 
-    def median_scale(self):
+    def median_scale(self) -> Self:
         """(x - median) / IQR of the voxels above the minimum; today ``intensity.median_scale`` or ``MedianScale``."""
         return intensity.median_scale(self)
 
-    def max_scale(self):
+    def max_scale(self) -> Self:
         """Minimum to 0 and maximum to 1; today ``faimed3d.intensity.max_scale`` or ``MaxScale``."""
         return intensity.max_scale(self)
 
-    def rescale(self, new_min=0, new_max=1):
+    def rescale(self, new_min: float = 0, new_max: float = 1) -> Self:
         """Minimum to ``new_min`` and maximum to ``new_max``; today ``intensity.rescale`` or ``RescaleIntensity3D``."""
         return intensity.rescale(self, new_min, new_max)
 
-    def scale_to(self, mean, std):
+    def scale_to(self, mean: float, std: float) -> Self:
         """Shift and scale to this mean and std; today ``faimed3d.intensity.match_moments``."""
         return intensity.match_moments(self, mean, std)
 
-    def hist_scaled_pt(self, brks=None):
+    def hist_scaled_pt(self, brks: Tensor | None = None) -> Self:
         """:meth:`hist_scaled`, which works on every device by itself."""
         return self.hist_scaled(brks)
 
-    def piecewise_hist(self, landmark_percs, standard_scale):
+    def piecewise_hist(self, landmark_percs: Sequence[float], standard_scale: Sequence[float]) -> Self:
         """Bring percentiles of the voxels above the mean to standard values (Nyul); today ``StandardScale.apply``.
 
         Args:
             landmark_percs: percentiles, 0..100, rising.
             standard_scale: the value of each.
         """
-        percentiles, values = (np.asarray(numbers, dtype=float) for numbers in (landmark_percs, standard_scale))
-        if percentiles.shape != values.shape or values.ndim != 1 or len(values) < 2:
+        if not len(landmark_percs) == len(standard_scale) >= 2:
             raise ValueError(
-                f"landmark_percs and standard_scale must be as many, at least 2, got {percentiles.shape} and "
-                f"{values.shape}"
+                "landmark_percs and standard_scale must have the same length, at least 2, got "
+                f"{len(landmark_percs)} and {len(standard_scale)}"
             )
-        return intensity.match_landmarks(self, intensity.landmarks_of(self, percentiles, "mean"), values)
+        return intensity.match_landmarks(self, intensity.landmarks_of(self, landmark_percs, "mean"), standard_scale)
 
-    def gaussian_noise(self, std):
+    def gaussian_noise(self, std: float) -> Self:
         """Add noise of ``std``, in parts of that of each channel; at random ``RandomNoise3D``."""
         return intensity.add_noise(self, std)
 
-    def adjust_brightness(self, beta):
+    def adjust_brightness(self, beta: float) -> Self:
         """Add ``beta``, in parts of each channel's std (once: in image units); at random ``RandomBrightness3D``."""
         return intensity.adjust_brightness(self, beta)
 
-    def adjust_contrast(self, alpha):
+    def adjust_contrast(self, alpha: float) -> Self:
         """Spread values about the mean by ``alpha``, within their range; at random ``RandomContrast3D``."""
         return intensity.adjust_contrast(self, alpha)
 
-    # The content moves, the grid stays --------------------------------------------------------------------------------
-
-    def flip_ll_3d(self):
+    def flip_ll_3d(self) -> Self:
         """Exchange the patient's left and right; at random ``RandomFlip3D``, which goes by storage axes."""
         return self._turned(MIRRORS["left_right"], "flip_ll_3d")
 
-    def flip_ap_3d(self):
+    def flip_ap_3d(self) -> Self:
         """Exchange the patient's front and back; at random ``RandomFlip3D``, which goes by storage axes."""
         return self._turned(MIRRORS["front_back"], "flip_ap_3d")
 
-    def flip_cc_3d(self):
+    def flip_cc_3d(self) -> Self:
         """Exchange head and feet; at random ``RandomFlip3D``, which goes by storage axes."""
         return self._turned(MIRRORS["head_feet"], "flip_cc_3d")
 
-    def rotate_90_3d(self):
+    def rotate_90_3d(self) -> Self:
         """Turn the patient by 90 degrees about the axis from feet to head, left to front; at random ``RandomRotate3D``.
 
         A true rotation, counter-clockwise in an axial slice as ``show_image_3d`` draws it.
@@ -155,30 +172,30 @@ class EarlierNames:
         """
         return self._turned(quarter_turns(1), "rotate_90_3d")
 
-    def rotate_180_3d(self):
+    def rotate_180_3d(self) -> Self:
         """Turn the patient by 180 degrees about the axis from feet to head; at random ``RandomRotate3D``."""
         return self._turned(quarter_turns(2), "rotate_180_3d")
 
-    def rotate_270_3d(self):
+    def rotate_270_3d(self) -> Self:
         """Turn the patient by 270 degrees, left to back; see :meth:`rotate_90_3d`."""
         return self._turned(quarter_turns(3), "rotate_270_3d")
 
-    def dihedral3d(self, k):
+    def dihedral3d(self, k: int) -> Self:
         """One of 18 flips and turns, see ``spatial.rotations.dihedral_matrix``; at random ``RandomDihedral3D``."""
         return self._turned(dihedral_matrix(k), "dihedral3d")
 
-    def apply_along_dim(self, func, dim):
+    def apply_along_dim(self, func: Callable[[Tensor], Tensor], dim: int) -> Self:
         """Apply a function of plain 2D tensors to every slice across the axis ``dim`` (-3, -2 or -1: D, H or W).
 
-        The place is kept where the shape is. For a rotation by any angle use ``RandomRotate3DBy``, which goes by mm.
+        The geometry is kept where the shape is. For a rotation by any angle use ``RandomRotate3DBy``, which goes by mm.
         """
         axis = dim if dim < 0 else dim - self.ndim
         if axis not in (-1, -2, -3):
             raise ValueError(f"dim must be one of the last three axes (D, H, W) of {tuple(self.shape)}, got {dim!r}")
         return self.with_voxels(torch.stack([func(one) for one in self.as_subclass(Tensor).unbind(axis)], axis))
 
-    def grid_tfms(self, func):
-        """Warp every plane (H, W) alike, by a function such as :func:`warp_3d`; today ``RandomWarp3D`` and its like.
+    def grid_tfms(self, func: Callable[[int, int], Sequence[Tensor]]) -> Self:
+        """Warp every plane (H, W) alike, by a function such as ``warp_3d``; today ``RandomWarp3D`` and its like.
 
         Images are interpolated linearly, masks by the nearest voxel; beyond the edge the plane goes on mirrored.
 
@@ -187,16 +204,16 @@ class EarlierNames:
                 and 1 at the last centre.
         """
         x = self.as_subclass(Tensor)
-        nearest = self.interpolation == "nearest"
+        nearest = is_mask(self)
         planes = x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float64 if nearest else torch.float32)
         planes = planes.reshape(-1, *x.shape[-3:])
         rows, columns = func(*x.shape[-2:])
-        places = torch.stack([columns, rows], -1).to(planes).expand(len(planes), -1, -1, -1)
+        positions = torch.stack([columns, rows], -1).to(planes).expand(len(planes), -1, -1, -1)
         mode = "nearest" if nearest else "bilinear"
-        warped = F.grid_sample(planes, places, mode, padding_mode="reflection", align_corners=True).reshape(x.shape)
+        warped = F.grid_sample(planes, positions, mode, padding_mode="reflection", align_corners=True).reshape(x.shape)
         return self.with_voxels(warped.to(x.dtype) if nearest else warped)
 
-    def _turned(self, matrix, name):
+    def _turned(self, matrix: Sequence[Sequence[int]], name: str) -> Self:
         grid = current_grid(self)
         geometries = set(grid.flat) if isinstance(grid, np.ndarray) else {grid}
         if None in geometries:
@@ -213,16 +230,16 @@ class EarlierNames:
         return self.with_voxels(turn_in_patient(self.as_subclass(Tensor), matrix, geometries.pop()))
 
 
-class EarlierMaskNames:
+class LegacyMaskMethods(_Methods):
     """Methods that a mask (..., D, H, W) had in faimed3d 0.0.6 beside those of an image."""
 
     __slots__ = ()
 
-    def clamp_to_range(self, lwr, upr):
+    def clamp_to_range(self, lwr: float, upr: float) -> Self:
         """Bring labels below ``lwr`` to it and those above ``upr`` to that; today ``t.clamp`` or ``ClampMask3D``."""
         return self.clamp(lwr, upr)
 
-    def reduce_classes(self, classes):
+    def reduce_classes(self, classes: Sequence[Any] | Mapping[float, float]) -> Self:
         """Merge and renumber classes by a fixed table; today ``ReduceClasses``.
 
         Args:
@@ -230,50 +247,3 @@ class EarlierMaskNames:
                 ``{old: new}``.
         """
         return reduce_classes(self, classes)
-
-
-def warp_3d(h, w, magnitude_h, magnitude_w):
-    """Sampling places of a plane whose centre is moved: see :meth:`EarlierNames.grid_tfms`; today ``RandomWarp3D``.
-
-    Args:
-        h, w: voxels of the plane.
-        magnitude_h, magnitude_w: how far its centre goes, in parts of the sides, between -0.5 and 0.5.
-
-    Returns:
-        Rows and columns, (H, W) each.
-    """
-    if not max(abs(magnitude_h), abs(magnitude_w)) < 0.5:
-        raise ValueError(f"the centre must stay inside: magnitudes below 0.5, got {magnitude_h!r} and {magnitude_w!r}")
-    rows, columns = _plane(h, w)
-    return _moved(rows, 2 * magnitude_h), _moved(columns, 2 * magnitude_w)
-
-
-def sheer_3d(h, w, magnitude_h, magnitude_w):
-    """Sampling places of a sheared plane, arguments in parts of half its sides; today ``RandomSheer3D``."""
-    rows, columns = _plane(h, w)
-    return rows + magnitude_h * columns, columns + magnitude_w * rows
-
-
-def trapezoid_3d(h, w, magnitude):
-    """Sampling places of a plane that is drawn out, or (below 0) drawn in, at its first columns; ``RandomTrapezoid3D``.
-
-    Args:
-        h, w: voxels of the plane.
-        magnitude: above -1 and below 1.
-    """
-    if not -1 < magnitude < 1:
-        raise ValueError(f"magnitude must be above -1 and below 1, got {magnitude!r}")
-    rows, columns = _plane(h, w)
-    scale = 1 - abs(magnitude) * (1 - columns) / 2
-    return (rows / scale if magnitude < 0 else rows * scale), columns
-
-
-def _plane(h, w):
-    """Rows and columns (H, W) of the voxels, -1 at the first and 1 at the last centre; 0 where there is but one."""
-    sides = (torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in (h, w))
-    return torch.meshgrid(*sides, indexing="ij")
-
-
-def _moved(places, shift):
-    """Places from which -1 and 1 come as they are and ``shift`` comes from 0, linear on both sides."""
-    return (places - shift) / torch.where(places < shift, 1 + shift, 1 - shift)

@@ -23,7 +23,7 @@ class PreprocessDicom(DisplayedTransform):
 
     Args:
         rescale: has nothing to do: reading applies Rescale Slope and Intercept. A volume on which they were set by hand
-            is refused, see :meth:`faimed3d.legacy.tensors.EarlierNames.rescale_pixeldata`.
+            is refused, see :meth:`faimed3d.legacy.tensors.LegacyVolumeMethods.rescale_pixeldata`.
         correct_spacing: resample the planes (H, W) to ``spacing``; the slices stay.
         spacing: mm.
         clip_high_values: bring the values of images into ``clipping_range``.
