@@ -273,6 +273,12 @@ class TestPairs:
         np.testing.assert_array_equal(array, volume() + new)
         assert geometry.agrees(OBLIQUE.replace(origin=(0, 0, 0)) if new else OBLIQUE)
 
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+    def test_a_process_killed_before_the_renaming_leaves_the_old_file(self, tmp_path, suffix):
+        write(tmp_path / f"a{suffix}", volume(), OBLIQUE)
+        self.killed_save(tmp_path / f"a{suffix}", "replace_file")
+        np.testing.assert_array_equal(read(tmp_path / f"a{suffix}")[0], volume())
+
     @pytest.mark.parametrize("count", [2, 3])
     @pytest.mark.parametrize("there", [True, False])
     def test_half_a_pair_is_refused_and_can_be_replaced(self, tmp_path, there, count):
