@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.plane_kinds import describe_difference
-from faimed3d.dicom.grouping.series import SERIES_TAGS, Surroundings, relative_folder
+from faimed3d.dicom.grouping.series import IDENTITY_TAGS, SERIES_TAGS, Surroundings, identity, relative_folder
 from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.errors import MissingSlices, MixedSeries
@@ -51,6 +51,23 @@ def find_in_line(volume: Volume, around: Surroundings) -> Iterator[Fault]:
             (plane,),
             way_out="Move it away",
             repair=_LEAVE_IT_OUT,
+        )
+
+
+def find_unidentified(volume: Volume, around: Surroundings) -> Iterator[Fault]:
+    """Images among or next to the slices, where they or these lack the UID, number or ID that would tell them apart."""
+    if around.unidentified:
+        plane = around.unidentified[0]
+        pairs = zip(IDENTITY_TAGS, identity(volume.header), identity(plane.header), strict=True)
+        absent = ", ".join(name_tag(tag) for tag, here, there in pairs if here != there)
+        count = f"{len(around.unidentified)} images lie" if len(around.unidentified) > 1 else "an image lies"
+        yield Fault(
+            MixedSeries,
+            f"{volume.name}: {count} among or next to the {volume.count_text} of this volume ({plane.name}), and "
+            f"only one side has {absent}, so they may belong together",
+            around.unidentified,
+            way_out="Restore the element or move the images away",
+            repair="leave them out",
         )
 
 

@@ -39,6 +39,7 @@ CHECKS = (
     Check("bad pixel layout", Severity.UNREADABLE, pixel_layout.find_bad_pixel_layout, of_headers=False),
     Check(ELSEWHERE, Severity.FOREIGN, surroundings.find_elsewhere, of_stacks=False),
     Check("slices of another series UID in line", Severity.FOREIGN, surroundings.find_in_line),
+    Check("slices in line without an identifier", Severity.FOREIGN, surroundings.find_unidentified),
     Check(
         "another series number, study or patient",
         Severity.FOREIGN,

@@ -60,8 +60,13 @@ class _Kinds:
 
 def are_one_kind(plane: Plane, other: Plane) -> bool:
     """Whether two planes may be slices of one volume, by what :func:`group_by_kind` compares."""
+    return _world(plane) == _world(other) and have_one_layout(plane, other)
+
+
+def have_one_layout(plane: Plane, other: Plane) -> bool:
+    """Whether two planes are alike in matrix, pixel spacing and orientation, whatever their frame of reference."""
     return (
-        (plane.rows, plane.columns, _world(plane)) == (other.rows, other.columns, _world(other))
+        (plane.rows, plane.columns) == (other.rows, other.columns)
         and _cosine_difference(plane, other) <= ORIENTATION_TOLERANCE
         and _spacing_difference(plane, other) <= PIXEL_SPACING_TOLERANCE
     )

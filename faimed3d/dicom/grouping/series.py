@@ -10,12 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from faimed3d.dicom.grouping.attributes import alike, attributes_of
+from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of
 from faimed3d.dicom.grouping.gaps import is_regular, usual_gap
 from faimed3d.dicom.grouping.plane_kinds import (
     are_one_kind,
     group_by_kind,
     has_own_position,
+    have_one_layout,
     position_numbers,
 )
 from faimed3d.dicom.grouping.scan import Scan
@@ -28,6 +29,7 @@ from faimed3d.errors import DamagedFile, ReadError
 
 # What images of one series have in common. The patient's ID is compared, and nothing else is done with it.
 SERIES_TAGS = (Tag.SeriesInstanceUID, Tag.SeriesNumber, Tag.StudyInstanceUID, Tag.PatientID)
+IDENTITY_TAGS = (*SERIES_TAGS, Tag.FrameOfReferenceUID)
 _SEVERAL = 3  # slices from which on a single one that differs is the odd one
 
 
@@ -79,6 +81,8 @@ class Surroundings:
         coloured: colour images of its series at positions of their own on its grid.
         renumbered: single images of its series UID with another series number, study or patient.
         in_line: single images of another series UID that continue it, or lie in one of its gaps.
+        unidentified: images between its slices or next to its ends that may be of its series and world: a UID, number
+            or ID that would tell is absent there, or in this volume.
         elsewhere: images in other folders that belong to it.
         damaged: files that cannot be read and may be of its series.
     """
@@ -92,6 +96,7 @@ class Surroundings:
     coloured: tuple[Plane, ...] = ()
     renumbered: tuple[FileHeader, ...] = ()
     in_line: tuple[Plane, ...] = ()
+    unidentified: tuple[Plane, ...] = ()
     elsewhere: tuple[Plane, ...] = ()
     damaged: tuple[FileHeader, ...] = ()
 
@@ -114,11 +119,13 @@ def group_images(scan: Scan) -> Grouped:
     for key in groups:
         by_uid[key[0]].append(key)
     volumes: list[tuple[Volume, Surroundings]] = []
+    loners: list[Plane] = []
     skipped: Counter[str] = Counter()
     for keys in by_uid.values():
         largest = max(keys, key=lambda key: len(groups[key]))
         alone = [key for key in keys if key[0] and len(groups[key]) == 1 and len(groups[largest]) >= _SEVERAL]
         series = [key for key in keys if key not in alone]
+        loners += [plane for key in alone for plane in planes_of(groups[key][0]) if not plane.error]
         for key in series:
             number = quote_value(key[1], Tag.SeriesNumber) or "absent"
             found = _group_series(scan, groups[key], f"series number {number}" if len(series) > 1 else "")
@@ -128,9 +135,18 @@ def group_images(scan: Scan) -> Grouped:
     volumes.sort(key=lambda pair: _series_order(pair[0].header))
     volumes = list(_number_equals(volumes))
     in_line = _single_slices_in_line([volume for volume, _ in volumes])
+    unidentified = _unidentified_beside([volume for volume, _ in volumes], loners)
     return Grouped(
         tuple(
-            (volume, replace(around, in_line=in_line.get(volume, ()), damaged=_damaged_files(scan, volume)))
+            (
+                volume,
+                replace(
+                    around,
+                    in_line=in_line.get(volume, ()),
+                    unidentified=unidentified.get(volume, ()),
+                    damaged=_damaged_files(scan, volume),
+                ),
+            )
             for volume, around in volumes
         ),
         skipped,
@@ -319,29 +335,70 @@ def _single_slices_in_line(volumes: list[Volume]) -> dict[Volume, tuple[Plane, .
     for volume in volumes:
         if volume.slices == 1:
             singles[_series_key(volume.header)[1:]].append(volume.planes[0])
-    positions = {key: np.array([plane.position for plane in planes]) for key, planes in singles.items()}
     found = {}
     for volume in volumes:
         key = _series_key(volume.header)[1:]
         if key in singles and volume.slices >= _SEVERAL:
-            planes = [singles[key][k] for k in np.flatnonzero(_continues(volume, positions[key]))]
             found[volume] = tuple(
                 plane
-                for plane in planes
+                for plane in _in_line(volume, singles[key])
                 if _shares_attributes(volume, attributes_of(plane)) and _fills_a_position(plane, volume)
             )
     return found
 
 
-def _continues(volume: Volume, positions: np.ndarray) -> np.ndarray:
-    """Which positions (N, 3) lie on the even grid of a volume: in a hole of it, or next to its ends."""
-    first = volume.planes[0]
-    across, along = np.split((positions - first.position) @ plane_axes(first).T, [2], axis=1)
-    own, along = volume.along, along[:, 0]
-    gap = usual_gap(own)
-    near = (np.abs(across).max(1) <= min(first.spacing)) & (along > own[0] - 1.5 * gap) & (along < own[-1] + 1.5 * gap)
-    near[near] = [is_regular(np.append(own, position)) for position in along[near]]
-    return near
+def _unidentified_beside(volumes: list[Volume], loners: list[Plane]) -> dict[Volume, tuple[Plane, ...]]:
+    """Planes in a volume or next to it that are of another, where one lacks what would tell them apart.
+
+    Args:
+        volumes: all of a folder.
+        loners: planes that are in none of them.
+    """
+    planes_of_identity = defaultdict(list)
+    for plane in (*loners, *(plane for volume in volumes if volume.stackable for plane in volume.all_planes)):
+        planes_of_identity[identity(plane.header)].append(plane)
+    found: dict[Volume, tuple[Plane, ...]] = defaultdict(tuple)
+    for volume in volumes if len(planes_of_identity) > 1 else ():
+        own = identity(volume.header)
+        for other, planes in planes_of_identity.items():
+            if volume.stackable and other != own and _may_be_equal(own, other):
+                found[volume] += tuple(
+                    plane
+                    for plane in _beside(volume, planes)
+                    if have_one_layout(plane, volume.planes[0]) and _contradicts_nothing(volume.planes[0], plane)
+                )
+    return found
+
+
+def _may_be_equal(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Whether texts are equal wherever both sides have one."""
+    return all(not a or not b or a == b for a, b in zip(one, other, strict=True))
+
+
+def identity(header: FileHeader) -> tuple[str, ...]:
+    """What images of one volume share: their series, and the frame of reference."""
+    return tuple(header.text(tag) for tag in IDENTITY_TAGS)
+
+
+def _contradicts_nothing(plane: Plane, other: Plane) -> bool:
+    """Whether two planes are alike in what all slices of one volume share, as far as both have it."""
+    one, two = attributes_of(plane), attributes_of(other)
+    return all(alike(name, (one[name], two[name])) for name in VOLUME_ATTRIBUTES if one.get(name) and two.get(name))
+
+
+def _in_line(volume: Volume, planes: list[Plane]) -> list[Plane]:
+    """Which planes lie on the even grid of a volume: in a hole of it, or next to its ends."""
+    return [plane for plane, along in _beside(volume, planes).items() if is_regular(np.append(volume.along, along))]
+
+
+def _beside(volume: Volume, planes: list[Plane]) -> dict[Plane, float]:
+    """The planes between the slices of a volume or next to its ends, with their distance along its normal."""
+    first, own = volume.planes[0], volume.along
+    gap = max(usual_gap(own) if len(own) > 1 else 0.0, (first.stated_gap or 0.0) if len(own) < _SEVERAL else 0.0)
+    offsets = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first).T
+    aligned = np.abs(offsets[:, :2]).max(1) <= min(first.spacing)
+    near = aligned & (offsets[:, 2] > own[0] - 1.5 * gap) & (offsets[:, 2] < own[-1] + 1.5 * gap)
+    return {planes[k]: float(offsets[k, 2]) for k in np.flatnonzero(near)}
 
 
 # Series in several folders --------------------------------------------------------------------------------------------
@@ -359,7 +416,7 @@ class Whole:
         self._volumes = {
             _plane_key(plane): volume
             for volume, _ in group_images(Scan("", headers)).volumes
-            for plane in (*volume.planes, *(copy for _, copy in volume.doubled))
+            for plane in volume.all_planes
         }
 
     def missing_from(self, volume: Volume, own: Iterable[FileHeader]) -> tuple[Plane, ...]:

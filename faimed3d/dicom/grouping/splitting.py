@@ -32,6 +32,8 @@ _SMALLEST_SHARE = 0.5
 # Values that rise with time at each position, best first
 _RANKED = ("time point", "time offset", "trigger time", "frame time", "acquisition time", "content time", "instance")
 _CLOCKS = ("acquisition time", "content time")
+# What images may lack because they were acquired without it; where some lack another attribute, they have lost it
+_MAY_BE_ABSENT = ("component", "kernel", "b-value", "gradient", "velocity encoding", "spin labelling")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 _SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
 
@@ -111,7 +113,7 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
     candidates = candidates_of(part.planes, apart=True)
     even = is_regular(np.array(list(along.values())))
     for name in dict.fromkeys((*VOLUME_ATTRIBUTES, *TIMES)):
-        groups = by_value(candidates, name)
+        groups = _groups(candidates, name)
         stacks = [np.array([along[c.plane] for c in members]) for _, members in groups]
         if len(groups) < 2 or not all(map(_is_stack, stacks)):
             continue
@@ -160,6 +162,13 @@ def _without_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[
     return kept, copies
 
 
+def _groups(candidates: list[Candidate], name: str) -> list[tuple[str, list[Candidate]]]:
+    """The candidates by the value of an attribute; none where some of them have lost it."""
+    if name not in _MAY_BE_ABSENT and any(name not in c.attributes for c in candidates):
+        return []
+    return by_value(candidates, name)
+
+
 # Stacks between each other's slices -----------------------------------------------------------------------------------
 
 
@@ -202,7 +211,7 @@ def _by_complete_values(candidates: list[Candidate]) -> Split | None:
     """By an attribute each value of which occurs at every position."""
     count = count_positions(candidates)
     for name in (*CONTENT, "stack", *TIMES, *DIMENSIONS):
-        groups = by_value(candidates, name)
+        groups = _groups(candidates, name)
         if len(groups) > 1 and all(count_positions(members) == count for _, members in groups):
             return Split(name, tuple(groups))
     return None
@@ -216,7 +225,7 @@ def _by_incomplete_values(candidates: list[Candidate]) -> Split | None:
     """
     count = count_positions(candidates)
     for name in (*CONTENT, "stack", *TIMES):
-        groups = by_value(candidates, name)
+        groups = _groups(candidates, name)
         if len(groups) < 2:
             continue
         sizes = [(len(members), count_positions(members)) for _, members in groups]

@@ -52,6 +52,11 @@ class Volume:
         return tuple(dict.fromkeys(plane.header.path for plane in self.planes))
 
     @property
+    def all_planes(self) -> tuple[Plane, ...]:
+        """Its planes, and those at the same positions that were left out."""
+        return (*self.planes, *(other for _, other in self.doubled))
+
+    @property
     def name(self) -> str:
         """How messages begin: the folder's name, or the file's."""
         return self.folder.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.planes[0].name
@@ -70,6 +75,11 @@ class Volume:
     def slices(self) -> int:
         """How many slices it has; 0 where it cannot be stacked."""
         return len(self.planes) if self.stackable else 0
+
+    @property
+    def count_text(self) -> str:
+        """``1 slice``, ``5 slices``."""
+        return f"{len(self.planes)} slice{'s' * (len(self.planes) > 1)}"
 
     @property
     def never_placed(self) -> bool:
