@@ -7,6 +7,7 @@ import pytest
 from test_dicom import FAULTS
 
 from faimed3d import errors
+from faimed3d.dicom.checks import CHECKS
 from faimed3d.dicom.grouping import gaps, plane_kinds
 from faimed3d.dicom.planes import plane
 from faimed3d.dicom.writing.template import TEMPLATE_KEYWORDS
@@ -35,6 +36,14 @@ def test_the_table_of_faults_says_what_the_tests_of_reading_check(name):
     exception, mended = ROWS[name]
     assert exception == f"`{error.__name__}`"
     assert mended.startswith("refused") != isinstance(outcome, tuple)
+
+
+def test_the_table_of_checks_is_that_of_the_code():
+    rows = [ROWS[str(number)] for number in range(1, len(CHECKS) + 1)]
+    assert str(len(CHECKS) + 1) not in ROWS
+    assert [tuple(row) for row in rows] == [
+        (check.name, check.severity.name.lower(), check.find.__doc__.splitlines()[0].rstrip(".")) for check in CHECKS
+    ]
 
 
 @pytest.mark.parametrize(
