@@ -27,7 +27,8 @@ def match_storage(volume: Volume, other: TensorDicom3D) -> Volume | None:
         return volume if tuple(volume.shape[-3:]) == tuple(other.shape[-3:]) else None
     if not here.agrees(there, _TOLERANCE):
         volume = volume.reorient(there.orientation)
-        if not volume.geometry.agrees(there, _TOLERANCE):
+        here = volume.geometry
+        if here is None or not here.agrees(there, _TOLERANCE):
             return None
     return volume.with_voxels(volume.as_subclass(Tensor).contiguous(), lambda geometry: there)
 
