@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
+from dicom_faults import FAULTS
 from dicom_series import SECRETS, make_series, write, write_series
-from test_dicom import FAULTS
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, inventory, read_dicom

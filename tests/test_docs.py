@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_dicom import FAULTS
+from dicom_faults import FAULTS
 
 from faimed3d import errors
 from faimed3d.dicom.checks import CHECKS
