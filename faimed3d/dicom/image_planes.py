@@ -49,12 +49,12 @@ def _planes(header: FileHeader) -> list[Plane]:
 
 def _frames(header: FileHeader) -> int:
     """Number of frames, after checking that the file may hold them."""
-    rows, columns = image_size(header)
     number = header.number(Tag.NumberOfFrames)
     frames = 1 if number is None else int(number)
     if not 1 <= frames < _MOST_FRAMES:
         raise DamagedFile(f"{header.path}: {name_tag(Tag.NumberOfFrames)} must be at least 1, got {frames}")
-    if frames > 1 and frames * rows * columns // 8 > header.pixel_length >= 0:
+    rows, columns = image_size(header) if frames > 1 else (0, 0)
+    if frames * rows * columns // 8 > header.pixel_length >= 0:
         raise TruncatedFile(
             f"{header.path}: {name_tag(Tag.NumberOfFrames)} {frames} of {rows} x {columns} pixels cannot lie in the "
             f"{header.pixel_length} bytes of {name_tag(header.pixel_tag)}"

@@ -33,6 +33,9 @@ _LONG = frozenset(b"OB OW OF OD OL OV SQ SV UC UN UR UT UV".split())
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _VRS = _LONG | _SHORT
 _BINARY = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ"))  # no text can be made of these
+_UINT16 = {order: struct.Struct(order + "H").unpack_from for order in "<>"}
+_UINT32 = {order: struct.Struct(order + "I").unpack_from for order in "<>"}
+_TAG = {order: struct.Struct(order + "HH").unpack_from for order in "<>"}
 _FIRST_READ = 8192  # bytes: most headers end before
 _LONGEST_VALUE = 1 << 20  # bytes of one wanted value: none of them is larger in an honest file
 _DEEPEST = 64  # nested sequences
@@ -125,19 +128,22 @@ class _Bytes:
 
     def index_of_element(self, position: int) -> int:
         """Index in ``data`` of the element at ``position``: 12 bytes of it, or 8 at the end of the file."""
+        index = position - self.base
+        if 0 <= index <= len(self.data) - 12:
+            return index
         return self.index_of(position, max(8, min(12, self.size - position)))
 
 
 def _value_length(data: bytes, index: int, order: str, explicit: bool) -> tuple[int, int]:
     """(bytes of the value, bytes before it) of the element at ``index``; without a valid VR it is read as implicit."""
-    vr = data[index + 4 : index + 6]
-    if explicit and vr in _SHORT:
-        return struct.unpack_from(order + "H", data, index + 6)[0], 8
-    if explicit and vr in _LONG:
+    vr = data[index + 4 : index + 6] if explicit else b""
+    if vr in _SHORT:
+        return _UINT16[order](data, index + 6)[0], 8
+    if vr in _LONG:
         if len(data) < index + 12:
             raise EOFError
-        return struct.unpack_from(order + "I", data, index + 8)[0], 12
-    return struct.unpack_from(order + "I", data, index + 4)[0], 8
+        return _UINT32[order](data, index + 8)[0], 12
+    return _UINT32[order](data, index + 4)[0], 8
 
 
 def _parse(header: FileHeader, source: _Bytes, position: int, wanted: Container[int]) -> None:
@@ -151,7 +157,7 @@ def _parse(header: FileHeader, source: _Bytes, position: int, wanted: Container[
     # PS3.5 section 7.1: what the first element looks like settles what the file meta says wrongly or not at all
     explicit = source.data[index + 4 : index + 6] in _VRS
     if not header.syntax:
-        group = struct.unpack_from("<H", source.data, index)[0]
+        group = _UINT16["<"](source.data, index)[0]
         little = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
         header.syntax = ExplicitVRBigEndian if group >= 0x0400 else little
     header.byte_order = ">" if header.syntax == ExplicitVRBigEndian else "<"
@@ -165,7 +171,7 @@ def _parse_file_meta(header: FileHeader, source: _Bytes, position: int) -> int:
         data = source.data
         if data[index : index + 2] != b"\x02\0":
             return position
-        tag = 0x00020000 | struct.unpack_from("<H", data, index + 2)[0]
+        tag = 0x00020000 | _UINT16["<"](data, index + 2)[0]
         length, skip = _value_length(data, index, "<", True)
         if tag in FILE_META_TAGS and length < 256:
             index = source.index_of(position + skip, length)
@@ -181,8 +187,7 @@ def _parse_file_meta(header: FileHeader, source: _Bytes, position: int) -> int:
 
 def _parse_elements(header: FileHeader, source: _Bytes, position: int, explicit: bool, wanted: Container[int]) -> None:
     order, size, values = header.byte_order, source.size, header.values
-    short, long = struct.Struct(order + "H").unpack_from, struct.Struct(order + "I").unpack_from
-    pair = struct.Struct(order + "HH").unpack_from
+    short, long, pair = _UINT16[order], _UINT32[order], _TAG[order]
     data, base = source.data, source.base
     end = len(data) - 12
     while position < size:
@@ -289,7 +294,7 @@ def _skip_item(path: str, source: _Bytes, position: int, explicit: bool, order: 
     while True:
         index = source.index_of_element(position)
         data = source.data
-        group, element = struct.unpack_from(order + "HH", data, index)
+        group, element = _TAG[order](data, index)
         tag = group << 16 | element
         if tag == _ITEM_END:
             return position + 8
@@ -331,7 +336,7 @@ def _begins_without_preamble(head: bytes, size: int) -> bool:
         if len(head) < position + 12:
             return False
         for order in "<>":
-            group, element = struct.unpack_from(order + "HH", head, position)
+            group, element = _TAG[order](head, position)
             if group in (2, 8):
                 break
         else:

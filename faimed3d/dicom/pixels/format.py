@@ -65,20 +65,23 @@ def pixel_format(header: FileHeader) -> PixelFormat:
         raise UnsupportedImage(f"{path}: {name_tag(Tag.SamplesPerPixel)} must be 1, got {samples}")
     dtype, stored, high = _words(header)
     fragments = None
-    syntax = f"(0002,0010) TransferSyntaxUID {header.syntax}"
     if header.syntax in COMPRESSED:
         if header.pixel_length >= 0:
-            raise DamagedFile(f"{path}: the pixels are not encapsulated, though {syntax} says so")
+            raise DamagedFile(f"{path}: the pixels are not encapsulated, though {_syntax_text(header)} says so")
         fragments = frame_fragments(header, frames, rows, columns)
     elif header.syntax not in _NATIVE:
-        raise UnsupportedImage(f"{path}: {syntax} cannot be decoded here")
+        raise UnsupportedImage(f"{path}: {_syntax_text(header)} cannot be decoded here")
     elif header.pixel_length < 0:
-        raise DamagedFile(f"{path}: the pixels are encapsulated, though {syntax} says they are not")
+        raise DamagedFile(f"{path}: the pixels are encapsulated, though {_syntax_text(header)} says they are not")
     else:
         _check_length(header, rows, columns, frames, dtype.itemsize)
     # PS3.5 annex A.3 and section 8.1.2: 8-bit pixels in OW are words, so a big endian file has them in swapped pairs
     swapped = header.byte_order == ">" and dtype.itemsize == 1 and header.pixel_vr == b"OW"
     return PixelFormat(header, dtype, rows, columns, frames, stored, high, fragments, swapped)
+
+
+def _syntax_text(header: FileHeader) -> str:
+    return f"{name_tag(Tag.TransferSyntaxUID)} {header.syntax}"
 
 
 def _words(header: FileHeader) -> tuple[np.dtype, int, int]:
@@ -105,14 +108,13 @@ def _words(header: FileHeader) -> tuple[np.dtype, int, int]:
 def _check_length(header: FileHeader, rows: int, columns: int, frames: int, itemsize: int) -> None:
     """Refuse uncompressed pixels of too few bytes, or of so many more that they are not the header's."""
     length, need = header.pixel_length, rows * columns * frames * itemsize
-    text = (
-        f"{header.path}: {name_tag(header.pixel_tag)} has {length} bytes, {name_tag(Tag.Rows)} {rows} x "
-        f"{name_tag(Tag.Columns)} {columns} x {frames} frames of {itemsize} bytes need"
-    )
-    if length < need:
-        raise TruncatedFile(f"{text} {need}")
-    if length - need >= columns * itemsize and any(stored_bytes(header, need, length - need)):
-        raise DamagedFile(f"{text} only {need}")
+    too_short = length < need
+    too_long = length - need >= columns * itemsize and any(stored_bytes(header, need, length - need))
+    if too_short or too_long:
+        raise (TruncatedFile if too_short else DamagedFile)(
+            f"{header.path}: {name_tag(header.pixel_tag)} has {length} bytes, {name_tag(Tag.Rows)} {rows} x "
+            f"{name_tag(Tag.Columns)} {columns} x {frames} frames of {itemsize} bytes need {'only ' * too_long}{need}"
+        )
 
 
 def stored_bytes(header: FileHeader, start: int, count: int) -> bytes:

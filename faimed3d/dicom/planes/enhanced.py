@@ -95,15 +95,18 @@ class _Groups:
 
     def __init__(self, path: str, groups: tuple[Dataset, ...]) -> None:
         self.path, self.groups = path, groups
+        self.items: dict[str, list[Dataset]] = {}  # by macro: each is asked for several of its elements
 
     def value(self, macro: str, keyword: str) -> Any:
         """The value of an element in a macro's sequence, as pydicom gives it; None where there is none."""
-        for group in self.groups:
-            items = group.get(macro)
-            if items:
-                value = items[0].get(keyword)
-                if value not in (None, ""):
-                    return value
+        items = self.items.get(macro)
+        if items is None:
+            sequences = [group.get(macro) for group in self.groups]
+            items = self.items[macro] = [sequence[0] for sequence in sequences if sequence]
+        for item in items:
+            value = item.get(keyword)
+            if value not in (None, ""):
+                return value
         return None
 
     def numbers(self, macro: str, keyword: str, count: int) -> Numbers | None:

@@ -57,11 +57,12 @@ class Rescale:
         Raises:
             DamagedFile: the slope is 0, or makes values 0 or infinite in float32; or the intercept is infinite there.
         """
-        tag = name_tag(Tag.RescaleSlope)
         if slope == 0:
-            raise DamagedFile(f"{header.path}: {tag} is 0, which would erase the image")
+            raise DamagedFile(f"{header.path}: {name_tag(Tag.RescaleSlope)} is 0, which would erase the image")
         if slope is not None and not SLOPES[0] <= abs(slope) <= SLOPES[1]:
-            raise DamagedFile(f"{header.path}: {tag} {slope} makes values that float32 cannot hold")
+            raise DamagedFile(
+                f"{header.path}: {name_tag(Tag.RescaleSlope)} {slope} makes values that float32 cannot hold"
+            )
         if intercept is not None and abs(intercept) > SLOPES[1]:
             raise DamagedFile(
                 f"{header.path}: {name_tag(Tag.RescaleIntercept)} {intercept} is beyond what float32 can hold"
