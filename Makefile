@@ -14,7 +14,7 @@ demo: $(READY)
 	$(PY) examples/demo.py demo_out
 
 test: lint
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --dist worksteal
 
 lint: $(READY)
 	$(PY) -m ruff check .

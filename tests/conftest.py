@@ -1,6 +1,15 @@
 """What every test shares: no window on the screen, training on the CPU, the real volumes where there are any."""
 
+# ruff: noqa: E402 - the number of threads must be set before torch is imported
+
+import os
 from pathlib import Path
+
+# Parallel workers share the cores: threads of torch that wait for each other in several processes slow all of them
+# down several times. The kernels of notebooks and other child processes inherit the number.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
 import matplotlib as mpl
 import pytest
@@ -11,6 +20,11 @@ from faimed3d import _blockwise
 mpl.use("Agg")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """The notebooks come first: they are the longest tests, and no worker should begin one when the others are done."""
+    items.sort(key=lambda item: not item.name.startswith("test_runs_from_a_clean_kernel"))
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ with warnings.catch_warnings():
 FOLDER = Path(__file__).parent.parent / "nbs"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 1_500_000
-MOST_SECONDS = 300
+MOST_SECONDS = 1200  # for one cell: a guard against hanging, no test of speed
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
