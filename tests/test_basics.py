@@ -15,6 +15,7 @@ from fastai.torch_core import TensorBase, TensorCategory
 from fasttransform import Pipeline, Transform, retain_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from surfaces import triangles
 
 from faimed3d import basics
 from faimed3d.basics import (
@@ -271,7 +272,7 @@ class TestVolumes:
         t[1:3, 1:4, 2:4], t[3, 4, 5] = 1, 2
         m = TensorMask3D(t, {"spacing": (1, 2, 3), "origin": (10, 20, 30)})
         mesh = m.create_mesh(1, color="red", alpha=0.5)
-        corners = np.concatenate([path.min(0)[None] for path in np.asarray(mesh._faces)])
+        corners = np.concatenate([path.min(0)[None] for path in triangles(mesh)])
         assert corners.min(0) == pytest.approx([10 + 1.5, 20 + 2 * 0.5, 30 + 3 * 0.5])
         assert len(m.create_mesh_for_classes(alpha=(0.2, 1))) == 2
         with pytest.raises(ValueError, match="no voxel has label 7"):

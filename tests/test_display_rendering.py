@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from surfaces import triangles
 from test_display_surfaces import OBLIQUE, around, ball
 
 from faimed3d.display import class_color, mesh, render_3d, surface, surfaces
@@ -19,7 +20,7 @@ def _close_figures():
 def drawn(ax):
     """Triangles (M, 3, 3) and face colours (M, 4) of the axes' last collection, in their own order."""
     collection = ax.collections[-1]
-    return np.asarray(collection._faces), collection._facecolor3d
+    return triangles(collection), collection._facecolor3d
 
 
 class TestMesh:

@@ -142,7 +142,8 @@ class TestHistScaled:
         brks = freqhist_bins(t)
         expected = hist_scaled(t, brks)
         t.view(-1)[:3] = torch.tensor([np.nan, -np.inf, np.inf])
-        with warnings.catch_warnings(action="error"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
             scaled = hist_scaled(t, brks).view(-1)
         assert scaled[0].isnan()
         assert scaled[1:3].tolist() == [0, 1]
