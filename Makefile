@@ -1,14 +1,17 @@
-# make demo   the main job on real data, pictures in demo_out/
-# make test   lint, tests, doctests, notebooks
-# make bench  the tables of benchmarks/README.md
-# All of them make the environment in .venv first, where it is missing or settings.ini has changed.
+# make demo    the main job on a real brain, pictures in demo_out/
+# make test    lint, types, tests, doctests, notebooks
+# make lint    the linter, the formatter and the type checker
+# make lowest  tests and doctests with the lowest versions of the requirements, in .venv-lowest
+# make bench   the tables of benchmarks/README.md
+# All of them make their environment first, where it is missing or settings.ini has changed.
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint lowest bench clean
 
 demo: $(READY)
 	$(PY) examples/demo.py demo_out
@@ -20,6 +23,10 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Warnings are no errors here: old versions meet newer ones of what they require themselves.
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest -q -n auto --dist worksteal -o filterwarnings=default --ignore tests/test_notebooks.py
 
 bench: $(READY)
 	$(PY) -m pip install -qq -e '.[bench]'
@@ -33,5 +40,12 @@ $(READY): settings.ini setup.py
 	$(PY) -m pip install -qq -e '.[dev]'
 	@touch $(READY)
 
+$(LOWEST)/.ready: settings.ini setup.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -qq --upgrade pip
+	$(PYTHON) .ci/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install -qq -e '.[dev]' -c $(LOWEST)/constraints.txt
+	@touch $(LOWEST)/.ready
+
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) demo_out build dist *.egg-info

@@ -1,0 +1,9 @@
+"""Print the lowest versions of the requirements in settings.ini, as constraints for pip."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+settings = ConfigParser()
+settings.read(Path(__file__).parents[1] / "settings.ini", encoding="utf-8")
+for key in ("requirements", "dicom_seg_requirements", "viewer_requirements"):
+    print(settings["DEFAULT"][key].strip().replace(">=", "=="))
