@@ -1,26 +1,30 @@
-"""Voxels as one flat row, taken in chunks that stay in the cache; what intensity and histogram share."""
+"""Voxels as one flat row, worked on in chunks that stay in the cache."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-__all__ = ["CHUNK", "DEVICE_CHUNK", "extremes", "finite", "flat", "in_threads", "ordered", "slices", "uses_cpu"]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in its cache
 DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
 
 
-def flat(t):
+def flat(t: Tensor) -> Tensor:
     """Return ``t`` as a plain 1D tensor of a type that can be sorted and counted, without a copy where it can be."""
-    if not isinstance(t, torch.Tensor):
+    if not isinstance(t, Tensor):
         raise TypeError(f"expected a tensor, got {type(t).__name__}")
     if t.is_complex():
         raise TypeError(f"expected a tensor of real numbers, got {t.dtype}; use .abs(), .angle(), .real or .imag")
-    flat = t.detach().as_subclass(torch.Tensor).reshape(-1)
+    flat = t.detach().as_subclass(Tensor).reshape(-1)
     if flat.dtype == torch.bool:
         return flat.view(torch.uint8)
     if flat.is_floating_point():
@@ -28,33 +32,35 @@ def flat(t):
     return flat if flat.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64) else flat.long()
 
 
-def uses_cpu(t):
+def uses_cpu(t: Tensor) -> bool:
     """Whether to take the ways that are fast on a CPU; the others run anywhere (a test switches this off)."""
     return t.is_cpu
 
 
-def slices(length, step):
+def slices(length: int, step: int) -> Iterator[slice]:
+    """The slices of ``step`` voxels that make up a row of ``length``."""
     return (slice(start, start + step) for start in range(0, length, step))
 
 
-def finite(flat):
+def finite(flat: Tensor) -> Tensor:
     """Return the finite voxels of a flat tensor: the tensor itself where all are."""
     if not flat.is_floating_point() or not flat.numel() or all(map(math.isfinite, extremes(flat))):
         return flat
     return flat[flat.isfinite()]
 
 
-def extremes(flat):
+def extremes(flat: Tensor) -> tuple[float, float]:
+    """Smallest and largest value; NaN where one is NaN."""
     low, high = torch.stack(flat.aminmax()).tolist()
     return low, high
 
 
-def ordered(flat):
+def ordered(flat: Tensor) -> Tensor:
     """Sort a flat tensor. numpy's sort of numbers uses the vector unit: 10 to 20 times faster than torch's on a CPU."""
     return torch.from_numpy(np.sort(flat.numpy())) if uses_cpu(flat) else flat.sort()[0]
 
 
-def in_threads(work, jobs):
+def in_threads(work: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
     """Return ``work(job)`` of each job, in as many threads as torch may use (one in a loader's worker).
 
     Each call works on its job in pieces that fit into the cache. torch's own threads meet after every operation, which

@@ -15,6 +15,7 @@ from faimed3d.intensity import (
     apply_window,
     divide_by_max,
     hist_scaled,
+    match_moments,
     max_scale,
     mean_scale,
     median_scale,
@@ -111,6 +112,16 @@ class TestMeanMedianMaxScale:
         assert torch.equal(function(with_infinite)[:-3], function(t))
 
 
+class TestMatchMoments:
+    def test_wrong_numbers(self):
+        with pytest.raises(ValueError, match="std must not be below 0, got -1"):
+            match_moments(torch.ones(2), 0, -1)
+        with pytest.raises(ValueError, match="mean must be a finite number, got inf"):
+            match_moments(torch.ones(2), float("inf"), 1)
+        with pytest.raises(TypeError, match="std must be a number, got None"):
+            match_moments(torch.ones(2), 0, None)
+
+
 class TestDivideByMax:
     def test_maximum_becomes_1_and_0_stays(self):
         assert divide_by_max(torch.tensor([0, 1, 4])).tolist() == [0, 0.25, 1]
@@ -143,6 +154,12 @@ class TestDivideByMax:
 
 
 class TestZScoreAndRescale:
+    def test_a_foreground_that_is_none_is_refused(self):
+        with pytest.raises(
+            ValueError, match="foreground must be None, 'all', 'minimum', 'mean' or a number, got 'brain'"
+        ):
+            z_score(torch.arange(5.0), "brain")
+
     def test_z_score_of_the_foreground(self):
         x = torch.tensor([0.0, 0, 0, 10, 20, 30])
         assert z_score(x, "mean").tolist() == z_score(x, 10).tolist()

@@ -88,3 +88,14 @@ def test_the_finder_is_installed_once():
     before = list(sys.meta_path)
     install()
     assert sys.meta_path == before
+
+
+def test_names_that_left_a_module_are_found_there():
+    from faimed3d import augment
+    from faimed3d.legacy import standard_scale, transforms
+
+    assert augment.MaskErase is transforms.MaskErase
+    assert augment.find_standard_scale is standard_scale.find_standard_scale
+    assert "MaskErase" not in augment.__all__
+    with pytest.raises(AttributeError, match=r"module 'faimed3d\.augment' has no attribute 'MaskEraser'"):
+        augment.MaskEraser  # noqa: B018 - asking for it is the test

@@ -6,7 +6,7 @@ They act on training and validation set alike, each channel of each item on its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ class _Scaling3D(IntensityTransform3D):
 
     split_idx, scales = None, True
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item, (D, H, W)."""
-        raise NotImplementedError(f"{type(self).__name__} must define scale(self, x)")
-
-    def apply(self, x: Tensor, *args: Any, **drawn: Any) -> Tensor:
-        """Scale every channel of every item on its own."""
-        return torch.stack([self.scale(channel) for channel in x.flatten(0, 1)]).view(x.shape)
-
 
 class Window3D(_Scaling3D):
     """Scale a window of values to 0..1, black below it and white above it; see ``faimed3d.intensity.apply_window``.
@@ -51,9 +43,9 @@ class Window3D(_Scaling3D):
         super().__init__()
         self.window = window
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.apply_window(x, self.window)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.apply_window, x, self.window)
 
 
 class Clip3D(_Scaling3D):
@@ -77,10 +69,13 @@ class Clip3D(_Scaling3D):
         super().__init__()
         self.low, self.high, self.percentiles = low, high, percentiles
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        low, high = intensity.percentiles_of(x, (self.low, self.high)) if self.percentiles else (self.low, self.high)
-        return x.clamp(low, high)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        if not self.percentiles:
+            return x.clamp(self.low, self.high)
+        return _each_channel(
+            lambda channel: channel.clamp(*intensity.percentiles_of(channel, (self.low, self.high))), x
+        )
 
 
 class RescaleIntensity3D(_Scaling3D):
@@ -103,9 +98,9 @@ class RescaleIntensity3D(_Scaling3D):
         super().__init__()
         self.new_min, self.new_max, self.percentiles = new_min, new_max, percentiles
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.rescale(x, self.new_min, self.new_max, self.percentiles)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.rescale, x, self.new_min, self.new_max, self.percentiles)
 
 
 class MaxScale(_Scaling3D):
@@ -115,9 +110,9 @@ class MaxScale(_Scaling3D):
     [[[0.0, 0.5, 1.0]]]
     """
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.max_scale(x)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.max_scale, x)
 
 
 class MeanScale(_Scaling3D):
@@ -127,9 +122,9 @@ class MeanScale(_Scaling3D):
     [[[-2.0, -2.0, -1.0, 0.0, 1.0]]]
     """
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.mean_scale(x)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.mean_scale, x)
 
 
 class MedianScale(_Scaling3D):
@@ -139,9 +134,9 @@ class MedianScale(_Scaling3D):
     [[[-1.5, -1.0, -0.5, 0.0, 0.5, 1.0]]]
     """
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.median_scale(x)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.median_scale, x)
 
 
 class ZScore3D(_Scaling3D):
@@ -161,9 +156,9 @@ class ZScore3D(_Scaling3D):
         super().__init__()
         self.foreground = foreground
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return intensity.z_score(x, self.foreground)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(intensity.z_score, x, self.foreground)
 
 
 class HistScaled3D(_Scaling3D):
@@ -180,11 +175,13 @@ class HistScaled3D(_Scaling3D):
         super().__init__()
         self.brks = brks
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        if self.brks is None and not x.isfinite().any():
-            return x.clone()
-        return intensity.hist_scaled(x, self.brks)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(self._hist_scaled, x)
+
+    def _hist_scaled(self, x: Tensor) -> Tensor:
+        nothing_known = self.brks is None and not x.isfinite().any()
+        return x.clone() if nothing_known else intensity.hist_scaled(x, self.brks)
 
 
 class PiecewiseHistScaling(_Scaling3D):
@@ -202,9 +199,9 @@ class PiecewiseHistScaling(_Scaling3D):
         super().__init__()
         self.standard = scale if isinstance(scale, StandardScale) else StandardScale.load(scale)
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Scale one channel of one item."""
-        return self.standard.apply(x)
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale every channel of every item on its own."""
+        return _each_channel(self.standard.apply, x)
 
 
 class Normalize3D(IntensityTransform3D):
@@ -242,7 +239,7 @@ class Normalize3D(IntensityTransform3D):
             x = [row[row.isfinite()] for row in x]
             self._set(tuple(row.mean().item() for row in x), tuple(row.std().item() or 1.0 for row in x))
 
-    def apply(self, x: Tensor, *args: Any, **drawn: Any) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         """Subtract and divide."""
         mean, std = self._columns(x)
         return (x - mean).div_(std)
@@ -274,6 +271,11 @@ class Normalize3D(IntensityTransform3D):
         if min(std) <= 0:
             raise ValueError(f"std must be above 0, got {std}")
         self.mean, self.std = mean, std
+
+
+def _each_channel(function: Callable[..., Tensor], x: Tensor, *settings: Any) -> Tensor:
+    """Apply a function of a volume to every channel of every item of (N, C, D, H, W)."""
+    return torch.stack([function(channel, *settings) for channel in x.flatten(0, 1)]).view(x.shape)
 
 
 def _channels(name: str, values: Any) -> tuple[float, ...]:

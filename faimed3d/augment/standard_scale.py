@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d.intensity import landmarks_of, match_landmarks
 from faimed3d.intensity.operation import Volume
 from faimed3d.volume import TensorDicom3D
@@ -102,10 +103,10 @@ class StandardScale:
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON: the whole file, or none."""
-        path = Path(path)
-        draft = path.with_name(path.name + ".part")
-        draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        os.replace(draft, path)
+        with unfinished_folder(path) as folder:
+            draft = Path(folder) / "scale.json"
+            draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+            replace_file(str(draft), os.path.abspath(path))
 
     @classmethod
     def load(cls, path: Path | str) -> StandardScale:

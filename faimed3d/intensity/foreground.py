@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from faimed3d import _blockwise
+from faimed3d._arguments import is_number
 
 
 def foreground_of(flat: Tensor, which: float | str | None, at_least: int = 1) -> Tensor:
@@ -15,13 +16,20 @@ def foreground_of(flat: Tensor, which: float | str | None, at_least: int = 1) ->
         which: the threshold: ``'minimum'`` for the smallest finite value, ``'mean'`` for the mean, or a number; or
             None or ``'all'`` for all finite voxels.
         at_least: voxels.
+
+    Raises:
+        ValueError: ``which`` is none of these.
     """
     finite = _blockwise.finite(flat)
     if which in (None, "all") or not finite.numel():
         return finite
     if which == "minimum":
         threshold = _blockwise.extremes(finite)[0]
+    elif which == "mean":
+        threshold = finite.double().mean().item()
+    elif is_number(which):
+        threshold = float(which)
     else:
-        threshold = finite.double().mean() if which == "mean" else which
+        raise ValueError(f"foreground must be None, 'all', 'minimum', 'mean' or a number, got {which!r}")
     above = finite[finite > threshold]
     return above if above.numel() >= at_least else finite

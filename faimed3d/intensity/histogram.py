@@ -11,8 +11,9 @@ Functions of a tensor of any shape, type and device. Rules for all of them:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import index
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def hist_scaled(t: Tensor, brks: Tensor | np.ndarray | Sequence[float] | None = 
     return out
 
 
-def _checked_breaks(brks):
+def _checked_breaks(brks: Any) -> np.ndarray:
     if isinstance(brks, Tensor):
         brks = brks.detach().as_subclass(Tensor).cpu().to(torch.float64).numpy()
     elif not isinstance(brks, (np.ndarray, Sequence)) or isinstance(brks, str):
@@ -107,7 +108,7 @@ def _checked_breaks(brks):
     return brks
 
 
-def _whole_range(flat):
+def _whole_range(flat: Tensor) -> tuple[int, int] | None:
     """Return (lowest, highest) of a flat tensor where counting its values is fast and exact, else None.
 
     That is so where all are whole numbers in a range that is not too wide: stored pixels after a rescale by whole
@@ -128,7 +129,7 @@ def _whole_range(flat):
     return int(low), int(high)
 
 
-def _whole_offsets(flat, low):
+def _whole_offsets(flat: Tensor, low: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (slice, offsets from ``low``) of a flat CPU tensor of whole numbers; the offsets' memory is reused."""
     values = flat.numpy()
     narrow = np.empty(
@@ -141,7 +142,7 @@ def _whole_offsets(flat, low):
         yield part, np.subtract(narrow[:count], low, out=offsets[:count], dtype=np.intp)
 
 
-def _bins(flat, whole, n_bins):
+def _bins(flat: Tensor, whole: tuple[int, int] | None, n_bins: int) -> Tensor:
     """The breaks of :func:`freqhist_bins`; ``whole`` is the range of a tensor of whole numbers, else None."""
     try:
         n_bins = index(n_bins)
@@ -166,47 +167,49 @@ def _bins(flat, whole, n_bins):
     return torch.from_numpy(found + low).to(flat.dtype)
 
 
-def _map_whole(flat, whole, brks, out):
-    """Write into ``out`` the place of each whole number of ``flat`` between ``brks``, from a table of all of them."""
+def _map_whole(flat: Tensor, whole: tuple[int, int], brks: np.ndarray, out: Tensor) -> None:
+    """Write into ``out`` the scaled value of each whole number of ``flat``, from a table of all of them."""
     low, high = whole
     table = np.interp(np.arange(low, high + 1), brks, np.linspace(0, 1, len(brks))).astype(np.float32)
-    places = out.numpy()
+    levels = out.numpy()
 
     def work(block):
         for part, offsets in _whole_offsets(flat[block], low):
-            np.take(table, offsets, out=places[block][part], mode="clip")
+            np.take(table, offsets, out=levels[block][part], mode="clip")
 
     _blockwise.in_threads(work, _blockwise.slices(len(flat), _BLOCK))
 
 
-def _map(flat, brks, out):
-    """Write into ``out`` the place of each value of ``flat`` between ``brks``."""
+def _map(flat: Tensor, brks: np.ndarray, out: Tensor) -> None:
+    """Write into ``out`` the scaled value of each value of ``flat``."""
     lines = _lines(flat, brks)
     if _blockwise.uses_cpu(flat) and len(flat) > _CELLS:
         _map_by_cells(flat.numpy(), *lines, out.numpy())
         return
-    breaks, slopes, places = (torch.from_numpy(line).to(flat.device) for line in lines)
+    breaks, slopes, levels = (torch.from_numpy(line).to(flat.device) for line in lines)
     for part in _blockwise.slices(len(flat), _blockwise.DEVICE_CHUNK):
         values = flat[part].to(breaks.dtype).clamp(breaks[0], breaks[-1])
         below = torch.bucketize(values, breaks, right=True).sub_(1).clamp_(0, len(breaks) - 1)
-        out[part] = (values - breaks[below]) * slopes[below] + places[below]
+        out[part] = (values - breaks[below]) * slopes[below] + levels[below]
 
 
-def _lines(flat, brks):
-    """Return the breaks, and for each the slope after it and the place at it, in the type to calculate in."""
-    places = np.linspace(0, 1, len(brks)).astype(np.float32)
+def _lines(flat: Tensor, brks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the breaks, and for each the slope after it and the scaled value at it, in the type to calculate in."""
+    levels = np.linspace(0, 1, len(brks)).astype(np.float32)
     with np.errstate(over="ignore"):
-        slopes = np.diff(places.astype(np.float64), append=1) / np.diff(brks, append=np.inf)
+        slopes = np.diff(levels.astype(np.float64), append=1) / np.diff(brks, append=np.inf)
     dtype = np.float32 if _fits_float32(flat, brks, slopes[:-1]) else np.float64
-    breaks, slopes, places = brks.astype(dtype), slopes.astype(dtype), places.astype(dtype)
-    # where rounding lifts the last value before a break above the break's own place, take a slope a little flatter
+    breaks, slopes, levels = brks.astype(dtype), slopes.astype(dtype), levels.astype(dtype)
+    # where rounding lifts the last value before a break above the break's own, take a slope a little flatter
     last = np.nextafter(breaks[1:], breaks[:-1])
-    too_steep = (last - breaks[:-1]) * slopes[:-1] + places[:-1] > places[1:]
+    too_steep = (last - breaks[:-1]) * slopes[:-1] + levels[:-1] > levels[1:]
     slopes[:-1][too_steep] *= dtype(1 - 2**-22)
-    return breaks, slopes, places
+    return breaks, slopes, levels
 
 
-def _map_by_cells(flat, breaks, slopes, places, out):
+def _map_by_cells(
+    flat: np.ndarray, breaks: np.ndarray, slopes: np.ndarray, levels: np.ndarray, out: np.ndarray
+) -> None:
     """Do the work of :func:`_map` on numpy arrays, faster.
 
     The last break below a value comes from a table of cells, then a binary search among the breaks that a cell can
@@ -225,7 +228,7 @@ def _map_by_cells(flat, breaks, slopes, places, out):
         length = min(len(flat[block]), _blockwise.CHUNK)
         buffers = *np.empty((2, length), breaks.dtype), np.empty(length, np.int32), np.empty(length, np.intp)
         for part in _blockwise.slices(len(flat[block]), _blockwise.CHUNK):
-            chunk, place = flat[block][part], out[block][part]
+            chunk, scaled = flat[block][part], out[block][part]
             values, terms, cells, below = (buffer[: len(chunk)] for buffer in buffers)
             np.clip(chunk, breaks[0], breaks[-1], out=values)
             np.multiply(np.subtract(values, breaks[0], out=terms), scale, out=terms)
@@ -236,12 +239,12 @@ def _map_by_cells(flat, breaks, slopes, places, out):
                 below += step * (values >= np.take(padded[step:], below, out=terms, mode="clip"))
             values -= np.take(breaks, below, out=terms, mode="clip")
             values *= np.take(slopes, below, out=terms, mode="clip")
-            np.add(values, np.take(places, below, out=terms, mode="clip"), out=place, casting="same_kind")
+            np.add(values, np.take(levels, below, out=terms, mode="clip"), out=scaled, casting="same_kind")
 
     _blockwise.in_threads(work, _blockwise.slices(len(flat), _BLOCK))
 
 
-def _fits_float32(flat, brks, slopes):
+def _fits_float32(flat: Tensor, brks: np.ndarray, slopes: np.ndarray) -> bool:
     """Whether float32 holds the values and breaks exactly and the slopes without overflow."""
     exact = (brks.astype(np.float32) == brks).all()
     moderate = not len(slopes) or (slopes.min() > 1e-30 and slopes.max() < 1e30)

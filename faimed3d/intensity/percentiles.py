@@ -26,9 +26,14 @@ def percentiles_of(t: Tensor, percentiles: Sequence[float]) -> tuple[float, ...]
         t: tensor of any shape.
         percentiles: 0..100.
 
+    Raises:
+        ValueError: one of ``percentiles`` lies outside.
+
     >>> percentiles_of(torch.arange(11.0), (0, 14, 100))
     (0.0, 1.4, 10.0)
     """
+    if not all(0 <= q <= 100 for q in percentiles):
+        raise ValueError(f"percentiles must lie in 0..100, got {tuple(percentiles)}")
     finite = _blockwise.finite(_blockwise.flat(t))
     if not finite.numel():
         return (0.0,) * len(percentiles)
