@@ -60,6 +60,13 @@ def ordered(flat: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(flat.numpy())) if uses_cpu(flat) else flat.sort()[0]
 
 
+def values_at(flat: Tensor, ranks: list[int]) -> list[float]:
+    """Return the values that would stand at a few ``ranks`` if a flat tensor were sorted."""
+    if uses_cpu(flat):
+        return np.partition(flat.numpy(), sorted(set(ranks)))[ranks].tolist()
+    return flat.sort()[0][ranks].tolist()
+
+
 def in_threads(work: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
     """Return ``work(job)`` of each job, in as many threads as torch may use (one in a loader's worker).
 

@@ -37,11 +37,10 @@ def percentiles_of(t: Tensor, percentiles: Sequence[float]) -> tuple[float, ...]
     finite = _blockwise.finite(_blockwise.flat(t))
     if not finite.numel():
         return (0.0,) * len(percentiles)
-    ordered = _blockwise.ordered(finite)
-    ranks = [(len(ordered) - 1) * float(q) / 100 for q in percentiles]
-    low = ordered[[math.floor(rank) for rank in ranks]].tolist()
-    high = ordered[[math.ceil(rank) for rank in ranks]].tolist()
-    return tuple(a + (b - a) * (rank % 1) for a, b, rank in zip(low, high, ranks, strict=True))
+    ranks = [(len(finite) - 1) * float(q) / 100 for q in percentiles]
+    values = _blockwise.values_at(finite, [*map(math.floor, ranks), *map(math.ceil, ranks)])
+    pairs = zip(values[: len(ranks)], values[len(ranks) :], ranks, strict=True)
+    return tuple(low + (high - low) * (rank % 1) for low, high, rank in pairs)
 
 
 def landmarks_of(t: Tensor, percentiles: Sequence[float], foreground: str) -> tuple[float, ...]:

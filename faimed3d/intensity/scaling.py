@@ -174,8 +174,13 @@ def divide_by_max(t: Tensor, div: float | None = None) -> Tensor:
 
 def _range(flat: Tensor) -> tuple[float, float]:
     """Smallest and largest finite value, (0, 0) where there is none."""
-    finite = _blockwise.finite(flat)
-    return _blockwise.extremes(finite) if finite.numel() else (0.0, 0.0)
+    if not flat.numel():
+        return 0.0, 0.0
+    low, high = _blockwise.extremes(flat)
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    flat = flat[flat.isfinite()]
+    return _blockwise.extremes(flat) if flat.numel() else (0.0, 0.0)
 
 
 def _mean_and_std(flat: Tensor) -> tuple[float, float]:
