@@ -22,7 +22,7 @@ from faimed3d.augment import (
 )
 from faimed3d.augment import warp as warp_module
 from faimed3d.augment.warp import Warp, affine_matrix, apply_warp, sample_3d, sampling_grid
-from faimed3d.spatial.smoothing import spline_matrix
+from faimed3d.spatial.axis_matrices import spline_matrix
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 

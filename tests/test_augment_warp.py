@@ -19,7 +19,7 @@ from faimed3d.augment import (
 )
 from faimed3d.augment.warp import Warp, affine_matrix, apply_warp, sample_3d, sampling_grid, spatial_frame
 from faimed3d.geometry import Geometry
-from faimed3d.spatial.rotations import turn_3d
+from faimed3d.spatial.rotations import rotate_3d
 from faimed3d.volume import TensorDicom3D
 
 ANGLES = st.floats(-40, 40)
@@ -150,7 +150,7 @@ class TestExactTurns:
         matrix = RandomDihedral3D().draw_warp([geometry]).matrix
         image = torch.rand(1, 1, 6, 6, 6)
         grid = sampling_grid((6, 6, 6), frames(geometry), Warp.of(1, matrix=matrix))
-        torch.testing.assert_close(sample_3d(image, grid), turn_3d(image, matrix[0]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(sample_3d(image, grid), rotate_3d(image, matrix[0]), atol=1e-5, rtol=0)
 
     def test_flips_are_torch_flips(self):
         image = TensorDicom3D(torch.rand(2, 3, 4))
@@ -193,4 +193,4 @@ class TestExactTurns:
 
     def test_a_turn_that_would_change_the_shape_is_refused(self):
         with pytest.raises(ValueError, match=r"would change the shape \(2, 3, 4\) to \(2, 4, 3\)"):
-            turn_3d(torch.zeros(2, 3, 4), affine_matrix([(90, 0, 0)])[0].round())
+            rotate_3d(torch.zeros(2, 3, 4), affine_matrix([(90, 0, 0)])[0].round())

@@ -3,7 +3,7 @@
 import torch
 from intensity_samples import column, normal
 
-from faimed3d.spatial.smoothing import along_axes, coarse_matrix, gaussian_matrix, smooth_field
+from faimed3d.spatial.axis_matrices import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 
 
 class TestMatrices:

@@ -20,7 +20,7 @@ from faimed3d._arguments import as_tuple, is_number, per_axis, whole_per_axis
 from faimed3d.augment.base import SpatialTransform3D, axes_of, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
 from faimed3d.geometry import Geometry
-from faimed3d.spatial.rotations import sides_alike
+from faimed3d.spatial.rotations import interchangeable
 
 
 class RandomAffine3D(SpatialTransform3D):
@@ -159,7 +159,7 @@ class RandomRotate3D(SpatialTransform3D):
         for i, geometry in enumerate(geometries):
             about = self.axis[int(torch.randint(len(self.axis), ()))] + 3
             one, two = (axis for axis in range(3) if axis != about)
-            quarters = int(torch.randint(1, 4, ())) if sides_alike(geometry, one, two) else 2
+            quarters = int(torch.randint(1, 4, ())) if interchangeable(geometry, one, two) else 2
             degrees[i, about] = 90 * quarters
         return Warp.of(len(geometries), matrix=affine_matrix(degrees).round() + 0.0)
 
@@ -188,7 +188,7 @@ class RandomDihedral3D(SpatialTransform3D):
             orders = [
                 order
                 for order in itertools.permutations(range(3))
-                if all(sides_alike(geometry, new, old) for new, old in enumerate(order))
+                if all(interchangeable(geometry, new, old) for new, old in enumerate(order))
             ]
             order = orders[int(torch.randint(len(orders), ()))]
             for new, old in enumerate(order):

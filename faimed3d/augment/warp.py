@@ -18,8 +18,8 @@ from torch import Tensor
 from faimed3d._arguments import is_number
 from faimed3d._exact import fits_float32
 from faimed3d.geometry import Geometry
-from faimed3d.spatial.rotations import turn_3d
-from faimed3d.spatial.smoothing import centres, spline_matrix
+from faimed3d.spatial.axis_matrices import centres, spline_matrix
+from faimed3d.spatial.rotations import rotate_3d
 
 _PADDING = {"edge": "border", "reflect": "reflection"}
 
@@ -246,7 +246,7 @@ def apply_warp(
     """
     orthogonal = warp.is_orthogonal()
     if orthogonal.all():
-        return torch.stack([turn_3d(volume, matrix) for volume, matrix in zip(x, warp.matrix, strict=True)])
+        return torch.stack([rotate_3d(volume, matrix) for volume, matrix in zip(x, warp.matrix, strict=True)])
     rest = (~orthogonal).nonzero().flatten()
     grids = {} if grids is None else grids
     depth, height, width = x.shape[-3:]
@@ -260,7 +260,7 @@ def apply_warp(
     out = torch.empty(x.shape, dtype=sampled.dtype, device=x.device)
     out[rest] = sampled
     for i in orthogonal.nonzero().flatten().tolist():
-        out[i] = turn_3d(x[i], warp.matrix[i])
+        out[i] = rotate_3d(x[i], warp.matrix[i])
     return out
 
 

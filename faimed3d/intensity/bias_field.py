@@ -12,7 +12,7 @@ from torch import Tensor
 from faimed3d._arguments import whole_per_axis
 from faimed3d.intensity.channel_statistics import channel_range
 from faimed3d.intensity.operation import Volume, as_channels, as_items, intensity_operation
-from faimed3d.spatial.smoothing import smooth_field
+from faimed3d.spatial.axis_matrices import smooth_field
 
 _COARSE_MM = 4  # voxels on which the field is fitted: it changes over centimetres
 _LEAST_VOXELS = 8  # along an axis of the grid on which the field is fitted

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faimed3d.intensity.channel_statistics import all_finite, fill_nonfinite
 from faimed3d.intensity.operation import as_items, intensity_operation
-from faimed3d.spatial.smoothing import along_axes, coarse_matrix, gaussian_matrix
+from faimed3d.spatial.axis_matrices import along_axes, coarse_matrix, gaussian_matrix
 
 
 @intensity_operation

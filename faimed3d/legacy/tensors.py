@@ -22,7 +22,7 @@ from faimed3d import intensity, spatial
 from faimed3d.legacy.hidden_names import HiddenFromDir
 from faimed3d.masks import is_mask, reduce_classes
 from faimed3d.spatial.resizing import scaled_size
-from faimed3d.spatial.rotations import MIRRORS, dihedral_matrix, quarter_turns, storage_turn, turn_in_patient
+from faimed3d.spatial.rotations import MIRRORS, axial_rotation, dihedral_matrix, rotate_in_patient, to_storage_axes
 from faimed3d.tracking import current_grid
 
 if TYPE_CHECKING:
@@ -170,15 +170,15 @@ class LegacyVolumeMethods(_Methods):
         Raises:
             ValueError: the plane of the turn is not square, in voxels or in mm.
         """
-        return self._turned(quarter_turns(1), "rotate_90_3d")
+        return self._turned(axial_rotation(1), "rotate_90_3d")
 
     def rotate_180_3d(self) -> Self:
         """Turn the patient by 180 degrees about the axis from feet to head; at random ``RandomRotate3D``."""
-        return self._turned(quarter_turns(2), "rotate_180_3d")
+        return self._turned(axial_rotation(2), "rotate_180_3d")
 
     def rotate_270_3d(self) -> Self:
         """Turn the patient by 270 degrees, left to back; see :meth:`rotate_90_3d`."""
-        return self._turned(quarter_turns(3), "rotate_270_3d")
+        return self._turned(axial_rotation(3), "rotate_270_3d")
 
     def dihedral3d(self, k: int) -> Self:
         """One of 18 flips and turns, see ``spatial.rotations.dihedral_matrix``; at random ``RandomDihedral3D``."""
@@ -221,13 +221,13 @@ class LegacyVolumeMethods(_Methods):
                 f"{name} is said of the patient's sides, and this {'x'.join(map(str, self.shape))} tensor has no "
                 "geometry that tells them. RandomFlip3D, RandomRotate3D and RandomDihedral3D go by storage axes"
             )
-        found = {tuple(map(tuple, storage_turn(matrix, geometry).tolist())) for geometry in geometries}
+        found = {tuple(map(tuple, to_storage_axes(matrix, geometry).tolist())) for geometry in geometries}
         if len(found) > 1:
             raise ValueError(
                 f"{name} of a batch whose items are stored in different orientations: turn each item, or put "
                 "Reorient3D among the item transforms"
             )
-        return self.with_voxels(turn_in_patient(self.as_subclass(Tensor), matrix, geometries.pop()))
+        return self.with_voxels(rotate_in_patient(self.as_subclass(Tensor), matrix, geometries.pop()))
 
 
 class LegacyMaskMethods(_Methods):

@@ -1,24 +1,66 @@
 """Resize the last three axes of a tensor, first and last voxels kept in place (align_corners=True).
 
 Voxel ``i`` of ``m`` new ones lies at voxel ``i * (n - 1) / (m - 1)`` of the ``n`` old ones; a new side of 1 takes the
-first voxel. These are functions of plain tensors: the geometry that goes with it is ``geometry.Geometry.regrid``.
+first voxel.
 """
 
 from __future__ import annotations
 
-import numbers
-from operator import index
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-__all__ = ["resize_linear", "resize_nearest", "scaled_size"]
+from faimed3d._arguments import is_number, per_axis, whole_per_axis
+from faimed3d.geometry import Geometry
+from faimed3d.masks import is_mask
+from faimed3d.spatial.arguments import spatial_size
+
+T = TypeVar("T", bound=Tensor)
 
 _LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
 
 
-def scaled_size(size, factor):
+def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
+    """Resize to ``new_shape``: images trilinear with ``align_corners=True`` (as the first version did), masks nearest.
+
+    The centres of the first and last voxels stay where they are, so the origin is kept and the spacing becomes
+    ``spacing * (old - 1) / (new - 1)``. An axis brought to size 1 keeps its first voxel.
+
+    Args:
+        t: tensor (..., D, H, W), every side at least 1. Images of an integer type become float32.
+        new_shape: voxels (D, H, W).
+
+    Raises:
+        TypeError: complex voxels.
+        ValueError: fewer than three axes, an empty side, or ``new_shape`` is not three sizes of at least 1.
+
+    >>> resize_3d_tensor(torch.tensor([[[0.0, 2.0]]]), (1, 1, 5))
+    tensor([[[0.0000, 0.5000, 1.0000, 1.5000, 2.0000]]])
+    """
+    if is_number(new_shape):
+        raise ValueError(f"new_shape must be three sizes (D, H, W), got {new_shape!r}")
+    old, new = spatial_size(t), whole_per_axis(new_shape, "new_shape", least=1)
+    if t.is_complex():
+        raise TypeError(f"expected a tensor of real numbers, got {t.dtype}; resize .real and .imag by themselves")
+    if 0 in old:
+        raise ValueError(f"expected a tensor (..., D, H, W) with sides of at least 1, got shape {tuple(t.shape)}")
+    plain = t.as_subclass(Tensor)
+    result = resize_nearest(plain, new) if is_mask(t) else resize_linear(plain, new)
+    if not hasattr(t, "with_voxels"):
+        return result  # type: ignore[return-value]
+
+    def resized(geometry: Geometry) -> Geometry:
+        scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
+        return geometry.regrid(new, scale)
+
+    return t.with_voxels(result, resized)
+
+
+def scaled_size(size: Sequence[int], factor: float | Sequence[float]) -> tuple[int, int, int]:
     """The sizes (D, H, W) times ``factor``, rounded, at least 1.
 
     Args:
@@ -28,30 +70,24 @@ def scaled_size(size, factor):
     >>> scaled_size((4, 5, 1), (0.5, 2, 0.1))
     (2, 10, 1)
     """
-    factors = (factor,) * 3 if isinstance(factor, numbers.Real) else tuple(factor)
-    if len(factors) != 3 or not all(isinstance(f, numbers.Real) and f > 0 for f in factors):
-        raise ValueError(f"scale_factor must be one number or three (D, H, W), above 0, got {factor!r}")
-    return tuple(max(1, round(n * f)) for n, f in zip(size, factors, strict=True))
+    factors = per_axis(factor, "scale_factor", above=0)
+    depth, height, width = (max(1, round(n * f)) for n, f in zip(size, factors, strict=True))
+    return depth, height, width
 
 
-def resize_linear(t, size):
+def resize_linear(t: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Resize by trilinear interpolation, as ``F.interpolate(mode="trilinear", align_corners=True)`` to rounding.
 
     Args:
-        t: tensor (..., D, H, W) with any number of leading axes; every side at least 1.
+        t: plain tensor (..., D, H, W) with any number of leading axes; every side at least 1.
         size: the new (D, H, W).
 
     Returns:
         New tensor (..., *size), never sharing memory with ``t``: floating types are kept, others become float32.
 
-    Raises:
-        TypeError: ``t`` is no real tensor, ``size`` is not made of integers.
-        ValueError: ``t`` has fewer than three axes or an empty side, ``size`` is not three sizes of at least 1.
-
     >>> resize_linear(torch.tensor([[[0.0, 2.0]]]), (1, 1, 5))
     tensor([[[0.0000, 0.5000, 1.0000, 1.5000, 2.0000]]])
     """
-    t, size = _checked(t, size)
     if not t.is_floating_point():
         t = t.float()
     leading, depth = t.shape[:-3], t.shape[-3]
@@ -67,67 +103,45 @@ def resize_linear(t, size):
     return out.reshape(*leading, *size)
 
 
-def resize_nearest(t, size):
+def resize_nearest(t: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Resize by taking the nearest voxel, for labels: no value appears that was not there.
 
     A position halfway between two voxels takes the one with the higher index.
 
     Args:
-        t: tensor (..., D, H, W) of any type, with any number of leading axes; every side at least 1.
+        t: plain tensor (..., D, H, W) of any type, with any number of leading axes; every side at least 1.
         size: the new (D, H, W).
 
     Returns:
         New tensor (..., *size) of the same type, never sharing memory with ``t``.
 
-    Raises:
-        TypeError: ``t`` is no tensor, ``size`` is not made of integers.
-        ValueError: ``t`` has fewer than three axes or an empty side, ``size`` is not three sizes of at least 1.
-
     >>> resize_nearest(torch.tensor([[[1, 7, 4]]]), (1, 1, 5))
     tensor([[[1, 7, 7, 4, 4]]])
     """
-    t, size = _checked(t, size)
     d, h, w = (_nearest(n, m, t.device) for n, m in zip(t.shape[-3:], size, strict=True))
     return t[..., d[:, None, None], h[:, None], w]
 
 
-def _checked(t, size):
-    """Return ``t`` as a plain tensor and ``size`` as three integers, or say what is wrong with them."""
-    if not isinstance(t, torch.Tensor):
-        raise TypeError(f"expected a tensor (..., D, H, W), got {type(t).__name__}")
-    if t.is_complex():
-        raise TypeError(f"expected a tensor of real numbers, got {t.dtype}; resize .real and .imag by themselves")
-    if t.ndim < 3 or 0 in t.shape[-3:]:
-        raise ValueError(f"expected a tensor (..., D, H, W) with sides of at least 1, got shape {tuple(t.shape)}")
-    try:
-        sizes = tuple(index(n) for n in size)
-    except TypeError as error:
-        raise TypeError(f"size must be three integers (D, H, W), got {size!r}") from error
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError(f"size must be three integers (D, H, W) of at least 1, got {size!r}")
-    return t.as_subclass(torch.Tensor), sizes
-
-
-def _nearest(n, m, device):
+def _nearest(n: int, m: int, device: torch.device) -> Tensor:
     """For each of ``m`` new voxels the index of the old one, by whole numbers so that halves are exact."""
     steps = max(m - 1, 1)
     return (torch.arange(m, device=device) * (2 * (n - 1)) + m - 1) // (2 * steps)
 
 
-def _stretches(t, size):
+def _stretches(t: Tensor, size: Sequence[int]) -> bool:
     """Whether to blend finished planes along D: where planes are added, on a CPU, and no gradient is wanted."""
     records = t.requires_grad and torch.is_grad_enabled()
     return t.is_cpu and not records and t.shape[1] < size[0]
 
 
-def _resize_planes(t, size):
+def _resize_planes(t: Tensor, size: Sequence[int]) -> Tensor:
     """Resize each (H, W) plane of (N, D, H, W) by bilinear interpolation."""
     # planes go in as the batch: as channels torch copies the whole input to another layout before a strong shrinking
     planes = F.interpolate(t.reshape(-1, 1, *t.shape[-2:]), size, mode="bilinear", align_corners=True)
     return planes.view(*t.shape[:2], *size)
 
 
-def _stretch_depth(t, depth):
+def _stretch_depth(t: Tensor, depth: int) -> Tensor:
     """Interpolate (N, D, H, W) along D to more planes.
 
     Where planes are added, a blend of two finished ones is several times cheaper than eight neighbours for each voxel.

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from faimed3d import _blockwise
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.spatial import interpolation as resampling
+from faimed3d.spatial import blocks, simpleitk_grids
 from faimed3d.spatial.interpolation import resample_voxels
-from faimed3d.spatial.oblique import edge_voxels
 
 SHAPE = (5, 6, 9)
 SIZE = (7, 4, 8)
@@ -164,7 +163,7 @@ class TestAgainstFloat64:
         expected_labels = resample_voxels(labels, matrix, offset, SIZE, True, 99)
         monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
         for some in (1 << 20, 10):
-            monkeypatch.setattr(resampling, "_ON_DEVICE", some)
+            monkeypatch.setattr(blocks, "_ELSEWHERE", some)
             found = resample_voxels(rows, matrix, offset, SIZE, False, FILL)
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
             found = resample_voxels(labels, matrix, offset, SIZE, True, 99)
@@ -206,18 +205,6 @@ class TestEdges:
             assert (expected[..., 0] != FILL).any()
             assert ((found == FILL) == (expected == FILL)).all()
             np.testing.assert_allclose(found, expected, atol=5e-5)
-
-    def test_edge_voxels_are_all_found(self):
-        matrix, offset = rotation(0, 45, 0) * 2**0.5 / 2, np.array([-0.5, 1.0, 2.0])
-        places = places_of(matrix, offset)
-        expected = {
-            tuple(index)
-            for index in np.ndindex(*SIZE)
-            if any(abs(places[index][k] - edge) < 1e-6 for k in range(3) for edge in (-0.5, SHAPE[k] - 0.5))
-        }
-        found = edge_voxels(matrix, offset, SHAPE, SIZE, 1e-6)
-        assert expected
-        assert set(map(tuple, found.tolist())) == expected
 
     def test_far_away_is_all_fill(self):
         for matrix in MATRICES.values():
@@ -320,11 +307,12 @@ class TestValues:
         for found, one in zip(loader, expected, strict=True):
             assert torch.equal(found, one)
 
-    @pytest.mark.parametrize("name", ["about axis 0", "about axis 1", "about axis 2", "turned any way"])
+    @pytest.mark.parametrize("name", MATRICES)
     def test_in_parts(self, name, monkeypatch):
         matrix = MATRICES[name]
         expected = resample_voxels(volumes(2), matrix, middle(matrix), SIZE, False, FILL)
-        monkeypatch.setattr(resampling, "_AT_ONCE", 20)
+        monkeypatch.setattr(blocks, "_ON_CPU", 20)
+        monkeypatch.setattr(simpleitk_grids, "_SMALLEST", 20)
         found = resample_voxels(volumes(2), matrix, middle(matrix), SIZE, False, FILL)
         assert torch.equal(found, expected)
 

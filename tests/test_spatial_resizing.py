@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.spatial import resizing as resize
-from faimed3d.spatial.resizing import resize_linear, resize_nearest
+from faimed3d.spatial.resizing import resize_3d_tensor, resize_linear, resize_nearest, scaled_size
 
 SIZES = [
     ((2, 3, 4), (5, 7, 3)),
@@ -177,36 +177,37 @@ class TestNearest:
         assert torch.equal(t, torch.ones(2, 3, 4))
 
 
-@pytest.mark.parametrize("function", [resize_linear, resize_nearest])
-class TestBoth:
-    def test_size_of_any_kind_of_integers(self, function):
+class TestArguments:
+    def test_size_of_any_kind_of_numbers(self):
         t = torch.rand(2, 3, 4)
-        for size in ([3, 2, 5], torch.Size([3, 2, 5]), np.array([3, 2, 5]), torch.tensor([3, 2, 5])):
-            assert function(t, size).shape == (3, 2, 5)
+        for size in ([3, 2, 5], torch.Size([3, 2, 5]), np.array([3, 2, 5]), torch.tensor([3, 2, 5]), (3.0, 2, 5)):
+            assert resize_3d_tensor(t, size).shape == (3, 2, 5)
 
-    def test_subclass_gives_a_plain_tensor(self, function):
-        class Volume(torch.Tensor):
-            pass
+    @pytest.mark.parametrize("size", [(1, 2), (1, 2, 3, 4), (0, 2, 3), (-1, 2, 3), (1.5, 2, 3), None, "abc"])
+    def test_wrong_size(self, size):
+        with pytest.raises(
+            ValueError, match=r"new_shape must be one whole number or three \(D, H, W\), at least 1, got"
+        ):
+            resize_3d_tensor(torch.rand(2, 3, 4), size)
 
-        assert type(function(torch.rand(2, 3, 4).as_subclass(Volume), (3, 3, 3))) is torch.Tensor
+    def test_one_size_for_all_axes_is_refused(self):
+        with pytest.raises(ValueError, match=r"new_shape must be three sizes \(D, H, W\), got 5"):
+            resize_3d_tensor(torch.rand(2, 3, 4), 5)
 
-    @pytest.mark.parametrize("size", [(1, 2), (1, 2, 3, 4), (0, 2, 3), (-1, 2, 3)])
-    def test_wrong_size(self, function, size):
-        with pytest.raises(ValueError, match=r"size must be three integers \(D, H, W\) of at least 1, got \("):
-            function(torch.rand(2, 3, 4), size)
-
-    @pytest.mark.parametrize("size", [5, (1.5, 2, 3), None, "abc"])
-    def test_size_of_wrong_kind(self, function, size):
-        with pytest.raises(TypeError, match=r"size must be three integers \(D, H, W\), got"):
-            function(torch.rand(2, 3, 4), size)
-
-    @pytest.mark.parametrize("shape", [(3, 4), (0, 3, 4), (2, 2, 0, 4)])
-    def test_wrong_shape(self, function, shape):
+    @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 2, 0, 4)])
+    def test_an_empty_side_is_refused(self, shape):
         with pytest.raises(ValueError, match=r"expected a tensor \(..., D, H, W\) with sides of at least 1, got shape"):
-            function(torch.rand(shape), (2, 2, 2))
+            resize_3d_tensor(torch.rand(shape), (2, 2, 2))
 
-    def test_no_real_tensor(self, function):
-        with pytest.raises(TypeError, match=r"expected a tensor \(..., D, H, W\), got ndarray"):
-            function(np.ones((2, 3, 4)), (2, 2, 2))
+    def test_no_volume(self):
+        with pytest.raises(ValueError, match=r"expected a tensor \(..., D, H, W\), got torch.Size\(\[3, 4\]\)"):
+            resize_3d_tensor(torch.rand(3, 4), (2, 2, 2))
+        with pytest.raises(ValueError, match=r"expected a tensor \(..., D, H, W\), got \(2, 3, 4\)"):
+            resize_3d_tensor(np.ones((2, 3, 4)), (2, 2, 2))
         with pytest.raises(TypeError, match=r"expected a tensor of real numbers, got torch.complex64"):
-            function(torch.ones(2, 3, 4, dtype=torch.complex64), (2, 2, 2))
+            resize_3d_tensor(torch.ones(2, 3, 4, dtype=torch.complex64), (2, 2, 2))
+
+    @pytest.mark.parametrize("factor", [0, -1, (1, 2), "abc", None])
+    def test_wrong_factor(self, factor):
+        with pytest.raises(ValueError, match=r"scale_factor must be one number or three \(D, H, W\), above 0, got"):
+            scaled_size((2, 3, 4), factor)

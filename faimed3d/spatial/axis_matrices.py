@@ -1,19 +1,19 @@
-"""Matrices along the axes of a volume: smoothing, coarser and back, and smooth fields from a few control points.
+"""Filters of a volume as one small matrix for each axis: smoothing, coarser voxels and back, smooth random fields.
 
-All of these are separable, so each is one small matrix per axis, applied by matrix products: one way of working for
-every item of a batch, with a matrix of its own each, on any device.
+All of these are separable, so matrix products apply them, on any device; each item of a batch may have matrices of its
+own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
-__all__ = ["along_axes", "centres", "coarse_matrix", "gaussian_matrix", "smooth_field", "spline_matrix"]
 
-
-def along_axes(x, matrices):
+def along_axes(x: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
     """Apply one matrix to each of the axes D, H, W.
 
     Args:
@@ -38,13 +38,13 @@ def along_axes(x, matrices):
     return x
 
 
-def centres(n, device=None, dtype=torch.float32):
-    """Places of ``n`` voxel centres along an axis whose edges are -1 and 1."""
+def centres(n: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Positions of ``n`` voxel centres along an axis whose edges are -1 and 1."""
     return (torch.arange(n, dtype=torch.float64) * 2 + 1).div_(n).sub_(1).to(device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=64)
-def spline_matrix(n, points):
+def spline_matrix(n: int, points: int) -> Tensor:
     """Weights (n, points) of ``points`` uniform cubic B-splines at the ``n`` voxel centres of an axis.
 
     The second and the last but one control point lie on the two edges of the axis, so the field is smooth (twice
@@ -57,20 +57,20 @@ def spline_matrix(n, points):
     return torch.where(distance < 1, near, far).float()
 
 
-def smooth_field(control, size):
+def smooth_field(control: Tensor, size: Sequence[int]) -> Tensor:
     """Smooth field (N, C, D, H, W) of ``size`` from control values (N, C, d, h, w), by cubic B-splines."""
     return along_axes(control, [spline_matrix(n, m) for n, m in zip(size, control.shape[-3:], strict=True)])
 
 
-def gaussian_matrix(n, sd):
-    """Matrices (N, n, n) that smooth an axis of ``n`` voxels with Gaussians of ``sd`` (N) voxels.
+def gaussian_matrix(n: int, std: Tensor) -> Tensor:
+    """Matrices (N, n, n) that smooth an axis of ``n`` voxels with Gaussians of ``std`` (N) voxels standard deviation.
 
-    Beyond the ends the edge voxel continues. An sd of 0 gives the identity. Every row adds up to 1.
+    Beyond the ends the edge voxel continues. A std of 0 gives the identity. Every row adds up to 1.
     """
     index = torch.arange(n, dtype=torch.float64)
-    reach = min(n, max(1, round(4 * float(sd.max()))))
+    reach = min(n, max(1, round(4 * float(std.max()))))
     source = torch.arange(-reach, n + reach, dtype=torch.float64)
-    width = sd.double().clamp(min=1e-3)[:, None, None]
+    width = std.double().clamp(min=1e-3)[:, None, None]
     weights = torch.exp(-0.5 * ((index[:, None] - source[None]) / width) ** 2)
     weights /= weights.sum(-1, keepdim=True)
     matrix = weights[..., reach : reach + n].clone()
@@ -79,7 +79,7 @@ def gaussian_matrix(n, sd):
     return matrix
 
 
-def coarse_matrix(n, factor):
+def coarse_matrix(n: int, factor: Tensor) -> Tensor:
     """Matrices (N, n, n) that bring an axis to voxels ``factor`` (N) times as long, by means, and back, linearly.
 
     The coarse grid has ``round(n / factor)`` voxels, at least 1, over the same field of view.
@@ -88,7 +88,7 @@ def coarse_matrix(n, factor):
 
 
 @lru_cache(maxsize=256)
-def _coarse_matrix(n, m):
+def _coarse_matrix(n: int, m: int) -> Tensor:
     if m >= n:
         return torch.eye(n, dtype=torch.float64)
     edges = torch.arange(m + 1, dtype=torch.float64) * n / m

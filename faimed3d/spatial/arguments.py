@@ -1,0 +1,43 @@
+"""What the functions of this room ask of their arguments."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from faimed3d.geometry import Geometry
+from faimed3d.masks import is_mask
+
+FEW_OPERATIONS = (torch.uint16, torch.uint32, torch.uint64)  # torch stores these and computes little with them
+
+
+def spatial_size(t: Tensor) -> tuple[int, int, int]:
+    """The sizes (D, H, W) of a tensor (..., D, H, W)."""
+    if not isinstance(t, Tensor) or t.ndim < 3:
+        raise ValueError(f"expected a tensor (..., D, H, W), got {getattr(t, 'shape', type(t).__name__)}")
+    depth, height, width = t.shape[-3:]
+    return depth, height, width
+
+
+def required_geometry(t: Tensor, what: str) -> Geometry:
+    """The geometry of ``t``, which ``what`` cannot do without."""
+    if not hasattr(t, "require_geometry"):
+        raise TypeError(
+            f"{what} needs a TensorDicom3D, which knows its position in the patient; got {type(t).__name__}"
+        )
+    return t.require_geometry(what)
+
+
+def fill_value(t: Tensor, value: float | None) -> float:
+    """What fills new voxels of ``t``: ``value``; by default 0 for a mask, the smallest value of an image, NaN aside."""
+    if value is not None:
+        return value
+    plain = t.detach().as_subclass(Tensor)
+    if is_mask(t) or not plain.numel():
+        return 0
+    if plain.dtype in FEW_OPERATIONS:
+        plain = plain.to(torch.int64)
+    smallest = plain.min()
+    if smallest.isnan() and not plain.isnan().all():
+        smallest = plain[~plain.isnan()].min()
+    return smallest.item()

@@ -1,0 +1,143 @@
+"""Resample onto a rotated grid: each new voxel from its neighbours, on any device and with gradients.
+
+Where one new axis is parallel to an old one, the neighbours in the plane of the two others are the same all along it:
+they are found once and taken for whole lines of voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faimed3d.spatial.blocks import boxes, largest_block, set_all, work_on
+from faimed3d.spatial.positions import AxisPositions, is_inside, nearest_voxels, two_neighbours
+
+_PLANE_BLOCK = 1 << 13  # new voxels of a plane whose neighbours are found at once on a CPU
+
+
+def resample(
+    volumes: Tensor,
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    size: tuple[int, int, int],
+    nearest: bool,
+    fill: float,
+    parallel: int | None = None,
+) -> Tensor:
+    """Resample to a rotated grid; arguments as for ``faimed3d.spatial.interpolation.resample_voxels``, and
+
+    Args:
+        parallel: the one axis (0, 1, 2 for D, H, W) that is parallel to the old one of its number. Default: none.
+    """
+    result = volumes.new_empty((len(volumes), *size))
+    rotated = [axis for axis in range(3) if axis != parallel]
+    shape, strides = ([of[1 + axis] for axis in rotated] for of in (volumes.shape, volumes.stride()))
+    reach = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))  # in memory
+    most, length, across, along = largest_block(volumes), 1, 0, None  # voxels lie across the lines, along axis 0
+    if parallel is None:
+        sources, targets = [volume.as_strided((reach,), (1,)) for volume in volumes], result
+    else:
+        stride, new = volumes.stride(1 + parallel), result.movedim(1 + parallel, 1)
+        line = AxisPositions(
+            volumes.shape[1 + parallel], matrix[parallel, parallel], offset[parallel], size[parallel], nearest, volumes
+        )
+        set_all(new[:, : line.first], fill)
+        set_all(new[:, line.last :], fill)
+        if not line.count:
+            return result
+        (along,) = line.blocks(line.count)
+        new = new[:, along.new]
+        volumes = volumes.narrow(1 + parallel, along.old.start, along.old.stop - along.old.start)
+        length = max(len(along.lower), volumes.shape[1 + parallel])
+        across = int(stride > 1)  # contiguous lines are taken as they are
+        if across:
+            sources = [volume.as_strided((volume.shape[parallel], reach), (stride, 1)) for volume in volumes]
+            targets = new
+        else:
+            sources = [volume.as_strided((reach, volume.shape[parallel]), (1, stride)) for volume in volumes]
+            targets = new.movedim(1, -1)
+
+    matrix, offset = matrix[np.ix_(rotated, rotated)], offset[rotated]
+
+    def work(box: tuple[slice, ...]) -> None:
+        positions = _positions(matrix, offset, box, volumes.device)
+        neighbours = _Neighbours(positions, shape, strides, nearest, volumes.dtype)
+        for part in boxes([cut.stop - cut.start for cut in box], max(1, most // length)):
+            new = tuple(slice(c.start + p.start, c.start + p.stop) for c, p in zip(box, part, strict=True))
+            for number, source in enumerate(sources):
+                values = neighbours.interpolate(source, across, part)
+                if along is not None:
+                    values = along.apply(values, 1 - across)
+                neighbours.fill_outside(values, across, part, fill)
+                target = targets[(number, slice(None), *new) if across else (number, *new)]
+                target.copy_(values.view(target.shape))
+
+    at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
+    work_on(boxes([size[axis] for axis in rotated], at_once), work, volumes)
+    return result
+
+
+def _positions(matrix: np.ndarray, offset: np.ndarray, box: tuple[slice, ...], device: torch.device) -> list[Tensor]:
+    """Where the new voxels of ``box`` lie along each old axis: float64 tensors of the box's shape."""
+    index = torch.meshgrid(
+        *(torch.arange(cut.start, cut.stop, dtype=torch.float64, device=device) for cut in box), indexing="ij"
+    )
+    return [
+        torch.stack([step * along for step, along in zip(steps, index, strict=True)]).sum(0) + start
+        for steps, start in zip(matrix.tolist(), offset.tolist(), strict=True)
+    ]
+
+
+class _Neighbours:
+    """The old voxels that new ones are made of, by their number in memory, which is faster than an index for each axis.
+
+    Args:
+        positions: of the new voxels along each of two or three old axes, float64 tensors of one shape.
+        shape: old voxels along each of these axes.
+        strides: in memory, of each of these axes.
+        nearest: take the nearest voxel instead of blending.
+        dtype: of the shares.
+    """
+
+    def __init__(
+        self,
+        positions: Sequence[Tensor],
+        shape: Sequence[int],
+        strides: Sequence[int],
+        nearest: bool,
+        dtype: torch.dtype,
+    ):
+        self._numbers = [torch.zeros_like(positions[0], dtype=torch.int64)]  # 1, or 2 for each axis
+        self._shares: list[Tensor] = []  # of the higher neighbour along each axis
+        outside = torch.zeros_like(positions[0], dtype=torch.bool)
+        for along, n, stride in zip(positions, shape, strides, strict=True):
+            outside |= ~is_inside(along, n)
+            if nearest:
+                self._numbers = [number + nearest_voxels(along, n) * stride for number in self._numbers]
+            else:
+                lower, upper, share = two_neighbours(along, n)
+                ends = lower * stride, upper * stride
+                self._numbers = [number + end for number in self._numbers for end in ends]
+                self._shares.append(share.to(dtype))
+        self._outside = outside if outside.any() else None
+
+    def interpolate(self, source: Tensor, axis: int, part: tuple[slice, ...]) -> Tensor:
+        """Take and blend the neighbours of a part of the new voxels along ``axis`` of ``source``."""
+        values = [source.index_select(axis, number[part].reshape(-1)) for number in self._numbers]
+        for share in reversed(self._shares):
+            share = _along(share[part], axis, source.ndim)
+            values = [lower.lerp_(upper, share) for lower, upper in zip(values[::2], values[1::2], strict=True)]
+        return values[0]
+
+    def fill_outside(self, values: Tensor, axis: int, part: tuple[slice, ...], fill: float) -> None:
+        """Set to ``fill`` what lies outside, a part of the new voxels lying along ``axis``."""
+        if self._outside is not None:
+            values.masked_fill_(_along(self._outside[part], axis, values.ndim), fill)
+
+
+def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
+    """Lay flattened values along an axis, so that they are broadcast over the others."""
+    return values.reshape([-1 if k == axis else 1 for k in range(ndim)])

@@ -1,0 +1,123 @@
+"""Resample onto a rotated grid by SimpleITK: the fastest way on a CPU where no axis is parallel to an old one.
+
+SimpleITK interpolates. What is outside is decided here, by the rules of ``faimed3d.spatial.positions``: for that each
+block is handed over with one more voxel beyond the edges of the volume, a copy of the outermost one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faimed3d.spatial.positions import EDGE_TOLERANCE, HALF_TOLERANCE
+
+_SMALLEST = 1 << 18  # voxels that a block may have and need anyhow
+_SHARE = 0.4  # of the result's voxels, that a block may have and need: bounds the memory
+
+
+def resample(
+    volumes: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, int, int], nearest: bool, fill: float
+) -> Tensor:
+    """Resample to a rotated grid; arguments as for ``faimed3d.spatial.interpolation.resample_voxels``.
+
+    The type of ``volumes`` is one that SimpleITK has; it works in float64.
+    """
+    result = volumes.new_empty((len(volumes), *size))
+    most = max(_SMALLEST, int(_SHARE * math.prod(size)))
+    for source, target in zip(volumes.numpy(), result.numpy(), strict=True):
+        _resample(source, target, matrix, offset, nearest, fill, most)
+    return result
+
+
+def _resample(
+    source: np.ndarray,
+    target: np.ndarray,
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    nearest: bool,
+    fill: float,
+    most: int,
+) -> None:
+    """Resample one volume (D, H, W) into ``target``, which is halved as long as it needs too many voxels."""
+    last = np.array(source.shape) - 1
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(target.shape) - 1) @ matrix.T + offset
+    low, high = corners.min(0), corners.max(0)
+    if (high < -0.5 - EDGE_TOLERANCE).any() or (low > last + 0.5 + EDGE_TOLERANCE).any():
+        target[...] = fill
+        return
+    start = np.clip(np.floor(low), -1, last).astype(int)  # -1 and last + 1 are copies of the edge
+    stop = np.clip(np.ceil(high), 0, last + 1).astype(int) + 1
+    if target.size + np.prod(stop - start) > most and target.size > 1:
+        spans = np.abs(matrix * (np.array(target.shape) - 1)).max(0)  # in old voxels, of each new axis
+        axis = int(np.argmax(np.where(np.array(target.shape) > 1, spans, -1)))
+        middle = target.shape[axis] // 2
+        halves = np.split(target, [middle], axis)
+        _resample(source, halves[0], matrix, offset, nearest, fill, most)
+        _resample(source, halves[1], matrix, offset + matrix[:, axis] * middle, nearest, fill, most)
+        return
+    part = _with_edges(source, start, stop)
+    shift = HALF_TOLERANCE if nearest else 0
+    target[...] = _by_simpleitk(part, target.shape, matrix, offset - start + shift, nearest)
+    if (low < -0.5 - EDGE_TOLERANCE).any() or (high > last + 0.5 + EDGE_TOLERANCE).any():
+        _fill_outside(target, matrix, offset, source.shape, fill)
+
+
+def _with_edges(source: np.ndarray, start: Sequence[int], stop: Sequence[int]) -> np.ndarray:
+    """The part from ``start`` to ``stop`` of a volume; beyond its edges the outermost voxels once more."""
+    part = np.empty(np.subtract(stop, start), source.dtype)
+    before = np.maximum(0, np.negative(start))
+    after = np.maximum(0, np.subtract(stop, source.shape))
+    inner = tuple(slice(a, n - b) for a, n, b in zip(before, part.shape, after, strict=True))
+    known = tuple(slice(a, b) for a, b in zip(np.add(start, before), np.subtract(stop, after), strict=True))
+    part[inner] = source[known]
+    for axis in range(3):
+        along = np.moveaxis(part, axis, 0)
+        if before[axis]:
+            along[0] = along[1]
+        if after[axis]:
+            along[-1] = along[-2]
+    return part
+
+
+def _by_simpleitk(
+    source: np.ndarray, size: Sequence[int], matrix: np.ndarray, offset: np.ndarray, nearest: bool
+) -> np.ndarray:
+    """The values at ``matrix @ (d, h, w) + offset``, all of which lie in ``source``."""
+    import SimpleITK as sitk
+
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
+    transform.SetTranslation(offset[::-1].tolist())
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in reversed(size)])
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    resampler.SetNumberOfThreads(torch.get_num_threads())
+    image = resampler.Execute(sitk.GetImageFromArray(source))
+    return sitk.GetArrayFromImage(image)
+
+
+def _fill_outside(
+    target: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], fill: float
+) -> None:
+    """Set to ``fill`` what lies beyond the edges of the old volume of ``shape``, one line along W after the other."""
+    d, h = (np.arange(n, dtype=float) for n in target.shape[:2])
+    first, last = np.zeros(target.shape[:2]), np.full(target.shape[:2], target.shape[2] - 1.0)  # inside, of each line
+    for (along_d, along_h, along_w), start, n in zip(matrix, offset, shape, strict=True):
+        position = along_d * d[:, None] + along_h * h + start  # of the first voxel of each line
+        to_low, to_high = -0.5 - EDGE_TOLERANCE - position, n - 0.5 + EDGE_TOLERANCE - position
+        if along_w == 0:
+            last[(to_low > 0) | (to_high < 0)] = -1
+        else:
+            ends = (to_low, to_high) if along_w > 0 else (to_high, to_low)
+            np.maximum(first, ends[0] / along_w, out=first)
+            np.minimum(last, ends[1] / along_w, out=last)
+    w = np.arange(target.shape[2])
+    cut = (first > 0) | (last < target.shape[2] - 1)
+    lines = target[cut]
+    lines[(w < first[cut][:, None]) | (w > last[cut][:, None])] = fill
+    target[cut] = lines
