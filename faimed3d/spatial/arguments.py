@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
+
+T = TypeVar("T", bound=Tensor)
 
 FEW_OPERATIONS = (torch.uint16, torch.uint32, torch.uint64)  # torch stores these and computes little with them
 
@@ -19,7 +24,12 @@ def spatial_size(t: Tensor) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def required_geometry(t: Tensor, what: str) -> Geometry:
+def cut_out(t: T, cuts: Sequence[slice]) -> T:
+    """The box of a tensor (..., D, H, W) that a slice for each of the last three axes says."""
+    return t[(..., *cuts)]  # type: ignore[index, return-value]
+
+
+def required_geometry(t: object, what: str) -> Geometry:
     """The geometry of ``t``, which ``what`` cannot do without."""
     if not hasattr(t, "require_geometry"):
         raise TypeError(

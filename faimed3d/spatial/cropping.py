@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d._arguments import is_number, is_whole, whole_per_axis
-from faimed3d.spatial.arguments import fill_value, spatial_size
-
-T = TypeVar("T", bound=Tensor)
+from faimed3d.spatial.arguments import T, cut_out, fill_value, spatial_size
 
 
 def crop_3d(t: T, margins: float | Sequence[float] | Sequence[Sequence[float]], perc_margins: bool = False) -> T:
@@ -48,7 +45,7 @@ def crop_3d(t: T, margins: float | Sequence[float] | Sequence[Sequence[float]], 
         if before + after >= n:
             raise ValueError(f"margins {before} + {after} leave nothing of the {n} voxels of axis {name}")
         cuts.append(slice(before, n - after))
-    return t[(..., *cuts)]
+    return cut_out(t, cuts)
 
 
 def _margin_pairs(margins: object) -> list[tuple[float, ...]]:
@@ -88,7 +85,7 @@ def pad_or_crop(t: T, size: int | Sequence[int], value: float | None = None) -> 
     if any(m > n for n, m in zip(old, new, strict=True)):
         value = fill_value(t, value)
     starts = [max(0, n - m) // 2 for n, m in zip(old, new, strict=True)]
-    t = t[(..., *(slice(start, start + m) for start, m in zip(starts, new, strict=True)))]
+    t = cut_out(t, [slice(start, start + m) for start, m in zip(starts, new, strict=True)])
     pad: list[int] = []
     for n, m in zip(reversed(t.shape[-3:]), reversed(new), strict=True):
         pad += [(m - n) // 2, m - n - (m - n) // 2]
@@ -116,4 +113,4 @@ def strip(t: T) -> T:
         if not len(planes):
             raise ValueError("all voxels are zero: there is nothing to strip to")
         cuts.append(slice(int(planes[0]), int(planes[-1]) + 1))
-    return t[(..., *cuts)]
+    return cut_out(t, cuts)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import cast
 
-from torch import Tensor
-
-from faimed3d.spatial.arguments import required_geometry
-
-T = TypeVar("T", bound=Tensor)
+from faimed3d.spatial.arguments import T, required_geometry
 
 
 def reorient(t: T, code: str) -> T:
@@ -31,5 +27,5 @@ def reorient(t: T, code: str) -> T:
     """
     order, flips = required_geometry(t, "reorient").reorientation(code)
     lead = t.ndim - 3
-    t = t.permute(*range(lead), *(lead + axis for axis in order))
-    return t.flip([lead + axis for axis in flips]) if flips else t
+    ordered = t.permute(*range(lead), *(lead + axis for axis in order))
+    return cast(T, ordered.flip([lead + axis for axis in flips]) if flips else ordered)

@@ -15,8 +15,9 @@ from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
 from faimed3d.spatial.interpolation import resample_voxels
+from faimed3d.tracking import TrackedTensor
 
-T = TypeVar("T", bound=Tensor)
+T = TypeVar("T", bound=TrackedTensor)
 
 _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
 _SHORT = (torch.float16, torch.bfloat16)  # too coarse for shares
@@ -80,7 +81,7 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
     return _resampled(t, required_geometry(t, "resample_like"), target, value)
 
 
-def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) -> T:
+def _resampled(t: T, source: Geometry, target: Geometry | None, value: float | None) -> T:
     plain, mask = t.as_subclass(Tensor), is_mask(t)
     kept = plain.dtype if mask or plain.is_floating_point() else torch.float32
     if source.agrees(target):

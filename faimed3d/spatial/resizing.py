@@ -7,7 +7,6 @@ first voxel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +15,7 @@ from torch import Tensor
 from faimed3d._arguments import is_number, per_axis, whole_per_axis
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
-from faimed3d.spatial.arguments import spatial_size
-
-T = TypeVar("T", bound=Tensor)
+from faimed3d.spatial.arguments import T, spatial_size
 
 _LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
@@ -53,7 +50,7 @@ def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
     if not hasattr(t, "with_voxels"):
         return result  # type: ignore[return-value]
 
-    def resized(geometry: Geometry) -> Geometry:
+    def resized(geometry: Geometry) -> Geometry | None:
         scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
         return geometry.regrid(new, scale)
 
