@@ -6,6 +6,8 @@ spacing, origin and direction are SimpleITK's (x, y, z), LPS, mm: ``faimed3d.geo
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from faimed3d import io
@@ -34,14 +36,22 @@ __all__ = [
 ]
 
 
-def readdcm_3d(fn, div=None, return_scaled=False, return_normalized=False):
+def readdcm_3d(
+    fn: str | Path, div: float | None = None, return_scaled: bool = False, return_normalized: bool = False
+) -> TensorDicom3D:
     """Open a file or a DICOM folder as a ``TensorDicom3D``.
 
     Args:
-        fn: path (str or Path) of the file or folder.
+        fn: path of the file or folder.
         div: divide the values by this. If None, they are scaled so that the maximum is 1, unless normalized.
         return_scaled: apply :meth:`TensorDicom3D.hist_scaled` as well.
         return_normalized: apply :func:`normalize` as well; ignored where ``div`` is given.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     TensorDicom3D(torch.arange(24.0).reshape(2, 3, 4)).save(f"{folder}/scan.nrrd")
+    ...     readdcm_3d(f"{folder}/scan.nrrd").max().item()
+    1.0
     """
     t = TensorDicom3D.create(fn)
     if div is not None:
@@ -53,11 +63,17 @@ def readdcm_3d(fn, div=None, return_scaled=False, return_normalized=False):
     return normalize(t) if return_normalized and div is None else t
 
 
-def load_image_3d(fn):
+def load_image_3d(fn: str | Path) -> torch.Tensor:
     """Read a file or a DICOM folder as a plain float32 tensor (D, H, W) of the real values.
 
     Raises:
         ValueError: the file holds several components or time points; ``TensorDicom3D.create`` reads those.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     TensorDicom3D(torch.arange(24).reshape(2, 3, 4)).save(f"{folder}/scan.nrrd")
+    ...     load_image_3d(f"{folder}/scan.nrrd")[1, 2]
+    tensor([20., 21., 22., 23.])
     """
     array = io.read(fn)[0]
     if array.ndim != 3:

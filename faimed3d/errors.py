@@ -1,5 +1,7 @@
 """What can be wrong with a file or folder of images: one exception for each fault, all of them ``ReadError``."""
 
+from __future__ import annotations
+
 __all__ = [
     "DamagedFile",
     "DuplicateSlices",
@@ -17,7 +19,17 @@ __all__ = [
 
 
 class ReadError(ValueError):
-    """A file or folder was refused; the message names it, the fault and the way out."""
+    """A file or folder was refused; the message names it, the fault and the way out.
+
+    >>> import tempfile
+    >>> from faimed3d.io import read
+    >>> with tempfile.TemporaryDirectory() as empty_folder:
+    ...     try:
+    ...         read(empty_folder)
+    ...     except ReadError as error:
+    ...         print(type(error).__name__)
+    NoImages
+    """
 
 
 class NoImages(ReadError):

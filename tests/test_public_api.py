@@ -6,12 +6,11 @@ from importlib import import_module
 from pathlib import Path
 
 import faimed3d
+from faimed3d.errors import ReadError
 
 ROOMS = [name for _, name, _ in pkgutil.iter_modules(faimed3d.__path__) if not name.startswith("_") and name != "all"]
 # annotations of these are rules of dispatch: fasttransform chooses by them
 DISPATCHED = {"encodes", "decodes", "setups"}
-# public name -> why its docstring has no example
-NO_EXAMPLE = {}
 # still to be filled; each line goes when it is
 GAPS = (Path(__file__).parent / "public_api_gaps.txt").read_text(encoding="utf-8").splitlines()
 
@@ -55,7 +54,8 @@ def gaps():
         documented = inspect.isclass(thing) or inspect.isfunction(thing)
         if documented and not (thing.__doc__ or "").strip():
             found.append(f"{name}: docstring")
-        if documented and ">>>" not in (thing.__doc__ or "") and name not in NO_EXAMPLE:
+        one_of_many = inspect.isclass(thing) and issubclass(thing, ReadError) and thing is not ReadError
+        if documented and ">>>" not in (thing.__doc__ or "") and not one_of_many:  # ReadError shows how to catch them
             found.append(f"{name}: example")
         for owner, function in functions_of(name, thing):
             if not (function.__doc__ or "").strip() and not owner.endswith(("__init__", ".forward")):
@@ -78,8 +78,3 @@ def test_no_gap_is_listed_that_is_filled():
 
 def test_there_are_about_as_many_names_as_one_can_know():
     assert len(public_names()) < 240
-
-
-def test_each_exception_is_needed():
-    things = dict(public_names())
-    assert [name for name in NO_EXAMPLE if ">>>" in (things[name].__doc__ or "")] == []

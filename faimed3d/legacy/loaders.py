@@ -8,7 +8,8 @@ from torch import Tensor
 from faimed3d.display import ListViewer, show_histogram, show_images_3d
 from faimed3d.legacy.hidden_names import HiddenFromDir
 from faimed3d.legacy.standard_scale import find_standard_scale
-from faimed3d.volume import TensorDicom3D, TensorMask3D
+from faimed3d.masks import is_mask
+from faimed3d.volume import TensorDicom3D
 
 
 class LegacyLoaderMethods(HiddenFromDir):
@@ -34,7 +35,7 @@ class LegacyLoaderMethods(HiddenFromDir):
         samples = self.train.decode_batch(self.train.one_batch(), max_n=max_n)
         images = [sample[0] for sample in samples]
         targets = [sample[self.n_inp] if len(sample) > self.n_inp else None for sample in samples]
-        masks = [target if with_mask and isinstance(target, TensorMask3D) else None for target in targets]
+        masks = [target if with_mask and is_mask(target) else None for target in targets]
         if viewer == "mosaic":
             over = masks if masks[0] is not None else None
             return show_images_3d(images, mask=over, mask_alpha=alpha_mask, figsize=figsize or (15, 15), **kwargs)
@@ -51,7 +52,7 @@ class LegacyLoaderMethods(HiddenFromDir):
             **kwargs: of ``faimed3d.display.show_histogram``.
         """
         batch = self.train.one_batch()
-        image = next(part for part in batch if isinstance(part, TensorDicom3D) and not isinstance(part, TensorMask3D))
+        image = next(part for part in batch if isinstance(part, TensorDicom3D) and not is_mask(part))
         return show_histogram(image, bins, with_stats=with_stats, **kwargs)
 
     def standard_scale_from_dls(self):

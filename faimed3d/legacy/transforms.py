@@ -10,8 +10,9 @@ from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 from torch import Tensor
 
+from faimed3d.masks import is_mask
 from faimed3d.spatial import pad_or_crop
-from faimed3d.volume import TensorDicom3D, TensorMask3D
+from faimed3d.volume import TensorDicom3D
 
 __all__ = ["MaskErase", "MaskErease", "PreprocessDicom"]
 
@@ -51,7 +52,7 @@ class PreprocessDicom(DisplayedTransform):
         """Prepare a volume; of a mask the spacing alone."""
         x = x.rescale_pixeldata() if self.rescale else x
         x = x.size_correction(self.spacing) if self.correct_spacing else x
-        return x.clamp(*self.clipping_range) if self.clip_high_values and not isinstance(x, TensorMask3D) else x
+        return x.clamp(*self.clipping_range) if self.clip_high_values and not is_mask(x) else x
 
 
 class MaskErase(DisplayedTransform):
@@ -90,7 +91,7 @@ class MaskErase(DisplayedTransform):
                 f"MaskErase has a mask of {tuple(self.keep.shape)} voxels (D, H, W), the volume has "
                 f"{tuple(x.shape[-3:])}; bring all volumes to one size first, with Resize3D or PadOrCrop3D"
             )
-        fill = 0 if isinstance(x, TensorMask3D) else self.value
+        fill = 0 if is_mask(x) else self.value
         plain = x.as_subclass(Tensor)
         if fill is None:
             known = plain[plain.isfinite()]

@@ -32,6 +32,13 @@ class TrackedTensor(TensorBase):
     """A tensor (..., D, H, W) with a geometry that every torch operation keeps exact or drops.
 
     The rules are those of ``faimed3d.tracking``; what they answer is attached to the results here.
+
+    >>> t = torch.zeros(4, 3, 2).as_subclass(TrackedTensor)
+    >>> attach_grid(t, Geometry((4, 3, 2), spacing=(1, 2, 3)))
+    >>> t[1::2].geometry
+    Geometry(2x3x2 voxels (D, H, W), spacing 1x2x6 mm (x, y, z), origin (0, 0, 3) mm, LPS)
+    >>> t[torch.tensor([0, 1, 3])].geometry is None  # no even steps
+    True
     """
 
     # Not in __dict__: fastai copies that between tensors of any shape.
