@@ -53,9 +53,9 @@ def readdcm_3d(
     ...     readdcm_3d(f"{folder}/scan.nrrd").max().item()
     1.0
     """
-    t = TensorDicom3D.create(fn)
+    t: TensorDicom3D = TensorDicom3D.create(fn)
     if div is not None:
-        t = t / div
+        t = t / div  # type: ignore[assignment] # torch says that a division gives a number
     elif not return_normalized:
         t = divide_by_max(t)
     if return_scaled:

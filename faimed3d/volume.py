@@ -14,6 +14,7 @@ import torch
 from fastai.torch_core import tensor as as_tensor
 from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._exact import fits_float32
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mpl_toolkits.mplot3d import Axes3D
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-    from typing_extensions import Self  # of typing from Python 3.11 on
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
@@ -168,11 +168,11 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     @classmethod
     def create(
         cls,
-        source: str | Path | np.ndarray | Tensor | sitk.Image | pd.Series,
-        series: str | int | pd.Series | None = None,
+        source: Any,  # and Any is returned: fastai makes a Transform of this, to which types are rules of dispatch
+        series: Any = None,  # str, int or a row of an inventory
         strict: bool = True,
         dtype: torch.dtype | None = torch.float32,
-    ) -> Self:
+    ) -> Any:
         """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
 
         Args:
@@ -199,10 +199,10 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             return volume if dtype is None or volume.dtype == dtype else volume.to(_lossless(volume, dtype))
         library = type(source).__module__.partition(".")[0]  # not imported where it is not used
         if library == "SimpleITK":
-            array, geometry = io.from_sitk(source)  # type: ignore[arg-type]
+            array, geometry = io.from_sitk(source)
             return cls.create(cls(torch.from_numpy(array), geometry), dtype=dtype)
-        if library == "pandas" and "folder" in source:  # type: ignore[operator]
-            source, series = source["folder"], source  # type: ignore[index]
+        if library == "pandas" and "folder" in source:
+            source, series = source["folder"], source
         if not isinstance(source, str | Path):
             raise TypeError(
                 "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or a SimpleITK image, "

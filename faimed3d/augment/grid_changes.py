@@ -46,7 +46,9 @@ class Resize3D(DisplayedTransform):
 
     def encodes(self, x: TensorDicom3D):
         """Resize a volume."""
-        return resize_3d_tensor(x, self.size or scaled_size(x.shape[-3:], self.scale_factor))
+        size = self.size if self.scale_factor is None else scaled_size(x.shape[-3:], self.scale_factor)
+        assert size is not None
+        return resize_3d_tensor(x, size)
 
 
 class Resample3D(DisplayedTransform):

@@ -77,9 +77,7 @@ def read_dicom(
     """
     if isinstance(path, (pd.Series, Mapping)) and series is None:
         path, series = path["folder"], path
-    path = os.fspath(path)
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
+    path = os.fsdecode(path)  # type: ignore[arg-type] # no row any more
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder")
     if not os.path.isdir(path) and not os.path.isfile(path):
@@ -102,6 +100,7 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
     contents = survey(scan)
     volumes = contents.volumes
     if isinstance(series, Integral):
+        series = int(series)
         chosen = list(volumes[series : series + 1]) if series >= 0 else []
     elif series is not None:
         chosen = [v for v in volumes if series in (v.header.text(Tag.SeriesInstanceUID), volume_key(v, path))]

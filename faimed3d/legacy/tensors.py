@@ -68,7 +68,10 @@ class LegacyVolumeMethods(_Methods):
         """
         if (size is None) == (scale_factor is None):
             raise ValueError(f"resize_3d takes either size or scale_factor, got {size!r} and {scale_factor!r}")
-        return spatial.resize_3d_tensor(self, scaled_size(self.shape[-3:], scale_factor) if size is None else size)
+        if scale_factor is not None:
+            size = scaled_size(self.shape[-3:], scale_factor)
+        assert size is not None
+        return spatial.resize_3d_tensor(self, size)
 
     def pad_to(self, new_size: Sequence[int], value: float | None = None) -> Self:
         """Pad to at least ``new_size`` (D, H, W), equally at both ends; today ``pad_or_crop``, which crops as well.
@@ -213,21 +216,22 @@ class LegacyVolumeMethods(_Methods):
         warped = F.grid_sample(planes, positions, mode, padding_mode="reflection", align_corners=True).reshape(x.shape)
         return self.with_voxels(warped.to(x.dtype) if nearest else warped)
 
-    def _turned(self, matrix: Sequence[Sequence[int]], name: str) -> Self:
+    def _turned(self, matrix: Tensor | Sequence[Sequence[int]], name: str) -> Self:
         grid = current_grid(self)
         geometries = set(grid.flat) if isinstance(grid, np.ndarray) else {grid}
-        if None in geometries:
+        known = [geometry for geometry in geometries if geometry is not None]
+        if len(known) < len(geometries):
             raise ValueError(
                 f"{name} is said of the patient's sides, and this {'x'.join(map(str, self.shape))} tensor has no "
                 "geometry that tells them. RandomFlip3D, RandomRotate3D and RandomDihedral3D go by storage axes"
             )
-        found = {tuple(map(tuple, to_storage_axes(matrix, geometry).tolist())) for geometry in geometries}
+        found = {tuple(map(tuple, to_storage_axes(matrix, geometry).tolist())) for geometry in known}
         if len(found) > 1:
             raise ValueError(
                 f"{name} of a batch whose items are stored in different orientations: turn each item, or put "
                 "Reorient3D among the item transforms"
             )
-        return self.with_voxels(rotate_in_patient(self.as_subclass(Tensor), matrix, geometries.pop()))
+        return self.with_voxels(rotate_in_patient(self.as_subclass(Tensor), matrix, known[0]))
 
 
 class LegacyMaskMethods(_Methods):

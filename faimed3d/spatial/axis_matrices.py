@@ -38,7 +38,7 @@ def along_axes(x: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
     return x
 
 
-def centres(n: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+def centres(n: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Positions of ``n`` voxel centres along an axis whose edges are -1 and 1."""
     return (torch.arange(n, dtype=torch.float64) * 2 + 1).div_(n).sub_(1).to(device=device, dtype=dtype)
 

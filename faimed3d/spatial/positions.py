@@ -86,7 +86,8 @@ class AxisPositions:
     def __init__(self, n: int, step: float, start: float, count: int, nearest: bool, like: Tensor):
         positions = torch.arange(count, dtype=torch.float64) * step + start
         inside = is_inside(positions, n).nonzero().flatten().tolist()  # one after the other
-        self.first, self.last = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        self.first: int = inside[0] if inside else 0
+        self.last: int = inside[-1] + 1 if inside else 0
         positions = positions[self.first : self.last]
         if nearest:
             lower = upper = nearest_voxels(positions, n)

@@ -51,7 +51,9 @@ def resample(t: T, spacing: float | Sequence[float], value: float | None = None)
             f"spacing {target.spacing_text} would make {'x'.join(map(str, shape))} voxels of {tuple(t.shape)}"
         )
     offset = [((n - 1) - (m - 1) * r) / 2 for n, m, r in zip(geometry.shape, shape, ratio, strict=True)]
-    return _resampled(t, geometry, geometry.regrid(shape, ratio, offset), value)
+    grid = geometry.regrid(shape, ratio, offset)
+    assert grid is not None  # sizes of at least 1 are a grid
+    return _resampled(t, geometry, grid, value)
 
 
 def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) -> T:
@@ -81,7 +83,7 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
     return _resampled(t, required_geometry(t, "resample_like"), target, value)
 
 
-def _resampled(t: T, source: Geometry, target: Geometry | None, value: float | None) -> T:
+def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) -> T:
     plain, mask = t.as_subclass(Tensor), is_mask(t)
     kept = plain.dtype if mask or plain.is_floating_point() else torch.float32
     if source.agrees(target):

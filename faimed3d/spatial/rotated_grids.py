@@ -72,7 +72,8 @@ def resample(
                 if along is not None:
                     values = along.apply(values, 1 - across)
                 neighbours.fill_outside(values, across, part, fill)
-                target = targets[(number, slice(None), *new) if across else (number, *new)]
+                channels = (slice(None),) if across else ()
+                target = targets[(number, *channels, *new)]
                 target.copy_(values.view(target.shape))
 
     at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)

@@ -80,9 +80,9 @@ def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     if len(family.volumes) < 2:
         return
     ratio, words = _times_the_stated_gap(volume)
-    if not ratio:
-        return
     first, planes = volume.planes[0], family.representatives
+    if not ratio or not first.stated_gap:
+        return
     steps = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first)[2] / first.stated_gap
     inside = (steps > 0) & (steps < volume.along[-1] / first.stated_gap) & (np.round(steps) % ratio > 0)
     for k in np.flatnonzero(inside & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE)):

@@ -18,12 +18,13 @@ _LEAVE_IT_OUT = "leave it out"
 def find_damaged_files(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     """Files that cannot be read and are, or may be, of the series."""
     for header in around.damaged:
-        yield Fault.from_error(header.error)
+        if header.error:
+            yield Fault.from_error(header.error)
 
 
 def find_unplaced(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     """Images of the series without a usable position, orientation or size."""
-    for error, plane in {plane.error: plane for plane in around.unplaced}.items():
+    for error, plane in {plane.error: plane for plane in around.unplaced if plane.error}.items():
         yield Fault.from_error(error, plane)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from faimed3d.dicom.planes import Plane
 
 
@@ -12,7 +14,7 @@ def position_text(plane: Plane) -> str:
     return f"{'xyz'[axis]} {mm_text(plane.position[axis])}"
 
 
-def mm_text(value: float) -> str:
+def mm_text(value: float | np.floating) -> str:
     """Millimetres with one decimal where that is exact to 0.001, else with three.
 
     >>> mm_text(2.5), mm_text(0.9766)

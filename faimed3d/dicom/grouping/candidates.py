@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faimed3d.dicom.grouping.attributes import NUMERIC, attributes_of, order_keys, representatives
-from faimed3d.dicom.grouping.plane_kinds import position_numbers
 from faimed3d.dicom.planes import Plane
 
 
@@ -30,14 +29,13 @@ class Candidate:
         return self.attributes.get(name, "")
 
 
-def candidates_of(planes: Sequence[Plane], apart: bool = False) -> list[Candidate]:
+def candidates_of(planes: Sequence[Plane], positions: Sequence[int]) -> list[Candidate]:
     """Return the candidates of planes of one kind.
 
     Args:
         planes: of one orientation and matrix.
-        apart: take every plane as at a position of its own.
+        positions: a number for each, equal for planes at one position.
     """
-    positions = range(len(planes)) if apart else position_numbers(planes)
     found = [Candidate(p, n, attributes_of(p)) for p, n in zip(planes, positions, strict=True)]
     same = {name: _representatives(name, found) for name in NUMERIC}
     return [

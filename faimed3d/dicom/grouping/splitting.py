@@ -22,6 +22,7 @@ from faimed3d.dicom.grouping.attributes import (
 )
 from faimed3d.dicom.grouping.candidates import Candidate, by_position, by_value, candidates_of, count_positions
 from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_regular, usual_gap
+from faimed3d.dicom.grouping.plane_kinds import position_numbers
 from faimed3d.dicom.header import Tag
 from faimed3d.dicom.planes import Plane
 from faimed3d.dicom.planes.plane import DIMENSIONS
@@ -86,9 +87,10 @@ def split_by_attributes(planes: Sequence[Plane]) -> list[Part]:
     Returns:
         Parts in the order of their attributes. A part in which a position still occurs twice could not be told apart.
     """
-    candidates = candidates_of(planes)
-    if count_positions(candidates) == len(candidates):
+    positions = position_numbers(planes)
+    if len(set(positions)) == len(positions):
         return [Part(tuple(planes))]
+    candidates = candidates_of(planes, positions)
     kept, copies = _without_copies(candidates)
     return [
         replace(part, copies=tuple(pair for pair in copies if pair[0] in part.planes)) if copies else part
@@ -109,8 +111,8 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
     """
     if len(part.planes) < 2 * _SMALLEST_STACK:
         return [part]
-    along = {plane: float(normal @ plane.position) for plane in part.planes}
-    candidates = candidates_of(part.planes, apart=True)
+    along = dict(zip(part.planes, np.array([plane.position for plane in part.planes]) @ normal, strict=True))
+    candidates = candidates_of(part.planes, range(len(part.planes)))
     even = is_regular(np.array(list(along.values())))
     for name in dict.fromkeys((*VOLUME_ATTRIBUTES, *TIMES)):
         groups = _groups(candidates, name)
