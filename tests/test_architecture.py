@@ -18,6 +18,11 @@ BELOW = {
     "legacy.transforms": "augment",
     "legacy.loaders": "data",
     "legacy.moved_modules": "errors",
+    "legacy.percentiles": "volume",
+    "legacy.plane_warps": "volume",
+    "legacy.correction": "augment",
+    "legacy.losses": "data",
+    "legacy.standard_scale": "data",
     "dicom.segmentation.planes": "dicom.image_planes",
     "dicom.segmentation.decoding": "dicom.image_planes",
 }
@@ -81,9 +86,7 @@ def rank(name):
     """Place in the order of imports; of the table's rooms the innermost one counts."""
     if name in BELOW:
         return RANKS[BELOW[name]] - 0.5
-    while name not in RANKS:
-        name = name.rpartition(".")[0]
-    return RANKS[name]
+    return RANKS[room(name)]
 
 
 def room(name):
