@@ -21,7 +21,6 @@ from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import Tag, quote_value
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels import decode_planes, equal_pixels, resample_stack
-from faimed3d.dicom.planes import plane_axes
 from faimed3d.dicom.segmentation.decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
@@ -223,7 +222,7 @@ def _decode(volume: Volume, strict: bool) -> DicomVolume:
     if geometry is None:
         first = volume.planes[0]
         array, geometry = resample_stack(
-            array, first, plane_axes(first), volume.along, volume.across, usual_gap(volume.along), volume.name
+            array, first, volume.along, volume.across, usual_gap(volume.along), volume.name
         )
     for finding in volume.findings:
         warnings.warn(f"read with strict=False: {finding.message}", stacklevel=3)

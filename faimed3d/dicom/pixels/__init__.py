@@ -1,6 +1,6 @@
 """Stored pixels to real values: formats, decoding, and the repairs that ``strict=False`` allows.
 
-Imports run from ``fragments`` over ``format`` and ``compressed`` to ``decoding``; ``repair`` knows arrays alone.
+Imports run from ``fragments`` over ``format`` and ``compressed`` to ``decoding``; ``repair`` works on the result.
 """
 
 from faimed3d.dicom.pixels.decoding import decode_planes, equal_pixels
