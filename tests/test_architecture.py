@@ -67,8 +67,16 @@ def tree(name):
 def imports(name):
     """Modules of the package that a module imports, at its top or within a function."""
     found = set()
+    typing_only = {
+        inner
+        for node in tree(name).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree(name)):
         targets = []
+        if node in typing_only:  # not run
+            continue
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
