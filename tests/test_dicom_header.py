@@ -98,7 +98,7 @@ class TestHeaderTable:
             header_table([tmp_path / "b"])
 
 
-class TestHeaderWalk:
+class TestReadHeader:
     def test_every_packaged_file_as_pydicom_reads_it(self):
         folder = Path(packaged("MR_small.dcm")).parent
         compared = 0
