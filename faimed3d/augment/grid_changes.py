@@ -84,9 +84,12 @@ class ResampleLike(DisplayedTransform):
     """
 
     def __init__(self, other: TensorDicom3D | Geometry | Path | str | None = None, value: float | None = None) -> None:
-        if other is not None and not isinstance(other, Geometry | TensorDicom3D):
-            other = TensorDicom3D.create(other)
-        self.other = other.require_geometry("ResampleLike") if isinstance(other, TensorDicom3D) else other
+        self.other: Geometry | None = None
+        if isinstance(other, Geometry):
+            self.other = other
+        elif other is not None:
+            volume = other if isinstance(other, TensorDicom3D) else TensorDicom3D.create(other)
+            self.other = volume.require_geometry("ResampleLike")
         self.value = value
         super().__init__()
 
