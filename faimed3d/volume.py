@@ -166,13 +166,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         print(self.metadata_to_json() if full else repr(self.geometry))
 
     @classmethod
-    def create(
-        cls,
-        source: Any,  # and Any is returned: fastai makes a Transform of this, to which types are rules of dispatch
-        series: Any = None,  # str, int or a row of an inventory
-        strict: bool = True,
-        dtype: torch.dtype | None = torch.float32,
-    ) -> Any:
+    # without types: fastai makes a Transform of this, to which the first type that it finds is a rule of dispatch
+    def create(cls, source, series=None, strict=True, dtype=torch.float32):
         """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
 
         Args:

@@ -15,10 +15,10 @@ import torch
 from coordinates import LOPSIDED, OBLIQUE, OTHER, entries, world
 from fastai.losses import CrossEntropyLossFlat
 from fastai.torch_core import default_device, set_seed
-from test_augment import GEOMETRY, KINDS, NAMES, RANDOM, batch, make
 from test_tracking import INPUTS, OPERATIONS
 from torch import nn
 from torch.nn import functional as F
+from transforms import GEOMETRY, KINDS, NAMES, RANDOM, batch, make
 
 from faimed3d import _blockwise, intensity
 from faimed3d.augment import PadOrCrop3D, RandomAffine3D, Resample3D, aug_transforms_3d

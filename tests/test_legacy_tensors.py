@@ -238,7 +238,7 @@ class TestTurns:
             getattr(lost, name)()
 
     def test_quarter_turns_need_a_square_plane(self):
-        with pytest.raises(ValueError, match="a quarter turn needs a plane whose two sides"):
+        with pytest.raises(ValueError, match="a rotation by 90 degrees needs a plane whose two sides"):
             image().rotate_90_3d()
         assert torch.equal(plain(image().rotate_180_3d()), plain(image()).flip(-1, -2))
 

@@ -10,7 +10,7 @@ from faimed3d.errors import ReadError
 
 ROOMS = [name for _, name, _ in pkgutil.iter_modules(faimed3d.__path__) if not name.startswith("_") and name != "all"]
 # annotations of these are rules of dispatch: fasttransform chooses by them
-DISPATCHED = {"encodes", "decodes", "setups"}
+DISPATCHED = {"encodes", "decodes", "setups", "create"}  # create becomes a Transform in a TransformBlock
 # still to be filled; each line goes when it is
 GAPS = (Path(__file__).parent / "public_api_gaps.txt").read_text(encoding="utf-8").splitlines()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
 from faimed3d.spatial.interpolation import resample_voxels
-from faimed3d.tracking import TrackedTensor
 
-T = TypeVar("T", bound=TrackedTensor)
+if TYPE_CHECKING:  # tracking brings fastai, which these functions do without
+    from faimed3d.tracking import TrackedTensor
+
+T = TypeVar("T", bound="TrackedTensor")
 
 _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
 _SHORT = (torch.float16, torch.bfloat16)  # too coarse for shares
