@@ -124,7 +124,8 @@ class TestOperations:
 @given(
     name=st.sampled_from([name for name in OPERATIONS if name not in ("correct_bias_field", "equalize_locally")]),
     lead=st.sampled_from([(), (1,), (2,), (2, 1), (2, 3)]),
-    numbers=st.lists(st.integers(-10_000, 10_000).map(float), min_size=6, max_size=6),
+    # a divisor near the smallest float32 beside ordinary values makes what float32 cannot hold: no image has such
+    numbers=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 1000), min_size=6, max_size=6),
 )
 def test_any_image_keeps_its_geometry_and_stays_finite(name, lead, numbers):
     geometry = LOPSIDED.replace(spacing=(1, 2, 3))
