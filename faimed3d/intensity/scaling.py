@@ -5,8 +5,8 @@ Functions of a tensor of any shape, type and device. Rules for all of them:
 - The geometry is kept, and a mask comes back as it is.
 - The result is new, never shares memory with the input, and is float32; float64 stays float64.
 - Voxels that are NaN or infinite take no part in any statistic. NaN stays NaN.
-- A constant input gives a finite result; an empty one an empty result. What float32 cannot hold becomes infinite: values
-  of ordinary size beside a maximum or spread near 1e-38.
+- A constant input gives a finite result; an empty one an empty result.
+- What float32 cannot hold becomes infinite: values of ordinary size beside a maximum or spread near 1e-38.
 - No gradient flows through them.
 """
 
