@@ -12,8 +12,7 @@ from faimed3d import _blockwise
 
 Job = TypeVar("Job")
 
-# voxels at once on a CPU: in its cache, and so few that torch works in one thread and none waits for another
-_ON_CPU = 1 << 15
+_ON_CPU = 1 << 19  # voxels at once: enough that Python's own time does not count, and a few megabytes
 _ELSEWHERE = 1 << 22  # few launches, and temporaries far smaller than a volume
 
 

@@ -6,17 +6,16 @@ block is handed over with one more voxel beyond the edges of the volume, a copy 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from faimed3d import _blockwise
 from faimed3d.spatial.positions import EDGE_TOLERANCE, HALF_TOLERANCE
 
-_SMALLEST = 1 << 18  # voxels that a block may have and need anyhow
-_SHARE = 0.4  # of the result's voxels, that a block may have and need: bounds the memory
+_AT_ONCE = 1 << 19  # voxels of which it is told at once whether they are outside
 
 
 def resample(
@@ -27,9 +26,8 @@ def resample(
     The type of ``volumes`` is one that SimpleITK has; it works in float64.
     """
     result = volumes.new_empty((len(volumes), *size))
-    most = max(_SMALLEST, int(_SHARE * math.prod(size)))
     for source, target in zip(volumes.numpy(), result.numpy(), strict=True):
-        _resample(source, target, matrix, offset, nearest, fill, most)
+        _resample(source, target, matrix, offset, nearest, fill)
     return result
 
 
@@ -40,9 +38,8 @@ def _resample(
     offset: np.ndarray,
     nearest: bool,
     fill: float,
-    most: int,
 ) -> None:
-    """Resample one volume (D, H, W) into ``target``, which is halved as long as it needs too many voxels."""
+    """Resample one volume (D, H, W) into ``target``: only the part that it needs is handed to SimpleITK."""
     last = np.array(source.shape) - 1
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(target.shape) - 1) @ matrix.T + offset
     low, high = corners.min(0), corners.max(0)
@@ -51,14 +48,6 @@ def _resample(
         return
     start = np.clip(np.floor(low), -1, last).astype(int)  # -1 and last + 1 are copies of the edge
     stop = np.clip(np.ceil(high), 0, last + 1).astype(int) + 1
-    if target.size + np.prod(stop - start) > most and target.size > 1:
-        spans = np.abs(matrix * (np.array(target.shape) - 1)).max(0)  # in old voxels, of each new axis
-        axis = int(np.argmax(np.where(np.array(target.shape) > 1, spans, -1)))
-        middle = target.shape[axis] // 2
-        halves = np.split(target, [middle], axis)
-        _resample(source, halves[0], matrix, offset, nearest, fill, most)
-        _resample(source, halves[1], matrix, offset + matrix[:, axis] * middle, nearest, fill, most)
-        return
     part = _with_edges(source, start, stop)
     shift = HALF_TOLERANCE if nearest else 0
     target[...] = _by_simpleitk(part, target.shape, matrix, offset - start + shift, nearest)
@@ -117,7 +106,12 @@ def _fill_outside(
             np.maximum(first, ends[0] / along_w, out=first)
             np.minimum(last, ends[1] / along_w, out=last)
     w = np.arange(target.shape[2])
-    cut = (first > 0) | (last < target.shape[2] - 1)
-    lines = target[cut]
-    lines[(w < first[cut][:, None]) | (w > last[cut][:, None])] = fill
-    target[cut] = lines
+
+    def work(part: slice) -> None:
+        begin, end = first[part], last[part]
+        cut = (begin > 0) | (end < len(w) - 1)
+        lines = target[part][cut]
+        lines[(w < begin[cut][:, None]) | (w > end[cut][:, None])] = fill
+        target[part][cut] = lines
+
+    _blockwise.in_threads(work, _blockwise.slices(len(target), max(1, _AT_ONCE // target[0].size)))
