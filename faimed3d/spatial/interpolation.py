@@ -20,7 +20,7 @@ from torch import Tensor
 from faimed3d import _blockwise
 from faimed3d._exact import FLOAT64_EXACT
 from faimed3d.spatial import rotated_grids, simpleitk_grids
-from faimed3d.spatial.blocks import largest_block, set_all, work_on
+from faimed3d.spatial.blocks import largest_block
 from faimed3d.spatial.positions import AxisBlock, AxisPositions
 
 _PARALLEL = 5e-6  # voxels by which all of an axis may leave the direction of the one that it is parallel to
@@ -96,18 +96,15 @@ def _axis_by_axis(
     ]
     for axis, positions in enumerate(axes):
         along = result.movedim(1 + axis, 0)
-        set_all(along[: positions.first], fill)
-        set_all(along[positions.last :], fill)
+        along[: positions.first] = fill
+        along[positions.last :] = fill
     order = sorted(range(3), key=lambda axis: axes[axis].growth)  # what makes the volume smaller first
 
-    def work(job: tuple[int, tuple[AxisBlock, ...]]) -> None:
-        number, blocks = job
+    for number, blocks in product(range(len(volumes)), _blocks(axes, largest_block(volumes))):
         voxels = volumes[number][tuple(block.old for block in blocks)]
         for axis in order:
             voxels = blocks[axis].apply(voxels, axis)
         result[number][tuple(block.new for block in blocks)] = voxels
-
-    work_on(product(range(len(volumes)), _blocks(axes, largest_block(volumes))), work, volumes)
     return result
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faimed3d.spatial.blocks import boxes, largest_block, set_all, work_on
+from faimed3d.spatial.blocks import boxes, largest_block
 from faimed3d.spatial.positions import AxisPositions, is_inside, nearest_voxels, two_neighbours
 
 _PLANE_BLOCK = 1 << 13  # new voxels of a plane whose neighbours are found at once on a CPU
@@ -44,8 +44,8 @@ def resample(
         line = AxisPositions(
             volumes.shape[1 + parallel], matrix[parallel, parallel], offset[parallel], size[parallel], nearest, volumes
         )
-        set_all(new[:, : line.first], fill)
-        set_all(new[:, line.last :], fill)
+        new[:, : line.first] = fill
+        new[:, line.last :] = fill
         if not line.count:
             return result
         (along,) = line.blocks(line.count)
@@ -62,22 +62,20 @@ def resample(
 
     matrix, offset = matrix[np.ix_(rotated, rotated)], offset[rotated]
 
-    def work(box: tuple[slice, ...]) -> None:
+    at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
+    for box in boxes([size[axis] for axis in rotated], at_once):
         positions = _positions(matrix, offset, box, volumes.device)
         neighbours = _Neighbours(positions, shape, strides, nearest, volumes.dtype)
         for part in boxes([cut.stop - cut.start for cut in box], max(1, most // length)):
-            new = tuple(slice(c.start + p.start, c.start + p.stop) for c, p in zip(box, part, strict=True))
+            cuts = tuple(slice(c.start + p.start, c.start + p.stop) for c, p in zip(box, part, strict=True))
             for number, source in enumerate(sources):
                 values = neighbours.interpolate(source, across, part)
                 if along is not None:
                     values = along.apply(values, 1 - across)
                 neighbours.fill_outside(values, across, part, fill)
                 channels = (slice(None),) if across else ()
-                target = targets[(number, *channels, *new)]
+                target = targets[(number, *channels, *cuts)]
                 target.copy_(values.view(target.shape))
-
-    at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
-    work_on(boxes([size[axis] for axis in rotated], at_once), work, volumes)
     return result
 
 
