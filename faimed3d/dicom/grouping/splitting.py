@@ -34,7 +34,7 @@ _SMALLEST_SHARE = 0.5
 _RANKED = ("time point", "time offset", "trigger time", "frame time", "acquisition time", "content time", "instance")
 _CLOCKS = ("acquisition time", "content time")
 # What images may lack because they were acquired without it; where some lack another attribute, they have lost it
-_MAY_BE_ABSENT = ("component", "kernel", "b-value", "gradient", "velocity encoding", "spin labelling")
+_MAY_BE_ABSENT = ("component", "kernel", "gradient", "velocity encoding", "spin labelling")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 _SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
 
