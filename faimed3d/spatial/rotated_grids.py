@@ -1,19 +1,22 @@
 """Resample onto a rotated grid: each new voxel from its neighbours, on any device and with gradients.
 
 Where one new axis is parallel to an old one, the neighbours in the plane of the two others are the same all along it:
-they are found once and taken for whole lines of voxels.
+they are found once and taken for whole lines of voxels; on a CPU, where lines are not contiguous, for whole planes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from faimed3d import _blockwise
 from faimed3d.spatial.blocks import boxes, largest_block
-from faimed3d.spatial.positions import AxisPositions, is_inside, nearest_voxels, two_neighbours
+from faimed3d.spatial.positions import AxisBlock, AxisPositions, is_inside, nearest_voxels, two_neighbours
 
 _PLANE_BLOCK = 1 << 13  # new voxels of a plane whose neighbours are found at once on a CPU
 
@@ -61,6 +64,12 @@ def resample(
             targets = new.movedim(1, -1)
 
     matrix, offset = matrix[np.ix_(rotated, rotated)], offset[rotated]
+    if along is not None and across and _blockwise.uses_cpu(volumes) and not volumes.requires_grad:
+        box = tuple(slice(0, size[axis]) for axis in rotated)
+        positions = _positions(matrix, offset, box, volumes.device)
+        neighbours = _Neighbours(positions, shape, strides, nearest, volumes.dtype)
+        _plane_by_plane(sources, targets, along, neighbours, fill)
+        return result
 
     at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
     for box in boxes([size[axis] for axis in rotated], at_once):
@@ -77,6 +86,35 @@ def resample(
                 target = targets[(number, *channels, *cuts)]
                 target.copy_(values.view(target.shape))
     return result
+
+
+def _plane_by_plane(
+    sources: Sequence[Tensor], targets: Tensor, along: AxisBlock, neighbours: _Neighbours, fill: float
+) -> None:
+    """Resample on a CPU, where the planes across the parallel axis lie apart in memory, one after the other in threads.
+
+    A rotated plane is then the product with one sparse matrix, which is scipy's work.
+    """
+    outside, numbers, blend = neighbours.of_plane(sources[0].shape[1])
+    lower, upper = along.lower.tolist(), None if along.upper is None else along.upper.tolist()
+    shares = None if along.share is None else along.share.tolist()
+
+    def work(job: tuple[int, int]) -> None:
+        number, k = job
+        voxels, target = sources[number].numpy(), targets[number, k].numpy()
+        plane = voxels[lower[k]]
+        if blend is None:
+            values = plane.take(numbers, mode="clip")
+        else:
+            plane = plane.astype(np.float64)
+            if upper is not None and shares is not None and shares[k]:
+                with np.errstate(invalid="ignore"):  # infinite voxels
+                    plane += (voxels[upper[k]] - plane) * shares[k]
+            values = blend @ plane
+        values[outside] = fill
+        target[...] = values.reshape(target.shape)
+
+    _blockwise.in_threads(work, product(range(len(sources)), range(len(lower))))
 
 
 def _positions(matrix: np.ndarray, offset: np.ndarray, box: tuple[slice, ...], device: torch.device) -> list[Tensor]:
@@ -122,6 +160,25 @@ class _Neighbours:
                 self._numbers = [number + end for number in self._numbers for end in ends]
                 self._shares.append(share.to(dtype))
         self._outside = outside if outside.any() else None
+
+    def of_plane(self, reach: int) -> tuple[np.ndarray, np.ndarray, Any]:
+        """What is outside, and the nearest voxels or else the sparse matrix that blends the neighbours.
+
+        Args:
+            reach: voxels in memory from the first to the last of a plane.
+        """
+        from scipy.sparse import csr_array
+
+        outside = np.zeros(self._numbers[0].numel(), bool) if self._outside is None else self._outside.numpy().ravel()
+        if not self._shares:
+            return np.flatnonzero(outside), self._numbers[0].numpy().ravel(), None
+        numbers = np.stack([number.numpy().ravel() for number in self._numbers], 1)
+        down, right = (share.double().numpy().ravel() for share in self._shares)
+        parts = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], 1)
+        ends = np.arange(0, numbers.size + 1, 4)
+        matrix = csr_array((parts.ravel(), numbers.ravel(), ends), shape=(len(numbers), reach))
+        matrix.eliminate_zeros()  # an infinite neighbour without a share is no part
+        return np.flatnonzero(outside), numbers[:, 0], matrix
 
     def interpolate(self, source: Tensor, axis: int, part: tuple[slice, ...]) -> Tensor:
         """Take and blend the neighbours of a part of the new voxels along ``axis`` of ``source``."""
