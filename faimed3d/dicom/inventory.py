@@ -71,6 +71,11 @@ def dicom_inventory(
         FileNotFoundError: no such path.
         TypeError: a tag of a wrong kind.
         ValueError: an unknown keyword.
+
+    >>> from pydicom.data import get_testdata_file
+    >>> table = dicom_inventory(get_testdata_file("MR_small.dcm"))
+    >>> table.loc[0, ["modality", "shape", "orientation", "problems"]].tolist()
+    ['MR', (1, 64, 64), 'axial', '']
     """
     path = os.fspath(path)
     numbers: Tags = {tag: _tag_number(tag) for tag in tags or ()}

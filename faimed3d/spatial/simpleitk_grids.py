@@ -1,7 +1,7 @@
 """Resample onto a rotated grid by SimpleITK: the fastest way on a CPU where no axis is parallel to an old one.
 
-SimpleITK interpolates. What is outside is decided here, by the rules of ``faimed3d.spatial.positions``: for that each
-block is handed over with one more voxel beyond the edges of the volume, a copy of the outermost one.
+SimpleITK interpolates. What is outside is decided here, by the rules of ``faimed3d.spatial.positions``: for that a
+volume is handed over with one more voxel beyond the edges of the volume, a copy of the outermost one.
 """
 
 from __future__ import annotations
@@ -48,9 +48,8 @@ def _resample(
         return
     start = np.clip(np.floor(low), -1, last).astype(int)  # -1 and last + 1 are copies of the edge
     stop = np.clip(np.ceil(high), 0, last + 1).astype(int) + 1
-    part = _with_edges(source, start, stop)
     shift = HALF_TOLERANCE if nearest else 0
-    target[...] = _by_simpleitk(part, target.shape, matrix, offset - start + shift, nearest)
+    _by_simpleitk(_with_edges(source, start, stop), target, matrix, offset - start + shift, nearest)
     if (low < -0.5 - EDGE_TOLERANCE).any() or (high > last + 0.5 + EDGE_TOLERANCE).any():
         _fill_outside(target, matrix, offset, source.shape, fill)
 
@@ -73,21 +72,21 @@ def _with_edges(source: np.ndarray, start: Sequence[int], stop: Sequence[int]) -
 
 
 def _by_simpleitk(
-    source: np.ndarray, size: Sequence[int], matrix: np.ndarray, offset: np.ndarray, nearest: bool
-) -> np.ndarray:
-    """The values at ``matrix @ (d, h, w) + offset``, all of which lie in ``source``."""
+    source: np.ndarray, target: np.ndarray, matrix: np.ndarray, offset: np.ndarray, nearest: bool
+) -> None:
+    """Write into ``target`` the values at ``matrix @ (d, h, w) + offset``, all of which lie in ``source``."""
     import SimpleITK as sitk
 
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
     transform.SetTranslation(offset[::-1].tolist())
     resampler = sitk.ResampleImageFilter()
-    resampler.SetSize([int(n) for n in reversed(size)])
+    resampler.SetSize([int(n) for n in reversed(target.shape)])
     resampler.SetTransform(transform)
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
     resampler.SetNumberOfThreads(torch.get_num_threads())
     image = resampler.Execute(sitk.GetImageFromArray(source))
-    return sitk.GetArrayFromImage(image)
+    target[...] = sitk.GetArrayViewFromImage(image)
 
 
 def _fill_outside(
