@@ -12,8 +12,10 @@ from pydicom.charset import convert_encodings, decode_bytes
 
 from faimed3d.dicom.checks import check_volume
 from faimed3d.dicom.grouping.scan import Scan, scan_below
-from faimed3d.dicom.grouping.series import Surroundings, Whole, group_images
+from faimed3d.dicom.grouping.series import group_images
+from faimed3d.dicom.grouping.surroundings import Surroundings
 from faimed3d.dicom.grouping.volume import Volume
+from faimed3d.dicom.grouping.whole_series import WholeSeries
 from faimed3d.dicom.header import FileHeader, Tag, quote_value
 from faimed3d.dicom.planes import orientation_name
 
@@ -33,7 +35,7 @@ class Contents:
         return text
 
 
-def survey(scan: Scan, below: bool = True, whole: Whole | None = None, files: bool = False) -> Contents:
+def survey(scan: Scan, below: bool = True, whole: WholeSeries | None = None, files: bool = False) -> Contents:
     """Group the images of a scan into volumes and check these.
 
     Args:
@@ -46,14 +48,14 @@ def survey(scan: Scan, below: bool = True, whole: Whole | None = None, files: bo
     if below and scan.folders:
         series = {volume.header.text(Tag.SeriesInstanceUID) for volume, _ in grouped.volumes} - {""}
         more = scan_below(scan, series)
-        whole = Whole(scan.images, more) if more else None
+        whole = WholeSeries(scan.images, more) if more else None
     return Contents(
         tuple(_checked(volume, around, scan, whole, files) for volume, around in grouped.volumes),
         scan.skipped + grouped.skipped,
     )
 
 
-def _checked(volume: Volume, around: Surroundings, scan: Scan, whole: Whole | None, files: bool) -> Volume:
+def _checked(volume: Volume, around: Surroundings, scan: Scan, whole: WholeSeries | None, files: bool) -> Volume:
     if whole is not None:
         around = replace(around, elsewhere=whole.missing_from(volume, scan.images))
     return replace(volume, findings=check_volume(volume, around, files))

@@ -19,8 +19,8 @@ from faimed3d.dicom.checks import CHECKS, ELSEWHERE
 from faimed3d.dicom.contents import key_of, quoted, series_and_grid, series_description, survey, volume_key
 from faimed3d.dicom.finding import Finding
 from faimed3d.dicom.grouping.scan import Scan, list_folder, scan_files, scan_folder
-from faimed3d.dicom.grouping.series import Whole
 from faimed3d.dicom.grouping.volume import Volume
+from faimed3d.dicom.grouping.whole_series import WholeSeries
 from faimed3d.dicom.header import Tag, read_dataset, value_text
 from faimed3d.errors import NoImages
 
@@ -152,7 +152,7 @@ class _Inventory:
         scans = [scan_folder(folder) for folder in folders]
         for scan in scans:
             scan.images = [header for header in scan.images if header.text(Tag.SeriesInstanceUID) == uid]
-        whole = Whole(*(scan.images for scan in scans))
+        whole = WholeSeries(*(scan.images for scan in scans))
         for scan in scans:
             for volume in survey(scan, below=False, whole=whole).volumes:
                 elsewhere = [finding for finding in volume.findings if finding.kind == ELSEWHERE]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from faimed3d.dicom.checks import completeness, pixel_layout, stack, surroundings
 from faimed3d.dicom.finding import Fault, Finding, Severity
-from faimed3d.dicom.grouping.series import Surroundings
+from faimed3d.dicom.grouping.surroundings import Surroundings
 from faimed3d.dicom.grouping.volume import Volume
 
 

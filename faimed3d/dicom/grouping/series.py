@@ -2,103 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of
-from faimed3d.dicom.grouping.gaps import is_regular, usual_gap
+from faimed3d.dicom.grouping.attributes import attributes_of
+from faimed3d.dicom.grouping.identifiers import SERIES_TAGS, instance_number, series_key, whole_number
 from faimed3d.dicom.grouping.plane_kinds import (
-    are_one_kind,
     group_by_kind,
-    has_own_position,
-    have_one_layout,
-    position_numbers,
 )
 from faimed3d.dicom.grouping.scan import Scan
 from faimed3d.dicom.grouping.splitting import split_by_attributes, split_interleaved
+from faimed3d.dicom.grouping.strays import (
+    fills_a_position,
+    shares_attributes,
+    single_slices_in_line,
+    unidentified_beside,
+)
+from faimed3d.dicom.grouping.surroundings import Family, Surroundings
 from faimed3d.dicom.grouping.volume import Volume, stack
 from faimed3d.dicom.header import FileHeader, Tag, quote_value
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane, orientation_name, plane_axes
-from faimed3d.errors import DamagedFile, ReadError
+from faimed3d.errors import ReadError
 
-# What images of one series have in common. The patient's ID is compared, and nothing else is done with it.
-SERIES_TAGS = (Tag.SeriesInstanceUID, Tag.SeriesNumber, Tag.StudyInstanceUID, Tag.PatientID)
-IDENTITY_TAGS = (*SERIES_TAGS, Tag.FrameOfReferenceUID)
 _SEVERAL = 3  # slices from which on a single one that differs is the odd one
-
-
-@dataclass(frozen=True, eq=False)
-class Family:
-    """The volumes that the planes of one kind were split into.
-
-    Attributes:
-        volumes: the volumes.
-        by_attributes: whether attributes alone tell them apart, so that all of them should have the same positions.
-    """
-
-    volumes: tuple[Volume, ...] = ()
-    by_attributes: bool = False
-
-    @cached_property
-    def owners(self) -> Mapping[Plane, Volume]:
-        """The volume of each plane."""
-        return {plane: volume for volume in self.volumes for plane in volume.planes}
-
-    @cached_property
-    def position_of(self) -> Mapping[Plane, int]:
-        """A number for each plane, equal for planes at one position."""
-        planes = list(self.owners)
-        return dict(zip(planes, position_numbers(planes), strict=True))
-
-    @cached_property
-    def positions(self) -> tuple[frozenset[int], ...]:
-        """The numbers of the positions of each volume."""
-        return tuple(frozenset(self.position_of[plane] for plane in volume.planes) for volume in self.volumes)
-
-    @cached_property
-    def representatives(self) -> tuple[Plane, ...]:
-        """One plane of each position and thickness: those of hundreds of time points are mostly the same."""
-        return tuple({(n, plane.stated_gap): plane for plane, n in self.position_of.items()}.values())
-
-
-@dataclass(frozen=True, eq=False)
-class Surroundings:
-    """The images around a volume that tell whether it is whole, and alone.
-
-    Attributes:
-        family: the volumes from planes of its kind, itself among them.
-        series_planes: the planes of all volumes of its series.
-        instance_numbers: those of all images of its series; None stands for images without one.
-        concatenations: numbers of the files that are there, by ConcatenationUID.
-        unplaced: images of its series whose position cannot be used, if they may belong to the volume.
-        odd: single images of its series that are of another kind, if they may belong to the volume.
-        coloured: colour images of its series at positions of their own on its grid.
-        renumbered: single images of its series UID with another series number, study or patient.
-        in_line: single images of another series UID that continue it, or lie in one of its gaps.
-        unidentified: images between its slices or next to its ends that may be of its series and world: a UID, number
-            or ID that would tell is absent there, or in this volume.
-        elsewhere: images in other folders that belong to it.
-        damaged: files that cannot be read and may be of its series.
-    """
-
-    family: Family = field(default_factory=Family)
-    series_planes: tuple[Plane, ...] = ()
-    instance_numbers: frozenset[int | None] = frozenset()
-    concatenations: Mapping[str, frozenset[int | None]] = field(default_factory=dict)
-    unplaced: tuple[Plane, ...] = ()
-    odd: tuple[Plane, ...] = ()
-    coloured: tuple[Plane, ...] = ()
-    renumbered: tuple[FileHeader, ...] = ()
-    in_line: tuple[Plane, ...] = ()
-    unidentified: tuple[Plane, ...] = ()
-    elsewhere: tuple[Plane, ...] = ()
-    damaged: tuple[FileHeader, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +42,7 @@ def group_images(scan: Scan) -> Grouped:
     groups = defaultdict(list)
     for header in scan.images:
         # anonymised files may have lost their UIDs, or all have one: two patients must not become one
-        groups[_series_key(header)].append(header)
+        groups[series_key(header)].append(header)
     by_uid = defaultdict(list)
     for key in groups:
         by_uid[key[0]].append(key)
@@ -134,8 +62,8 @@ def group_images(scan: Scan) -> Grouped:
             skipped += found.skipped
     volumes.sort(key=lambda pair: _series_order(pair[0].header))
     volumes = list(_number_equals(volumes))
-    in_line = _single_slices_in_line([volume for volume, _ in volumes])
-    unidentified = _unidentified_beside([volume for volume, _ in volumes], loners)
+    in_line = single_slices_in_line([volume for volume, _ in volumes])
+    unidentified = unidentified_beside([volume for volume, _ in volumes], loners)
     return Grouped(
         tuple(
             (
@@ -151,10 +79,6 @@ def group_images(scan: Scan) -> Grouped:
         ),
         skipped,
     )
-
-
-def _series_key(header: FileHeader) -> tuple[str, ...]:
-    return tuple(header.text(tag) for tag in SERIES_TAGS)
 
 
 def _series_order(header: FileHeader) -> int:
@@ -233,7 +157,7 @@ def _group_series(scan: Scan, headers: list[FileHeader], label: str) -> Grouped:
                     family=family,
                     unplaced=unplaced_of.get(volume, ()),
                     odd=odd_of.get(volume, ()),
-                    coloured=tuple(p for p in coloured_of.get(volume, ()) if _fills_a_position(p, volume)),
+                    coloured=tuple(p for p in coloured_of.get(volume, ()) if fills_a_position(p, volume)),
                 ),
             )
             for family in families
@@ -269,14 +193,10 @@ class _Claims:
         found: dict[Volume, tuple[Plane, ...]] = defaultdict(tuple)
         for plane in planes:
             attributes = attributes_of(plane)
-            fitting = [volume for volume in self.volumes if _shares_attributes(volume, attributes)]
+            fitting = [volume for volume in self.volumes if shares_attributes(volume, attributes)]
             for volume in fitting or self.volumes:
                 found[volume] += (plane,)
         return found
-
-
-def _shares_attributes(volume: Volume, attributes: Mapping[str, str]) -> bool:
-    return all(alike(name, (attributes.get(name, ""), value)) for name, value in volume.attributes.items())
 
 
 def _is_capture(plane: Plane, volume: Volume) -> bool:
@@ -299,24 +219,6 @@ def _colour_planes(scan: Scan, first: FileHeader) -> Iterator[Plane]:
                 continue
 
 
-def _fills_a_position(plane: Plane, volume: Volume) -> bool:
-    return are_one_kind(plane, volume.planes[0]) and has_own_position(plane, volume.planes)
-
-
-def instance_number(plane: Plane) -> int | None:
-    """(0020,0013) InstanceNumber of a plane's file; None where it is no whole number."""
-    text = plane.header.text(Tag.InstanceNumber)
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def whole_number(header: FileHeader, tag: int) -> int | None:
-    """Value of an integer element; None where it is absent or damaged: of no use, and no harm to the pixels."""
-    try:
-        return header.integer(tag)
-    except DamagedFile:
-        return None
-
-
 def _concatenation_parts(headers: Iterable[FileHeader]) -> dict[str, frozenset[int | None]]:
     """Numbers of the files of each concatenation (PS3.3 C.7.6.16, Multi-frame Functional Groups) by its UID."""
     parts: dict[str, frozenset[int | None]] = defaultdict(frozenset)
@@ -324,121 +226,3 @@ def _concatenation_parts(headers: Iterable[FileHeader]) -> dict[str, frozenset[i
         if uid := header.text(Tag.ConcatenationUID):
             parts[uid] |= {whole_number(header, Tag.InConcatenationNumber)}
     return dict(parts)
-
-
-# Slices that strayed --------------------------------------------------------------------------------------------------
-
-
-def _single_slices_in_line(volumes: list[Volume]) -> dict[Volume, tuple[Plane, ...]]:
-    """Single slices with a series UID of their own that lie on the grid of another volume of their series number."""
-    singles = defaultdict(list)
-    for volume in volumes:
-        if volume.slices == 1:
-            singles[_series_key(volume.header)[1:]].append(volume.planes[0])
-    found = {}
-    for volume in volumes:
-        key = _series_key(volume.header)[1:]
-        if key in singles and volume.slices >= _SEVERAL:
-            found[volume] = tuple(
-                plane
-                for plane in _in_line(volume, singles[key])
-                if _shares_attributes(volume, attributes_of(plane)) and _fills_a_position(plane, volume)
-            )
-    return found
-
-
-def _unidentified_beside(volumes: list[Volume], loners: list[Plane]) -> dict[Volume, tuple[Plane, ...]]:
-    """Planes in a volume or next to it that are of another, where one lacks what would tell them apart.
-
-    Args:
-        volumes: all of a folder.
-        loners: planes that are in none of them.
-    """
-    planes_of_identity = defaultdict(list)
-    for plane in (*loners, *(plane for volume in volumes if volume.stackable for plane in volume.all_planes)):
-        planes_of_identity[identity(plane.header)].append(plane)
-    found: dict[Volume, tuple[Plane, ...]] = defaultdict(tuple)
-    for volume in volumes if len(planes_of_identity) > 1 else ():
-        own = identity(volume.header)
-        for other, planes in planes_of_identity.items():
-            if volume.stackable and other != own and _may_be_equal(own, other):
-                found[volume] += tuple(
-                    plane
-                    for plane in _beside(volume, planes)
-                    if have_one_layout(plane, volume.planes[0]) and _contradicts_nothing(volume.planes[0], plane)
-                )
-    return found
-
-
-def _may_be_equal(one: Iterable[str], other: Iterable[str]) -> bool:
-    """Whether texts are equal wherever both sides have one."""
-    return all(not a or not b or a == b for a, b in zip(one, other, strict=True))
-
-
-def identity(header: FileHeader) -> tuple[str, ...]:
-    """What images of one volume share: their series, and the frame of reference."""
-    return tuple(header.text(tag) for tag in IDENTITY_TAGS)
-
-
-def _contradicts_nothing(plane: Plane, other: Plane) -> bool:
-    """Whether two planes are alike in what all slices of one volume share, as far as both have it."""
-    one, two = attributes_of(plane), attributes_of(other)
-    return all(alike(name, (one[name], two[name])) for name in VOLUME_ATTRIBUTES if one.get(name) and two.get(name))
-
-
-def _in_line(volume: Volume, planes: list[Plane]) -> list[Plane]:
-    """Which planes lie on the even grid of a volume: in a hole of it, or next to its ends."""
-    return [plane for plane, along in _beside(volume, planes).items() if is_regular(np.append(volume.along, along))]
-
-
-def _beside(volume: Volume, planes: list[Plane]) -> dict[Plane, float]:
-    """The planes between the slices of a volume or next to its ends, with their distance along its normal."""
-    first, own = volume.planes[0], volume.along
-    gap = max(usual_gap(own) if len(own) > 1 else 0.0, (first.stated_gap or 0.0) if len(own) < _SEVERAL else 0.0)
-    offsets = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first).T
-    aligned = np.abs(offsets[:, :2]).max(1) <= min(first.spacing)
-    near = aligned & (offsets[:, 2] > own[0] - 1.5 * gap) & (offsets[:, 2] < own[-1] + 1.5 * gap)
-    return {planes[k]: float(offsets[k, 2]) for k in np.flatnonzero(near)}
-
-
-# Series in several folders --------------------------------------------------------------------------------------------
-
-
-class Whole:
-    """The volumes that images of several folders would make if they lay in one."""
-
-    def __init__(self, *images: Iterable[FileHeader]) -> None:
-        headers, seen = [], set()
-        for header in (header for some in images for header in some):
-            if not header.identity or header.identity not in seen:
-                seen.add(header.identity)
-                headers.append(header)
-        self._volumes = {
-            _plane_key(plane): volume
-            for volume, _ in group_images(Scan("", headers)).volumes
-            for plane in volume.all_planes
-        }
-
-    def missing_from(self, volume: Volume, own: Iterable[FileHeader]) -> tuple[Plane, ...]:
-        """Planes elsewhere that belong to a volume: half of a series is no volume.
-
-        Args:
-            volume: the Volume.
-            own: headers of the images in its folder.
-        """
-        here = {id(header) for header in own}
-        others = {id(found): found for plane in volume.planes if (found := self._volumes.get(_plane_key(plane)))}
-        for other in others.values():
-            more = tuple(plane for plane in other.planes if id(plane.header) not in here)
-            if more and (len(other.planes) > len(volume.planes) or len(others) > 1):
-                return more
-        return ()
-
-
-def _plane_key(plane: Plane) -> tuple[object, ...]:
-    return id(plane.header), plane.frame, plane.corner
-
-
-def relative_folder(header: FileHeader, folder: str) -> str:
-    """The folder of a file as seen from another folder."""
-    return os.path.relpath(os.path.dirname(header.path), folder or ".")
