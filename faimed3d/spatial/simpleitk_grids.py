@@ -85,7 +85,9 @@ def _by_simpleitk(
     resampler.SetTransform(transform)
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
     resampler.SetNumberOfThreads(torch.get_num_threads())
-    image = resampler.Execute(sitk.GetImageFromArray(source))
+    image = sitk.GetImageFromArray(source)
+    del source  # each of these is a volume: none is kept longer than it is needed
+    image = resampler.Execute(image)
     target[...] = sitk.GetArrayViewFromImage(image)
 
 
