@@ -24,7 +24,7 @@ BELOW = {
     "legacy.losses": "data",
     "legacy.standard_scale": "data",
     "dicom.segmentation.planes": "dicom.image_planes",
-    "dicom.segmentation.decoding": "dicom.image_planes",
+    "dicom.segmentation.segment_decoding": "dicom.image_planes",
 }
 
 

@@ -11,8 +11,8 @@ from faimed3d.dicom import dicom_inventory, inventory, read_dicom
 from faimed3d.dicom.checks import CHECKS, check_volume
 from faimed3d.dicom.contents import survey
 from faimed3d.dicom.finding import Fault, Finding, Severity
+from faimed3d.dicom.grouping.image_groups import group_images
 from faimed3d.dicom.grouping.scan import scan_folder
-from faimed3d.dicom.grouping.series import group_images
 
 FOUND = [name for name in FAULTS if name != "empty folder"]
 

@@ -90,7 +90,7 @@ class TestFiles:
             os.replace(other[2], files[2])
             return decode_planes(planes)
 
-        monkeypatch.setattr("faimed3d.dicom.reading.decode_planes", replaced_before)
+        monkeypatch.setattr("faimed3d.dicom.volume_reading.decode_planes", replaced_before)
         with pytest.raises(errors.ReadError, match=f"{files[2].name}: the file changed while the volume was read"):
             read_dicom(tmp_path / "ct")
 

@@ -264,7 +264,7 @@ class TestWriting:
 
         write_series(tmp_path / "source")
         (tmp_path / "mask.dcm").write_text("the old one")
-        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.dataset_bytes", damaged)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.seg_writing.dataset_bytes", damaged)
         with pytest.raises(ValueError, match=r"cannot hold this mask on the .*; reading it back gave another mask"):
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert (tmp_path / "mask.dcm").read_text() == "the old one"
@@ -276,7 +276,7 @@ class TestWriting:
             return dataset_bytes(dataset, name)
 
         write_series(tmp_path / "source")
-        monkeypatch.setattr("faimed3d.dicom.segmentation.writing.dataset_bytes", cut)
+        monkeypatch.setattr("faimed3d.dicom.segmentation.seg_writing.dataset_bytes", cut)
         with pytest.raises(ValueError, match=r"cannot hold this mask: .*mask\.dcm: .* in the 2 bytes of") as error:
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert "-writing-" not in str(error.value)

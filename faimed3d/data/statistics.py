@@ -1,7 +1,7 @@
 """Statistics of intensities over many volumes: the first page's table, exact, in one pass over the files.
 
-Every volume is read once and reduced to a few numbers (:mod:`faimed3d.data.pooling`), so nothing but one volume for
-each job is in memory.
+Every volume is read once and reduced to a few numbers (:mod:`faimed3d.data.running_statistics`), so nothing but one
+volume for each job is in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from faimed3d.data.blocks import read_labels
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.columns import column_of
 from faimed3d.data.matching import match_storage
-from faimed3d.data.pooling import Pool, VolumeStatistics, bins_of, moments_of
+from faimed3d.data.running_statistics import Pool, VolumeStatistics, bins_of, moments_of
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D
 

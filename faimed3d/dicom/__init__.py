@@ -16,8 +16,8 @@ The modules, bottom first; imports run one way:
 
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
-from faimed3d.dicom.reading import read_dicom
-from faimed3d.dicom.segmentation.writing import write_seg
+from faimed3d.dicom.segmentation.seg_writing import write_seg
+from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
 
 __all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom", "write_seg", "write_series"]

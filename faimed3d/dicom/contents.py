@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pydicom.charset import convert_encodings, decode_bytes
 
 from faimed3d.dicom.checks import check_volume
+from faimed3d.dicom.grouping.dicom_volume import Volume
+from faimed3d.dicom.grouping.image_groups import group_images
 from faimed3d.dicom.grouping.scan import Scan, scan_below
-from faimed3d.dicom.grouping.series import group_images
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.grouping.whole_series import WholeSeries
 from faimed3d.dicom.header import FileHeader, Tag, quote_value
 from faimed3d.dicom.planes import orientation_name

@@ -18,8 +18,8 @@ from pydicom.uid import UID
 from faimed3d.dicom.checks import CHECKS, ELSEWHERE
 from faimed3d.dicom.contents import key_of, quoted, series_and_grid, series_description, survey, volume_key
 from faimed3d.dicom.finding import Finding
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.scan import Scan, list_folder, scan_files, scan_folder
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.grouping.whole_series import WholeSeries
 from faimed3d.dicom.header import Tag, read_dataset, value_text
 from faimed3d.errors import NoImages

@@ -9,10 +9,10 @@ from pydicom.uid import PositronEmissionTomographyImageStorage
 
 from faimed3d.dicom.checks.wording import mm_text, position_text
 from faimed3d.dicom.finding import Fault
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_even
 from faimed3d.dicom.grouping.identifiers import instance_number, whole_number
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import Tag, name_tag
 from faimed3d.dicom.planes import Plane, plane_axes
 from faimed3d.errors import MissingSlices

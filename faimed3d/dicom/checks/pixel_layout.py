@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faimed3d.dicom.finding import Fault
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.pixels import pixel_format
 from faimed3d.errors import ReadError
 

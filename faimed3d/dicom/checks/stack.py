@@ -11,9 +11,9 @@ import numpy as np
 from faimed3d.dicom.checks.wording import mm_text, position_text
 from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of, nearly
+from faimed3d.dicom.grouping.dicom_volume import Volume, is_straight
 from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume, is_straight
 from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.dicom.planes import PIXEL_MM, plane_axes
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingGeometry, MissingSlices, MixedSeries, UnevenSlices

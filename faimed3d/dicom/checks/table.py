@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from faimed3d.dicom.checks import completeness, pixel_layout, stack, surroundings
+from faimed3d.dicom.checks import completeness, nearby_images, pixel_layout, stack
 from faimed3d.dicom.finding import Fault, Finding, Severity
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class Check:
 ELSEWHERE = "slices in other folders"
 
 CHECKS = (
-    Check("damaged files", Severity.UNREADABLE, surroundings.find_damaged_files, of_stacks=False),
-    Check("images without a position", Severity.UNREADABLE, surroundings.find_unplaced, of_stacks=False),
+    Check("damaged files", Severity.UNREADABLE, nearby_images.find_damaged_files, of_stacks=False),
+    Check("images without a position", Severity.UNREADABLE, nearby_images.find_unplaced, of_stacks=False),
     Check("unknown thickness", Severity.UNREADABLE, stack.find_unknown_thickness),
     Check("bad pixel layout", Severity.UNREADABLE, pixel_layout.find_bad_pixel_layout, of_headers=False),
-    Check(ELSEWHERE, Severity.FOREIGN, surroundings.find_elsewhere, of_stacks=False),
-    Check("slices of another series UID in line", Severity.FOREIGN, surroundings.find_in_line),
-    Check("slices in line without an identifier", Severity.FOREIGN, surroundings.find_unidentified),
+    Check(ELSEWHERE, Severity.FOREIGN, nearby_images.find_elsewhere, of_stacks=False),
+    Check("slices of another series UID in line", Severity.FOREIGN, nearby_images.find_in_line),
+    Check("slices in line without an identifier", Severity.FOREIGN, nearby_images.find_unidentified),
     Check(
         "another series number, study or patient",
         Severity.FOREIGN,
-        surroundings.find_renumbered,
+        nearby_images.find_renumbered,
         of_stacks=False,
     ),
-    Check("slices in colour", Severity.FOREIGN, surroundings.find_coloured),
-    Check("single images of another kind", Severity.FOREIGN, surroundings.find_odd),
+    Check("slices in colour", Severity.FOREIGN, nearby_images.find_coloured),
+    Check("single images of another kind", Severity.FOREIGN, nearby_images.find_odd),
     Check("stacks side by side", Severity.AMBIGUOUS, stack.find_stacks_side_by_side),
     Check("doubled slices", Severity.AMBIGUOUS, stack.find_doubled),
     Check("mixed slices", Severity.AMBIGUOUS, stack.find_mixture),

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.gaps import is_regular, usual_gap
 from faimed3d.dicom.grouping.identifiers import identity, series_key
 from faimed3d.dicom.grouping.plane_kinds import are_one_kind, has_own_position, have_one_layout
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.planes import Plane, plane_axes
 
 _SEVERAL = 3  # slices from which on the usual gap can be relied on

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import FileHeader
 from faimed3d.dicom.planes import Plane
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from faimed3d.dicom.grouping.dicom_volume import Volume
+from faimed3d.dicom.grouping.image_groups import group_images
 from faimed3d.dicom.grouping.scan import Scan
-from faimed3d.dicom.grouping.series import group_images
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import FileHeader
 from faimed3d.dicom.planes import Plane
 

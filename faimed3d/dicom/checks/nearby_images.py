@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 from faimed3d.dicom.finding import Fault
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.identifiers import IDENTITY_TAGS, SERIES_TAGS, identity
 from faimed3d.dicom.grouping.plane_kinds import describe_difference
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.grouping.whole_series import relative_folder
 from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.errors import MissingSlices, MixedSeries

@@ -15,13 +15,13 @@ import pandas as pd
 
 from faimed3d.dicom.contents import Contents, describe_volume, series_and_grid, survey, volume_key
 from faimed3d.dicom.finding import Fault, Finding, Severity
+from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.gaps import usual_gap
 from faimed3d.dicom.grouping.scan import Scan, scan_files, scan_folder
-from faimed3d.dicom.grouping.volume import Volume
 from faimed3d.dicom.header import Tag, quote_value
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels import decode_planes, equal_pixels, resample_stack
-from faimed3d.dicom.segmentation.decoding import decode_segments
+from faimed3d.dicom.segmentation.segment_decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
 

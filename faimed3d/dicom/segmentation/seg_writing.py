@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
-from faimed3d.dicom.reading import read_dicom
+from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing.elements import check_series_number, check_text, row_and_column_cosines, slice_order
 from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from faimed3d.dicom.grouping.attributes import attributes_of
+from faimed3d.dicom.grouping.dicom_volume import Volume, stack
 from faimed3d.dicom.grouping.identifiers import SERIES_TAGS, instance_number, series_key, whole_number
 from faimed3d.dicom.grouping.plane_kinds import (
     group_by_kind,
 )
 from faimed3d.dicom.grouping.scan import Scan
-from faimed3d.dicom.grouping.splitting import split_by_attributes, split_interleaved
 from faimed3d.dicom.grouping.strays import (
     fills_a_position,
     shares_attributes,
@@ -20,7 +20,7 @@ from faimed3d.dicom.grouping.strays import (
     unidentified_beside,
 )
 from faimed3d.dicom.grouping.surroundings import Family, Surroundings
-from faimed3d.dicom.grouping.volume import Volume, stack
+from faimed3d.dicom.grouping.volume_splitting import split_by_attributes, split_interleaved
 from faimed3d.dicom.header import FileHeader, Tag, quote_value
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane, orientation_name, plane_axes
