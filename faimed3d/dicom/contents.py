@@ -97,7 +97,7 @@ def series_and_grid(volume: Volume) -> dict[str, object]:
         shape = (len(volume.planes), plane.rows, plane.columns)
         spacing = volume.geometry.spacing if volume.geometry else (plane.spacing[1], plane.spacing[0], math.nan)
     return {
-        "series_uid": volume.header.text(Tag.SeriesInstanceUID),
+        "series_uid": quoted(volume.header, Tag.SeriesInstanceUID),
         "shape": shape,
         "spacing": spacing,
         "orientation": orientation_name(plane) if volume.stackable else "",

@@ -146,7 +146,10 @@ class _Inventory:
             rows[row.cells["key"]].append(row)
         for uid, folders in self.folders_of.items():
             if len(folders) > 1:
-                self._compare(uid, sorted(folders), rows)
+                try:
+                    self._compare(uid, sorted(folders), rows)
+                except Exception as error:  # as in add_folder
+                    self.damaged.append(_describe_unforeseen(sorted(folders)[0], error, None))
 
     def _compare(self, uid: str, folders: list[str], rows: Mapping[object, list[_Row]]) -> None:
         scans = [scan_folder(folder) for folder in folders]

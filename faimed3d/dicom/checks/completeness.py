@@ -10,7 +10,7 @@ from pydicom.uid import PositronEmissionTomographyImageStorage
 from faimed3d.dicom.checks.wording import mm_text, position_text
 from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.dicom_volume import Volume
-from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_even
+from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, first_stated_gap, is_even
 from faimed3d.dicom.grouping.identifiers import instance_number, whole_number
 from faimed3d.dicom.grouping.surroundings import Surroundings
 from faimed3d.dicom.header import Tag, name_tag
@@ -81,15 +81,15 @@ def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     if len(family.volumes) < 2:
         return
     ratio, words = _times_the_stated_gap(volume)
-    first, planes = volume.planes[0], family.representatives
-    if not ratio or not first.stated_gap:
+    first, planes, stated = volume.planes[0], family.representatives, first_stated_gap(volume.planes)
+    if not ratio or not stated:
         return
-    steps = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first)[2] / first.stated_gap
-    inside = (steps > 0) & (steps < volume.along[-1] / first.stated_gap) & (np.round(steps) % ratio > 0)
+    steps = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first)[2] / stated
+    inside = (steps > 0) & (steps < volume.along[-1] / stated) & (np.round(steps) % ratio > 0)
     for k in np.flatnonzero(inside & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE)):
         plane = planes[k]
         # of another thickness it is another reconstruction, whose positions are its own
-        if plane.stated_gap and abs(plane.stated_gap / first.stated_gap - 1) <= MULTIPLE_TOLERANCE:
+        if plane.stated_gap and abs(plane.stated_gap / stated - 1) <= MULTIPLE_TOLERANCE:
             yield Fault(
                 MissingSlices,
                 f"{volume.name}: {volume.distinct} has gaps of {words}, and {plane.name} of "
@@ -102,7 +102,7 @@ def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
 
 def _times_the_stated_gap(volume: Volume) -> tuple[int, str]:
     """How many times the gap in the header the even gap of a volume is, and in words; (0, "") if none."""
-    header, stated = volume.header, volume.planes[0].stated_gap
+    header, stated = volume.header, first_stated_gap(volume.planes)
     if not stated or len(volume.planes) < 2 or not is_even(volume.along):
         return 0, ""
     gap = volume.along[-1] / (len(volume.planes) - 1)

@@ -13,7 +13,9 @@ from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of, nearly
 from faimed3d.dicom.grouping.dicom_volume import Volume, is_straight
 from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
+from faimed3d.dicom.grouping.identifiers import KIND_TAGS
 from faimed3d.dicom.grouping.surroundings import Surroundings
+from faimed3d.dicom.grouping.volume_splitting import half_lost_attribute
 from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.dicom.planes import PIXEL_MM, plane_axes
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingGeometry, MissingSlices, MixedSeries, UnevenSlices
@@ -37,9 +39,8 @@ _EQUAL_TAGS = (
 # A slice that lacks one of these may still be like the others
 _MAY_LACK = (Tag.EchoNumbers, Tag.InversionTime, Tag.FlipAngle, Tag.KVP, Tag.TemporalPositionIdentifier)
 _ROUNDED = (Tag.EchoTime, Tag.InversionTime, Tag.FlipAngle, Tag.KVP)
-# Values in other units, or of another kind of image, make no volume however they are read. Neither does one slice that
-# is inverted against the others, for which of them is right is unknown.
-_NEVER_ONE = (Tag.SOPClassUID, Tag.Modality, Tag.Units, Tag.PhotometricInterpretation)
+# Nothing makes one volume of these; nor of a slice that is inverted against the others: which are right is unknown.
+_NEVER_ONE = (*KIND_TAGS, Tag.PhotometricInterpretation)
 _EQUAL_INTEGERS = (Tag.BitsStored, Tag.HighBit, Tag.PixelRepresentation)
 _RESCALED = ("neither of them", "the first alone", "the second alone", "both")
 _AS_ONE = "read them as one volume"
@@ -84,6 +85,7 @@ def find_mixture(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     yield from _other_integers(volume)
     yield from _other_attributes(volume)
     yield from _other_rescaling(volume)
+    yield from _half_lost(volume)
 
 
 def _other_texts(volume: Volume) -> Iterator[Fault]:
@@ -126,6 +128,19 @@ def _other_rescaling(volume: Volume) -> Iterator[Fault]:
         )
 
 
+def _half_lost(volume: Volume) -> Iterator[Fault]:
+    name = half_lost_attribute(volume.planes, plane_axes(volume.planes[0])[2])
+    if name:
+        planes = tuple(plane for plane in volume.planes if name not in attributes_of(plane))
+        yield Fault(
+            MixedSeries,
+            f"{volume.name}: {name} tells stacks apart that lie between each other's slices, and {len(planes)} of "
+            f"{len(volume.planes)} slices lack it ({planes[0].name})",
+            planes,
+            repair=_AS_ONE,
+        )
+
+
 def _mixture(volume: Volume, what: str, texts: Sequence[str], tag: int | None = None, repair: str = _AS_ONE) -> Fault:
     """The fault of slices that differ in ``what``; ``texts`` holds the value of each slice."""
     counts = Counter(texts).most_common()
@@ -141,6 +156,8 @@ def _mixture(volume: Volume, what: str, texts: Sequence[str], tag: int | None = 
 
 
 def _integer_text(raw: bytes | None, order: str) -> str:
+    if raw and len(raw) > 8:  # an element with a damaged length
+        return f"{len(raw)} bytes"
     return str(int.from_bytes(raw, "little" if order == "<" else "big")) if raw else ""
 
 

@@ -37,8 +37,6 @@ def candidates_of(planes: Sequence[Plane], positions: Sequence[int]) -> list[Can
         positions: a number for each, equal for planes at one position.
     """
     found = [Candidate(p, n, attributes_of(p)) for p, n in zip(planes, positions, strict=True)]
-    if any("b-value" in c.attributes for c in found):  # images without diffusion weighting often do not say so
-        found = [Candidate(c.plane, c.position, {"b-value": "0", **c.attributes}) for c in found]
     same = {name: _representatives(name, found) for name in NUMERIC}
     return [
         Candidate(c.plane, c.position, {name: same.get(name, {}).get(v, v) for name, v in c.attributes.items()})

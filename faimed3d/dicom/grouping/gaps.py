@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+
+from faimed3d.dicom.planes import Plane
 
 # Positions are written with as few as one decimal: each of their three numbers may be 0.05 mm off, the plane 0.09 mm
 # off the even grid. For thin slices this is at most a tenth of a gap, for thick ones a hundredth of a gap is allowed
@@ -69,3 +73,8 @@ def short_gaps(gaps: np.ndarray) -> int:
 def drift_tolerance(pixel: float) -> float:
     """By how much a slice may be shifted in its plane against the others; ``pixel`` is its smaller side."""
     return max(DRIFT_TOLERANCE_PIXELS * pixel, GRID_TOLERANCE_MM)
+
+
+def first_stated_gap(planes: Iterable[Plane]) -> float | None:
+    """The gap in mm that the header of the first of the planes states that has one."""
+    return next((plane.stated_gap for plane in planes if plane.stated_gap), None)

@@ -8,6 +8,8 @@ from faimed3d.errors import DamagedFile
 
 # What images of one series have in common. The patient's ID is compared, and nothing else is done with it.
 SERIES_TAGS = (Tag.SeriesInstanceUID, Tag.SeriesNumber, Tag.StudyInstanceUID, Tag.PatientID)
+# Images that differ in these are no slices of one volume: their values have other units, or mean something else
+KIND_TAGS = (Tag.SOPClassUID, Tag.Modality, Tag.Units)
 IDENTITY_TAGS = (*SERIES_TAGS, Tag.FrameOfReferenceUID)
 
 

@@ -59,6 +59,7 @@ def group_images(scan: Scan) -> Grouped:
             found = _group_series(scan, groups[key], f"series number {number}" if len(series) > 1 else "")
             renumbered = tuple(groups[other][0] for other in alone) if key == largest else ()
             volumes += [(volume, replace(around, renumbered=renumbered)) for volume, around in found.volumes]
+            loners += dict.fromkeys(plane for _, around in found.volumes for plane in around.odd)
             skipped += found.skipped
     volumes.sort(key=lambda pair: _series_order(pair[0].header))
     volumes = list(_number_equals(volumes))

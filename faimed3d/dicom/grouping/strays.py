@@ -10,7 +10,7 @@ import numpy as np
 from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of
 from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.gaps import is_regular, usual_gap
-from faimed3d.dicom.grouping.identifiers import identity, series_key
+from faimed3d.dicom.grouping.identifiers import KIND_TAGS, identity, series_key
 from faimed3d.dicom.grouping.plane_kinds import are_one_kind, has_own_position, have_one_layout
 from faimed3d.dicom.planes import Plane, plane_axes
 
@@ -62,7 +62,7 @@ def unidentified_beside(volumes: list[Volume], loners: list[Plane]) -> dict[Volu
             if volume.stackable and other != own and _may_be_equal(own, other):
                 found[volume] += tuple(
                     plane
-                    for plane in _beside(volume, planes)
+                    for plane in _beside(volume, planes, 2.5)  # of those next to it one may be lost
                     if have_one_layout(plane, volume.planes[0]) and _contradicts_nothing(volume.planes[0], plane)
                 )
     return found
@@ -75,20 +75,23 @@ def _may_be_equal(one: Iterable[str], other: Iterable[str]) -> bool:
 
 def _contradicts_nothing(plane: Plane, other: Plane) -> bool:
     """Whether two planes are alike in what all slices of one volume share, as far as both have it."""
+    if not _may_be_equal(*([p.header.text(tag) for tag in KIND_TAGS] for p in (plane, other))):
+        return False
     one, two = attributes_of(plane), attributes_of(other)
     return all(alike(name, (one[name], two[name])) for name in VOLUME_ATTRIBUTES if one.get(name) and two.get(name))
 
 
 def _in_line(volume: Volume, planes: list[Plane]) -> list[Plane]:
     """Which planes lie on the even grid of a volume: in a hole of it, or next to its ends."""
-    return [plane for plane, along in _beside(volume, planes).items() if is_regular(np.append(volume.along, along))]
+    near = _beside(volume, planes, 1.5)
+    return [plane for plane, along in near.items() if is_regular(np.append(volume.along, along))]
 
 
-def _beside(volume: Volume, planes: list[Plane]) -> dict[Plane, float]:
-    """The planes between the slices of a volume or next to its ends, with their distance along its normal."""
+def _beside(volume: Volume, planes: list[Plane], reach: float) -> dict[Plane, float]:
+    """The planes in a volume or up to ``reach`` gaps beyond its ends, with their distance along its normal."""
     first, own = volume.planes[0], volume.along
     gap = max(usual_gap(own) if len(own) > 1 else 0.0, (first.stated_gap or 0.0) if len(own) < _SEVERAL else 0.0)
     offsets = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first).T
     aligned = np.abs(offsets[:, :2]).max(1) <= min(first.spacing)
-    near = aligned & (offsets[:, 2] > own[0] - 1.5 * gap) & (offsets[:, 2] < own[-1] + 1.5 * gap)
+    near = aligned & (offsets[:, 2] > own[0] - reach * gap) & (offsets[:, 2] < own[-1] + reach * gap)
     return {planes[k]: float(offsets[k, 2]) for k in np.flatnonzero(near)}

@@ -21,7 +21,8 @@ from faimed3d.dicom.grouping.attributes import (
     order_keys,
 )
 from faimed3d.dicom.grouping.candidates import Candidate, by_position, by_value, candidates_of, count_positions
-from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, is_regular, usual_gap
+from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, first_stated_gap, is_regular, usual_gap
+from faimed3d.dicom.grouping.identifiers import instance_number
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
 from faimed3d.dicom.header import Tag
 from faimed3d.dicom.planes import Plane
@@ -36,6 +37,7 @@ _CLOCKS = ("acquisition time", "content time")
 # What images may lack because they were acquired without it; where some lack another attribute, they have lost it
 _MAY_BE_ABSENT = ("component", "kernel", "gradient", "velocity encoding", "spin labelling")
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
+_INTERLEAVING = tuple(dict.fromkeys((*VOLUME_ATTRIBUTES, *TIMES)))  # what may tell stacks between each other apart
 _SMALLEST_STACK = 3  # slices: the gaps of fewer say nothing
 
 Keys = Mapping[Candidate, list[tuple[int, float, str]]]
@@ -111,17 +113,43 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
     """
     if len(part.planes) < 2 * _SMALLEST_STACK:
         return [part]
-    along = dict(zip(part.planes, np.array([plane.position for plane in part.planes]) @ normal, strict=True))
-    candidates = candidates_of(part.planes, range(len(part.planes)))
-    even = is_regular(np.array(list(along.values())))
-    for name in dict.fromkeys((*VOLUME_ATTRIBUTES, *TIMES)):
-        groups = _groups(candidates, name)
-        stacks = [np.array([along[c.plane] for c in members]) for _, members in groups]
-        if len(groups) < 2 or not all(map(_is_stack, stacks)):
-            continue
-        if _are_several(name, part.planes[0].stated_gap, np.array(list(along.values())), stacks, even):
+    stacked = _Stacked(part.planes, normal)
+    for name in _INTERLEAVING:
+        groups = _groups(stacked.candidates, name)
+        if stacked.are_several(name, groups):
             return list(_parts_of(Split(name, tuple(groups)), part))
     return [part]
+
+
+def half_lost_attribute(planes: Sequence[Plane], normal: np.ndarray) -> str:
+    """Name of an attribute that would split the planes of a volume, if some of them had not lost it; else ``''``."""
+    if len(planes) < 2 * _SMALLEST_STACK:
+        return ""
+    stacked = _Stacked(planes, normal)
+    for name in _INTERLEAVING:
+        known = [c for c in stacked.candidates if name in c.attributes]
+        if 0 < len(known) < len(planes) and stacked.are_several(name, by_value(known, name)):
+            return name
+    return ""
+
+
+class _Stacked:
+    """Planes as candidates in their order along the normal, none of them at the position of another."""
+
+    def __init__(self, planes: Sequence[Plane], normal: np.ndarray) -> None:
+        along = np.array([plane.position for plane in planes]) @ normal
+        order = np.argsort(along, kind="stable")
+        self.candidates = candidates_of([planes[k] for k in order], range(len(planes)))
+        self._along = along[order]
+        self._even = is_regular(along)
+        self._stated = first_stated_gap(planes)
+
+    def are_several(self, name: str, groups: list[tuple[str, list[Candidate]]]) -> bool:
+        """Whether groups of the candidates by the attribute ``name`` are several stacks: see :func:`_are_several`."""
+        stacks = [self._along[[c.position for c in members]] for _, members in groups]
+        if len(groups) < 2 or not all(map(_is_stack, stacks)):
+            return False
+        return _are_several(name, self._stated, self._along, stacks, self._even)
 
 
 def _parts_of(split: Split, part: Part) -> Iterator[Part]:
@@ -165,10 +193,35 @@ def _without_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[
 
 
 def _groups(candidates: list[Candidate], name: str) -> list[tuple[str, list[Candidate]]]:
-    """The candidates by the value of an attribute; none where some of them have lost it."""
-    if name not in _MAY_BE_ABSENT and any(name not in c.attributes for c in candidates):
+    """The candidates by the value of an attribute, in the order of the values.
+
+    Where some lack it, they are a group of their own if they may: see :func:`_lacked_by_whole_stacks`. Otherwise there
+    is no group at all, except that images without a b-value count as those without diffusion weighting.
+    """
+    groups = by_value(candidates, name)
+    if groups[0][0] or name in _MAY_BE_ABSENT or _lacked_by_whole_stacks(groups):
+        return groups
+    if name != "b-value":
         return []
-    return by_value(candidates, name)
+    merged: dict[str, list[Candidate]] = {}
+    for value, members in groups:
+        merged.setdefault(value or "0", []).extend(members)
+    return sorted(merged.items(), key=lambda group: order_keys(group[0]))
+
+
+def _lacked_by_whole_stacks(groups: list[tuple[str, list[Candidate]]]) -> bool:
+    """Whether images lack an attribute because they were acquired without it, and have not lost it one by one.
+
+    They have not if they are stacks as whole as the others, through which the instance numbers run in the same way.
+    """
+    steps = set()
+    for _, members in groups:
+        along = sorted(members, key=lambda c: c.position)
+        numbers = [number for c in along if (number := instance_number(c.plane)) is not None]
+        if len(numbers) < len(along) or len({c.position for c in along}) < len(along):
+            return False
+        steps |= {later - earlier for earlier, later in pairwise(numbers)}
+    return len(steps) == 1 and len({len(members) for _, members in groups}) == 1
 
 
 # Stacks between each other's slices -----------------------------------------------------------------------------------
