@@ -193,35 +193,30 @@ def _without_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[
 
 
 def _groups(candidates: list[Candidate], name: str) -> list[tuple[str, list[Candidate]]]:
-    """The candidates by the value of an attribute, in the order of the values.
-
-    Where some lack it, they are a group of their own if they may: see :func:`_lacked_by_whole_stacks`. Otherwise there
-    is no group at all, except that images without a b-value count as those without diffusion weighting.
-    """
+    """The candidates by the value of an attribute, in the order of the values; none where some of them have lost it."""
     groups = by_value(candidates, name)
-    if groups[0][0] or name in _MAY_BE_ABSENT or _lacked_by_whole_stacks(groups):
-        return groups
-    if name != "b-value":
-        return []
-    merged: dict[str, list[Candidate]] = {}
-    for value, members in groups:
-        merged.setdefault(value or "0", []).extend(members)
-    return sorted(merged.items(), key=lambda group: order_keys(group[0]))
+    return groups if groups[0][0] or name in _MAY_BE_ABSENT or _lacked_by_whole_stacks(groups) else []
 
 
 def _lacked_by_whole_stacks(groups: list[tuple[str, list[Candidate]]]) -> bool:
     """Whether images lack an attribute because they were acquired without it, and have not lost it one by one.
 
-    They have not if they are stacks as whole as the others, through which the instance numbers run in the same way.
+    Then the groups are whole stacks, one or several each, through which the instance numbers run in the same way.
     """
-    steps = set()
+    steps, lengths = set(), set()
     for _, members in groups:
-        along = sorted(members, key=lambda c: c.position)
-        numbers = [number for c in along if (number := instance_number(c.plane)) is not None]
-        if len(numbers) < len(along) or len({c.position for c in along}) < len(along):
-            return False
-        steps |= {later - earlier for earlier, later in pairwise(numbers)}
-    return len(steps) == 1 and len({len(members) for _, members in groups}) == 1
+        numbers = [
+            sorted(number for c in stack if (number := instance_number(c.plane)) is not None)
+            for stack in by_position(sorted(members, key=lambda c: c.position))
+        ]
+        repeats = len(numbers[0])
+        if repeats * len(numbers) < len(members) or any(len(stack) != repeats for stack in numbers):
+            return False  # a number is absent, or an image
+        lengths.add(len(numbers))
+        steps |= {
+            later - earlier for below, above in pairwise(numbers) for earlier, later in zip(below, above, strict=True)
+        }
+    return len(lengths) == 1 and len(steps) == 1
 
 
 # Stacks between each other's slices -----------------------------------------------------------------------------------
