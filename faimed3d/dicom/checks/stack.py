@@ -15,7 +15,6 @@ from faimed3d.dicom.grouping.dicom_volume import Volume, is_straight
 from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
 from faimed3d.dicom.grouping.identifiers import KIND_TAGS
 from faimed3d.dicom.grouping.surroundings import Surroundings
-from faimed3d.dicom.grouping.volume_splitting import half_lost_attribute
 from faimed3d.dicom.header import Tag, name_tag, quote_value
 from faimed3d.dicom.planes import PIXEL_MM, plane_axes
 from faimed3d.errors import DuplicateSlices, GantryTilt, MissingGeometry, MissingSlices, MixedSeries, UnevenSlices
@@ -129,7 +128,7 @@ def _other_rescaling(volume: Volume) -> Iterator[Fault]:
 
 
 def _half_lost(volume: Volume) -> Iterator[Fault]:
-    name = half_lost_attribute(volume.planes, plane_axes(volume.planes[0])[2])
+    name = volume.half_lost
     if name:
         planes = tuple(plane for plane in volume.planes if name not in attributes_of(plane))
         yield Fault(

@@ -28,6 +28,7 @@ class Volume:
         along, across: per plane the distance in mm along the normal, and (x, y) in the plane, from the first plane;
             empty where it cannot be stacked.
         geometry: the grid as the headers give it; None where the planes lie on no even, straight grid.
+        half_lost: an attribute that would tell stacks in it apart, if some slices had not lost it.
         findings: what the checks found, the worst first; made once, by :func:`faimed3d.dicom.checks.check_volume`.
     """
 
@@ -39,6 +40,7 @@ class Volume:
     along: np.ndarray = field(default_factory=lambda: np.empty(0))
     across: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     geometry: Geometry | None = None
+    half_lost: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -102,6 +104,7 @@ def stack(
     distinct: str = "",
     attributes: Mapping[str, str] | None = None,
     copies: Sequence[tuple[Plane, Plane]] = (),
+    half_lost: str = "",
 ) -> Volume:
     """Order planes of one kind along their normal and set apart those at one position."""
     axes = plane_axes(planes[0])
@@ -119,7 +122,7 @@ def stack(
     offsets = (positions[order[kept]] - positions[order[0]]) @ axes.T
     along, across = offsets[:, 2], offsets[:, :2]
     geometry = _grid(ordered, along, across, axes)
-    return Volume(ordered, folder, distinct, attributes or {}, tuple(doubled), along, across, geometry)
+    return Volume(ordered, folder, distinct, attributes or {}, tuple(doubled), along, across, geometry, half_lost)
 
 
 def _grid(planes: tuple[Plane, ...], along: np.ndarray, across: np.ndarray, axes: np.ndarray) -> Geometry | None:

@@ -174,7 +174,8 @@ def _split_kind(folder: str, planes: list[Plane], label: str) -> Family:
     parts = split_by_attributes(planes)
     final = [each for part in parts for each in split_interleaved(part, normal)]
     volumes = [
-        stack(part.planes, folder, _joined(label, *part.distinct), part.attributes, part.copies) for part in final
+        stack(part.planes, folder, _joined(label, *part.distinct), part.attributes, part.copies, part.half_lost)
+        for part in final
     ]
     return Family(tuple(volumes), by_attributes=len(parts) == len(final) > 1)
 

@@ -5,6 +5,7 @@ Each rule looks at the candidates and returns a :class:`Split`, its decision, or
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -75,12 +76,14 @@ class Part:
         distinct: in words, what tells it from the other parts.
         attributes: those that its planes share and that tell it apart.
         copies: pairs (plane, copy of it that was left out).
+        half_lost: an attribute that would tell stacks in it apart, if some planes had not lost it; mostly ``''``.
     """
 
     planes: tuple[Plane, ...]
     distinct: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     copies: tuple[tuple[Plane, Plane], ...] = ()
+    half_lost: str = ""
 
 
 def split_by_attributes(planes: Sequence[Plane]) -> list[Part]:
@@ -114,23 +117,11 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
     if len(part.planes) < 2 * _SMALLEST_STACK:
         return [part]
     stacked = _Stacked(part.planes, normal)
-    for name in _INTERLEAVING:
+    for name in stacked.counts:
         groups = _groups(stacked.candidates, name)
         if stacked.are_several(name, groups):
             return list(_parts_of(Split(name, tuple(groups)), part))
-    return [part]
-
-
-def half_lost_attribute(planes: Sequence[Plane], normal: np.ndarray) -> str:
-    """Name of an attribute that would split the planes of a volume, if some of them had not lost it; else ``''``."""
-    if len(planes) < 2 * _SMALLEST_STACK:
-        return ""
-    stacked = _Stacked(planes, normal)
-    for name in _INTERLEAVING:
-        known = [c for c in stacked.candidates if name in c.attributes]
-        if 0 < len(known) < len(planes) and stacked.are_several(name, by_value(known, name)):
-            return name
-    return ""
+    return [replace(part, half_lost=stacked.half_lost_attribute())]
 
 
 class _Stacked:
@@ -140,9 +131,20 @@ class _Stacked:
         along = np.array([plane.position for plane in planes]) @ normal
         order = np.argsort(along, kind="stable")
         self.candidates = candidates_of([planes[k] for k in order], range(len(planes)))
+        having = Counter(name for c in self.candidates for name in c.attributes)
+        self.counts = {name: having[name] for name in _INTERLEAVING if name in having}  # how many have each attribute
         self._along = along[order]
         self._even = is_regular(along)
         self._stated = first_stated_gap(planes)
+
+    def half_lost_attribute(self) -> str:
+        """Name of an attribute that would tell stacks apart, if some of the planes had not lost it; else ``''``."""
+        for name, count in self.counts.items():
+            if count < len(self.candidates):
+                known = [c for c in self.candidates if name in c.attributes]
+                if self.are_several(name, by_value(known, name)):
+                    return name
+        return ""
 
     def are_several(self, name: str, groups: list[tuple[str, list[Candidate]]]) -> bool:
         """Whether groups of the candidates by the attribute ``name`` are several stacks: see :func:`_are_several`."""
@@ -195,7 +197,9 @@ def _without_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[
 def _groups(candidates: list[Candidate], name: str) -> list[tuple[str, list[Candidate]]]:
     """The candidates by the value of an attribute, in the order of the values; none where some of them have lost it."""
     groups = by_value(candidates, name)
-    return groups if groups[0][0] or name in _MAY_BE_ABSENT or _lacked_by_whole_stacks(groups) else []
+    if len(groups) < 2 or groups[0][0] or name in _MAY_BE_ABSENT:
+        return groups
+    return groups if _lacked_by_whole_stacks(groups) else []
 
 
 def _lacked_by_whole_stacks(groups: list[tuple[str, list[Candidate]]]) -> bool:
