@@ -1,12 +1,4 @@
-"""Losses for labels of voxels: cross-entropy, focal loss, Dice, Tversky, MCC, and Dice + cross-entropy.
-
-Predictions are logits ``(B, C, D, H, W)``, targets whole numbers ``(B, D, H, W)`` (a channel axis of 1 is allowed).
-All have fastai's ``activation``, ``decodes`` and ``reduction``, so ``predict``, ``get_preds`` and ``Interpretation``
-work. ``reduction='none'`` gives one number per voxel for cross-entropy and focal loss, one per item for the others.
-
-fastai's own ``CrossEntropyLossFlat(axis=1)`` and ``FocalLossFlat(axis=1)`` are for 2D images. On volumes they swap C
-and W of the prediction but H and W of the target, so each voxel is compared with the label of another one.
-"""
+"""Losses of how far probabilities and masks overlap: Tversky, Dice, MCC, Dice + cross-entropy."""
 
 from __future__ import annotations
 
@@ -15,64 +7,13 @@ from typing import Any  # of arguments that are handed on
 
 import torch
 import torch.nn.functional as F
-from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
 from torch import Tensor
 
-from faimed3d.legacy.moved_modules import find_name
+from faimed3d.losses.labels import check_labels, flattened, reduced
+from faimed3d.losses.scales import are_scales, over_scales
+from faimed3d.losses.voxelwise import cross_entropy
 
-__all__ = [
-    "CrossEntropyLoss3D",
-    "DiceCELoss3D",
-    "DiceLoss3D",
-    "FocalLoss3D",
-    "MCCLoss",
-    "OverlapLoss3D",
-    "TverskyLoss3D",
-]
-
-
-class CrossEntropyLoss3D(CrossEntropyLossFlat):
-    """Cross-entropy of every voxel: fastai's ``CrossEntropyLossFlat``, with the axes right for volumes.
-
-    Args:
-        args, kwargs: of ``nn.CrossEntropyLoss``, such as weight, ignore_index, label_smoothing.
-        axis: of the classes in the prediction.
-
-    Raises:
-        ValueError: prediction and target differ in shape.
-
-    >>> logits = torch.tensor([0.0, 9.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 3, 4)
-    >>> round(float(CrossEntropyLoss3D()(logits, torch.ones(1, 2, 3, 4))), 4)
-    0.0001
-    """
-
-    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, axis=axis, **kwargs)
-
-    def __call__(self, inp: Tensor, targ: Tensor, **kwargs: Any) -> Tensor:
-        return super().__call__(*_flattened(inp, targ), **kwargs)
-
-
-class FocalLoss3D(FocalLossFlat):
-    """Focal loss of every voxel (Lin et al. 2017, arXiv:1708.02002): easy voxels count less than in cross-entropy.
-
-    Args:
-        args, kwargs: of fastai's ``FocalLossFlat``: gamma, weight.
-        axis: of the classes in the prediction.
-
-    Raises:
-        ValueError: prediction and target differ in shape.
-
-    >>> logits = torch.tensor([0.0, 3.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 3, 4)
-    >>> round(float(FocalLoss3D(gamma=2.0)(logits, torch.ones(1, 2, 3, 4))), 4)
-    0.0001
-    """
-
-    def __init__(self, *args: Any, axis: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, axis=axis, **kwargs)
-
-    def __call__(self, inp: Tensor, targ: Tensor, **kwargs: Any) -> Tensor:
-        return super().__call__(*_flattened(inp, targ), **kwargs)
+_HOOKS_OF_006 = ("compute_loss", "to_one_hot")
 
 
 class OverlapLoss3D:
@@ -82,6 +23,9 @@ class OverlapLoss3D:
     left out of that mean. To predict such a class is not free: its voxels are then missing from the classes that are
     shown, the background among them. If no counted class is shown (possible without background), the loss is the mean
     probability of the counted classes: 0 if none is predicted.
+
+    A derived class may override :meth:`activation`. A method ``compute_loss`` or ``to_one_hot``, hooks of 0.0.6 that
+    nothing calls any more, is a ``TypeError``.
 
     Args:
         include_background: count class 0.
@@ -114,8 +58,20 @@ class OverlapLoss3D:
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
         self.ignore_index, self.smooth, self.reduction = ignore_index, smooth, reduction
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for hook in _HOOKS_OF_006:
+            if hook in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__}.{hook} is a hook of faimed3d 0.0.6 that nothing calls any more: define "
+                    "costs(self, probability, shown), which returns the cost (B, C) of each class; activation(self, x) "
+                    "may be overridden, and __call__(self, inp, targ) for all of it"
+                )
+
     def __call__(self, inp: Tensor, targ: Tensor) -> Tensor:
-        return _reduced(self._each(*_flattened(inp, targ)), self.reduction)
+        if not isinstance(inp, Tensor) or are_scales(inp):
+            return over_scales(self, inp, targ)
+        return reduced(self._each(*flattened(inp, targ)), self.reduction)
 
     def costs(self, probability: Tensor, shown: Tensor) -> Tensor:
         """Cost of each class (B, C), 0 for a perfect prediction. Costs of classes that are not shown are not used.
@@ -131,8 +87,9 @@ class OverlapLoss3D:
         count = inp.shape[1]
         if count < 2:
             raise ValueError(f"expected scores of at least two classes (background is one), got {count}")
-        probability = F.softmax(inp.float(), 1)
-        shown = _one_hot(targ, count, self.ignore_index)
+        probability = self.activation(inp.float())
+        check_labels(targ, count, self.ignore_index)
+        shown = targ[:, None] == torch.arange(count, device=targ.device)[:, None]  # (B, C, N)
         if self.ignore_index is not None:
             probability = probability * (targ != self.ignore_index)[:, None]
         weight = self._weights(count, inp.device)
@@ -268,51 +225,19 @@ class DiceCELoss3D(DiceLoss3D):
         super().__init__(**kwargs)
         self.dice_weight, self.ce_weight, self.label_smoothing = dice_weight, ce_weight, label_smoothing
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "activation" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__}.activation would hold for the Dice term alone, for the cross-entropy takes logits: "
+                "inherit from DiceLoss3D"
+            )
+
     def _each(self, inp, targ):
         dice = super()._each(inp, targ)
-        weight = None if self.weight is None else self.weight.to(inp.device)
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        voxels = F.cross_entropy(
-            inp.float(), targ, weight, ignore_index=ignored, reduction="none", label_smoothing=self.label_smoothing
-        )
-        counted = torch.ones_like(voxels) if weight is None else weight[targ.clamp(min=0, max=len(weight) - 1)]
-        counted = counted * (targ != ignored)
-        entropy = voxels.sum(1) / counted.sum(1).clamp(min=1e-12)
+        total, counted = cross_entropy(inp, targ, self.weight, self.ignore_index, self.label_smoothing)
+        entropy = total / counted.clamp(min=1e-12)
         return self.dice_weight * dice + self.ce_weight * entropy
 
     def __repr__(self) -> str:
         return f"DiceCELoss3D(dice_weight={self.dice_weight}, ce_weight={self.ce_weight})"
-
-
-def __getattr__(name: str) -> Any:  # PEP 562
-    return find_name("losses", name)
-
-
-def _flattened(inp, targ):
-    """Logits (B, C, ...) as (B, C, N) and labels (B, ...) or (B, 1, ...) as (B, N) of int64, plain tensors."""
-    inp, targ = inp.as_subclass(Tensor), targ.as_subclass(Tensor)
-    if inp.ndim < 3:
-        raise ValueError(f"expected scores (B, C, D, H, W), got {tuple(inp.shape)}")
-    space = tuple(inp.shape[2:])
-    if tuple(targ.shape) not in ((len(inp), *space), (len(inp), 1, *space)):
-        raise ValueError(
-            f"scores {tuple(inp.shape)} (B, C, D, H, W) need labels {(len(inp), *space)} (B, D, H, W), "
-            f"got {tuple(targ.shape)}"
-        )
-    return inp.flatten(2), targ.reshape(len(targ), -1).long()
-
-
-def _one_hot(targ, count, ignored):
-    """Which voxel shows which class: bool (B, C, N)."""
-    known = targ if ignored is None else targ[targ != ignored]
-    if known.numel() and not torch.compiler.is_compiling():
-        low, high = (int(limit) for limit in known.aminmax())
-        if low < 0 or high >= count:
-            raise ValueError(f"labels must lie in 0..{count - 1} for scores of {count} classes, got {low}..{high}")
-    return targ[:, None] == torch.arange(count, device=targ.device)[:, None]
-
-
-def _reduced(each, reduction):
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    return each if reduction == "none" else getattr(each, reduction)()
