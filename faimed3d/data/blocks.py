@@ -34,11 +34,24 @@ from torch import Tensor
 
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.masks import are_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
-_SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L)
+
+class _LibraryImage(type):
+    """Type of the images of other libraries, which need not be imported to be told."""
+
+    def __instancecheck__(cls, x: object) -> bool:
+        return type(x).__module__.partition(".")[0] in ("SimpleITK", "nibabel")
+
+
+class _AnyImage(metaclass=_LibraryImage):
+    """An image of SimpleITK or nibabel."""
+
+
+_SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)
 _LONG_WORK = 50  # masks from which on a progress bar is shown
 
 
@@ -61,6 +74,7 @@ def ImageBlock3D(
     return TransformBlock(
         type_tfms=VolumeReader(cls, resample_to_first, **kwargs),
         item_tfms=AddChannel,
+        dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
     )
 
@@ -86,6 +100,7 @@ def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False
         type_tfms=reader,
         item_tfms=[MatchMask(resample_masks), CheckLabels(reader)],
         batch_tfms=ToLabels,
+        dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
     )
 
