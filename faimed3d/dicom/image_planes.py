@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pydicom.uid import RTDoseStorage, SegmentationStorage
 
-from faimed3d.dicom.header import FileHeader, Tag, name_tag
+from faimed3d.dicom.header import FileHeader, Tag, name_tag, quote_value
 from faimed3d.dicom.planes.enhanced import functional_planes
 from faimed3d.dicom.planes.nuclear_medicine import detector_planes
 from faimed3d.dicom.planes.plane import Plane, image_size
 from faimed3d.dicom.planes.rt_dose import dose_planes
 from faimed3d.dicom.planes.siemens_mosaic import mosaic_planes
+from faimed3d.dicom.planes.united_grid import grid_planes, is_grid
 from faimed3d.dicom.segmentation.planes import segment_planes
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage, which pydicom 3.0 does not know
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
+_GE_BLOCK = "GEMS_ACQU_01"
 _MOST_FRAMES = 1 << 24
 
 
@@ -30,11 +33,13 @@ def planes_of(header: FileHeader) -> list[Plane]:
 
 
 def _planes(header: FileHeader) -> list[Plane]:
-    frames = _frames(header)
     storage_class = header.text(Tag.SOPClassUID)
+    _refuse_slide(header, storage_class)
+    frames = _frames(header)
     if storage_class == SegmentationStorage:
         return segment_planes(header, frames)
     _refuse_unsupported(header, storage_class)
+    _refuse_turned_rows(header)
     if Tag.PerFrameFunctionalGroupsSequence in header.values or Tag.SharedFunctionalGroupsSequence in header.values:
         return functional_planes(header, frames)
     if storage_class == RTDoseStorage:
@@ -43,7 +48,9 @@ def _planes(header: FileHeader) -> list[Plane]:
         return detector_planes(header, frames)
     if "MOSAIC" in header.text(Tag.ImageType).split("\\"):
         return mosaic_planes(header)
-    _refuse_vendor_grid(header)
+    if is_grid(header):
+        return grid_planes(header)
+    _refuse_unmarked_mosaic(header)
     return [Plane.of_file(header)]
 
 
@@ -64,6 +71,15 @@ def _frames(header: FileHeader) -> int:
     return frames
 
 
+def _refuse_slide(header: FileHeader, storage_class: str) -> None:
+    """Refuse tiles of a slide under the microscope: their frames have no position in a patient (PS3.3 C.7.6.17.3)."""
+    if storage_class == _WHOLE_SLIDE or header.text(Tag.DimensionOrganizationType).startswith("TILED"):
+        raise UnsupportedImage(
+            f"{header.path}: tiles of a whole-slide microscopy image, not slices of a volume: read it with wsidicom, "
+            "OpenSlide or highdicom"
+        )
+
+
 def _refuse_unsupported(header: FileHeader, storage_class: str) -> None:
     if storage_class == _LABEL_MAP:
         raise UnsupportedImage(
@@ -76,16 +92,24 @@ def _refuse_unsupported(header: FileHeader, storage_class: str) -> None:
         )
 
 
-def _refuse_vendor_grid(header: FileHeader) -> None:
-    """Refuse a volume in one image of United Imaging (dcm2niix, UIH/README.md), and what may be one of Siemens."""
-    named = "VFRAME" in header.text(Tag.ImageType).split("\\")
-    if named or header.text(Tag.UnitedCreator) == "Image Private Header":
-        slices = header.number(Tag.UnitedGridCount) or 1
-        if named or slices > 1:
-            raise UnsupportedImage(
-                f"{header.path}: a United Imaging grid, {slices:g} slices in one image by (0065,1050), which is not "
-                "supported: convert the original files with dcm2niix"
-            )
+def _refuse_turned_rows(header: FileHeader) -> None:
+    """Refuse what GE's research sequence epi_pepolar may have stored upside down (dcm2niix, GE notes, issue 532).
+
+    User data 12 is 0: all volumes as the header says; 1: all turned; 2: turned and not in turn; 3: not turned and
+    turned in turn. Which volume comes first is not in the file of a slice, so nothing is turned here.
+    """
+    if "epi_pepolar" not in header.text(Tag.GEPulseSequence) or header.text(Tag.GEAcquisitionCreator) != _GE_BLOCK:
+        return
+    if header.number(Tag.GEUserData12) != 0:
+        raise UnsupportedImage(
+            f"{header.path}: an image of GE's research sequence epi_pepolar with reversed polarity ((0019,10B3) user "
+            f"data 12 is {quote_value(header.text(Tag.GEUserData12)) or 'absent'}), which stores the rows of some "
+            "volumes upside down, and the header does not say of which: convert the original files with dcm2niix"
+        )
+
+
+def _refuse_unmarked_mosaic(header: FileHeader) -> None:
+    """Refuse what may be a mosaic of Siemens and is not named so."""
     if (
         header.text(Tag.SiemensCreator) == "SIEMENS MR HEADER"
         and len(header.values.get(Tag.SiemensMosaicCount) or b"") == 2

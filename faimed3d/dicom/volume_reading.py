@@ -193,6 +193,12 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
             f"{header.path}: a colour image ((0028,0004) PhotometricInterpretation {kind}), not a volume of one value "
             f"per voxel; {contents.summary(scan)}"
         )
+    if scan.structure_sets:
+        return UnsupportedImage(
+            f"{scan.structure_sets[0]}: an RT structure set: contours, and no voxels, which is not supported. Make a "
+            "label volume of it, with plastimatch, dcmrtstruct2nii or 3D Slicer and the images that it was drawn on, "
+            "and read that"
+        )
     text = f"{path}: no DICOM image; {contents.summary(scan)}"
     if scan.folders:
         text += (

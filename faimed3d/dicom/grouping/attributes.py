@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 import numpy as np
 
 from faimed3d._decimals import decimal_number
-from faimed3d.dicom.header import FileHeader, Tag, quote_value
+from faimed3d.dicom.header import PHILIPS_LABELS, PRIVATE_BLOCKS, FileHeader, Tag, quote_value
 from faimed3d.dicom.planes import Plane
 from faimed3d.dicom.planes.plane import DIMENSIONS
 
@@ -18,7 +18,10 @@ CONTENT = (
     *("image type", "component", "kernel", "tube voltage", "echo time", "echo", "b-value", "gradient"),
     *("velocity encoding", "spin labelling", "inversion time", "flip angle"),
 )
-TIMES = ("time point", "time offset", "trigger time", "frame time", "acquisition", "acquisition time", "content time")
+TIMES = (
+    *("time point", "time offset", "phase", "trigger time", "frame time"),
+    *("acquisition", "acquisition time", "content time"),
+)
 # What all slices of one volume share by its definition
 VOLUME_ATTRIBUTES = (*CONTENT, "stack", "time point")
 _UNITS = {
@@ -31,7 +34,7 @@ _UNITS = {
 NUMERIC = ("gradient", *_UNITS)  # values of these are compared as numbers, and may be rounded
 _NEARLY = 0.01  # share within which numbers count as one: scanners round echo times
 _SAME_DIRECTION = 0.02  # of diffusion gradients: they are written with as few as two decimals
-_COUNTED = ("gradient", "velocity encoding", "acquisition", "stack", *DIMENSIONS)
+_COUNTED = ("gradient", "velocity encoding", "acquisition", "stack", "phase", *DIMENSIONS)
 
 _TEXT_ATTRIBUTES = (
     ("image type", (Tag.ImageType,)),
@@ -85,10 +88,24 @@ def attributes_of(plane: Plane) -> dict[str, str]:
             gradient = header.values.get(tag)
     if gradient and len(gradient) == 24:
         attributes["gradient"] = "\\".join(f"{v:.4f}" for v in struct.unpack(header.byte_order + "3d", gradient))
+    if Tag.PhilipsPhase in header.values and header.text(Tag.PhilipsCreator) == "Philips Imaging DD 001":
+        attributes["phase"] = header.text(Tag.PhilipsPhase)
+    if not PHILIPS_LABELS.isdisjoint(header.values):
+        label = _philips_label(header)
+        if label:
+            attributes["spin labelling"] = label
     if header.text(Tag.NumberOfFrames) not in ("", "1"):
         attributes["instance"] = f"{attributes.get('instance', '')} {plane.frame}"
     attributes.update(plane.attributes)
     return attributes
+
+
+def _philips_label(header: FileHeader) -> str:
+    """LABEL or CONTROL of a Philips image of arterial spin labelling, in whatever block its creator has put it."""
+    for block in PRIVATE_BLOCKS:
+        if header.text(0x20050000 | block) == "Philips MR Imaging DD 005":
+            return header.text(0x20050029 | block << 8)
+    return ""
 
 
 def _one_spelling(text):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, name_tag, quote_value, read_header
-from faimed3d.errors import DamagedFile, TruncatedFile
+from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -36,7 +36,6 @@ _NO_IMAGE = (
     "104.",
     "200.",
     "201.",
-    "481.3",
     "481.4",
     "481.5",
     "481.6",
@@ -64,7 +63,9 @@ _PIXELS_EXPECTED = (
     "130",
     "481.2",
 )
+_STRUCTURE_SET = "481.3"
 _COLOURS = ("RGB", "PALETTE COLOR", "ARGB", "CMYK", "HSV")
+_ON_A_SERVER = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95")  # JPIP Referenced, JPIP Referenced Deflate
 _MEDIA_CLASS = 0x00020002
 _MOST_BELOW = 5000  # files in sub-folders that are looked at: a third of a second
 _POINTER = b"version https://git-lfs"  # git-lfs leaves this in the place of a file that was not fetched
@@ -85,6 +86,7 @@ class Scan:
         damaged: headers of DICOM files that cannot be used, their ``error`` set.
         colour: headers of colour images.
         skipped: how many files were left out, by reason.
+        structure_sets: paths of RT structure sets, which are among the skipped.
         folders: sub-folders (not searched here).
     """
 
@@ -93,6 +95,7 @@ class Scan:
     damaged: list = field(default_factory=list)
     colour: list = field(default_factory=list)
     skipped: Counter = field(default_factory=Counter)
+    structure_sets: list = field(default_factory=list)
     folders: list = field(default_factory=list)
 
 
@@ -202,6 +205,9 @@ def _sort_in(scan, header):
     short = kind[len(_STORAGE) :] if kind.startswith(_STORAGE) else ""
     if kind == _DICOMDIR:
         scan.skipped["DICOMDIR"] += 1
+    elif short == _STRUCTURE_SET:
+        scan.skipped["RT structure sets"] += 1
+        scan.structure_sets.append(header.path)
     elif short and any(short.startswith(p) if p[-1] == "." else short == p for p in _NO_IMAGE):
         scan.skipped["DICOM objects without an image"] += 1
     elif header.error:
@@ -212,6 +218,15 @@ def _sort_in(scan, header):
             scan.damaged.append(header)
         else:
             scan.skipped["DICOM objects without an image"] += 1
+    elif not header.pixel_tag and kind and not kind.startswith(_STORAGE):
+        # a private object beside the slices, or one that is never stored: it may have a size, and is no image
+        scan.skipped["DICOM objects without an image"] += 1
+    elif not header.pixel_tag and header.syntax in _ON_A_SERVER:
+        header.error = UnsupportedImage(
+            f"{header.path}: its pixels are not in the file but on a server (JPIP, (0028,7FE0) PixelDataProviderURL): "
+            "fetch the image with its pixels"
+        )
+        scan.damaged.append(header)
     elif not header.pixel_tag:
         header.error = DamagedFile(f"{header.path}: {name_tag(Tag.PixelData)} is absent: an image without pixels")
         scan.damaged.append(header)

@@ -8,9 +8,11 @@ from faimed3d.dicom.header.dataset import dataset_bytes, quiet, read_dataset, va
 from faimed3d.dicom.header.file_header import FileHeader
 from faimed3d.dicom.header.header_table import header_table
 from faimed3d.dicom.header.parser import is_dicom, read_header
-from faimed3d.dicom.header.tags import WANTED, Tag, name_tag, quote_value
+from faimed3d.dicom.header.tags import PHILIPS_LABELS, PRIVATE_BLOCKS, WANTED, Tag, name_tag, quote_value
 
 __all__ = [
+    "PHILIPS_LABELS",
+    "PRIVATE_BLOCKS",
     "WANTED",
     "FileHeader",
     "Tag",

@@ -41,9 +41,12 @@ class Tag:
     DiffusionBValue = 0x00189087
     DiffusionGradientOrientation = 0x00189089
     SiemensCreator = 0x00190010  # SIEMENS MR HEADER
+    GEAcquisitionCreator = 0x00190010  # GEMS_ACQU_01
     SiemensMosaicCount = 0x0019100A  # "NumberOfImagesInMosaic"
     SiemensBValue = 0x0019100C
     SiemensGradient = 0x0019100E
+    GEPulseSequence = 0x0019109C  # of GEMS_ACQU_01
+    GEUserData12 = 0x001910B3  # of GEMS_ACQU_01
     StudyInstanceUID = 0x0020000D
     SeriesInstanceUID = 0x0020000E
     SeriesNumber = 0x00200011
@@ -57,6 +60,7 @@ class Tag:
     ConcatenationUID = 0x00209161
     InConcatenationNumber = 0x00209162
     InConcatenationTotalNumber = 0x00209163
+    DimensionOrganizationType = 0x00209311
     SamplesPerPixel = 0x00280002
     PhotometricInterpretation = 0x00280004
     NumberOfFrames = 0x00280008
@@ -83,6 +87,7 @@ class Tag:
     UnitedGridCount = 0x00651050  # "MR Number Of Slice In Volume"
     PhilipsCreator = 0x20010010  # Philips Imaging DD 001
     PhilipsBValue = 0x20011003
+    PhilipsPhase = 0x20011008
     GridFrameOffsetVector = 0x3004000C
     DoseGridScaling = 0x3004000E
     SharedFunctionalGroupsSequence = 0x52009229
@@ -94,8 +99,17 @@ class Tag:
 
 PIXEL_TAGS = frozenset((Tag.FloatPixelData, Tag.DoubleFloatPixelData, Tag.PixelData))
 FILE_META_TAGS = frozenset((Tag.TransferSyntaxUID, Tag.MediaStorageSOPClassUID))
+# Blocks in which a vendor may put its elements (PS3.5 section 7.8.1); a lower number is taken first
+PRIVATE_BLOCKS = range(0x10, 0x20)
+# (2005,xx29), LABEL or CONTROL of arterial spin labelling; mostly (2005,1429)
+PHILIPS_LABELS = frozenset(0x20050029 | block << 8 for block in PRIVATE_BLOCKS)
+_PHILIPS_CREATORS = frozenset(0x20050000 | block for block in PRIVATE_BLOCKS)
 # What the scan of a folder keeps of each header
-WANTED = frozenset(value for value in vars(Tag).values() if isinstance(value, int)) - PIXEL_TAGS - FILE_META_TAGS
+WANTED = (
+    (frozenset(value for value in vars(Tag).values() if isinstance(value, int)) - PIXEL_TAGS - FILE_META_TAGS)
+    | PHILIPS_LABELS
+    | _PHILIPS_CREATORS
+)
 # What one value of a VR may hold (PS3.5 section 6.2), and a little more that writers put there
 _PLAUSIBLE = {
     "CS": r"[A-Za-z0-9 _./+-]{0,16}",
