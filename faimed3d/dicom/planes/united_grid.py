@@ -83,7 +83,7 @@ def _items(header: FileHeader) -> list[Dataset]:
         # PS3.5 section 6.2.2: a private sequence without a VR of its own, whose items are implicit little endian
         try:
             with quiet():
-                value = convert_SQ(value, True, True, "latin-1")
+                value = convert_SQ(value, True, True)
         except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
             raise DamagedFile(f"{header.path}: {_ITEMS} cannot be read ({type(error).__name__})") from None
     return list(value or ())
