@@ -11,13 +11,16 @@ The conventions, said once for the whole package:
   x, y and z storage axes.
 
 World position of voxel (d, h, w): ``origin + direction @ (spacing * (w, h, d))``.
+
+A place that nobody has stated is known to be made up: an array lies at spacing 1 mm, origin 0, and its geometry says
+that this is ``assumed``. What is made of a geometry (a slice, a flip, a batch) keeps that, until the place is set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +30,7 @@ __all__ = ["POSITION_TOLERANCE", "Geometry"]
 POSITION_TOLERANCE = 1e-2  # how far a voxel may move when a volume is written, in parts of the smallest spacing
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
+_ASSUMED_TEXTS = {"": "", "position": ", position assumed", "all": ", place assumed"}  # how repr shows it
 
 
 def _numbers(name: str, given: ArrayLike, count: int) -> tuple[float, ...]:
@@ -51,10 +55,16 @@ class Geometry:
         origin: (x, y, z) mm, LPS, of the centre of voxel (0, 0, 0). Default 0.
         direction: nine numbers, row-major; columns are the unit vectors of the x, y, z storage axes. Default identity.
             A sheared direction (a tilted gantry) is kept as it is and shown by ``repr``.
+        assumed: what of it nobody has stated: ``''`` nothing; ``'position'``, so origin and direction, as of a file
+            that holds spacing alone; ``'all'``, as of an array. What writes mm or a file from it then warns.
+        nifti_codes: (sform_code, qform_code) of the NIfTI that the world comes from, such as (4, 4) for a template
+            space, which saving writes again. None: the coordinates of the scanner. They name the world and not the
+            grid, so that geometries are compared without them.
 
     Raises:
         TypeError: an argument is not made of numbers.
-        ValueError: wrong count, not finite, spacing not positive, direction singular or its columns not unit vectors.
+        ValueError: wrong count, not finite, spacing not positive, direction singular or its columns not unit vectors,
+            ``assumed`` is another word.
 
     >>> geometry = Geometry((2, 3, 4), spacing=(1, 2, 3), origin=(10, 20, 30))
     >>> geometry
@@ -67,6 +77,8 @@ class Geometry:
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: tuple[float, ...]
+    assumed: str
+    nifti_codes: tuple[int, int] | None = field(compare=False)
 
     def __init__(
         self,
@@ -74,6 +86,8 @@ class Geometry:
         spacing: ArrayLike = (1.0, 1.0, 1.0),
         origin: ArrayLike = (0.0, 0.0, 0.0),
         direction: ArrayLike = _IDENTITY,
+        assumed: str = "",
+        nifti_codes: tuple[int, int] | None = None,
     ) -> None:
         sizes = tuple(int(n) for n in shape)
         if len(sizes) != 3 or min(sizes) < 1:
@@ -88,15 +102,20 @@ class Geometry:
             raise ValueError(f"the columns of direction must be unit vectors, got lengths {lengths} in {matrix}")
         if abs(np.linalg.det(np.reshape(matrix, (3, 3)))) < 1e-3:
             raise ValueError(f"direction must be an invertible 3x3 matrix, got {matrix}")
-        _fill(self, sizes, steps, first, matrix)
+        if assumed not in _ASSUMED_TEXTS:
+            raise ValueError(f"assumed must be one of {', '.join(map(repr, _ASSUMED_TEXTS))}, got {assumed!r}")
+        _fill(self, sizes, steps, first, matrix, assumed, nifti_codes)
 
     @classmethod
-    def from_affine(cls, affine: ArrayLike, shape: Sequence[int]) -> Geometry:
+    def from_affine(
+        cls, affine: ArrayLike, shape: Sequence[int], nifti_codes: tuple[int, int] | None = None
+    ) -> Geometry:
         """Return the grid whose ``affine`` (4x4, LPS mm) takes the index (w, h, d, 1) to the world.
 
         Args:
             affine: 4x4 array; the lengths of its first three columns become the spacing.
             shape: voxels along (D, H, W).
+            nifti_codes: as of a new ``Geometry``.
 
         Raises:
             ValueError: no finite 4x4 matrix, or a column of length 0.
@@ -110,7 +129,18 @@ class Geometry:
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0:
             raise ValueError(f"affine has a column of length 0, so no spacing: {matrix[:3, :3].tolist()}")
-        return cls(shape, spacing, matrix[:3, 3], matrix[:3, :3] / spacing)
+        return cls(shape, spacing, matrix[:3, 3], matrix[:3, :3] / spacing, nifti_codes=nifti_codes)
+
+    @property
+    def stated(self) -> bool:
+        """Whether a file or the user has said where the volume lies; False for a place that is ``assumed``.
+
+        >>> from faimed3d.volume import TensorDicom3D
+        >>> t = TensorDicom3D(np.zeros((2, 3, 4)))
+        >>> t.geometry.stated, TensorDicom3D(t, {"spacing": (1, 2, 3)}).geometry.stated
+        (False, True)
+        """
+        return not self.assumed
 
     @property
     def spacing_text(self) -> str:
@@ -208,7 +238,7 @@ class Geometry:
             c, f, i = -c, -f, -i
         if sd < 0 or sh < 0 or sw < 0:
             direction = (a, b, c, d, e, f, g, h, i)
-        return _make(shape, (x * abs(sw), y * abs(sh), z * abs(sd)), origin, direction)
+        return _make(self, shape, (x * abs(sw), y * abs(sh), z * abs(sd)), origin, direction)
 
     def permute(self, order: Sequence[int]) -> Geometry:
         """Return the grid after ``tensor.permute(order)``: storage axes are exchanged, no voxel moves in the world.
@@ -223,6 +253,7 @@ class Geometry:
         k = (2 - order[2], 2 - order[1], 2 - order[0])
         n, s, m = self.shape, self.spacing, self.direction
         return _make(
+            self,
             (n[order[0]], n[order[1]], n[order[2]]),
             (s[k[0]], s[k[1]], s[k[2]]),
             self.origin,
@@ -236,17 +267,27 @@ class Geometry:
         spacing: ArrayLike | None = None,
         origin: ArrayLike | None = None,
         direction: ArrayLike | None = None,
+        assumed: str | None = None,
     ) -> Geometry:
         """Return a copy with some of shape, spacing, origin, direction changed; they are checked as in a new one.
+
+        Args:
+            shape, spacing, origin, direction: None keeps what is there.
+            assumed: what nobody has stated. Default: nothing where spacing, origin or direction is given, else what
+                it was.
 
         >>> Geometry((2, 3, 4)).replace(spacing=(1, 2, 3)).spacing
         (1.0, 2.0, 3.0)
         """
+        if assumed is None:
+            assumed = self.assumed if spacing is None and origin is None and direction is None else ""
         return Geometry(
             self.shape if shape is None else shape,
             self.spacing if spacing is None else spacing,
             self.origin if origin is None else origin,
             self.direction if direction is None else direction,
+            assumed,
+            self.nifti_codes,
         )
 
     def agrees(self, other: Geometry | None, tolerance: float = 1e-3) -> bool:
@@ -299,7 +340,9 @@ class Geometry:
         direction = np.reshape(self.direction, (3, 3))
         left, _, right = np.linalg.svd(direction)
         rotation = left @ right
-        return self if np.abs(rotation - direction).max() < 1e-12 else self.replace(direction=rotation)
+        if np.abs(rotation - direction).max() < 1e-12:
+            return self
+        return self.replace(direction=rotation, assumed=self.assumed)
 
     def reorientation(self, code: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return (order, flips) that bring this grid to the storage order named by ``code``, such as 'LPS' or 'RAS'.
@@ -330,13 +373,15 @@ class Geometry:
         return order, flips
 
     def __reduce__(self) -> tuple[type[Geometry], tuple[object, ...]]:
-        return Geometry, (self.shape, self.spacing, self.origin, self.direction)
+        rest = (self.assumed, self.nifti_codes) if self.assumed or self.nifti_codes else ()
+        return Geometry, (self.shape, self.spacing, self.origin, self.direction, *rest)
 
     def __repr__(self) -> str:
         shear = ", sheared" if self.is_sheared else ""
         return (
             f"Geometry({'x'.join(map(str, self.shape))} voxels (D, H, W), spacing {self.spacing_text}, "
-            f"origin ({_row(self.origin, ', ')}) mm, {self.orientation}{shear})"
+            f"origin ({_row(self.origin, ', ')}) mm, {self.orientation}{shear}"
+            f"{_ASSUMED_TEXTS[self.assumed]})"
         )
 
 
@@ -350,20 +395,29 @@ def _fill(
     spacing: tuple[float, ...],
     origin: tuple[float, ...],
     direction: tuple[float, ...],
+    assumed: str,
+    nifti_codes: tuple[int, int] | None,
 ) -> Geometry:
     put = object.__setattr__
     put(geometry, "shape", shape)
     put(geometry, "spacing", spacing)
     put(geometry, "origin", origin)
     put(geometry, "direction", direction)
+    put(geometry, "assumed", assumed)
+    put(geometry, "nifti_codes", nifti_codes)
     return geometry
 
 
 def _make(
-    shape: Sequence[int], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]
+    source: Geometry,
+    shape: Sequence[int],
+    spacing: tuple[float, ...],
+    origin: tuple[float, ...],
+    direction: tuple[float, ...],
 ) -> Geometry:
-    """Build a Geometry from values known to be right, without the checks (they cost more than the maths)."""
-    return _fill(object.__new__(Geometry), tuple(shape), spacing, origin, direction)
+    """Build a Geometry in the world of ``source`` from values known to be right, without the costly checks."""
+    made = object.__new__(Geometry)
+    return _fill(made, tuple(shape), spacing, origin, direction, source.assumed, source.nifti_codes)
 
 
 def _world_axis(letter: str) -> int:

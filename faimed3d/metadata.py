@@ -58,6 +58,11 @@ class Metadata(Mapping[str, Any]):  # numbers, texts, a table
             raise KeyError(key)
         return _one_or_all(rows.loc[key].tolist())
 
+    @property
+    def assumed(self) -> str | None:
+        """What of the geometry nobody has stated, as its ``assumed`` says; None where there is no geometry."""
+        return None if self._geometry is None else self._geometry.assumed
+
     def __iter__(self) -> Iterator[str]:
         if self._geometry is not None:
             yield from _GEOMETRY

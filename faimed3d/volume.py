@@ -17,7 +17,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
+from faimed3d._assumed import warn_if_assumed
 from faimed3d._exact import fits_float32
+from faimed3d._like import grid_like
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.geometry import Geometry
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
@@ -44,18 +46,24 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
     Args:
         x: tensor, array or nested sequence. A ``TensorDicom3D`` hands on its geometry (or its lack of one); anything
-            else of at least three axes starts at spacing 1 mm, origin 0 and identity direction.
+            else of at least three axes starts at spacing 1 mm, origin 0 and identity direction, which are known to be
+            assumed (``t.geometry.stated`` is False) until they are set.
         metadata: a ``Geometry``, or a mapping with some of ``spacing``, ``origin``, ``direction``.
+        like: a volume of the same (D, H, W), in whose place ``x`` lies, voxel by voxel; or a ``Geometry``, a SimpleITK
+            image, a path.
         kwargs: further attributes to set, as fastai's TensorBase does.
 
     Raises:
-        ValueError: a geometry of another shape, or for fewer than three axes.
+        ValueError: a geometry of another shape, or for fewer than three axes; ``x`` says itself that it does not lie
+            where ``like`` lies.
 
     >>> image = TensorDicom3D(torch.zeros(2, 3, 4), {"spacing": (1, 2, 3)})
     >>> image
     TensorDicom3D 2x3x4 torch.float32, spacing 1x2x3 mm (x, y, z)
     >>> image[:, ::2].geometry.spacing
     (1.0, 4.0, 3.0)
+    >>> TensorMask3D(image.numpy() > 0, like=image)
+    TensorMask3D 2x3x4 torch.bool, spacing 1x2x3 mm (x, y, z)
     """
 
     __slots__ = _carried = ("_header", "_tags")
@@ -64,7 +72,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     _tags: dict[str, Any] | None
 
     def __new__(
-        cls, x: Any, metadata: Geometry | Mapping[str, Any] | None = None, **kwargs: Any
+        cls, x: Any, metadata: Geometry | Mapping[str, Any] | None = None, *, like: Any = None, **kwargs: Any
     ) -> Self:  # x: what torch.as_tensor takes
         if isinstance(x, TensorDicom3D):
             self = x.as_subclass(cls)
@@ -72,9 +80,13 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             plain = _plain_tensor(x)
             self = plain.as_subclass(cls)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
-                attach_grid(self, Geometry(plain.shape[-3:]))
+                attach_grid(self, Geometry(plain.shape[-3:], assumed="all"))
+        if metadata is not None and like is not None:
+            raise TypeError("metadata and like both say where the tensor lies: pass one of them")
         if metadata is not None:
             attach_grid(self, _geometry_from(metadata, self))
+        if like is not None:
+            attach_grid(self, grid_like(like, self.shape, current_grid(self)))
         for name, value in kwargs.items():
             setattr(self, name, value)
         return self
@@ -86,7 +98,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         if self.device.type != "cpu":
             text += f" on {self.device}"
         if self.geometry is not None:
-            return f"{text}, spacing {self.geometry.spacing_text}"
+            return f"{text}, spacing {self.geometry.spacing_text}{'' if self.geometry.stated else ', assumed'}"
         return f"{text}, {'no geometry' if current_grid(self) is None else 'one geometry per item'}"
 
     def require_geometry(self, what: str) -> Geometry:
@@ -99,8 +111,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             raise ValueError(f"{what} needs one geometry, but the items of this {shape} batch differ: take one, t[0]")
         raise ValueError(
             f"{what} needs a geometry, and this {shape} tensor has none: an operation moved its voxels off any "
-            "straight grid. Work on the volume as it was before that, or say where it lies with set_spacing, "
-            "set_origin and set_direction"
+            "straight grid. Work on the volume as it was before that, or say where it lies with like=image or with "
+            "set_spacing, set_origin and set_direction"
         )
 
     @property
@@ -167,16 +179,17 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
     @classmethod
     # without types: fastai makes a Transform of this, to which the first type that it finds is a rule of dispatch
-    def create(cls, source, series=None, strict=True, dtype=torch.float32):
+    def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
         """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
 
         Args:
             source: path, row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or
-                ``sitk.Image``. Arrays and plain tensors have no geometry of their own: spacing 1 mm, origin 0,
-                identity direction.
+                ``sitk.Image``. Arrays and plain tensors have no geometry of their own: spacing 1 mm, origin 0 and
+                identity direction are assumed.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
             dtype: of the voxels; None keeps the stored type. A float type that cannot hold the values is refused.
+            like: where the source lies, if it does not say so itself: as of a new ``TensorDicom3D``.
 
         Returns:
             (D, H, W), or (C, D, H, W) for files with several components or time points.
@@ -187,8 +200,10 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             ReadError: the file or folder cannot be read; see ``faimed3d.errors``.
 
         >>> TensorDicom3D.create(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
-        TensorDicom3D 2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z)
+        TensorDicom3D 2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z), assumed
         """
+        if like is not None:
+            return cls(cls.create(source, series, strict, dtype), like=like)
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
             return volume if dtype is None or volume.dtype == dtype else volume.to(_lossless(volume, dtype))
@@ -224,6 +239,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
         Args:
             path: a file (``.nii.gz``, ``.nrrd``, ``.mha``, ...), or a new folder (no extension) for a DICOM series.
+                A place that is assumed is written with a warning.
             dicom: for a series: ``template``, ``modality``, ``series_description``, ... of
                 :func:`faimed3d.dicom.write_series`; nothing of the source's header is copied without a template.
         """
@@ -272,6 +288,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         {'background': 6.0, 'total_mask_volume': 18.0, 'class 1': 12.0, 'class 2': 6.0}
         """
         geometry = self.require_geometry("calc_volume")
+        warn_if_assumed(geometry, "calc_volume", spacing_alone=True)
         if self.numel() != np.prod(geometry.shape):
             raise ValueError(
                 f"calc_volume takes one volume, this tensor is {'x'.join(map(str, self.shape))}: index it first"
@@ -316,7 +333,8 @@ def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D
     if len(shape) < 3:
         raise ValueError(_too_few_axes(tensor))
     known = {key: metadata[key] for key in ("spacing", "origin", "direction") if key in metadata}
-    return (tensor.geometry or Geometry(shape[-3:])).replace(**known)
+    known_so_far = tensor.geometry or Geometry(shape[-3:], assumed="all")
+    return known_so_far.replace(**known, assumed=metadata.assumed if isinstance(metadata, Metadata) else None)
 
 
 def _too_few_axes(tensor: Tensor) -> str:

@@ -223,7 +223,7 @@ def _geometries(volumes: Sequence[TensorDicom3D], items: int | None) -> list[Geo
     found = []
     for i in range(items or 1):
         known = (v.geometry if items is None else v[i].geometry for v in volumes)
-        found.append(next((g for g in known if g is not None), None) or Geometry(volumes[0].shape[-3:]))
+        found.append(next((g for g in known if g is not None), None) or Geometry(volumes[0].shape[-3:], assumed="all"))
     return found
 
 

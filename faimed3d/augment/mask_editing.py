@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from fastai.vision.augment import DisplayedTransform
 
 from faimed3d._arguments import as_tuple, is_number
+from faimed3d._assumed import warn_if_assumed
 from faimed3d.masks import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.masks.classes import class_table
 from faimed3d.volume import TensorMask3D
@@ -108,7 +109,9 @@ class RemoveSmallObjects(DisplayedTransform):
         """Clean a mask."""
         size = self.min_size
         if self.mm3:
-            size = size / x.require_geometry("RemoveSmallObjects(mm3=True)").voxel_volume
+            geometry = x.require_geometry("RemoveSmallObjects(mm3=True)")
+            warn_if_assumed(geometry, "RemoveSmallObjects(mm3=True)", spacing_alone=True)
+            size = size / geometry.voxel_volume
         return remove_small_objects(x, size, self.labels, self.connectivity)
 
 

@@ -211,6 +211,8 @@ def _storage_axis(axis: int | str, world: list[int] | None) -> int:
 
 def _follow(layout: Layout, shape: Shape, geometry: Geometry | None) -> Layout:
     """How a volume is laid out to lie on one that is laid out as ``layout``."""
+    if geometry is not None and layout.geometry is not None and geometry.stated != layout.geometry.stated:
+        geometry = None  # of an array: it is laid over the other voxel by voxel
     if geometry is None or layout.geometry is None or geometry == layout.geometry:
         if tuple(shape) != layout.shape:
             raise ValueError(

@@ -75,7 +75,7 @@ def labels_of(mask: Voxels, geometry: Geometry | None) -> Labels:
         geometry = getattr(mask, "geometry", None)
     if geometry is not None and geometry.shape != array.shape:
         raise ValueError(f"the geometry is for shape {geometry.shape}, the mask has {array.shape}")
-    return Labels(array, geometry or Geometry(array.shape), geometry is not None)
+    return Labels(array, geometry or Geometry(array.shape, assumed="all"), geometry is not None)
 
 
 def bounding_boxes(labels: np.ndarray) -> dict[int, Box]:

@@ -30,7 +30,7 @@ def analyze_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, in
         "L, P, S are assumed",
         stacklevel=4,
     )
-    return Geometry(shape, spacing)
+    return Geometry(shape, spacing, assumed="position")
 
 
 def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int], strict: bool) -> Geometry:
@@ -85,7 +85,7 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
         "L, P, S are assumed",
         stacklevel=4,
     )
-    return Geometry(shape, spacing * scale)
+    return Geometry(shape, spacing * scale, assumed="position")
 
 
 def _noticeable(geometry):

@@ -20,7 +20,7 @@ def read_npy(
     """Read a .npy file of shape (D,H,W) or (C,D,H,W); see :func:`faimed3d.io.read` for arguments and errors.
 
     Returns:
-        (array, geometry, files). The format holds no geometry: 1 mm, origin 0, identity, as for a bare array.
+        (array, geometry, files). The format holds no geometry: 1 mm, origin 0, identity are assumed, as for an array.
     """
     path = os.fspath(path)
     shape, fortran, stored, offset = _read_header(path)
@@ -34,7 +34,7 @@ def read_npy(
         array = read_voxels(Voxels(path, offset, stored, shape, "raw"), dtype, strict)
     if fortran:
         array = np.ascontiguousarray(array.T)
-    return array, Geometry(array.shape[-3:]), (path,)
+    return array, Geometry(array.shape[-3:], assumed="all"), (path,)
 
 
 def read_npy_header(path: str | os.PathLike[str]) -> dict[str, str]:

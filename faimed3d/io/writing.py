@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from faimed3d._assumed import warn_if_assumed
 from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_folder
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
@@ -72,12 +73,14 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
     if (not suffix and not named) or (os.path.isdir(path) and suffix not in WRITE_SUFFIXES):
         from faimed3d.dicom import write_series  # pydicom takes time to import
 
+        warn_if_assumed(geometry, "save")
         write_series(path, array, geometry, **dicom)
         return
     if dicom:
         raise TypeError(f"{path}: {', '.join(dicom)} are for a DICOM series; give a folder (a path without extension)")
     _check_name(path, suffix)
     array = writable_volume(array, geometry)
+    warn_if_assumed(geometry, "save")
     if FORMATS[suffix] == "nifti":
         _check_nifti(path, array, geometry)
     with unfinished_folder(path) as unfinished:

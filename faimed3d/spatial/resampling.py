@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from faimed3d._arguments import is_number
+from faimed3d._assumed import warn_if_assumed
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
@@ -45,6 +46,7 @@ def resample(t: T, spacing: float | Sequence[float], value: float | None = None)
     TensorDicom3D 6x3x4 torch.float32, spacing 1x1x1 mm (x, y, z)
     """
     geometry = required_geometry(t, "resample")
+    warn_if_assumed(geometry, "resample", spacing_alone=True)
     target = geometry.replace(spacing=(spacing,) * 3 if is_number(spacing) else spacing)  # checks the numbers
     ratio = [new / old for new, old in zip(reversed(target.spacing), reversed(geometry.spacing), strict=True)]
     shape = [max(1, round(n / r)) for n, r in zip(geometry.shape, ratio, strict=True)]
@@ -82,7 +84,10 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
     [[[1.0, 3.0, 4.0, -1.0]]]
     """
     target = other if isinstance(other, Geometry) else required_geometry(other, "resample_like (the other volume)")
-    return _resampled(t, required_geometry(t, "resample_like"), target, value)
+    source = required_geometry(t, "resample_like")
+    if source.stated != target.stated:  # of two arrays the one may be a part of the other
+        warn_if_assumed(target if source.stated else source, "resample_like")
+    return _resampled(t, source, target, value)
 
 
 def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) -> T:

@@ -18,7 +18,7 @@ Conventions of axes and of the world frame: ``faimed3d.geometry``.
 """
 
 from faimed3d.tracking import axes, combining, elementwise, regridding  # noqa: F401  each fills the table of rules
-from faimed3d.tracking.grid import attach_grid, current_grid, fits_shape  # noqa: F401
+from faimed3d.tracking.grid import Grid, attach_grid, current_grid, fits_shape, is_tracked  # noqa: F401
 from faimed3d.tracking.tensor import TrackedTensor
 
 __all__ = ["TrackedTensor"]  # the rest is for the types of ``faimed3d.volume``

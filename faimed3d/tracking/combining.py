@@ -9,7 +9,7 @@ from torch import Tensor
 
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.elementwise import pointwise
-from faimed3d.tracking.grid import Operand, compact, current_grid
+from faimed3d.tracking.grid import Operand, common_geometry, compact, current_grid
 from faimed3d.tracking.rules import listed, rule
 
 
@@ -90,7 +90,7 @@ def _reduction(x, result, dim=None, keepdim=False, *args, **kwargs):
 
 def _common(array, axis):
     """The geometry that all entries along an axis share, or None."""
-    same = np.frompyfunc(lambda a, b: a if a is not None and b is not None and a.agrees(b) else None, 2, 1)
+    same = np.frompyfunc(common_geometry, 2, 1)
     return np.asarray(reduce(same, np.moveaxis(array, axis, 0)), dtype=object)
 
 

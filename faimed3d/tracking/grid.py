@@ -140,8 +140,20 @@ def fits_shape(grid: Grid, shape: Sequence[int]) -> bool:
     )
 
 
+def common_geometry(one: Geometry | None, other: Geometry | None) -> Geometry | None:
+    """The geometry that two volumes of one shape share; None where they disagree or one has none.
+
+    A place that is assumed (of an array) gives way to one that is stated, as a plain tensor does.
+    """
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    if one.stated != other.stated:
+        return one if one.stated else other
+    return one if one.agrees(other) else None
+
+
 def common_grid(one: Grid, other: Grid, lead: int) -> Grid:
-    """The grid that two operands share, entry by entry; None where they disagree.
+    """The grid that two operands share, entry by entry; None where they disagree (see :func:`common_geometry`).
 
     Args:
         one, other: grids that broadcast against each other.
@@ -150,14 +162,12 @@ def common_grid(one: Grid, other: Grid, lead: int) -> Grid:
     if one is other:
         return one
     if isinstance(one, Geometry) and isinstance(other, Geometry):
-        return one if one.agrees(other) else None
+        return common_geometry(one, other)
 
     def array(grid):
         result = np.empty(grid.shape if isinstance(grid, np.ndarray) else (), dtype=object)
         result[...] = grid
         return result.reshape((1,) * (lead - result.ndim) + result.shape)
 
-    def merge(a, b):
-        return a if a is not None and b is not None and a.agrees(b) else None
-
-    return compact(np.asarray(np.frompyfunc(merge, 2, 1)(array(one), array(other)), dtype=object))
+    merged = np.frompyfunc(common_geometry, 2, 1)(array(one), array(other))
+    return compact(np.asarray(merged, dtype=object))

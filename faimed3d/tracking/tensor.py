@@ -13,7 +13,15 @@ from torch import Tensor
 
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.elementwise import MUTATION_RULES
-from faimed3d.tracking.grid import Grid, Operand, attach_grid, current_grid, fits_shape, invalidate_grid
+from faimed3d.tracking.grid import (
+    Grid,
+    Operand,
+    attach_grid,
+    common_geometry,
+    current_grid,
+    fits_shape,
+    invalidate_grid,
+)
 from faimed3d.tracking.rules import has_one_source, track
 
 if TYPE_CHECKING:
@@ -217,8 +225,13 @@ def _rewrite(tensor: Any, grid: Grid, moved: bool = False) -> None:
 
 def _equal(one: Grid, other: Grid) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.shape == other.shape and all(a == b for a, b in zip(one.flat, other.flat, strict=True))
-    return one is other or (isinstance(one, Geometry) and isinstance(other, Geometry) and one == other)
+        return one.shape == other.shape and all(_same(a, b) for a, b in zip(one.flat, other.flat, strict=True))
+    return one is other or (isinstance(one, Geometry) and isinstance(other, Geometry) and _same(one, other))
+
+
+def _same(one: Geometry | None, other: Geometry | None) -> bool:
+    """Whether ``one`` is the geometry ``other`` still; that of an array, which was assumed, may be stated now."""
+    return one == other or (other is not None and not other.stated and common_geometry(one, other) is one is not None)
 
 
 def _writes_many(func: Callable) -> bool:

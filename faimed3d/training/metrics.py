@@ -15,6 +15,7 @@ import numpy as np
 from fastai.learner import Learner, Metric
 from torch import Tensor
 
+from faimed3d._assumed import warn_if_assumed
 from faimed3d.training.surface_distances import measure_surfaces
 
 
@@ -69,6 +70,8 @@ class _SurfaceMetric(Metric):
                 "TensorMask3D, or a transform has moved its voxels so that no spacing describes them any more. Give "
                 "the metric spacing=(x, y, z) in mm"
             )
+        for geometry in geometries:
+            warn_if_assumed(geometry, self.name, spacing_alone=True)
         return [geometry.spacing for geometry in geometries]
 
     @property
