@@ -19,9 +19,10 @@ def warn_if_assumed(geometry: Geometry | None, what: str, spacing_alone: bool = 
         spacing_alone: whether the spacing is all that counts.
 
     >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
     ...     warn_if_assumed(Geometry((2, 3, 4), assumed="all"), "calc_volume")
-    >>> str(said[0].message)[:77]
-    'calc_volume: nothing says where this volume lies, so 1 mm voxels at origin 0 '
+    >>> str(said[0].message)[:51]
+    'calc_volume: nothing says where this volume lies, '
     """
     if geometry is None or geometry.stated or (spacing_alone and geometry.assumed == "position"):
         return

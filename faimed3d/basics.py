@@ -49,7 +49,7 @@ def readdcm_3d(
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     TensorDicom3D(torch.arange(24.0).reshape(2, 3, 4)).save(f"{folder}/scan.nrrd")
+    ...     TensorDicom3D(torch.arange(24.0).reshape(2, 3, 4), {"spacing": (1, 2, 3)}).save(f"{folder}/scan.nrrd")
     ...     readdcm_3d(f"{folder}/scan.nrrd").max().item()
     1.0
     """
@@ -71,7 +71,7 @@ def load_image_3d(fn: str | Path) -> torch.Tensor:
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     TensorDicom3D(torch.arange(24).reshape(2, 3, 4)).save(f"{folder}/scan.nrrd")
+    ...     TensorDicom3D(torch.arange(24).reshape(2, 3, 4), {"spacing": (1, 2, 3)}).save(f"{folder}/scan.nrrd")
     ...     load_image_3d(f"{folder}/scan.nrrd")[1, 2]
     tensor([20., 21., 22., 23.])
     """

@@ -58,7 +58,7 @@ class Resample3D(DisplayedTransform):
         spacing: (x, y, z) mm, or one number for all three.
         value: fills what lies outside. Default: the smallest value of an image, 0 for masks.
 
-    >>> Resample3D((1, 1, 0.5))(TensorDicom3D([[[0.0, 1.0]]]))
+    >>> Resample3D((1, 1, 0.5))(TensorDicom3D([[[0.0, 1.0]]], {"spacing": (1, 1, 1)}))
     TensorDicom3D 2x1x2 torch.float32, spacing 1x1x0.5 mm (x, y, z)
     """
 
@@ -79,7 +79,7 @@ class ResampleLike(DisplayedTransform):
             first volume of each item, so that its mask comes onto the grid of the image.
         value: fills what lies outside. Default: the smallest value of an image, 0 for masks.
 
-    >>> ResampleLike(Geometry((1, 1, 4), spacing=(0.5, 1, 1)))(TensorDicom3D([[[0.0, 1.0]]]))
+    >>> ResampleLike(Geometry((1, 1, 4), spacing=(0.5, 1, 1)))(TensorDicom3D([[[0.0, 1.0]]], Geometry((1, 1, 2))))
     TensorDicom3D 1x1x4 torch.float32, spacing 0.5x1x1 mm (x, y, z)
     """
 

@@ -58,7 +58,7 @@ def predict_folder(
     >>> from faimed3d.data import ImageBlock3D, MaskBlock3D
     >>> from faimed3d.losses import CrossEntropyLoss3D
     >>> from faimed3d.volume import TensorDicom3D
-    >>> scans = [TensorDicom3D(torch.rand(4, 6, 8)) for _ in range(2)]
+    >>> scans = [TensorDicom3D(torch.rand(4, 6, 8), {"spacing": (1, 1, 3)}) for _ in range(2)]
     >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["air", "lesion"])), get_y=lambda scan: TensorMask3D(scan > 0.5))
     >>> learn = Learner(block.dataloaders(scans, bs=1), torch.nn.Conv3d(1, 2, 1), loss_func=CrossEntropyLoss3D())
     >>> with tempfile.TemporaryDirectory() as out, learn.no_bar():

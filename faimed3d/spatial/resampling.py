@@ -79,7 +79,7 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
         ValueError: a volume has no geometry, or ``value`` is no label that the type of a mask holds.
 
     >>> from faimed3d.volume import TensorDicom3D
-    >>> t = TensorDicom3D(torch.tensor([[[0.0, 2.0, 4.0]]]))
+    >>> t = TensorDicom3D(torch.tensor([[[0.0, 2.0, 4.0]]]), {"origin": (0, 0, 0)})
     >>> resample_like(t, Geometry((1, 1, 4), origin=(0.5, 0, 0)), value=-1).tolist()
     [[[1.0, 3.0, 4.0, -1.0]]]
     """
