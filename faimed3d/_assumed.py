@@ -21,7 +21,7 @@ def warn_if_assumed(geometry: Geometry | None, what: str, spacing_alone: bool = 
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")
     ...     warn_if_assumed(Geometry((2, 3, 4), assumed="all"), "calc_volume")
-    >>> str(said[0].message)[:51]
+    >>> str(said[0].message)[:50]
     'calc_volume: nothing says where this volume lies, '
     """
     if geometry is None or geometry.stated or (spacing_alone and geometry.assumed == "position"):

@@ -248,7 +248,7 @@ class TestItemOrBatch:
         bare = bare.roll(1, 0)
         assert bare.geometry is None
         look((bare,), split_idx=0)
-        assert look.seen == [Geometry(GEOMETRY.shape)]
+        assert look.seen == [Geometry(GEOMETRY.shape, assumed="all")]
 
 
 class TestInDataLoaders:

@@ -67,7 +67,8 @@ class TestSizes:
     def test_resample_like_takes_a_file(self, tmp_path):
         image = TensorDicom3D(torch.zeros(4, 5, 6), Geometry((4, 5, 6), spacing=(1, 1, 2)))
         image.save(tmp_path / "a.nii.gz")
-        assert ResampleLike(tmp_path / "a.nii.gz")(TensorDicom3D(torch.zeros(2, 2, 2))).shape == (4, 5, 6)
+        other = TensorDicom3D(torch.zeros(2, 2, 2), Geometry((2, 2, 2)))
+        assert ResampleLike(tmp_path / "a.nii.gz")(other).shape == (4, 5, 6)
 
     def test_errors(self):
         with pytest.raises(ValueError, match="either size or scale_factor, got None and None"):

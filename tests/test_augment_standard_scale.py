@@ -60,7 +60,7 @@ class TestStandardScale:
         assert (np.diff(scale.values) > 0).all()
 
     def test_is_fitted_on_files_saved_and_read(self, tmp_path):
-        image = TensorDicom3D(normal((3, 4, 5)))
+        image = TensorDicom3D(normal((3, 4, 5)), {"spacing": (1, 2, 3)})
         image.save(tmp_path / "a.nii.gz")
         scale = StandardScale.fit([tmp_path / "a.nii.gz"])
         assert scale == StandardScale.fit([image])

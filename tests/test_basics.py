@@ -119,7 +119,7 @@ class TestReaddcm3d:
     @pytest.mark.parametrize("value", [0, 7, -3])
     @pytest.mark.parametrize("options", [{}, {"return_scaled": True}, {"return_normalized": True}, {"div": 2.0}])
     def test_constant_volumes_stay_finite(self, value, options, tmp_path):
-        TensorDicom3D(torch.full((2, 3, 4), float(value))).save(tmp_path / "constant.nrrd")
+        TensorDicom3D(torch.full((2, 3, 4), float(value)), LOPSIDED).save(tmp_path / "constant.nrrd")
         assert readdcm_3d(tmp_path / "constant.nrrd", **options).isfinite().all()
 
 
@@ -131,7 +131,7 @@ class TestLoadImage3d:
         torch.testing.assert_close(t, volume().as_subclass(torch.Tensor))
 
     def test_fractions_are_not_cut(self, tmp_path):
-        TensorDicom3D(torch.rand(2, 3, 4) / 10).save(tmp_path / "map.nrrd")
+        TensorDicom3D(torch.rand(2, 3, 4) / 10, LOPSIDED).save(tmp_path / "map.nrrd")
         assert 0 < load_image_3d(tmp_path / "map.nrrd").max() < 0.1
 
     def test_several_components_are_refused(self, tmp_path):
@@ -153,7 +153,7 @@ class TestCreate:
         for source in [array, torch.from_numpy(array), array.tolist()]:
             t = TensorDicom3D(source)
             assert torch.equal(t, volume())
-            assert t.geometry == Geometry((2, 3, 4))  # a bare array starts at 1 mm, origin 0, identity
+            assert t.geometry == Geometry((2, 3, 4), assumed="all")  # a bare array starts at 1 mm, origin 0, identity
 
     @pytest.mark.parametrize("dtype", ["int16", "uint8", "uint16", "int32", "float64", "bool", ">i2", ">f4"])
     def test_arrays_become_float32(self, dtype):
@@ -252,7 +252,7 @@ class TestVolumes:
         assert m.calc_volume() == {"background": 18, "total_mask_volume": 18, "class 1": 12, "class 3": 6}
 
     def test_a_full_mask_has_no_background(self):
-        assert TensorMask3D(torch.ones(2, 3, 4)).calc_volume() == {
+        assert TensorMask3D(torch.ones(2, 3, 4), Geometry((2, 3, 4))).calc_volume() == {
             "background": 0,
             "total_mask_volume": 24,
             "class 1": 24,
@@ -260,7 +260,7 @@ class TestVolumes:
 
     @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
     def test_any_type(self, dtype):
-        assert TensorMask3D(torch.ones(2, 3, 4).to(dtype)).calc_volume()["class 1"] == 24
+        assert TensorMask3D(torch.ones(2, 3, 4).to(dtype), Geometry((2, 3, 4))).calc_volume()["class 1"] == 24
 
     def test_after_cropping_and_turning_the_volume_is_the_same(self):
         m = TensorMask3D(torch.zeros(5, 6, 7), {"spacing": (1, 2, 3)})
@@ -280,13 +280,13 @@ class TestVolumes:
 
     def test_fractions_are_refused(self):
         with pytest.raises(ValueError, match="no whole numbers"):
-            TensorMask3D(torch.full((2, 3, 4), 0.5)).calc_volume()
+            TensorMask3D(torch.full((2, 3, 4), 0.5), LOPSIDED).calc_volume()
         with pytest.raises(ValueError, match="no whole numbers"):
-            TensorMask3D(torch.full((2, 3, 4), torch.nan)).calc_volume()
+            TensorMask3D(torch.full((2, 3, 4), torch.nan), LOPSIDED).calc_volume()
 
     def test_several_volumes_are_refused(self):
         with pytest.raises(ValueError, match="calc_volume takes one volume, this tensor is 2x2x3x4"):
-            TensorMask3D(torch.zeros(2, 2, 3, 4)).calc_volume()
+            TensorMask3D(torch.zeros(2, 2, 3, 4), LOPSIDED).calc_volume()
 
     def test_without_geometry_is_refused(self):
         with pytest.raises(ValueError, match="calc_volume needs a geometry"):

@@ -83,7 +83,7 @@ class TestCheckLabels:
 
 class TestCheckSizes:
     def test_volumes_of_different_size_are_refused_with_the_transform_to_add(self, root, tmp_path):
-        big = TensorDicom3D(torch.zeros(5, 6, 8))
+        big = TensorDicom3D(torch.zeros(5, 6, 8), {"spacing": (1, 1, 1)})
         save(big, tmp_path / "big.nii.gz")
         files = [root / "images" / "Ann_0.nii.gz", tmp_path / "big.nii.gz"] * 2
         dls = ImageDataLoaders3D.from_lists(root, files, ["a", "b"] * 2, valid_pct=0, bs=3, num_workers=0)

@@ -78,7 +78,7 @@ class TestFolder:
     def test_finds_the_volumes_of_a_folder(self, learn, tmp_path):
         folder = tmp_path / "in"
         folder.mkdir()
-        TensorDicom3D(image_of(0)).save(folder / "a.nrrd")
+        TensorDicom3D(image_of(0), {"spacing": (1, 1, 1)}).save(folder / "a.nrrd")
         write_dicom(make_series(), folder / "scan.1")
         report = learn.predict_folder(folder, tmp_path / "out", suffix=".mha")
         assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["a.mha", "scan.1.mha"]

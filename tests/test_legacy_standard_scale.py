@@ -36,7 +36,7 @@ class TestStandardScale:
         files = []
         for k, power in enumerate((1, 2, 3)):
             files.append(tmp_path / f"{k}.nii.gz")
-            TensorDicom3D(ramp(0, 1) ** power).save(files[-1])
+            TensorDicom3D(ramp(0, 1) ** power, {"spacing": (1, 2, 3)}).save(files[-1])
         scale = standard_scale_from_filelist(files)
         np.testing.assert_allclose(scale.values, standard_scale_from_filelist(files[::-1]).values)
         assert scale.values[5] < 50  # two of three bend down

@@ -324,7 +324,7 @@ class TestResample:
         assert t.pad_or_crop(12)[-1, -1, -1] == image().min()
 
     def test_halves_go_to_the_higher_voxel_as_in_simpleitk(self):
-        t = TensorMask3D(torch.tensor([1.0, 2, 3]).reshape(1, 1, 3))
+        t = TensorMask3D(torch.tensor([1.0, 2, 3]).reshape(1, 1, 3), Geometry((1, 1, 3)))
         target = Geometry((1, 1, 2), origin=(0.5, 0, 0))
         reference = TensorDicom3D(torch.zeros(1, 1, 2), target).as_sitk()
         expected = sitk.Resample(t.as_sitk(), reference, sitk.Transform(), sitk.sitkNearestNeighbor)

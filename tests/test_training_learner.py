@@ -16,7 +16,7 @@ from tiny_networks import tiny_network, trained_network
 from torch import nn
 
 from faimed3d.augment import Clip3D, Normalize3D, ZScore3D
-from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.losses import DiceCELoss3D, MCCLoss
 from faimed3d.models import (
@@ -40,10 +40,10 @@ def folder(tmp_path_factory):
         mask = np.zeros(SHAPE, np.uint8)
         mask[1:5, 2:7, 3 + number : 8] = 1
         row = {"mask": f"{root}/mask{number}.nii.gz"}
-        TensorMask3D(mask).save(row["mask"])
+        TensorMask3D(mask, Geometry(SHAPE)).save(row["mask"])
         for channel in ("a", "b"):
             row[channel] = f"{root}/{channel}{number}.nii.gz"
-            TensorDicom3D(random.normal(0, 0.1, SHAPE).astype(np.float32) + mask).save(row[channel])
+            TensorDicom3D(random.normal(0, 0.1, SHAPE).astype(np.float32) + mask, Geometry(SHAPE)).save(row[channel])
         rows.append({**row, "kind": "xy"[number % 2], "size": float(mask.sum()), "both": "x y" if number else "x"})
     return pd.DataFrame(rows)
 
