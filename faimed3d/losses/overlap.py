@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any  # of arguments that are handed on
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d.losses.labels import check_labels, flattened, reduced
+from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
 from faimed3d.losses.voxelwise import cross_entropy
 
@@ -108,13 +110,13 @@ class OverlapLoss3D:
             weight[0] = 0
         return weight
 
-    def activation(self, x: Tensor) -> Tensor:
-        """Probabilities of the classes."""
-        return F.softmax(x, dim=1)
+    def activation(self, x: Tensor | Sequence[Tensor]) -> Any:
+        """Probabilities of the classes; of a list of volumes (C, D, H, W), those of each."""
+        return each_volume(partial(F.softmax, dim=1), x)
 
-    def decodes(self, x: Tensor) -> Tensor:
+    def decodes(self, x: Tensor | Sequence[Tensor]) -> Any:
         """The most probable class of each voxel."""
-        return x.argmax(dim=1)
+        return each_volume(partial(torch.argmax, dim=1), x)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

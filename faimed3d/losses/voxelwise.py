@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any  # of arguments that are handed on
 
 import torch
@@ -10,6 +11,7 @@ from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
 from torch import Tensor
 
 from faimed3d.losses.labels import NONE, check_labels, flattened, reduced
+from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
 
 
@@ -51,6 +53,14 @@ class CrossEntropyLoss3D(CrossEntropyLossFlat):
             total / count.clamp(min=1e-12), self.reduction, lambda: total.sum() / count.sum().clamp(min=1e-12)
         )
 
+    def activation(self, x: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+        """Probabilities of the classes; of a list of volumes (C, D, H, W), those of each."""
+        return each_volume(super().activation, x)
+
+    def decodes(self, x: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+        """The most probable class of each voxel."""
+        return each_volume(super().decodes, x)
+
 
 class FocalLoss3D(FocalLossFlat):
     """Focal loss of every voxel (Lin et al. 2017, arXiv:1708.02002): easy voxels count less than in cross-entropy.
@@ -85,6 +95,14 @@ class FocalLoss3D(FocalLossFlat):
             return total.sum()
         count = (targ != ignored).sum(1)
         return reduced(total / count.clamp(min=1), self.reduction, lambda: total.sum() / count.sum().clamp(min=1))
+
+    def activation(self, x: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+        """Probabilities of the classes; of a list of volumes (C, D, H, W), those of each."""
+        return each_volume(super().activation, x)
+
+    def decodes(self, x: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+        """The most probable class of each voxel."""
+        return each_volume(super().decodes, x)
 
 
 def cross_entropy(
