@@ -195,10 +195,6 @@ class TestReadLabels:
         with pytest.raises(ValueError, match=fault):
             read_labels(voxels)
 
-    def test_a_list_of_masks_is_refused(self):
-        with pytest.raises(TypeError, match="a mask is one file"):
-            read_labels(["a.nii", "b.nii"])
-
     def test_large_labels_survive(self):
         mask = read_labels(np.full(SHAPE, 70000, np.uint32))
         assert mask.dtype == torch.int32

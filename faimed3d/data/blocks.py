@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.data.segments import labels_by_name, labels_of_files, segments_of
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.masks import are_labels
@@ -51,7 +52,7 @@ class _AnyImage(metaclass=_LibraryImage):
     """An image of SimpleITK or nibabel."""
 
 
-_SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)
+SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)
 _LONG_WORK = 50  # masks from which on a progress bar is shown
 
 
@@ -113,7 +114,7 @@ class VolumeReader(ItemTransform):
     """
 
     _retain = False
-    input_types = _SOURCES  # what learn.predict may be given
+    input_types = SOURCES  # what learn.predict may be given
 
     def __init__(
         self, cls: type[TensorDicom3D] = TensorDicom3D, resample_to_first: bool = False, **kwargs: Any
@@ -160,7 +161,7 @@ class MaskReader(Transform):
     (torch.uint8, 2)
     """
 
-    input_types = _SOURCES
+    input_types = SOURCES
     train_setup = False  # the labels of validation count too
 
     def __init__(self, codes: Iterable[str] | None = None) -> None:
@@ -189,7 +190,7 @@ class MaskReader(Transform):
             )
 
     def encodes(self, source):
-        return read_labels(source)
+        return read_labels(source, self.codes)
 
 
 def _vocabulary(names: list) -> list | CategoryMap:
@@ -197,25 +198,34 @@ def _vocabulary(names: list) -> list | CategoryMap:
     return CategoryMap(names, sort=False) if len(set(names)) == len(names) else names
 
 
-def read_labels(source: Any) -> TensorMask3D:
+def read_labels(source: Any, codes: Sequence[str] | None = None) -> TensorMask3D:
     """Read a mask as whole numbers (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:
-        source: what ``TensorMask3D.create`` takes.
+        source: what ``TensorMask3D.create`` takes; or a list of masks that do not overlap, which become labels 1,
+            2, ...
+        codes: names of the labels, by which segments of a .seg.nrrd are chosen.
 
     Raises:
-        TypeError: a list of masks.
-        ValueError: several components, fractions, NaN, or labels below 0.
+        ValueError: several components, fractions, NaN, labels below 0; masks or segments that overlap.
 
     >>> read_labels(np.full((2, 3, 4), 70000.0)).dtype
     torch.int32
     """
-    if isinstance(source, list | L):
-        raise TypeError(f"a mask is one file of labels, got a list of {len(source)}")
+    if isinstance(source, list | tuple | L):
+        return labels_of_files(source, codes)
     mask = TensorMask3D.create(source, dtype=None)
     name = source_name(mask)
+    if segments := segments_of(source):
+        named = labels_by_name(mask, segments, codes)
+        if named is not None:
+            return named
     if mask.ndim != 3:
-        raise ValueError(f"{name}: a mask is one volume of labels (D, H, W), got shape {tuple(mask.shape)}")
+        raise ValueError(
+            f"{name}: a mask is one volume of labels (D, H, W), got shape {tuple(mask.shape)}. If its channels are "
+            "regions, which may overlap, train on them: regions=['name', ...] (RegionBlock3D, "
+            "SegmentationDataLoaders3D)"
+        )
     plain = mask.as_subclass(Tensor)
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these

@@ -47,7 +47,11 @@ class BelowFolder(Transform):
         self.folder, self.func = Path(folder), func
 
     def encodes(self, item):
-        found = self.func(item)
+        return self._below(self.func(item))
+
+    def _below(self, found):
+        if isinstance(found, list | tuple | L):
+            return [self._below(one) for one in found]
         return self.folder / found if isinstance(found, str | Path) else found
 
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from faimed3d.display import class_color, show_volume
 from faimed3d.display.layout import lay_out
+from faimed3d.masks import merge_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 with warnings.catch_warnings():
@@ -112,8 +113,9 @@ def _draw(
 ) -> TensorMask3D | None:
     """Draw one item on its axes and return what is shown of the mask.
 
-    ``guide`` are the labels that choose the slice (default: ``mask``).
+    ``guide`` are the labels that choose the slice (default: ``mask``). Regions are laid over one another.
     """
+    mask, guide = (merge_regions(m) if m is not None and m.ndim == 4 else m for m in (mask, guide))
     if max_slices == 1:
         storage_axis = lay_out(tuple(image.shape[-3:]), image.geometry, axis).order[0]
         k = best_slice(image, mask if guide is None else guide, storage_axis)

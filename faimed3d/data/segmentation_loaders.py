@@ -14,6 +14,7 @@ from faimed3d.data.columns import count_from_left, used_columns, validation_spli
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, volumes_in
 from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below, stem_below
+from faimed3d.data.regions import RegionBlock3D, Regions
 from faimed3d.volume import TensorDicom3D
 
 
@@ -39,7 +40,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         fn_col: Columns = 0,
         folder: str | Path | None = None,
         suff: str = "",
-        label_col: str | int = 1,
+        label_col: Columns = 1,
         codes: Iterable[str] | None = None,
         valid_col: str | int | None = None,
         group_col: str | int | None = None,
@@ -48,13 +49,16 @@ class SegmentationDataLoaders3D(Loaders3D):
         img_cls: type[TensorDicom3D] = TensorDicom3D,
         resample_to_first: bool = False,
         resample_masks: bool = False,
+        regions: Regions | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a table.
 
         Args:
-            label_col: column of the mask; its cells are like those of ``fn_col``, without ``suff``.
+            label_col: column of the mask; its cells are like those of ``fn_col``, without ``suff``. Several columns:
+                masks of one item, which become labels 1, 2, ... if they do not overlap, or ``regions``.
             codes: names of the labels, from 0, the background, on. None reads all masks once to count them.
+            regions: train on regions that may overlap, see :func:`RegionBlock3D`; instead of ``codes``.
             resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
                 error.
             df, path, valid_pct, seed, fn_col, folder, suff, valid_col, group_col, item_tfms, batch_tfms, img_cls,
@@ -64,7 +68,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
         df, get_y = volumes_in(df, label_col, path, folder)
         return cls._from_blocks(
-            df, (ImageBlock3D(img_cls, resample_to_first), MaskBlock3D(codes, resample_masks)), path,
+            df, (ImageBlock3D(img_cls, resample_to_first), _target(codes, regions, resample_masks)), path,
             validation_splitter(df, valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
             get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
@@ -84,6 +88,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         batch_tfms: Transforms = None,
         img_cls: type[TensorDicom3D] = TensorDicom3D,
         resample_masks: bool = False,
+        regions: Regions | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a list of volumes.
@@ -91,13 +96,13 @@ class SegmentationDataLoaders3D(Loaders3D):
         Args:
             path: where relative paths begin, also those that ``label_func`` returns.
             fnames: files, DICOM folders, or lists of them as channels.
-            label_func: function of a path that returns the path of the mask.
+            label_func: function of a path that returns the path of the mask, or a list of them.
             group_func: function of a path that returns the patient; the volumes of one are never on both sides.
-            valid_pct, seed, codes, item_tfms, batch_tfms, img_cls, resample_masks: as for :meth:`from_df`.
+            valid_pct, seed, codes, regions, item_tfms, batch_tfms, img_cls, resample_masks: as for :meth:`from_df`.
         """
         return cls._from_blocks(
-            existing_or_below(fnames, path), (ImageBlock3D(img_cls), MaskBlock3D(codes, resample_masks)), path, None,
-            valid_pct, seed, group_func, item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
+            existing_or_below(fnames, path), (ImageBlock3D(img_cls), _target(codes, regions, resample_masks)), path,
+            None, valid_pct, seed, group_func, item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
         )  # fmt: skip
 
     from_label_func = from_path_func
@@ -152,3 +157,12 @@ class SegmentationDataLoaders3D(Loaders3D):
     ) -> SegmentationDataLoaders3D:
         """As :meth:`from_path_re`, looking for ``pat`` in the file's name alone."""
         return cls.from_name_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
+
+
+def _target(codes, regions, resample_masks):
+    """The block of labels or of regions."""
+    if regions is None:
+        return MaskBlock3D(codes, resample_masks)
+    if codes is not None:
+        raise ValueError("pass codes (labels that do not overlap) or regions (masks that may), not both")
+    return RegionBlock3D(regions, resample_masks)

@@ -18,7 +18,13 @@ _ROUNDING = 0.251  # of a voxel: what rounding a grid to whole voxels leaves at 
 
 
 def collect_slabs(
-    slabs: Iterator[Tensor], working: Geometry, target: Geometry, memory: float, wanted: bool, threshold: float
+    slabs: Iterator[Tensor],
+    working: Geometry,
+    target: Geometry,
+    memory: float,
+    wanted: bool,
+    threshold: float,
+    overlapping: bool = False,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Collect what a network says of the slices: labels, and the probabilities if they are needed and fit.
 
@@ -28,11 +34,12 @@ def collect_slabs(
         target: grid on which the result is wanted.
         memory: bytes that the float32 probabilities of all classes may take.
         wanted: the caller asks for the probabilities, so it is an error if they do not fit.
-        threshold: probability above which a model of one channel says 1.
+        threshold: probability above which a voxel is inside of a region, or a model of one channel says 1.
+        overlapping: the channels are regions that may overlap.
 
     Returns:
-        Two plain tensors on the CPU: labels (D, H, W) on the grid ``working``, None where the probabilities decide on
-        the grid ``target``; and probabilities (C, D, H, W) or None.
+        Two plain tensors on the CPU: labels (D, H, W), or regions (R, D, H, W), on the grid ``working``, None where the
+        probabilities decide on the grid ``target``; and probabilities (C, D, H, W) or None.
 
     Raises:
         ValueError: the probabilities are ``wanted`` and exceed ``memory``.
@@ -54,14 +61,15 @@ def collect_slabs(
             stacklevel=3,
         )
     keep = wanted or (moved and size <= memory)
-    labels = None if moved and keep else torch.empty(working.shape, dtype=_label_type(count))
+    shape = (count, *working.shape) if overlapping else working.shape
+    labels = None if moved and keep else torch.empty(shape, dtype=torch.uint8 if overlapping else _label_type(count))
     probabilities = torch.empty((count, *working.shape)) if keep else None
     start = 0
     slab: Tensor | None = first
     while slab is not None:
         stop = start + slab.shape[1]
         if labels is not None:
-            labels[start:stop] = (slab.argmax(0) if count > 1 else slab[0] > threshold).to("cpu", labels.dtype)
+            labels[..., start:stop, :, :] = _decided(slab, threshold, overlapping).to("cpu", labels.dtype)
         if probabilities is not None:
             probabilities[:, start:stop] = slab.cpu()
         start, slab = stop, next(slabs, None)
@@ -69,28 +77,37 @@ def collect_slabs(
 
 
 def most_probable(
-    probabilities: Tensor, working: Geometry, target: Geometry, threshold: float, wanted: bool
+    probabilities: Tensor,
+    working: Geometry,
+    target: Geometry,
+    threshold: float,
+    wanted: bool,
+    overlapping: bool = False,
 ) -> tuple[TensorMask3D, TensorDicom3D | None]:
     """The most probable class of each voxel of ``target``: one class at a time is brought there, never all.
 
     Args:
         probabilities: (C, D, H, W) on the grid ``working``.
-        working, target, threshold: as for :func:`collect_slabs`.
+        working, target, threshold, overlapping: as for :func:`collect_slabs`.
         wanted: return the probabilities on ``target`` too.
 
     Returns:
-        The labels, and if wanted the probabilities (C, D, H, W), else None. Outside of ``working`` lies background.
+        The labels, or regions (R, D, H, W), and if wanted the probabilities (C, D, H, W), else None.
+        Outside of ``working`` lies background.
     """
     count = len(probabilities)
-    labels = torch.zeros(target.shape, dtype=_label_type(count))
+    shape = (count, *target.shape) if overlapping else target.shape
+    labels = torch.zeros(shape, dtype=torch.uint8 if overlapping else _label_type(count))
     kept = torch.empty((count, *target.shape)) if wanted else None
     best = None
     for number, voxels in enumerate(probabilities):
-        fill = float(count > 1 and number == 0)  # outside, background is certain
+        fill = float(count > 1 and number == 0 and not overlapping)  # outside, background is certain
         probability = bring_onto(voxels, working, target, TensorDicom3D, fill)
         if kept is not None:
             kept[number] = probability
-        if count == 1:
+        if overlapping:
+            labels[number] = probability > threshold
+        elif count == 1:
             labels = (probability > threshold).to(labels.dtype)
         elif best is None:
             best = probability
@@ -103,7 +120,7 @@ def most_probable(
 def bring_onto(
     voxels: Tensor, working: Geometry, target: Geometry, kind: type[TensorDicom3D], fill: float = 0.0
 ) -> Tensor:
-    """Voxels (D, H, W) of the grid ``working`` on the grid ``target``.
+    """Voxels (..., D, H, W) of the grid ``working`` on the grid ``target``.
 
     The new grid of ``Resample3D`` has a whole number of voxels, so it can end up to a quarter of a voxel inside the old
     grid. In that rim the outermost voxels are repeated. What lies farther out was cut away and becomes ``fill``.
@@ -117,8 +134,8 @@ def bring_onto(
     before, after = (((ends > 0) & (ends <= _ROUNDING)).astype(int) for ends in _overhang(working, target))
     for axis, n in enumerate(working.shape):
         if before[axis] or after[axis]:
-            voxels = voxels.index_select(axis, torch.arange(-before[axis], n + after[axis]).clamp(0, n - 1))
-    around = working.regrid(tuple(voxels.shape), offset=tuple(-before.astype(float)))
+            voxels = voxels.index_select(axis - 3, torch.arange(-before[axis], n + after[axis]).clamp(0, n - 1))
+    around = working.regrid(tuple(voxels.shape[-3:]), offset=tuple(-before.astype(float)))
     return resample_like(kind(voxels, around), target, value=fill).as_subclass(Tensor)
 
 
@@ -130,6 +147,13 @@ def warn_of_cut(working: Geometry, target: Geometry) -> None:
             "the prediction. PadOrCrop3D and RandomCrop3D are left out if patch=(D, H, W) is given",
             stacklevel=3,
         )
+
+
+def _decided(slab, threshold, overlapping):
+    """Labels (d, H, W) of probabilities (C, d, H, W); of regions masks (R, d, H, W)."""
+    if overlapping:
+        return slab > threshold
+    return slab.argmax(0) if len(slab) > 1 else slab[0] > threshold
 
 
 def _label_type(count):

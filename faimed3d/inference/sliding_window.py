@@ -16,7 +16,12 @@ from torch import Tensor
 
 
 def sliding_windows(
-    predict: Callable[[Tensor], Tensor], volume: Tensor, sides: Sequence[int], overlap: float = 0.5, bs: int = 1
+    predict: Callable[[Tensor], Tensor],
+    volume: Tensor,
+    sides: Sequence[int],
+    overlap: float = 0.5,
+    bs: int = 1,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Tensor]:
     """Yield what ``predict`` says of ``volume``, from its first slice to its last.
 
@@ -26,6 +31,7 @@ def sliding_windows(
         sides: of a window, (D, H, W).
         overlap: share of a window that its neighbour covers too, 0 to below 1.
         bs: windows at a time.
+        tell: gets how many windows are done, of how many, before the first and after each few.
 
     Yields:
         Mean scores (K, d, H, W) of the next slices.
@@ -41,6 +47,8 @@ def sliding_windows(
     weights = gaussian_weights(sides).to(volume.device)
     inside = [slice(low, low + n) for low, n in zip(before, size, strict=True)]
     scores = total = None
+    count, finished = len(starts_d) * len(corners), 0
+    tell(0, count)
     for d, next_d in zip(starts_d, [*starts_d[1:], volume.shape[1]], strict=True):
         for some in chunked(corners, bs):
             windows = [_window(volume, (d, *corner), sides) for corner in some]
@@ -50,6 +58,8 @@ def sliding_windows(
                     total = part.new_zeros(sides[0], *volume.shape[2:])
                 scores[:, :, h : h + sides[1], w : w + sides[2]].addcmul_(part, weights)
                 total[:, h : h + sides[1], w : w + sides[2]] += weights
+            finished += len(some)
+            tell(finished, count)
         assert scores is not None  # there is a window at each start
         assert total is not None
         done = next_d - d

@@ -12,12 +12,15 @@ from numbers import Integral, Real
 import torch
 from fastai.learner import Learner
 from fastcore.basics import patch_to
+from fastprogress.fastprogress import MasterBar, progress_bar
 from torch import Tensor, nn
 
 from faimed3d._arguments import whole_per_axis
+from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, device_and_type, prepare
+from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -32,6 +35,8 @@ def predict_volume(
     bs: int = 1,
     memory: float = 2 * 2**30,
     threshold: float = 0.5,
+    merge: bool = False,
+    progress: bool | MasterBar | None = None,
 ) -> TensorMask3D | tuple[TensorMask3D, TensorDicom3D]:
     """Predict the label of every voxel of a volume, on the volume's own grid.
 
@@ -54,16 +59,20 @@ def predict_volume(
         bs: windows at a time.
         memory: bytes that the float32 probabilities of all classes may take. A slab of them as deep as a window comes
             on top, and two volumes on the source's grid.
-        threshold: probability above which a model of one channel says 1.
+        threshold: probability above which a voxel is inside of a region, or a model of one channel says 1.
+        merge: of regions that may overlap (``RegionBlock3D``): one mask of labels 1, 2, ... in their order, the later
+            ones on top, as of :func:`merge_regions`. False: one mask for each.
+        progress: a bar with the windows done and left, or a bar of fastprogress to show it below. None: a bar where
+            there are several windows, unless ``learn.no_bar()`` holds.
 
     Returns:
-        ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source; with ``probabilities`` this and a
-        ``TensorDicom3D`` (C, D, H, W).
+        ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source, of regions (R, D, H, W); with
+        ``probabilities`` this and a ``TensorDicom3D`` (C, D, H, W).
 
     Raises:
         ValueError: the source has no geometry, or a transform loses it (the message names the transform); the model
             does not give scores of each voxel, or gives NaN; labels may overlap (several channels that do not add up to
-            1, as of ``BCEWithLogitsLossFlat``); the probabilities asked for exceed ``memory``.
+            1, as of ``BCEWithLogitsLossFlat``) and these are no regions; the probabilities asked for exceed ``memory``.
         TypeError: the transforms of ``learn.dls`` do not take such a source.
 
     >>> from fastai.data.block import DataBlock
@@ -81,14 +90,16 @@ def predict_volume(
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
     volume, x = prepare(learn, source, crop=sides is None)
     target, working = volume.geometry, x.geometry
-    predict = _predictor(learn, [axis + 2 for axis in axes])
+    regions = region_names(learn)
+    predict = _predictor(learn, [axis + 2 for axis in axes], regions)
     with evaluating(learn.model), torch.no_grad():
         voxels = x.as_subclass(Tensor)
         if sides is None:
             slabs = iter([predict(voxels[None])[0]])
         else:
-            slabs = sliding_windows(predict, voxels, sides, overlap, bs)
-        found, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold)
+            slabs = sliding_windows(predict, voxels, sides, overlap, bs, _bar(learn, progress))
+        overlapping = regions is not None
+        found, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold, overlapping)
     if working.agrees(target):
         labels = TensorMask3D(found, target)
         scores = None if scores is None else TensorDicom3D(scores, target)
@@ -97,8 +108,10 @@ def predict_volume(
         if scores is None:
             labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
         else:
-            labels, scores = most_probable(scores, working, target, threshold, probabilities)
-    codes = getattr(learn.dls, "vocab", None)
+            labels, scores = most_probable(scores, working, target, threshold, probabilities, overlapping)
+    if merge and overlapping:
+        labels = merge_regions(labels)
+    codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
     if codes is not None and len(codes) and all(isinstance(code, str) for code in codes):
         labels.codes = list(codes)
     return (labels, scores) if probabilities else labels
@@ -121,11 +134,36 @@ def _flipped_axes(tta):
     return axes
 
 
-def _predictor(learn: Learner, axes: list[int]) -> Callable[[Tensor], Tensor]:
+def region_names(learn: Learner) -> list[str] | None:
+    """Names of the regions that a learner was trained on; None for labels that do not overlap."""
+    targets = getattr(learn.dls.train_ds, "tls", [])[getattr(learn.dls, "n_inp", 1) :]
+    reader = next((step for part in targets for step in part.tfms.fs if isinstance(step, RegionReader)), None)
+    return None if reader is None else list(reader.vocab)
+
+
+def _bar(learn, progress):
+    """Function that shows how many windows are done."""
+    wanted = hasattr(learn, "progress") if progress is None else progress
+    if wanted is False:
+        return lambda done, total: None
+    bars = []
+
+    def tell(done, total):
+        if not bars:
+            parent = None if isinstance(wanted, bool) else wanted
+            bars.append(progress_bar(range(total), parent=parent, leave=parent is None))
+            bars[0].comment = "windows"
+        if total > 1:
+            bars[0].update(done)
+
+    return tell
+
+
+def _predictor(learn: Learner, axes: list[int], regions: list[str] | None) -> Callable[[Tensor], Tensor]:
     """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32, the mean over flips."""
     model, dtype = learn.model, device_and_type(learn)[1]
     activation = getattr(learn.loss_func, "activation", None)
-    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss):
+    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss) or (regions is not None and activation is None):
         activation = torch.sigmoid
 
     def once(x):
@@ -141,18 +179,24 @@ def _predictor(learn: Learner, axes: list[int]) -> Callable[[Tensor], Tensor]:
             probabilities = activation(scores)
         else:
             probabilities = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
-        _check(probabilities, x)
+        if regions is not None and probabilities.shape[1] != len(regions):
+            raise ValueError(
+                f"the model gives scores of {probabilities.shape[1]} regions, but the dls name {len(regions)}: "
+                f"{', '.join(regions)}"
+            )
+        _check(probabilities, x, regions is not None)
         return probabilities
 
     return lambda x: flipped_mean(once, x, axes)
 
 
-def _check(probabilities, x):
-    """Raise an error where no class is the most probable one: of NaN, and of labels that may overlap.
+def _check(probabilities, x, overlapping):
+    """Raise an error where no class is the most probable one: of NaN, and of labels that overlap unexpectedly.
 
     Args:
         probabilities: (B, K, D, H, W).
         x: the voxels that they are of.
+        overlapping: they are of regions that may overlap.
     """
     total = probabilities.sum(1)
     if missing := int(total.isnan().sum()):
@@ -163,10 +207,10 @@ def _check(probabilities, x):
             else "all voxels that it saw are finite: look at its weights, and at overflow in half precision"
         )
         raise ValueError(f"the model gave NaN for {missing} of {total.numel()} voxels; {cause}")
-    if probabilities.shape[1] > 1 and (total - 1).abs().amax() > 0.01:
+    if not overlapping and probabilities.shape[1] > 1 and (total - 1).abs().amax() > 0.01:
         raise ValueError(
             "predict_volume gives each voxel its most probable class, but the probabilities of the "
             f"{probabilities.shape[1]} classes add up to {total.amin():.3g} to {total.amax():.3g} in a voxel, not to "
             "1: the classes may overlap, or the scores are of no classes. Use a loss over classes, the background "
-            "among them, such as DiceCELoss3D, or a model for each label"
+            "among them, such as DiceCELoss3D; or RegionBlock3D, for regions that may overlap"
         )

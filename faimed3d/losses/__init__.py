@@ -16,6 +16,7 @@ from typing import Any
 from faimed3d.legacy.moved_modules import find_name
 from faimed3d.losses.deep_supervision import DeepSupervision
 from faimed3d.losses.overlap import DiceCELoss3D, DiceLoss3D, MCCLoss, OverlapLoss3D, TverskyLoss3D
+from faimed3d.losses.regions import RegionLoss3D
 from faimed3d.losses.voxelwise import CrossEntropyLoss3D, FocalLoss3D
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "FocalLoss3D",
     "MCCLoss",
     "OverlapLoss3D",
+    "RegionLoss3D",
     "TverskyLoss3D",
 ]
 

@@ -17,5 +17,5 @@ def each_volume(function: Callable[[Tensor], Tensor], x: Tensor | Sequence[Tenso
             ``function``.
     """
     if isinstance(x, Tensor) or not all(isinstance(volume, Tensor) and volume.ndim == 4 for volume in x):
-        return function(x)
+        return function(x)  # type: ignore[arg-type]  # a list of batches, which the function may refuse
     return L(function(volume[None])[0] for volume in x)

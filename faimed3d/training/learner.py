@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d.augment import Normalize3D
-from faimed3d.losses import DiceCELoss3D
+from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
 from faimed3d.models.cnn import cnn_split
 from faimed3d.models.unet import encoder_split
@@ -168,8 +168,8 @@ def cnn_learner_3d(
 def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     """The loss that suits the targets of ``dls``.
 
-    Dice + cross-entropy for labels of voxels (``TensorMask3D``); else what fastai's blocks bring: cross-entropy for
-    categories, binary cross-entropy for several at once, mean squares for numbers.
+    Dice + cross-entropy for labels of voxels (``TensorMask3D``), Dice + binary cross-entropy for regions; else what
+    fastai's blocks bring: cross-entropy for categories, binary cross-entropy for several at once, mean squares for numbers.
 
     Args:
         dls: loaders of training and validation.
@@ -186,7 +186,7 @@ def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     batch = _batch_of_one(dls) if batch is None else batch
     targets = batch[getattr(dls, "n_inp", len(batch) - 1) :]
     if targets and isinstance(targets[0], TensorMask3D):
-        return DiceCELoss3D()
+        return DiceCELoss3D() if targets[0].ndim == 4 else RegionLoss3D()
     loss = getattr(dls.train_ds, "loss_func", None)
     if loss is None:
         raise ValueError(

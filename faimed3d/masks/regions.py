@@ -1,0 +1,57 @@
+"""Regions that may overlap, one mask each, and labels: from one to the other.
+
+Masks of regions are (R, D, H, W) of 0 and 1, such as whole tumour, tumour core and enhancing tumour of BraTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from faimed3d.masks.labels import T, with_labels
+
+
+def label_regions(mask: T, regions: Sequence[int | Iterable[int]]) -> T:
+    """Masks (..., R, D, H, W) of regions that are made of labels.
+
+    Args:
+        mask: labels (..., D, H, W).
+        regions: for each region its label, or several.
+
+    >>> label_regions(torch.tensor([[[0, 1, 2, 3]]]), [(1, 2, 3), 3])[:, 0, 0].tolist()
+    [[0, 1, 1, 1], [0, 0, 0, 1]]
+    """
+    plain = mask.as_subclass(Tensor)
+    parts = []
+    for region in regions:
+        labels = (region,) if isinstance(region, int) else tuple(region)
+        inside = torch.zeros(plain.shape, dtype=torch.bool, device=plain.device)
+        for label in labels:
+            inside |= plain == label
+        parts.append(inside)
+    return with_labels(mask, torch.stack(parts, -4).to(torch.uint8))
+
+
+def merge_regions(mask: T) -> T:
+    """Labels (..., D, H, W) of regions laid over one another in their order: where two overlap, the later one shows.
+
+    List regions from the outermost to the innermost, so that the merged mask shows all of them.
+
+    Args:
+        mask: (..., R, D, H, W), not 0 where a voxel is inside.
+
+    Returns:
+        0 outside of all regions, 1 for the first, 2 for the second, ...
+
+    >>> merge_regions(torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]).view(2, 1, 1, 4)).tolist()
+    [[[0, 1, 1, 2]]]
+    """
+    plain = mask.as_subclass(Tensor)
+    count = plain.shape[-4]
+    labels = torch.zeros_like(plain.select(-4, 0), dtype=torch.uint8 if count < 256 else torch.int32)
+    for number in range(count):
+        labels[plain.select(-4, number) != 0] = number + 1
+    like: T = mask.select(-4, 0)  # type: ignore[assignment]
+    return with_labels(like, labels)  # the leading axes that stay, with their geometry
