@@ -169,7 +169,8 @@ def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     """The loss that suits the targets of ``dls``.
 
     Dice + cross-entropy for labels of voxels (``TensorMask3D``), Dice + binary cross-entropy for regions; else what
-    fastai's blocks bring: cross-entropy for categories, binary cross-entropy for several at once, mean squares for numbers.
+    fastai's blocks bring: cross-entropy for categories, binary cross-entropy for several at once, mean
+    squares for numbers.
 
     Args:
         dls: loaders of training and validation.
