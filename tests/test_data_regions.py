@@ -61,7 +61,7 @@ class TestSegments:
         assert read_segments(path) == (Segment("a", 1, 0), Segment("b", 1, 1))
 
     def test_other_files_have_none(self, tmp_path):
-        TensorMask3D(torch.ones(SHAPE)).save(tmp_path / "a.nrrd")
+        TensorMask3D(torch.ones(SHAPE), PLACE).save(tmp_path / "a.nrrd")
         assert read_segments(tmp_path / "a.nrrd") == ()
         assert read_segments(tmp_path / "a.nii.gz") == ()
 
