@@ -5,7 +5,8 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ from typing_extensions import Self
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._exact import fits_float32
+from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like
 from faimed3d.display import mesh, render_3d, show_volume
+from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
+from faimed3d.io.writing import of_series
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
 from faimed3d.masks import class_volumes
 from faimed3d.metadata import Metadata
@@ -88,6 +92,11 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         if like is not None:
             attach_grid(self, grid_like(like, self.shape, current_grid(self)))
         for name, value in kwargs.items():
+            if get_close_matches(name, ("metadata", "geometry", "spacing", "origin", "direction"), cutoff=0.8):
+                raise TypeError(
+                    f"{cls.__name__}() takes no argument {name!r}: say where it lies with like=, or with metadata, "
+                    "or {'spacing': (x, y, z), 'origin': ..., 'direction': ...}"
+                )
             setattr(self, name, value)
         return self
 
@@ -234,6 +243,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         """The volume as a ``sitk.Image`` with its geometry; channels become components."""
         return io.to_sitk(self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("as_sitk"))
 
+    @strict_keywords(more=of_series)
     def save(self, path: str | Path, **dicom: Any) -> None:
         """Write voxels and geometry to ``path``, whole or not at all.
 
@@ -301,13 +311,12 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         """Surface of class ``cl`` in mm as a matplotlib ``Poly3DCollection``: see ``faimed3d.display.mesh``."""
         return mesh(self, cl, color, alpha, **kwargs)
 
-    def create_mesh_for_classes(
-        self, colors: Sequence[Any] | None = None, alpha: Sequence[float] | None = None, **kwargs: Any
-    ) -> list[Poly3DCollection]:
-        """Surfaces of all classes present, in rising order; ``colors`` and ``alpha`` hold one entry for each class."""
+    @strict_keywords(more=lambda args, kwargs: ["geometry", *of_surfaces(args, kwargs)])
+    def create_mesh_for_classes(self, colors: Any = None, alpha: Any = None, **kwargs: Any) -> list[Poly3DCollection]:
+        """Surfaces of all classes present, in rising order; ``colors`` and ``alpha`` as of ``render_3d``."""
         classes = [int(label) for label in self.as_subclass(Tensor).unique().tolist() if label]
-        colors, alpha = colors or [None] * len(classes), alpha or [1.0] * len(classes)
-        return [self.create_mesh(*row, **kwargs) for row in zip(classes, colors, alpha, strict=True)]
+        color_of, alpha_of = per_class("colors", colors, classes), per_class("alpha", alpha, classes, lambda _: 1.0)
+        return [self.create_mesh(label, color_of[label], alpha_of[label], **kwargs) for label in classes]
 
     def render_3d(self, colors: Any = None, alpha: Any = None, **kwargs: Any) -> Axes3D:
         """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.render_3d``."""

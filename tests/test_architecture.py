@@ -18,6 +18,7 @@ BELOW = {
     "legacy.transforms": "augment",
     "legacy.loaders": "data",
     "legacy.moved_modules": "errors",
+    "legacy.arguments": "errors",
     "legacy.percentiles": "volume",
     "legacy.plane_warps": "volume",
     "legacy.correction": "augment",

@@ -9,6 +9,7 @@ from test_display_surfaces import OBLIQUE, around, ball
 
 from faimed3d.display import class_color, mesh, render_3d, surface, surfaces
 from faimed3d.geometry import Geometry
+from faimed3d.volume import TensorMask3D
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +138,17 @@ class TestErrors:
         mask = np.repeat([1, 2], 12).reshape(2, 3, 4)
         with pytest.raises(ValueError, match=r"alpha has 3 entries, the mask 2 classes: \[1, 2\]"):
             render_3d(mask, alpha=(1, 1, 1))
-        with pytest.raises(ValueError, match="colors has 1 entries"):
-            render_3d(mask, colors=["red"])
+        with pytest.raises(ValueError, match="colors has 3 entries"):
+            render_3d(mask, colors=["red", "blue", "green"])
+
+    def test_one_entry_serves_all_classes(self):
+        mask = TensorMask3D(torch.from_numpy(np.repeat([1, 2], 12).reshape(2, 3, 4)))
+        (collection,) = mask.render_3d(alpha=(0.15,), colors=["red"]).collections
+        assert set(collection.get_facecolor()[:, 3]) == {0.15}
+        meshes = mask.create_mesh_for_classes(None, (0.15,))
+        assert [set(one.get_facecolor()[:, 3]) for one in meshes] == [{0.15}, {0.15}]
+        with pytest.raises(ValueError, match="colors has 2 entries, the mask 1 classes"):
+            TensorMask3D(torch.ones(2, 3, 4)).create_mesh_for_classes(["red", "blue"])
 
     def test_flat_axes(self):
         with pytest.raises(TypeError, match="ax must be 3D axes"):

@@ -21,13 +21,14 @@ from fastai.vision.augment import RandTransform
 from torch import Tensor
 
 from faimed3d._arguments import as_tuple
+from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
 from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
-class RandomTransform3D(RandTransform):
+class RandomTransform3D(StrictKeywords, RandTransform):
     """A fastai ``RandTransform`` over volumes; a subclass says what to ``draw`` and how to ``apply`` it.
 
     It acts on the training set only (``split_idx = 0``). Called directly it needs ``split_idx=0``, as in fastai.
@@ -47,6 +48,7 @@ class RandomTransform3D(RandTransform):
 
     split_idx: int | None = 0
 
+    @strict_keywords(more=of_bases)
     def __init__(self, p: float = 1.0, **kwargs: Any) -> None:  # fastai's
         if not 0 <= p <= 1:
             raise ValueError(f"p must be a probability in 0..1, got {p!r}")

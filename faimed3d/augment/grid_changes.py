@@ -14,6 +14,7 @@ from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 
 from faimed3d._arguments import whole_per_axis
+from faimed3d._keywords import StrictKeywords
 from faimed3d.augment.base import find_volumes
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
@@ -22,7 +23,7 @@ from faimed3d.spatial.resizing import scaled_size
 from faimed3d.volume import TensorDicom3D
 
 
-class Resize3D(DisplayedTransform):
+class Resize3D(StrictKeywords, DisplayedTransform):
     """Resize volumes to a shape: images trilinear, masks nearest; see ``faimed3d.spatial.resize_3d_tensor``.
 
     Args:
@@ -51,7 +52,7 @@ class Resize3D(DisplayedTransform):
         return resize_3d_tensor(x, size)
 
 
-class Resample3D(DisplayedTransform):
+class Resample3D(StrictKeywords, DisplayedTransform):
     """Resample volumes to a spacing over the same field of view; see ``faimed3d.spatial.resample``.
 
     Args:
@@ -62,7 +63,7 @@ class Resample3D(DisplayedTransform):
     TensorDicom3D 2x1x2 torch.float32, spacing 1x1x0.5 mm (x, y, z)
     """
 
-    def __init__(self, spacing: float | Sequence[float], value: float | None = None) -> None:
+    def __init__(self, spacing: float | Sequence[float], *, value: float | None = None) -> None:
         store_attr()
         super().__init__()
 
@@ -71,7 +72,7 @@ class Resample3D(DisplayedTransform):
         return resample(x, self.spacing, fill_for(x, self.value))
 
 
-class ResampleLike(DisplayedTransform):
+class ResampleLike(StrictKeywords, DisplayedTransform):
     """Resample volumes onto one grid, whatever their own; see ``faimed3d.spatial.resample_like``.
 
     Args:
@@ -105,7 +106,7 @@ class ResampleLike(DisplayedTransform):
         return x if self.other is None else resample_like(x, self.other, fill_for(x, self.value))
 
 
-class PadOrCrop3D(DisplayedTransform):
+class PadOrCrop3D(StrictKeywords, DisplayedTransform):
     """Bring volumes to a size by padding and cropping equally at both ends; see ``faimed3d.spatial.pad_or_crop``.
 
     Args:
@@ -125,7 +126,7 @@ class PadOrCrop3D(DisplayedTransform):
         return pad_or_crop(x, self.size, fill_for(x, self.value))
 
 
-class Pad3D(DisplayedTransform):
+class Pad3D(StrictKeywords, DisplayedTransform):
     """Pad volumes to at least a size, equally at both ends; what is larger stays as it is.
 
     Args:
@@ -136,7 +137,7 @@ class Pad3D(DisplayedTransform):
     [[[0.0, 0.0], [7.0, 9.0], [0.0, 0.0]]]
     """
 
-    def __init__(self, new_size: int | Sequence[int], value: float | None = None) -> None:
+    def __init__(self, new_size: int | Sequence[int], *, value: float | None = None) -> None:
         self.new_size, self.value = whole_per_axis(new_size, "new_size", least=1), value
         super().__init__()
 
@@ -145,7 +146,7 @@ class Pad3D(DisplayedTransform):
         return pad_to(x, self.new_size, self.value)
 
 
-class ResizeCrop3D(DisplayedTransform):
+class ResizeCrop3D(StrictKeywords, DisplayedTransform):
     """Cut margins off volumes, then resize them.
 
     Args:
@@ -167,7 +168,7 @@ class ResizeCrop3D(DisplayedTransform):
         return resize_3d_tensor(crop_3d(x, self.crop_by, self.perc_crop), self.resize_to)
 
 
-class Reorient3D(DisplayedTransform):
+class Reorient3D(StrictKeywords, DisplayedTransform):
     """Bring the storage order of volumes to an orientation; see ``faimed3d.spatial.reorient``.
 
     Args:

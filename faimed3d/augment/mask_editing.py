@@ -11,12 +11,13 @@ from fastai.vision.augment import DisplayedTransform
 
 from faimed3d._arguments import as_tuple, is_number
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._keywords import StrictKeywords
 from faimed3d.masks import keep_largest_component, reduce_classes, remove_small_objects
 from faimed3d.masks.classes import class_table
 from faimed3d.volume import TensorMask3D
 
 
-class ClampMask3D(DisplayedTransform):
+class ClampMask3D(StrictKeywords, DisplayedTransform):
     """Bring labels below ``lwr`` to it and those above ``upr`` to that.
 
     Args:
@@ -37,7 +38,7 @@ class ClampMask3D(DisplayedTransform):
         return x.clamp(self.lwr, self.upr)
 
 
-class ReduceClasses(DisplayedTransform):
+class ReduceClasses(StrictKeywords, DisplayedTransform):
     """Merge and renumber classes by a fixed table, the same for every patient whatever a mask holds.
 
     Args:
@@ -50,7 +51,7 @@ class ReduceClasses(DisplayedTransform):
     [[[0, 1, 2, 2, 0]]]
     """
 
-    def __init__(self, classes: Mapping[int, int] | Sequence[int | Sequence[int]], other: int | None = None) -> None:
+    def __init__(self, classes: Mapping[int, int] | Sequence[int | Sequence[int]], *, other: int | None = None) -> None:
         self.classes, self.other = class_table(classes, other)
         super().__init__()
 
@@ -59,7 +60,7 @@ class ReduceClasses(DisplayedTransform):
         return reduce_classes(x, self.classes, self.other)
 
 
-class KeepLargestComponent(DisplayedTransform):
+class KeepLargestComponent(StrictKeywords, DisplayedTransform):
     """Keep the largest connected part of each class; its other parts become background.
 
     Args:
@@ -79,7 +80,7 @@ class KeepLargestComponent(DisplayedTransform):
         return keep_largest_component(x, self.labels, self.connectivity)
 
 
-class RemoveSmallObjects(DisplayedTransform):
+class RemoveSmallObjects(StrictKeywords, DisplayedTransform):
     """Make connected parts of a class smaller than a size background.
 
     Args:

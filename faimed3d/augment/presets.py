@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faimed3d._arguments import is_number
+from faimed3d._keywords import strict_keywords
 from faimed3d.augment import random_intensity, random_spatial
 from faimed3d.augment.base import RandomTransform3D
 
@@ -38,8 +39,10 @@ _INTENSITY: _Parts = {
 _MR = ("bias_field", "ghosting")
 
 
+@strict_keywords
 def aug_transforms_3d(
     p_all: float | None = None,
+    *,
     modality: str | None = None,
     flip: Switch = True,
     affine: Switch = True,

@@ -77,7 +77,7 @@ class RandomBlur3D(IntensityTransform3D):
     True
     """
 
-    def __init__(self, p: float = 0.5, sigma: float | tuple[float, float] = (0.5, 1.5)) -> None:
+    def __init__(self, p: float = 0.5, *, sigma: float | tuple[float, float] = (0.5, 1.5)) -> None:
         super().__init__(p)
         self.sigma = _limits("sigma", sigma if isinstance(sigma, Sequence) else (0, sigma), 0)
 
@@ -105,7 +105,7 @@ class RandomBrightness3D(IntensityTransform3D):
     True
     """
 
-    def __init__(self, p: float = 0.5, max_beta: float = 0.3) -> None:
+    def __init__(self, p: float = 0.5, *, max_beta: float = 0.3) -> None:
         super().__init__(p)
         self.max_beta = _limits("max_beta", (0, max_beta), 0)[1]
 
@@ -132,7 +132,7 @@ class RandomContrast3D(IntensityTransform3D):
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 2.5]
     """
 
-    def __init__(self, p: float = 0.5, alpha: tuple[float, float] = (0.7, 1.4), preserve_range: bool = True) -> None:
+    def __init__(self, p: float = 0.5, alpha: tuple[float, float] = (0.7, 1.4), *, preserve_range: bool = True) -> None:
         super().__init__(p)
         self.alpha, self.preserve_range = _limits("alpha", alpha, 0), preserve_range
 

@@ -254,7 +254,7 @@ class RandomPerspective3D(SpatialTransform3D):
     torch.Size([4, 5, 6])
     """
 
-    def __init__(self, p: float = 0.5, distortion_scale: float = 0.25, fill: float | str | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, distortion_scale: float = 0.25, fill: float | str | None = None) -> None:
         super().__init__(p, fill)
         if not 0 <= distortion_scale < 1 / 3:
             raise ValueError(f"distortion_scale must be in 0..1/3, got {distortion_scale!r}")

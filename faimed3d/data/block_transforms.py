@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fasttransform import ItemTransform, Transform
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from faimed3d.data.blocks import MaskReader
 
 
-class MatchMask(ItemTransform):
+class MatchMask(StrictKeywords, ItemTransform):
     """Bring the mask of an item onto the grid of its image: exactly where only storage differs, else as asked or never.
 
     Args:
@@ -54,7 +55,7 @@ class MatchMask(ItemTransform):
         )
 
 
-class AddChannel(Transform):
+class AddChannel(StrictKeywords, Transform):
     """Add the channel axis: an image (D, H, W) becomes float32 (1, D, H, W); masks and (C, D, H, W) stay.
 
     >>> import torch
@@ -78,7 +79,7 @@ class AddChannel(Transform):
         return x
 
 
-class CheckLabels(Transform):
+class CheckLabels(StrictKeywords, Transform):
     """Let masks pass whose labels are among the classes; others are an error.
 
     Args:
@@ -112,7 +113,7 @@ class CheckLabels(Transform):
         return x
 
 
-class ToLabels(Transform):
+class ToLabels(StrictKeywords, Transform):
     """Turn the masks of a batch into the int64 labels that losses take.
 
     >>> import torch

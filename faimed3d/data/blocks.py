@@ -32,6 +32,7 @@ from fasttransform import ItemTransform, Transform
 from joblib import Parallel, delayed
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
 from faimed3d.data.segments import labels_by_name, labels_of_files, segments_of
@@ -56,6 +57,7 @@ SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)
 _LONG_WORK = 50  # masks from which on a progress bar is shown
 
 
+@strict_keywords(more=lambda args, kwargs: _of_create(kwargs.get("cls", *args[:1])))
 def ImageBlock3D(
     cls: type[TensorDicom3D] = TensorDicom3D, resample_to_first: bool = False, **kwargs: Any
 ) -> TransformBlock:
@@ -80,6 +82,7 @@ def ImageBlock3D(
     )
 
 
+@strict_keywords
 def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False) -> TransformBlock:
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
@@ -104,6 +107,10 @@ def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False
         dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
     )
+
+
+def _of_create(cls: type[TensorDicom3D] | None = None) -> list[str]:
+    return [name for name in keywords_of((cls or TensorDicom3D).create) if name != "source"]
 
 
 class VolumeReader(ItemTransform):
@@ -146,7 +153,7 @@ class VolumeReader(ItemTransform):
         )
 
 
-class MaskReader(Transform):
+class MaskReader(StrictKeywords, Transform):
     """Read labels (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:

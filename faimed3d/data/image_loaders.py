@@ -12,10 +12,11 @@ from fastai.data.transforms import ColReader, GrandparentSplitter, RegexLabeller
 from fastcore.foundation import L
 from fastcore.meta import delegates
 
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.blocks import ImageBlock3D
 from faimed3d.data.columns import check_cells, count_from_left, used_columns, validation_splitter
 from faimed3d.data.files import get_volumetric_files
-from faimed3d.data.loaders import INNER, Block, Columns, Loaders3D, Transforms, volumes_in
+from faimed3d.data.loaders import INNER, Block, Columns, Loaders3D, Transforms, of_loader, volumes_in
 from faimed3d.data.paths import existing_or_below
 from faimed3d.volume import TensorDicom3D
 
@@ -31,6 +32,7 @@ class ImageDataLoaders3D(Loaders3D):
     """
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_df(
         cls,
@@ -87,6 +89,7 @@ class ImageDataLoaders3D(Loaders3D):
         )  # fmt: skip
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_folder(
         cls,
@@ -123,6 +126,7 @@ class ImageDataLoaders3D(Loaders3D):
         )  # fmt: skip
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_path_func(
         cls,
@@ -154,16 +158,19 @@ class ImageDataLoaders3D(Loaders3D):
         )  # fmt: skip
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_path_func), *of_loader(args, kwargs)])
     def from_path_re(cls, path: str | Path, fnames: Sequence[Any], pat: str, **kwargs: Any) -> ImageDataLoaders3D:
         """As :meth:`from_path_func`; the class is the first group of the regular expression ``pat`` in the path."""
         return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_path_func), *of_loader(args, kwargs)])
     def from_name_re(cls, path: str | Path, fnames: Sequence[Any], pat: str, **kwargs: Any) -> ImageDataLoaders3D:
         """As :meth:`from_path_func`; the class is the first group of the regular expression ``pat`` in the name."""
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_lists(
         cls,

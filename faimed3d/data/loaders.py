@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from fastai.data.block import DataBlock
-from fastai.data.core import DataLoaders
+from fastai.data.core import DataLoaders, FilteredBase, TfmdDL
 from fastai.data.transforms import RandomSplitter
 from fastcore.foundation import L
 from fastcore.meta import delegates
 
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import pictures  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.paths import OfName
@@ -36,7 +37,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
     """What loaders of images and of images with masks share."""
 
     @classmethod
-    @delegates(DataLoaders.from_dblock)
+    @delegates(FilteredBase.dataloaders, but=["after_item", "after_batch", "batch_size", "do_setup", "verbose"])
     def _from_blocks(
         cls,
         source: pd.DataFrame | Sequence[Any],
@@ -65,7 +66,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             valid_pct, seed, group: as for :class:`GroupSplitter`.
             bs: volumes in a batch.
             keep: numbers of the columns of a DataFrame that the loaders keep, and send to workers, once it is split.
-            **kwargs: as of ``DataLoaders.from_dblock``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
+            **kwargs: as of fastai's ``DataLoaders``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
         """
         if not len(source):
             raise ValueError("there are no items: the table or list is empty")
@@ -101,6 +102,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         return cls(*made.loaders, path=made.path, device=made.device)
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: _names_of(args[0].from_df, kwargs))
     def from_csv(
         cls,
         path: str | Path,
@@ -122,11 +124,27 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         return cls.from_df(table, path=path, **kwargs)
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: _names_of(args[0].from_path_func, kwargs))
     def from_name_func(
         cls, path: str | Path, fnames: Sequence[Any], label_func: Callable[[str], Any], **kwargs: Any
     ) -> Any:
         """As ``from_path_func``, with ``label_func`` a function of the file's name alone."""
         return cls.from_path_func(path, fnames, OfName(label_func), **kwargs)
+
+
+_SET_HERE = {"self", "dataset", "batch_size", "after_item", "after_batch", "do_setup"}
+
+
+def of_loader(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
+    """What a factory takes besides its own arguments: those of its ``dl_type``, and these with ``val_``."""
+    kinds = (kwargs.get("dl_type") or TfmdDL).__mro__
+    names = [name for kind in kinds if "__init__" in vars(kind) for name in keywords_of(kind.__init__)]
+    names = [name for name in dict.fromkeys(names) if name not in _SET_HERE]
+    return [*names, *(f"val_{name}" for name in names)]
+
+
+def _names_of(factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> list[str]:
+    return [*keywords_of(factory), *of_loader((), kwargs)]
 
 
 def volumes_in(

@@ -27,10 +27,13 @@ from fastai.data.transforms import Category
 from fastai.torch_core import TensorCategory, TensorMultiCategory, show_title
 from fastcore.foundation import L
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from faimed3d._keywords import keywords_of, refuse_unknown
 from faimed3d.display import class_color, show_volume
+from faimed3d.display.artists import artist_keywords
 from faimed3d.display.layout import lay_out
 from faimed3d.masks import merge_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -139,9 +142,10 @@ def _prepare(
     title: str | None = None,
     axis: int | str = 0,
     max_slices: int = 1,
-    **_: Any,
+    **options: Any,
 ) -> tuple[L, list[list[Axes]], bool]:
     """The items to draw, the axes of each (``across`` side by side, else one), and whether the axes are new."""
+    refuse_unknown(options, _keywords(), "show_batch or show_results")
     count = min(len(samples), max_n if n is None else n)
     each = across or 1
     new = ctxs is None
@@ -150,6 +154,12 @@ def _prepare(
         ctxs = _new_axes(count * each, across, nrows, ncols, figsize, title, ratio)
     axes = list(ctxs)[: count * each]
     return L(samples)[:count], [axes[i : i + each] for i in range(0, len(axes), each)], new
+
+
+def _keywords() -> list[str]:
+    own = [name for name in keywords_of(_prepare) if name not in ("samples", "across", "n")]
+    drawn = [name for name in keywords_of(show_volume) if name not in ("t", "ctx", "ax", "mask", "figsize")]
+    return [*own, *drawn, *artist_keywords(AxesImage, Axes.imshow)]
 
 
 def _legend(axes: Sequence[Axes], masks: Sequence[TensorMask3D]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from fastcore.meta import delegates
 
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.data.columns import count_from_left, used_columns, validation_splitter
 from faimed3d.data.files import get_volumetric_files
-from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, volumes_in
+from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, of_loader, volumes_in
 from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below, stem_below
 from faimed3d.data.regions import RegionBlock3D, Regions
 from faimed3d.volume import TensorDicom3D
@@ -30,6 +31,7 @@ class SegmentationDataLoaders3D(Loaders3D):
     """
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_df(
         cls,
@@ -74,6 +76,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         )  # fmt: skip
 
     @classmethod
+    @strict_keywords(more=of_loader)
     @delegates(Loaders3D._from_blocks, but=INNER)
     def from_path_func(
         cls,
@@ -108,6 +111,7 @@ class SegmentationDataLoaders3D(Loaders3D):
     from_label_func = from_path_func
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_df), *of_loader(args, kwargs), "group_func"])
     def from_folder(
         cls, path: str | Path, images: str = "images", masks: str = "masks", **kwargs: Any
     ) -> SegmentationDataLoaders3D:
@@ -142,6 +146,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         return cls.from_df(table, path, fn_col="image", label_col="mask", **kwargs)
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_path_func), *of_loader(args, kwargs)])
     def from_path_re(
         cls, path: str | Path, fnames: Sequence[Any], pat: str, mask: str = "{}", **kwargs: Any
     ) -> SegmentationDataLoaders3D:
@@ -152,6 +157,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         return cls.from_path_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
 
     @classmethod
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_path_func), *of_loader(args, kwargs)])
     def from_name_re(
         cls, path: str | Path, fnames: Sequence[Any], pat: str, mask: str = "{}", **kwargs: Any
     ) -> SegmentationDataLoaders3D:

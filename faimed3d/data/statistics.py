@@ -20,6 +20,7 @@ from fastprogress.fastprogress import progress_bar
 from joblib import Parallel, delayed
 from torch import Tensor
 
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.blocks import read_labels
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.columns import column_of
@@ -108,6 +109,7 @@ class IntensityStats(pd.DataFrame):
         return column
 
 
+@strict_keywords(more=lambda args, kwargs: [name for name in keywords_of(TensorDicom3D.create) if name != "source"])
 def intensity_stats(
     items: pd.DataFrame | Sequence[Any],
     mask: str | Sequence[Any] | Callable[[TensorDicom3D], Tensor] | None = None,

@@ -10,11 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.display.arrays import Limits, Voxels, as_array
+from faimed3d.display.artists import artist_keywords
 
 _INSIDE, _OUTSIDE = "tab:blue", "lightgrey"
 
 
+@strict_keywords(more=lambda args, kwargs: artist_keywords(Rectangle, Axes.hist))
 def show_histogram(
     t: Voxels,
     bins: int | Sequence[float] = 100,

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.display.annotations import inches, write_letters, write_numbers
 from faimed3d.display.arrays import (
     PlainVolume,
@@ -30,6 +31,7 @@ from faimed3d.display.arrays import (
     scaled_to_one,
     value_range,
 )
+from faimed3d.display.artists import artist_keywords
 from faimed3d.display.colors import class_colors, color_index, colors_of
 from faimed3d.display.layout import Mosaic, best_columns, lay_out, lay_over
 from faimed3d.intensity import window_limits
@@ -110,6 +112,7 @@ def _show(
     return axes if len(axes) > 1 else axes[0]
 
 
+@strict_keywords(more=lambda args, kwargs: artist_keywords(AxesImage, Axes.imshow))
 @delegates(_show, keep=True)
 def show_image_3d(
     t: Voxels,
@@ -164,6 +167,7 @@ def show_image_3d(
     return _show(one_volume(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
+@strict_keywords(more=lambda args, kwargs: artist_keywords(AxesImage, Axes.imshow))
 @delegates(_show, keep=True)
 def show_images_3d(
     t: Voxels | Sequence[Voxels],
@@ -206,6 +210,7 @@ def show_images_3d(
     return _show(all_volumes(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
+@strict_keywords(more=lambda args, kwargs: artist_keywords(AxesImage, Axes.imshow))
 @delegates(_show, keep=True)
 def show_volume(
     t: Voxels,

@@ -13,7 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d import Axes3D, proj3d
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.display.arrays import Voxels
+from faimed3d.display.artists import artist_keywords
 from faimed3d.display.colors import RGB, class_color
 from faimed3d.display.layout import ENDS
 from faimed3d.display.surfaces import (
@@ -31,6 +33,12 @@ _LIGHT = np.array([0.35, -0.75, 0.55]) / np.linalg.norm([0.35, -0.75, 0.55])  # 
 Color = str | RGB | tuple[float, float, float, float]
 
 
+def of_surfaces(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """What surfaces take besides the arguments of :func:`mesh`, as ``more`` of ``strict_keywords``."""
+    return artist_keywords(Poly3DCollection, Poly3DCollection.__init__)
+
+
+@strict_keywords(more=of_surfaces)
 def mesh(
     mask: Voxels,
     label: int = 1,
@@ -65,6 +73,7 @@ def mesh(
     )
 
 
+@strict_keywords(more=of_surfaces)
 def render_3d(
     mask: Voxels,
     geometry: Geometry | None = None,
@@ -84,8 +93,9 @@ def render_3d(
     Args:
         mask: labels (D, H, W) or (1, D, H, W); 0 is background and not drawn.
         geometry: where the mask lies. Default: ``mask.geometry``. Without one the axes count voxels.
-        colors: matplotlib colours: one for all classes, a list with one per class in rising order of label, or a
-            mapping label -> colour. Default, also for labels a mapping lacks: :func:`faimed3d.display.class_color`.
+        colors: matplotlib colours: one for all classes (alone, or as a list of one), a list with one per class in
+            rising order of label, or a mapping label -> colour. Default, also for labels a mapping lacks:
+            :func:`faimed3d.display.class_color`.
         alpha: opacity 0 to 1, in the same three forms. Default: 0.6 for two to twelve classes, else 1.
         ax: 3D axes to draw on. Default: those of a new figure of ``figsize`` inches.
         figsize: largest (width, height) of a new figure in inches; a flat mask gets a lower one.
@@ -111,8 +121,8 @@ def render_3d(
         raise ValueError("the mask is empty: every voxel is 0, so there is no surface to draw")
     if ax is not None and not hasattr(ax, "add_collection3d"):
         raise TypeError("ax must be 3D axes, such as from plt.subplot(projection='3d')")
-    color_by_class = _per_class("colors", colors, boxes, class_color)
-    alpha_by_class = _per_class("alpha", alpha, boxes, lambda _: 0.6 if 2 <= len(boxes) <= 12 else 1.0)
+    color_by_class = per_class("colors", colors, boxes, class_color)
+    alpha_by_class = per_class("alpha", alpha, boxes, lambda _: 0.6 if 2 <= len(boxes) <= 12 else 1.0)
     spacing = labels.geometry.spacing
     strides = strides_of(drawable_step(labels) if step is None else step, labels.geometry)
     parts, paint = [], []
@@ -182,8 +192,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _per_class(name: str, values: Any, classes: Iterable[int], default: Callable[[int], Any]) -> dict[int, Any]:
-    """Label -> value, from one value, a list in the order of the labels, a mapping, or None."""
+def per_class(
+    name: str, values: Any, classes: Iterable[int], default: Callable[[int], Any] = lambda _: None
+) -> dict[int, Any]:
+    """Label -> value, from one value or a list of one, a list in the order of the labels, a mapping, or None."""
     classes = list(classes)
     if values is None:
         return {label: default(label) for label in classes}
@@ -191,7 +203,7 @@ def _per_class(name: str, values: Any, classes: Iterable[int], default: Callable
         return {label: values.get(label, default(label)) for label in classes}
     if isinstance(values, str | int | float) or (name == "colors" and _is_color(values)):
         return dict.fromkeys(classes, values)
-    values = list(values)
+    values = list(values) * (len(classes) if len(values) == 1 else 1)
     if len(values) != len(classes):
         raise ValueError(f"{name} has {len(values)} entries, the mask {len(classes)} classes: {classes}")
     return dict(zip(classes, values, strict=True))

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from faimed3d._extras import import_extra
+from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.display.arrays import Limits, Voxels, as_array, geometry_of, value_range
 from faimed3d.display.distribution import color_bars, show_histogram, summarize
 from faimed3d.display.layout import PLANES
@@ -33,7 +34,7 @@ _DPI = 100
 _STEPS = 200  # of the window's slider
 
 
-class BasicViewer:
+class BasicViewer(StrictKeywords):
     """A volume with sliders for slice, plane and window; a mask over it, and beside that the mask that was predicted.
 
     Args:
@@ -285,6 +286,7 @@ class ListViewer:
     2
     """
 
+    @strict_keywords(more=lambda args, kwargs: keywords_of(BasicViewer))
     def __init__(
         self,
         x: Sequence[Voxels] | Voxels,

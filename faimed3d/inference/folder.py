@@ -12,8 +12,10 @@ from typing import Any  # of arguments that are handed on to predict_volume
 import pandas as pd
 from fastai.learner import Learner
 from fastcore.basics import patch_to
+from fastcore.meta import delegates
 from fastprogress.fastprogress import progress_bar
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.source import Source, text_of
@@ -22,6 +24,8 @@ from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorMask3D
 
 
+@strict_keywords
+@delegates(predict_volume, but=["learn", "source"])
 def predict_folder(
     learn: Learner,
     items: str | Path | pd.DataFrame | Iterable[Source],

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from faimed3d._arguments import whole_per_axis
 from faimed3d.data.regions import RegionReader
+from faimed3d._keywords import strict_keywords
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, device_and_type, prepare
@@ -25,6 +26,7 @@ from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
+@strict_keywords
 def predict_volume(
     learn: Learner,
     source: Source,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from faimed3d import _blockwise
+from faimed3d._keywords import strict_keywords
 from faimed3d.masks import is_mask
 
 P = ParamSpec("P")
@@ -29,6 +30,7 @@ def intensity_operation(function: Callable[Concatenate[Tensor, P], Tensor]) -> C
     and nested sequences are taken as tensors.
     """
 
+    @strict_keywords
     @wraps(function)
     def operate(t: Volume, *args: P.args, **kwargs: P.kwargs) -> Any:
         if is_mask(t):

@@ -6,12 +6,14 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._atomic import replace_file, sync_file, sync_names, unfinished_folder
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 from faimed3d.io.formats import DICOM_SUFFIXES, FORMATS, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
@@ -26,6 +28,14 @@ _BLOCK = 1 << 20
 _LONGEST_NIFTI = 32767
 
 
+def of_series(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> list[str]:
+    """What writing takes for a DICOM series alone, as ``more`` of ``strict_keywords``."""
+    from faimed3d.dicom import write_series  # pydicom takes time to import
+
+    return [name for name in keywords_of(write_series) if name not in ("folder", "array", "geometry")]
+
+
+@strict_keywords(more=of_series)
 def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom: Any) -> None:
     """Write a volume with its geometry, whole or not at all.
 

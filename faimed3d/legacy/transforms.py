@@ -10,6 +10,7 @@ from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.masks import is_mask
 from faimed3d.spatial import pad_or_crop
 from faimed3d.volume import TensorDicom3D
@@ -17,7 +18,7 @@ from faimed3d.volume import TensorDicom3D
 __all__ = ["MaskErase", "MaskErease", "PreprocessDicom"]
 
 
-class PreprocessDicom(DisplayedTransform):
+class PreprocessDicom(StrictKeywords, DisplayedTransform):
     """Resample the planes of images and masks to a spacing, and cut off extreme values of images; an item transform.
 
     Today ``Resample3D``, which goes to any spacing along all axes, and ``Clip3D``.
@@ -55,7 +56,7 @@ class PreprocessDicom(DisplayedTransform):
         return x.clamp(*self.clipping_range) if self.clip_high_values and not is_mask(x) else x
 
 
-class MaskErase(DisplayedTransform):
+class MaskErase(StrictKeywords, DisplayedTransform):
     """Erase what lies outside one fixed mask, cut volumes to the box of the mask, and pad that.
 
     The box is the mask's, so that all volumes get the same size; their geometry follows. For a mask of each item's own,
@@ -73,7 +74,9 @@ class MaskErase(DisplayedTransform):
     [[[6.0, 7.0]]]
     """
 
-    def __init__(self, mask: Tensor | np.ndarray, pad: Sequence[int] | None = None, value: float | None = None) -> None:
+    def __init__(
+        self, mask: Tensor | np.ndarray, pad: Sequence[int] | None = None, *, value: float | None = None
+    ) -> None:
         keep = torch.as_tensor(mask).detach().cpu().as_subclass(Tensor) != 0
         if keep.ndim != 3 or not keep.any():
             raise ValueError(f"mask must be one volume (D, H, W) with a voxel that is not 0, got {tuple(keep.shape)}")

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.losses.labels import ignored_label
 from faimed3d.losses.scales import are_scales, finest_first, over_scales
 
 
-class DeepSupervision:
+class DeepSupervision(StrictKeywords):
     """A loss over all scales of a network that gives its scores on several (deep supervision).
 
     The labels are brought to each scale by the nearest voxel. The losses of this package do this by themselves, with

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.losses.labels import check_labels, flattened, reduced
 from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
@@ -18,7 +19,7 @@ from faimed3d.losses.voxelwise import cross_entropy
 _HOOKS_OF_006 = ("compute_loss", "to_one_hot")
 
 
-class OverlapLoss3D:
+class OverlapLoss3D(StrictKeywords):
     """Base of the losses that compare each class's probability map with its mask; inherit and define :meth:`costs`.
 
     The loss of an item is the mean of the costs of the classes that its target shows. A class that it does not show is

@@ -7,9 +7,10 @@ from typing import Any  # of arguments that are handed on
 
 import torch
 import torch.nn.functional as F
-from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
-from torch import Tensor
+from fastai.losses import CrossEntropyLossFlat, FocalLoss, FocalLossFlat
+from torch import Tensor, nn
 
+from faimed3d._keywords import keywords_of, of_bases, strict_keywords
 from faimed3d.losses.labels import NONE, check_labels, flattened, reduced
 from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
@@ -33,6 +34,7 @@ class CrossEntropyLoss3D(CrossEntropyLossFlat):
     0.0001
     """
 
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(nn.CrossEntropyLoss), *of_bases(args, kwargs)])
     def __init__(self, *args: Any, axis: int = 1, ignore_index: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, axis=axis, ignore_index=NONE if ignore_index is None else ignore_index, **kwargs)
 
@@ -78,6 +80,7 @@ class FocalLoss3D(FocalLossFlat):
     0.0001
     """
 
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(FocalLoss), *of_bases(args, kwargs)])
     def __init__(self, *args: Any, axis: int = 1, ignore_index: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, axis=axis, **kwargs)
         self.ignore_index = ignore_index

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from faimed3d._keywords import StrictKeywords
+
 # of each convolution: channels, kernel, stride, whether a pool follows
 _LAYERS: tuple[tuple[int, int, int | tuple[int, int, int], bool], ...] = (
     (64, 11, (1, 4, 4), True),
@@ -14,7 +16,7 @@ _LAYERS: tuple[tuple[int, int, int | tuple[int, int, int], bool], ...] = (
 )
 
 
-class AlexNet3D(nn.Module):
+class AlexNet3D(StrictKeywords, nn.Module):
     """AlexNet with cubes for squares: (B, C, D, H, W) of any size to scores (B, classes).
 
     It divides H and W by 32 and keeps D, as volumes have fewer slices than rows. After Krizhevsky 2014,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any  # of arguments that are handed on
 
 import torch
@@ -13,6 +13,7 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from torch import Tensor, nn
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.models.encoder import create_body, num_features_model
 
 
@@ -35,30 +36,42 @@ class AdaptiveConcatPool3d(nn.Module):
         return torch.cat([self.mp(x), self.ap(x)], 1)
 
 
+@strict_keywords
 @delegates(create_flat_head, but=["pool"])
-def create_head(nf: int, n_out: int, concat_pool: bool = True, pool: bool = True, **kwargs: Any) -> nn.Sequential:
+def create_head(
+    nf: int,
+    n_out: int,
+    lin_ftrs: Sequence[int] | None = None,
+    *,
+    concat_pool: bool = True,
+    pool: bool = True,
+    **kwargs: Any,
+) -> nn.Sequential:
     """Make a head: a pool over the whole volume, then fastai's layers; (B, nf, D, H, W) to (B, n_out).
 
     Args:
         nf: channels of the encoder.
         n_out: numbers to predict.
+        lin_ftrs: sizes of the hidden layers. Default: one of 512.
         concat_pool: pool to maximum and mean, not to the mean alone.
         pool: pool here; False for an encoder that gives (B, nf).
-        kwargs: of fastai's ``create_head``, such as ``lin_ftrs`` and ``ps``.
+        kwargs: of fastai's ``create_head``, such as ``ps`` and ``bn_final``.
 
-    >>> create_head(8, 3, lin_ftrs=[5])(torch.zeros(2, 8, 3, 4, 6)).shape
+    >>> create_head(8, 3, [5])(torch.zeros(2, 8, 3, 4, 6)).shape
     torch.Size([2, 3])
     """
     if not pool:
-        return create_flat_head(nf, n_out, pool=False, **kwargs)
-    layers = create_flat_head(nf * 2 if concat_pool else nf, n_out, pool=False, **kwargs)
+        return create_flat_head(nf, n_out, lin_ftrs, pool=False, **kwargs)
+    layers = create_flat_head(nf * 2 if concat_pool else nf, n_out, lin_ftrs, pool=False, **kwargs)
     return nn.Sequential(AdaptiveConcatPool3d() if concat_pool else nn.AdaptiveAvgPool3d(1), Flatten(), *layers)
 
 
-@delegates(create_head)
+@strict_keywords
+@delegates(create_head, but=["nf"])
 def create_cnn_model_3d(
     arch: Callable[..., nn.Module] | nn.Module,
     n_out: int,
+    *,
     pretrained: bool = False,
     cut: int | Callable | None = None,
     n_in: int = 1,

@@ -11,8 +11,10 @@ from typing import Any  # of arguments that are handed on
 
 import torch
 from fastai.layers import ConvLayer
+from fastcore.meta import delegates
 from torch import Tensor, nn
 
+from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, model_sizes
 from faimed3d.models.unet import interpolate_like
 
@@ -79,7 +81,7 @@ class DeepLabDecoder(nn.Module):
         return self.layers(torch.cat([interpolate_like(deep, early), self.edges(early)], 1))
 
 
-class DynamicDeepLab(nn.Module):
+class DynamicDeepLab(StrictKeywords, nn.Module):
     """DeepLab over ``encoder``: (B, C, D, H, W) of any size to scores (B, n_out, D, H, W).
 
     After DeepLabv3+ (Chen et al. 2018, arXiv:1802.02611).
@@ -133,9 +135,12 @@ class DynamicDeepLab(nn.Module):
         return interpolate_like(self.final(self.middle(x), early), start)
 
 
+@strict_keywords
+@delegates(DynamicDeepLab.__init__, but=["encoder"])
 def create_deeplab_model_3d(
     arch: Callable[..., nn.Module] | nn.Module,
     n_out: int,
+    *,
     pretrained: bool = False,
     cut: int | Callable | None = None,
     n_in: int = 1,

@@ -15,6 +15,8 @@ from fastai.layers import ConvLayer, Flatten, NormType
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
+
 # of each stage: blocks, kernel, stride, expansion, channels
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -118,7 +120,7 @@ class MBConvBlock(nn.Module):
         return self.drop(result) + x if self.skip else result
 
 
-class EfficientNet(nn.Sequential):
+class EfficientNet(StrictKeywords, nn.Sequential):
     """A stem, seven stages of ``MBConvBlock``, and a head: (B, ni, D, H, W) to scores (B, classes).
 
     It divides every side by 32. ``create_body`` keeps stem and stages. The convolution that widens the last stage to
@@ -178,6 +180,7 @@ class EfficientNet(nn.Sequential):
         super().__init__(*stages, head)
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b0(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B0: 4.3 million parameters without the head; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -190,6 +193,7 @@ def efficientnet_b0(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"dropout_rate": 0.2, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b1(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B1: deeper by 1.1; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -202,6 +206,7 @@ def efficientnet_b1(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"depth_coefficient": 1.1, "dropout_rate": 0.2, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b2(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B2: wider by 1.1, deeper by 1.2; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -214,6 +219,7 @@ def efficientnet_b2(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"width_coefficient": 1.1, "depth_coefficient": 1.2, "dropout_rate": 0.3, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b3(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B3: wider by 1.2, deeper by 1.4; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -226,6 +232,7 @@ def efficientnet_b3(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"width_coefficient": 1.2, "depth_coefficient": 1.4, "dropout_rate": 0.3, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b4(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B4: wider by 1.4, deeper by 1.8; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -238,6 +245,7 @@ def efficientnet_b4(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"width_coefficient": 1.4, "depth_coefficient": 1.8, "dropout_rate": 0.4, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b5(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B5: wider by 1.6, deeper by 2.2; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -250,6 +258,7 @@ def efficientnet_b5(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"width_coefficient": 1.6, "depth_coefficient": 2.2, "dropout_rate": 0.4, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b6(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B6: wider by 1.8, deeper by 2.6; ``kwargs`` are those of :class:`EfficientNet`.
 
@@ -262,6 +271,7 @@ def efficientnet_b6(**kwargs: Any) -> EfficientNet:
     return EfficientNet(**{"width_coefficient": 1.8, "depth_coefficient": 2.6, "dropout_rate": 0.5, **kwargs})
 
 
+@strict_keywords(more=lambda args, kwargs: keywords_of(EfficientNet))
 def efficientnet_b7(**kwargs: Any) -> EfficientNet:
     """EfficientNet-B7: wider by 2, deeper by 3.1; ``kwargs`` are those of :class:`EfficientNet`.
 

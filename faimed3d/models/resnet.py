@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any  # of arguments that are handed on to torchvision
 
 from torch import nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Bottleneck, Conv3DSimple, VideoResNet, r3d_18
+
+from faimed3d._keywords import StrictKeywords, strict_keywords
 
 
 class BasicBlock3d(BasicBlock):
@@ -49,7 +51,7 @@ class Bottleneck3d(Bottleneck):
         super().__init__(inplanes, planes, conv_builder, stride, downsample)
 
 
-class ResNet3D(VideoResNet):
+class ResNet3D(StrictKeywords, VideoResNet):
     """A ResNet of 3x3x3 convolutions: (B, 3, D, H, W) to scores (B, classes). It divides D by 8, H and W by 16.
 
     Args:
@@ -68,6 +70,11 @@ class ResNet3D(VideoResNet):
         super().__init__(block, [Conv3DSimple] * 4, list(layers), BasicStem, num_classes)
 
 
+def _of_resnet(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
+    return ["num_classes"]
+
+
+@strict_keywords(more=lambda args, kwargs: ["num_classes", "zero_init_residual", "progress"])
 def resnet18_3d(weights: Any = None, **kwargs: Any) -> VideoResNet:
     """ResNet of 18 layers: torchvision's ``r3d_18``.
 
@@ -84,6 +91,7 @@ def resnet18_3d(weights: Any = None, **kwargs: Any) -> VideoResNet:
     return r3d_18(weights=weights, **kwargs)
 
 
+@strict_keywords(more=_of_resnet)
 def resnet34_3d(**kwargs: Any) -> ResNet3D:
     """ResNet of 34 layers, without pretrained weights; ``kwargs`` are those of :class:`ResNet3D`.
 
@@ -96,6 +104,7 @@ def resnet34_3d(**kwargs: Any) -> ResNet3D:
     return ResNet3D(BasicBlock3d, [3, 4, 6, 3], **kwargs)
 
 
+@strict_keywords(more=_of_resnet)
 def resnet50_3d(**kwargs: Any) -> ResNet3D:
     """ResNet of 50 layers, without pretrained weights; ``kwargs`` are those of :class:`ResNet3D`.
 
@@ -108,6 +117,7 @@ def resnet50_3d(**kwargs: Any) -> ResNet3D:
     return ResNet3D(Bottleneck3d, [3, 4, 6, 3], **kwargs)
 
 
+@strict_keywords(more=_of_resnet)
 def resnet101_3d(**kwargs: Any) -> ResNet3D:
     """ResNet of 101 layers, without pretrained weights; ``kwargs`` are those of :class:`ResNet3D`.
 
@@ -120,6 +130,7 @@ def resnet101_3d(**kwargs: Any) -> ResNet3D:
     return ResNet3D(Bottleneck3d, [3, 4, 23, 3], **kwargs)
 
 
+@strict_keywords(more=_of_resnet)
 def resnet152_3d(**kwargs: Any) -> ResNet3D:
     """ResNet of 152 layers, without pretrained weights; ``kwargs`` are those of :class:`ResNet3D`.
 

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from fastai.layers import BatchNorm, ConvLayer, NormType, ResBlock, SigmoidRange
 from fastai.torch_core import apply_init, params
 from fastcore.foundation import L
+from fastcore.meta import delegates
 from torch import Tensor, nn
 
+from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
 
 
@@ -109,7 +111,7 @@ def interpolate_like(x: Tensor, like: Tensor) -> Tensor:
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)
 
 
-class DynamicUnet3D(nn.Module):
+class DynamicUnet3D(StrictKeywords, nn.Module):
     """A U-Net over any encoder: (B, C, D, H, W) of any size to scores (B, n_out, D, H, W).
 
     ``encoder`` is the way down; the way up is built to match it. There is one skip connection for each change of size
@@ -201,7 +203,7 @@ class DynamicUnet3D(nn.Module):
         return self.final(torch.cat([x, start], 1) if self.last_cross else x)
 
 
-class UNet3D(nn.Module):
+class UNet3D(StrictKeywords, nn.Module):
     """A small plain U-Net that trains from scratch: (B, n_in, D, H, W) of any size to scores (B, n_out, D, H, W).
 
     Strided convolutions lead down, trilinear interpolation leads up.
@@ -265,10 +267,13 @@ class UNet3D(nn.Module):
         return self.final(x)
 
 
+@strict_keywords
+@delegates(DynamicUnet3D.__init__, but=["encoder"])
 def create_unet_model_3d(
     arch: Callable[..., nn.Module] | nn.Module,
     n_out: int,
     img_size: Sequence[int] | None = None,
+    *,
     pretrained: bool = False,
     cut: int | Callable | None = None,
     n_in: int = 1,

@@ -14,13 +14,14 @@ from fastai.callback.core import Callback
 from fastai.callback.tracker import TrackerCallback
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D
 
 _TOLERANCE = 0.05  # of a voxel: how far the grids of two inputs may lie apart
 
 
-class KeepGeometry(Callback):
+class KeepGeometry(StrictKeywords, Callback):
     """Keep the ``Geometry`` of each target of the batch for the metrics: fastai drops it before the model runs.
 
     Attributes:
@@ -32,6 +33,9 @@ class KeepGeometry(Callback):
 
     order = 8  # before CastToTensor
     geometries: list[Geometry | None] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def before_batch(self) -> None:
         """Note where the targets lie."""
@@ -47,7 +51,7 @@ class KeepGeometry(Callback):
         self.geometries = None
 
 
-class StackVolumes(Callback):
+class StackVolumes(StrictKeywords, Callback):
     """Join several images of an item into one input, as its channels: T1, T2 and FLAIR from three ``ImageBlock3D``.
 
     ``ImageBlock3D`` does so by itself where an item is a list of files, and can then bring all to the grid of the
@@ -64,6 +68,9 @@ class StackVolumes(Callback):
     """
 
     order = 7  # before KeepGeometry and CastToTensor, while batches know where they lie
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def before_batch(self) -> None:
         """Join the inputs."""
@@ -92,7 +99,7 @@ class StackVolumes(Callback):
                 )
 
 
-class ReloadBestFit(TrackerCallback):
+class ReloadBestFit(StrictKeywords, TrackerCallback):
     """Save the weights whenever they are the best so far; load them again after epochs without a better value.
 
     Args:

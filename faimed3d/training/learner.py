@@ -20,6 +20,7 @@ from fastcore.meta import delegates
 from torch import Tensor, nn
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.augment import Normalize3D
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
@@ -28,11 +29,15 @@ from faimed3d.models.unet import encoder_split
 from faimed3d.training.callbacks import KeepGeometry
 from faimed3d.volume import TensorMask3D
 
+_NAMED = ["dls", "model", "loss_func", "splitter", "cbs"]  # arguments of Learner that our learners name themselves
 
-@delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
+
+@strict_keywords(more=lambda args, kwargs: [*keywords_of(create_unet_model_3d), *keywords_of(UNet3D)])
+@delegates(Learner.__init__, but=_NAMED)
 def unet_learner_3d(
     dls: DataLoaders,
     arch: Callable[..., nn.Module] | nn.Module,
+    *,
     n_out: int | None = None,
     pretrained: bool = False,
     n_in: int | None = None,
@@ -63,7 +68,7 @@ def unet_learner_3d(
         model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
         normalize: add ``Normalize3D`` to the ``dls``, with mean and std of a training batch, unless one of their
             transforms scales the images already. HU and the units of MR are far too large for a network.
-        kwargs: of fastai's ``Learner``.
+        kwargs: of fastai's ``Learner``; others go to the network, as those of ``model_args`` do.
 
     Raises:
         ValueError: the ``dls`` do not tell channels, classes or loss; or ``UNet3D`` with ``pretrained``.
@@ -77,7 +82,7 @@ def unet_learner_3d(
     DiceCELoss3D(dice_weight=1.0, ce_weight=1.0)
     """
     channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
-    model_args = dict(model_args or {})
+    model_args, kwargs = _divided(model_args, kwargs)
     if arch is UNet3D:
         if pretrained:
             raise ValueError("UNet3D has no pretrained weights: pass pretrained=False")
@@ -87,10 +92,12 @@ def unet_learner_3d(
     return _learner(dls, model, loss, splitter, encoder_split, cbs, pretrained, normalize, kwargs)
 
 
-@delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
+@strict_keywords(more=lambda args, kwargs: keywords_of(create_deeplab_model_3d))
+@delegates(Learner.__init__, but=_NAMED)
 def deeplab_learner_3d(
     dls: DataLoaders,
     arch: Callable[..., nn.Module] | nn.Module,
+    *,
     n_out: int | None = None,
     pretrained: bool = False,
     n_in: int | None = None,
@@ -119,14 +126,17 @@ def deeplab_learner_3d(
     torch.Size([2, 2, 4, 6, 8])
     """
     channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
-    model = create_deeplab_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **(model_args or {}))
+    model_args, kwargs = _divided(model_args, kwargs)
+    model = create_deeplab_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **model_args)
     return _learner(dls, model, loss, splitter, encoder_split, cbs, pretrained, normalize, kwargs)
 
 
-@delegates(Learner.__init__, but=["dls", "model", "loss_func", "splitter", "cbs"])
+@strict_keywords(more=lambda args, kwargs: keywords_of(create_cnn_model_3d))
+@delegates(Learner.__init__, but=_NAMED)
 def cnn_learner_3d(
     dls: DataLoaders,
     arch: Callable[..., nn.Module] | nn.Module,
+    *,
     n_out: int | None = None,
     pretrained: bool = False,
     n_in: int | None = None,
@@ -161,7 +171,8 @@ def cnn_learner_3d(
     torch.Size([2, 2])
     """
     channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
-    model = create_cnn_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **(model_args or {}))
+    model_args, kwargs = _divided(model_args, kwargs)
+    model = create_cnn_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **model_args)
     return _learner(dls, model, loss, splitter, cnn_split, cbs, pretrained, normalize, kwargs)
 
 
@@ -206,6 +217,17 @@ def _read_off(dls, n_in, n_out, loss_func):
     if not n_out:
         raise ValueError("the dls do not say how many classes there are: give MaskBlock3D its codes, or pass n_out")
     return n_in, n_out, default_loss(dls, batch) if loss_func is None else loss_func
+
+
+def _divided(model_args, kwargs):
+    """The arguments of the network, and those of the Learner."""
+    given = dict(model_args or {})
+    ours = keywords_of(Learner.__init__)
+    for name in [name for name in kwargs if name not in ours]:
+        if name in given:
+            raise TypeError(f"{name} is given twice: as an argument and in model_args")
+        given[name] = kwargs.pop(name)
+    return given, kwargs
 
 
 def _batch_of_one(dls):

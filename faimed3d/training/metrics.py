@@ -16,10 +16,11 @@ from fastai.learner import Learner, Metric
 from torch import Tensor
 
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
 from faimed3d.training.surface_distances import measure_surfaces
 
 
-class _SurfaceMetric(Metric):
+class _SurfaceMetric(StrictKeywords, Metric):
     """Mean over the cases. A case is one class of one item."""
 
     def __init__(
@@ -146,6 +147,7 @@ class SurfaceDice(_SurfaceMetric):
     'surface_dice_1.5mm'
     """
 
+    @strict_keywords(more=of_bases)
     def __init__(self, tolerance: float, **kwargs: Any) -> None:
         if "missing" in kwargs:
             raise TypeError("SurfaceDice takes no argument missing: a class that only one mask shows counts 0")
@@ -161,7 +163,7 @@ class SurfaceDice(_SurfaceMetric):
         return distances.dice(self.tolerance)
 
 
-class ExcludedCases(Metric):
+class ExcludedCases(StrictKeywords, Metric):
     """How many cases ``metric`` leaves out of its mean; list it after that metric.
 
     Args:

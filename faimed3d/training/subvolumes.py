@@ -14,8 +14,10 @@ import torch
 from fastai.callback.core import Callback
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 
-class SplitVolumes(Callback):
+
+class SplitVolumes(StrictKeywords, Callback):
     """Show the network equal parts of each volume as items of their own, and join its answers again.
 
     Loss and metrics see whole volumes: scores of voxels are joined to a volume; scores of whole volumes are averaged

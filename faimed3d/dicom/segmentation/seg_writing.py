@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
+from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing.elements import check_series_number, check_text, row_and_column_cosines, slice_order
@@ -45,6 +46,7 @@ _EQUIPMENT: dict[str, Any] = {
 _FEWEST_PIXELS = 8  # of a frame; highdicom packs smaller ones wrongly
 
 
+@strict_keywords
 def write_seg(
     path: str | bytes | os.PathLike[str],
     mask: np.ndarray,

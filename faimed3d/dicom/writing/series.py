@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from faimed3d._atomic import replace_empty_folder, unfinished_folder
+from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.contents import survey
 from faimed3d.dicom.grouping.scan import scan_folder
 from faimed3d.dicom.header import Tag, dataset_bytes, quiet
@@ -48,6 +49,7 @@ _EMPTY = (
 )
 
 
+@strict_keywords
 def write_series(
     folder: str | bytes | os.PathLike[str],
     array: np.ndarray,
