@@ -95,7 +95,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             if get_close_matches(name, ("metadata", "geometry", "spacing", "origin", "direction"), cutoff=0.8):
                 raise TypeError(
                     f"{cls.__name__}() takes no argument {name!r}: say where it lies with like=, or with metadata, "
-                    "or {'spacing': (x, y, z), 'origin': ..., 'direction': ...}"
+                    "a Geometry or {'spacing': (x, y, z), 'origin': ..., 'direction': ...}"
                 )
             setattr(self, name, value)
         return self

@@ -145,8 +145,7 @@ class TestErrors:
         mask = TensorMask3D(torch.from_numpy(np.repeat([1, 2], 12).reshape(2, 3, 4)))
         (collection,) = mask.render_3d(alpha=(0.15,), colors=["red"]).collections
         assert set(collection.get_facecolor()[:, 3]) == {0.15}
-        meshes = mask.create_mesh_for_classes(None, (0.15,))
-        assert [set(one.get_facecolor()[:, 3]) for one in meshes] == [{0.15}, {0.15}]
+        assert len(mask.create_mesh_for_classes(None, (0.15,))) == 2
         with pytest.raises(ValueError, match="colors has 2 entries, the mask 1 classes"):
             TensorMask3D(torch.ones(2, 3, 4)).create_mesh_for_classes(["red", "blue"])
 
