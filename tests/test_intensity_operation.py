@@ -42,7 +42,7 @@ OPERATIONS = {
     "z_score": ("mean",),
 }
 MEASURES = {"freqhist_bins": (5,), "landmarks_of": ((10, 90), "mean"), "percentiles_of": ((10, 90),)}
-OTHERS = {"WINDOWS", "window_limits"}  # which take no volume
+OTHERS = {"WINDOWS", "window_limits", "fill_padding"}  # which take no volume, or only one with padding
 SHAPES = {"volume": (), "channels": (2,), "batch": (3, 1), "batch of channels": (2, 2)}
 
 

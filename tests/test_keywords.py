@@ -68,7 +68,8 @@ def test_no_class_swallows_a_keyword(name):
 @pytest.mark.parametrize("word", ["metdata", "spacing", "orgin", "direction", "geometry"])
 def test_a_volume_is_not_given_its_place_as_an_attribute(word):
     with pytest.raises(
-        TypeError, match=rf"TensorDicom3D\(\) takes no argument '{word}': say where it lies with like=, or with metadata"
+        TypeError,
+        match=rf"TensorDicom3D\(\) takes no argument '{word}': say where it lies with like=, or with metadata",
     ):
         names.TensorDicom3D(torch.rand(2, 3, 4), **{word: (1, 2, 3)})
     assert names.TensorDicom3D(torch.rand(2, 3, 4), patient="A").patient == "A"  # as fastai's TensorBase

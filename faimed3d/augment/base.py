@@ -22,6 +22,7 @@ from torch import Tensor
 
 from faimed3d._arguments import as_tuple
 from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
+from faimed3d._padding import fill_padding, fill_where, is_padding, padding_of
 from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
@@ -47,6 +48,7 @@ class RandomTransform3D(StrictKeywords, RandTransform):
     """
 
     split_idx: int | None = 0
+    leaves_out_nan = False  # whether NaN takes part in no statistic of apply, which then sees padding as NaN
 
     @strict_keywords(more=of_bases)
     def __init__(self, p: float = 1.0, **kwargs: Any) -> None:  # fastai's
@@ -99,6 +101,9 @@ class RandomTransform3D(StrictKeywords, RandTransform):
         """Change a volume; anything else passes."""
         if not isinstance(x, TensorDicom3D) or x.ndim < 3:
             return x
+        ranges = padding_of(x)
+        outside = is_padding(x, ranges) if ranges and self.leaves_out_nan else None
+        x = fill_padding(x, None if outside is None else torch.nan)
         rows = _rows(x, self._items)
         if len(self._chosen) == len(rows):
             result = self._run(x, rows)
@@ -107,7 +112,8 @@ class RandomTransform3D(StrictKeywords, RandTransform):
             changed = self._run(x, rows[chosen])
             result = rows.to(changed.dtype, copy=True)
             result[chosen] = changed
-        return x.with_voxels(result.reshape(x.shape))
+        result = result.reshape(x.shape)
+        return x.with_voxels(result if outside is None else fill_where(result.contiguous(), outside))
 
     def _run(self, x: TensorDicom3D, rows: Tensor) -> Tensor:
         return self.apply(rows, **self._drawn)

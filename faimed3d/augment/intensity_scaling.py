@@ -25,7 +25,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 class _Scaling3D(IntensityTransform3D):
     """A deterministic function of each item, for training and validation."""
 
-    split_idx, scales = None, True
+    split_idx, scales, leaves_out_nan = None, True, True
 
 
 class Window3D(_Scaling3D):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fasttransform import ItemTransform, Transform
 
 from faimed3d._keywords import StrictKeywords
+from faimed3d._padding import fill_padding
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -58,6 +59,8 @@ class MatchMask(StrictKeywords, ItemTransform):
 class AddChannel(StrictKeywords, Transform):
     """Add the channel axis: an image (D, H, W) becomes float32 (1, D, H, W); masks and (C, D, H, W) stay.
 
+    Padding that is still there becomes the smallest value of the rest: a network knows of no padding.
+
     >>> import torch
     >>> AddChannel()(TensorDicom3D(torch.zeros(2, 3, 4))).shape
     torch.Size([1, 2, 3, 4])
@@ -66,7 +69,7 @@ class AddChannel(StrictKeywords, Transform):
     order = 90  # after the user's item transforms
 
     def encodes(self, x: TensorDicom3D):
-        x = x if x.is_floating_point() else x.float()
+        x = fill_padding(x if x.is_floating_point() else x.float())
         return x[None] if x.ndim == 3 else x
 
     def encodes(self, x: TensorMask3D):  # noqa: F811 - one method for each type

@@ -21,6 +21,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from faimed3d._keywords import keywords_of, strict_keywords
+from faimed3d._padding import is_padding
 from faimed3d.data.blocks import read_labels
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.columns import column_of
@@ -125,8 +126,8 @@ def intensity_stats(
     """Maximum, minimum, mean and standard deviation (SD) of the voxels of a data set, raw and scaled to a maximum of 1.
 
     The statistics are those of all voxels put together: a large volume weighs more than a small one. NaN and infinite
-    voxels are left out. The SD is the unbiased one. "Scaled" divides each volume by its own maximum (of the whole
-    volume, also where a mask is given), as ``faimed3d.intensity.divide_by_max``.
+    voxels and padding are left out. The SD is the unbiased one. "Scaled" divides each volume by its own maximum (of the
+    whole volume, also where a mask is given), as ``faimed3d.intensity.divide_by_max``.
 
     Args:
         items: DataFrame, or list of what ``TensorDicom3D.create`` takes: files, DICOM folders, inventory rows, arrays.
@@ -233,6 +234,8 @@ def _measure(source: Any, mask: Any, kwargs: dict[str, Any]) -> VolumeStatistics
         volume = TensorDicom3D.create(source() if isinstance(source, _Cell) else source, **kwargs)
         values = volume.as_subclass(Tensor).numpy()
         finite = np.isfinite(values)
+        if volume.padding:
+            finite &= ~is_padding(volume, volume.padding).numpy()
         whole = values if finite.all() else values[finite]
         if not whole.size:
             return "holds no finite value"

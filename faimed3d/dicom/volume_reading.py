@@ -20,7 +20,8 @@ from faimed3d.dicom.grouping.gaps import usual_gap
 from faimed3d.dicom.grouping.scan import Scan, scan_files, scan_folder
 from faimed3d.dicom.header import Tag, quote_value
 from faimed3d.dicom.inventory import dicom_inventory
-from faimed3d.dicom.pixels import decode_planes, equal_pixels, resample_stack
+from faimed3d.dicom.pixels import decode_planes, equal_pixels, padding_of_planes, resample_stack
+from faimed3d.dicom.pixels.padding import Ranges
 from faimed3d.dicom.segmentation.segment_decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
@@ -74,6 +75,13 @@ def read_dicom(
     >>> array.shape, geometry.spacing
     ((1, 64, 64), (0.3125, 0.3125, 0.8))
     """
+    return read_volume(path, series, strict)[0]
+
+
+def read_volume(
+    path: str | Path | InventoryRow, series: str | int | InventoryRow | None = None, strict: bool = True
+) -> tuple[DicomVolume, Ranges]:
+    """What :func:`read_dicom` reads, and the ranges (low, high) of its values that are padding."""
     if isinstance(path, (pd.Series, Mapping)) and series is None:
         path, series = path["folder"], path
     path = os.fsdecode(path)  # type: ignore[arg-type] # no row any more
@@ -211,7 +219,7 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
 # Its voxels -----------------------------------------------------------------------------------------------------------
 
 
-def _decode(volume: Volume, strict: bool) -> DicomVolume:
+def _decode(volume: Volume, strict: bool) -> tuple[DicomVolume, Ranges]:
     # the repairs interpolate, which would make up labels
     mend = not strict and not (volume.segmented and volume.geometry is None)
     for finding in volume.findings:
@@ -224,12 +232,22 @@ def _decode(volume: Volume, strict: bool) -> DicomVolume:
                 "can say which one belongs to the volume; move the other away"
             )
     array = decode_segments(volume.planes) if volume.segmented else decode_planes(volume.planes)
+    padding = () if volume.segmented else padding_of_planes(volume.planes, array)
     geometry = volume.geometry
     if geometry is None:
-        first = volume.planes[0]
-        array, geometry = resample_stack(
-            array, first, volume.along, volume.across, usual_gap(volume.along), volume.name
-        )
+        array, geometry = _resampled(volume, array, padding)
     for finding in volume.findings:
         warnings.warn(f"read with strict=False: {finding.message}", stacklevel=3)
-    return DicomVolume(array, geometry, volume.files)
+    return DicomVolume(array, geometry, volume.files), padding
+
+
+def _resampled(volume: Volume, array: np.ndarray, padding: Ranges) -> tuple[np.ndarray, Geometry]:
+    """Bring slices onto an even grid; a voxel of the result is padding if one of those that it is mixed of is."""
+    first, gap = volume.planes[0], usual_gap(volume.along)
+    if padding and not np.isnan(array).any():
+        for low, high in padding:
+            array[(array >= low) & (array <= high)] = np.nan
+        mixed, geometry = resample_stack(array, first, volume.along, volume.across, gap, volume.name)
+        mixed[np.isnan(mixed)] = padding[0][0]
+        return mixed, geometry
+    return resample_stack(array, first, volume.along, volume.across, gap, volume.name)

@@ -16,8 +16,8 @@ from fastprogress.fastprogress import MasterBar, progress_bar
 from torch import Tensor, nn
 
 from faimed3d._arguments import whole_per_axis
-from faimed3d.data.regions import RegionReader
 from faimed3d._keywords import strict_keywords
+from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, device_and_type, prepare

@@ -4,6 +4,7 @@ Every function takes a tensor (..., D, H, W), keeps the geometry of a ``TensorDi
 None writes into its input.
 """
 
+from faimed3d._padding import fill_padding
 from faimed3d.intensity.bias_field import apply_bias_field, correct_bias_field
 from faimed3d.intensity.contrast import adjust_brightness, adjust_contrast, adjust_gamma, equalize_locally
 from faimed3d.intensity.histogram import freqhist_bins, hist_scaled
@@ -36,6 +37,7 @@ __all__ = [
     "correct_bias_field",
     "divide_by_max",
     "equalize_locally",
+    "fill_padding",
     "freqhist_bins",
     "hist_scaled",
     "landmarks_of",

@@ -11,6 +11,7 @@ Functions of a tensor of any shape, type and device. Rules for all of them:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from operator import index
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from faimed3d import _blockwise
-from faimed3d.intensity.operation import intensity_operation
+from faimed3d.intensity.operation import intensity_operation, without_padding
 
 _BLOCK = 1 << 20  # voxels that one thread takes at a time
 _MOST_VALUES = 1 << 17  # widest range of whole numbers that is counted value by value
@@ -47,7 +48,7 @@ def freqhist_bins(t: Tensor, n_bins: int = 100) -> Tensor:
     >>> freqhist_bins(torch.arange(1000.0), n_bins=4)
     tensor([  1., 125., 375., 625., 875., 999.])
     """
-    flat = _blockwise.flat(t)
+    flat = _blockwise.flat(without_padding(t))
     return _bins(flat, _whole_range(flat), n_bins)
 
 
@@ -73,7 +74,22 @@ def hist_scaled(t: Tensor, brks: Tensor | np.ndarray | Sequence[float] | None = 
     tensor([0.0000, 0.0000, 0.2500, 0.7500, 1.0000])
     """
     flat = _blockwise.flat(t)
-    out = torch.empty(t.shape, dtype=torch.float32, device=flat.device)
+    if (
+        flat.is_floating_point()
+        and _blockwise.uses_cpu(flat)
+        and len(flat)
+        and math.isnan(_blockwise.extremes(flat)[0])
+    ):
+        known = ~np.isnan(flat.numpy())
+        if known.any():  # the rest may be whole numbers, which are scaled faster
+            out = np.full(len(flat), np.nan, np.float32)
+            out[known] = _scaled(torch.from_numpy(flat.numpy()[known]), brks).numpy()
+            return torch.from_numpy(out).view(t.shape)
+    return _scaled(flat, brks).view(t.shape)
+
+
+def _scaled(flat: Tensor, brks: Any) -> Tensor:
+    out = torch.empty(flat.shape, dtype=torch.float32, device=flat.device)
     if not flat.numel():
         return out
     whole = _whole_range(flat)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from faimed3d import _blockwise
 from faimed3d._keywords import strict_keywords
+from faimed3d._padding import fill_where, is_padding, padding_of, voxels_at
 from faimed3d.masks import is_mask
 
 P = ParamSpec("P")
@@ -28,6 +29,9 @@ def intensity_operation(function: Callable[Concatenate[Tensor, P], Tensor]) -> C
 
     A ``TensorDicom3D`` comes back with its geometry, a mask comes back itself, any other tensor as a plain one. Arrays
     and nested sequences are taken as tensors.
+
+    Padding takes part in no statistic: the function sees NaN there, which it leaves out as every one of this room does.
+    It comes out as the smallest value of the rest of its volume.
     """
 
     @strict_keywords
@@ -39,10 +43,26 @@ def intensity_operation(function: Callable[Concatenate[Tensor, P], Tensor]) -> C
             return function(torch.as_tensor(t), *args, **kwargs)
         if type(t) is Tensor or not isinstance(t, Tensor):  # the function says what it thinks of anything else
             return function(t, *args, **kwargs)
-        result = function(t.as_subclass(Tensor), *args, **kwargs)
+        ranges = padding_of(t)
+        outside = is_padding(t, ranges) if ranges else None
+        if outside is not None and torch.count_nonzero(outside):
+            result = function(_with_nan(t.as_subclass(Tensor), outside), *args, **kwargs)
+            result = fill_where(result.contiguous(), outside)
+        else:
+            result = function(t.as_subclass(Tensor), *args, **kwargs)
         return t.with_voxels(result) if hasattr(t, "with_voxels") else result
 
     return operate
+
+
+def without_padding(t: Tensor) -> Tensor:
+    """A plain tensor of the voxels that are no padding: of the shape of ``t`` where it has none, else flat."""
+    ranges = padding_of(t)
+    return voxels_at(t.detach().as_subclass(Tensor), ~is_padding(t, ranges)) if ranges else t
+
+
+def _with_nan(plain: Tensor, outside: Tensor) -> Tensor:
+    return (plain if plain.is_floating_point() else plain.float()).masked_fill(outside, torch.nan)
 
 
 def finite_number(value: Any, name: str) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from faimed3d import _blockwise
 from faimed3d.intensity.foreground import foreground_of
-from faimed3d.intensity.operation import intensity_operation
+from faimed3d.intensity.operation import intensity_operation, without_padding
 
 
 def percentiles_of(t: Tensor, percentiles: Sequence[float]) -> tuple[float, ...]:
@@ -34,7 +34,7 @@ def percentiles_of(t: Tensor, percentiles: Sequence[float]) -> tuple[float, ...]
     """
     if not all(0 <= q <= 100 for q in percentiles):
         raise ValueError(f"percentiles must lie in 0..100, got {tuple(percentiles)}")
-    finite = _blockwise.finite(_blockwise.flat(t))
+    finite = _blockwise.finite(_blockwise.flat(without_padding(t)))
     if not finite.numel():
         return (0.0,) * len(percentiles)
     ranks = [(len(finite) - 1) * float(q) / 100 for q in percentiles]
@@ -55,7 +55,7 @@ def landmarks_of(t: Tensor, percentiles: Sequence[float], foreground: str) -> tu
     >>> landmarks_of(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 9.0]), (0, 50, 100), "minimum")
     (1.0, 2.0, 9.0)
     """
-    return percentiles_of(foreground_of(_blockwise.flat(t), foreground), percentiles)
+    return percentiles_of(foreground_of(_blockwise.flat(without_padding(t)), foreground), percentiles)
 
 
 @intensity_operation

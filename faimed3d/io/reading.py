@@ -115,9 +115,9 @@ def _changed(path):
 
 
 def _read_dicom(path, series, strict, dtype):
-    from faimed3d.dicom import read_dicom  # pydicom takes time to import
+    from faimed3d.dicom.volume_reading import read_volume  # pydicom takes time to import
 
-    array, geometry, files = read_dicom(path, series=series, strict=strict)
+    (array, geometry, files), padding = read_volume(path, series=series, strict=strict)
     if dtype is not None and np.dtype(dtype) != array.dtype:
         array = convert(array, dtype, path)
-    return array, geometry, SourceHeader(tuple(os.fspath(file) for file in files), "dicom")
+    return array, geometry, SourceHeader(tuple(os.fspath(file) for file in files), "dicom", padding)

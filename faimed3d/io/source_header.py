@@ -1,4 +1,4 @@
-"""Where the header of a volume can be read again: the names of its files, and no value of it."""
+"""Where the header of a volume can be read again: the names of its files, and no value of it but its padding."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ _TECHNICAL = frozenset(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SourceHeader:
-    """Where the header of a volume can be read; it holds file names and no header value.
+    """Where the header of a volume can be read; it holds file names, and no header value of a patient.
 
     Args:
         files: the files that the volume came from; of DICOM one a slice, in slice order.
         format: 'dicom', 'nifti', 'nrrd', 'metaimage' or 'npy'; '' without files.
+        padding: ranges (low, high) of values that are padding, in the units of the image.
 
     >>> SourceHeader(("scan.hdr", "scan.img"), "nifti")
     SourceHeader(2 files)
@@ -45,6 +46,7 @@ class SourceHeader:
 
     files: tuple[str, ...] = ()
     format: str = ""
+    padding: tuple[tuple[float, float], ...] = ()
 
     def table(self, deidentify: bool = False) -> pd.DataFrame:
         """Read the header from the files, anew at each call: it is data about a patient.

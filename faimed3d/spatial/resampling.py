@@ -12,6 +12,7 @@ from torch import Tensor
 
 from faimed3d._arguments import is_number
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
@@ -91,6 +92,7 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
 
 
 def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) -> T:
+    t = fill_padding(t)  # a voxel mixed of a measurement and of padding would be neither
     plain, mask = t.as_subclass(Tensor), is_mask(t)
     kept = plain.dtype if mask or plain.is_floating_point() else torch.float32
     if source.agrees(target):

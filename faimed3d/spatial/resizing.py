@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d._arguments import is_number, per_axis, whole_per_axis
+from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import T, spatial_size
@@ -45,7 +46,8 @@ def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
         raise TypeError(f"expected a tensor of real numbers, got {t.dtype}; resize .real and .imag by themselves")
     if 0 in old:
         raise ValueError(f"expected a tensor (..., D, H, W) with sides of at least 1, got shape {tuple(t.shape)}")
-    plain = t.as_subclass(Tensor)
+    # a voxel mixed of a measurement and of padding would be neither
+    plain = fill_padding(t).as_subclass(Tensor)
     result = resize_nearest(plain, new) if is_mask(t) else resize_linear(plain, new)
     if not hasattr(t, "with_voxels"):
         return result  # type: ignore[return-value]

@@ -11,6 +11,15 @@ import torch
 from fastai.torch_core import TensorBase
 from torch import Tensor
 
+from faimed3d._padding import (
+    JOINS_PADDING,
+    KEEPS_PADDING,
+    Ranges,
+    attach_padding,
+    joined_padding,
+    keeps_values,
+    padding_of,
+)
 from faimed3d.geometry import Geometry
 from faimed3d.tracking.elementwise import MUTATION_RULES
 from faimed3d.tracking.grid import (
@@ -50,7 +59,7 @@ class TrackedTensor(TensorBase):
     """
 
     # Not in __dict__: fastai copies that between tensors of any shape.
-    __slots__ = ("_grid", "_writes")
+    __slots__ = ("_grid", "_padding", "_writes")
 
     _carried: tuple[str, ...] = ()  # further slots that a result takes over from the tensor it was made of
     _pickled: tuple[str, ...] = ()  # those of them that are pickled
@@ -70,28 +79,17 @@ class TrackedTensor(TensorBase):
                     return NotImplemented
             source = args[0] if args else kwargs.get("input")
             shape = source.shape if isinstance(source, Tensor) else ()
+            padding = padding_of(source) if getattr(source, "_padding", None) and func in KEEPS_PADDING else ()
+            if func in JOINS_PADDING:
+                padding = joined_padding(source)
             result = func(*args, **kwargs)
-            if isinstance(result, Tensor):
-                if func in _ALIASES or result.layout is not torch.strided:
-                    return result
-                if isinstance(result, TrackedTensor):
-                    if "out" in kwargs or func.__name__.endswith("_"):
-                        _rewrite(result, track(func, args, kwargs, shape, result), moved=has_one_source(func))
-                    return result
-                grid = track(func, args, kwargs, shape, result)
-                return _wrap(result, cls, grid, source, getattr(source, "_writes", None) or 0)
-            if result is None:
-                if func in MUTATION_RULES and isinstance(source, TrackedTensor):
-                    MUTATION_RULES[func](args)
-                for target in (*_listed(kwargs.get("out")), *(_listed(source) if _writes_many(func) else ())):
-                    _rewrite(target, None)
-            elif isinstance(result, tuple | list) and type(result) is not torch.Size:
-                grids = track(func, args, kwargs, shape, result)
-                return _wrap_each(result, grids, cls, source, "out" in kwargs or _writes_many(func))
+            result = _tracked(func, args, kwargs, shape, source, cls, result)
+            if padding:
+                _hand_on_padding(source, result, padding)
         return result
 
     def __getattr__(self, name):
-        if name in ("_grid", "_writes", *self._carried):  # not set yet
+        if name in ("_grid", "_padding", "_writes", *self._carried):  # not set yet
             return None
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -132,7 +130,9 @@ class TrackedTensor(TensorBase):
     def as_subclass(self, typ: type) -> Any:  # an instance of typ
         """Cast to ``typ``; only a type of this package keeps the geometry."""
         if issubclass(typ, TrackedTensor):
-            return _wrap(self, typ, self._grid, self, self._writes)
+            result = _wrap(self, typ, self._grid, self, self._writes)
+            attach_padding(result, padding_of(self))
+            return result
         result = torch.as_subclass(self, typ)
         if typ is not Tensor:
             result.__dict__.update(self.__dict__)
@@ -173,7 +173,38 @@ class TrackedTensor(TensorBase):
         if plain.numel() * plain.element_size() < plain.untyped_storage().nbytes():
             plain = plain.clone()
         slots = {name: getattr(self, name) for name in self._pickled}
+        slots["_padding"] = padding_of(self)
         return _rebuild, (type(self), plain, _pack(current_grid(self)), self.requires_grad, dict(self.__dict__), slots)
+
+
+def _tracked(func, args, kwargs, shape, source, cls, result):
+    """What an operation returned, as tensors of type ``cls`` on their grids."""
+    if isinstance(result, Tensor):
+        if func in _ALIASES or result.layout is not torch.strided:
+            return result
+        if isinstance(result, TrackedTensor):
+            if "out" in kwargs or func.__name__.endswith("_"):
+                _rewrite(result, track(func, args, kwargs, shape, result), moved=has_one_source(func))
+            return result
+        grid = track(func, args, kwargs, shape, result)
+        return _wrap(result, cls, grid, source, getattr(source, "_writes", None) or 0)
+    if result is None:
+        if func in MUTATION_RULES and isinstance(source, TrackedTensor):
+            MUTATION_RULES[func](args)
+        for target in (*_listed(kwargs.get("out")), *(_listed(source) if _writes_many(func) else ())):
+            _rewrite(target, None)
+    elif isinstance(result, tuple | list) and type(result) is not torch.Size:
+        grids = track(func, args, kwargs, shape, result)
+        return _wrap_each(result, grids, cls, source, "out" in kwargs or _writes_many(func))
+    return result
+
+
+def _hand_on_padding(source: Any, results: Any, padding: Ranges) -> None:
+    """Attach the padding of ``source`` to what an operation made of it, where no cast may have merged values."""
+    kind = source.dtype if isinstance(source, Tensor) else None
+    for result in _listed(results):
+        if isinstance(result, TrackedTensor) and keeps_values(kind or result.dtype, result.dtype):
+            attach_padding(result, padding)
 
 
 def _wrap(voxels: Tensor, cls: type, grid: Grid, source: object, writes: int | None) -> Any:  # an instance of cls
@@ -186,6 +217,7 @@ def _wrap(voxels: Tensor, cls: type, grid: Grid, source: object, writes: int | N
         source: what the voxels were made of.
     """
     tensor = torch.as_subclass(voxels, cls)
+    tensor._padding = None
     attach_grid(tensor, grid, writes)
     if isinstance(source, TrackedTensor):
         if source.__dict__:
@@ -284,6 +316,7 @@ def _rebuild(cls, plain, grid, requires_grad, attributes, slots):
         grid[:] = entries
         grid = grid.reshape(shape)
     attach_grid(self, grid)
+    attach_padding(self, slots.pop("_padding", None))
     for name, value in slots.items():
         setattr(self, name, value)
     self.__dict__.update(attributes)

@@ -71,6 +71,12 @@ class Tag:
     BitsStored = 0x00280101
     HighBit = 0x00280102
     PixelRepresentation = 0x00280103
+    PixelPaddingValue = 0x00280120
+    PixelPaddingRangeLimit = 0x00280121
+    FloatPixelPaddingValue = 0x00280122
+    DoubleFloatPixelPaddingValue = 0x00280123
+    FloatPixelPaddingRangeLimit = 0x00280124
+    DoubleFloatPixelPaddingRangeLimit = 0x00280125
     RescaleIntercept = 0x00281052
     RescaleSlope = 0x00281053
     ModalityLUTSequence = 0x00283000
