@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 CHUNK = 1 << 16  # voxels worked on at once on a CPU: the temporaries stay in its cache
+_SHARES = 2  # of the jobs for each thread
 DEVICE_CHUNK = 1 << 24  # on a GPU: few launches, and temporaries far smaller than a volume
 
 
@@ -73,12 +75,18 @@ def values_at(flat: Tensor, ranks: list[int]) -> list[float]:
 def in_threads(work: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
     """Return ``work(job)`` of each job, in as many threads as torch may use (one in a loader's worker).
 
-    Each call works on its job in pieces that fit into the cache. torch's own threads meet after every operation, which
-    takes many times longer on pieces of this size as soon as another program wants the processor.
+    A thread takes several jobs at a time: threads that take them one by one wait for each other. Each call works on its
+    job in pieces that fit into the cache. torch's own threads meet after every operation, which takes many times longer
+    on pieces of this size as soon as another program wants the processor.
     """
     jobs = list(jobs)
     count = max(1, min(torch.get_num_threads(), len(jobs)))
     if count == 1:
         return [work(job) for job in jobs]
+
+    def several(share: slice) -> list[Result]:
+        return [work(job) for job in jobs[share]]
+
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, jobs))
+        shares = slices(len(jobs), math.ceil(len(jobs) / (_SHARES * count)))
+        return list(chain.from_iterable(pool.map(several, shares)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from faimed3d import _blockwise
 from faimed3d.spatial.blocks import boxes, largest_block
-from faimed3d.spatial.positions import AxisBlock, AxisPositions, is_inside, nearest_voxels, two_neighbours
+from faimed3d.spatial.neighbours import Neighbours, in_memory
+from faimed3d.spatial.positions import AxisBlock, AxisPositions
 
 _PLANE_BLOCK = 1 << 13  # new voxels of a plane whose neighbours are found at once on a CPU
 
@@ -41,7 +41,7 @@ def resample(
     reach = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))  # in memory
     most, length, across, along = largest_block(volumes), 1, 0, None  # voxels lie across the lines, along axis 0
     if parallel is None:
-        sources, targets = [volume.as_strided((reach,), (1,)) for volume in volumes], result
+        sources, targets = [in_memory(volume) for volume in volumes], result
     else:
         stride, new = volumes.stride(1 + parallel), result.movedim(1 + parallel, 1)
         line = AxisPositions(
@@ -67,21 +67,21 @@ def resample(
     if along is not None and across and _blockwise.uses_cpu(volumes) and not volumes.requires_grad:
         box = tuple(slice(0, size[axis]) for axis in rotated)
         positions = _positions(matrix, offset, box, volumes.device)
-        neighbours = _Neighbours(positions, shape, strides, nearest, volumes.dtype)
+        neighbours = Neighbours(positions, shape, strides, nearest, volumes.dtype)
         _plane_by_plane(sources, targets, along, neighbours, fill)
         return result
 
     at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
     for box in boxes([size[axis] for axis in rotated], at_once):
         positions = _positions(matrix, offset, box, volumes.device)
-        neighbours = _Neighbours(positions, shape, strides, nearest, volumes.dtype)
+        neighbours = Neighbours(positions, shape, strides, nearest, volumes.dtype)
         for part in boxes([cut.stop - cut.start for cut in box], max(1, most // length)):
             cuts = tuple(slice(c.start + p.start, c.start + p.stop) for c, p in zip(box, part, strict=True))
             for number, source in enumerate(sources):
                 values = neighbours.interpolate(source, across, part)
                 if along is not None:
                     values = along.apply(values, 1 - across)
-                neighbours.fill_outside(values, across, part, fill)
+                neighbours.fill_outside(values, across, fill, part)
                 channels = (slice(None),) if across else ()
                 target = targets[(number, *channels, *cuts)]
                 target.copy_(values.view(target.shape))
@@ -89,7 +89,7 @@ def resample(
 
 
 def _plane_by_plane(
-    sources: Sequence[Tensor], targets: Tensor, along: AxisBlock, neighbours: _Neighbours, fill: float
+    sources: Sequence[Tensor], targets: Tensor, along: AxisBlock, neighbours: Neighbours, fill: float
 ) -> None:
     """Resample on a CPU, where the planes across the parallel axis lie apart in memory, one after the other in threads.
 
@@ -104,13 +104,14 @@ def _plane_by_plane(
         voxels, target = sources[number].numpy(), targets[number, k].numpy()
         plane = voxels[lower[k]]
         if blend is None:
-            values = plane.take(numbers, mode="clip")
-        else:
-            plane = plane.astype(np.float64)
-            if upper is not None and shares is not None and shares[k]:
-                with np.errstate(invalid="ignore"):  # infinite voxels
-                    plane += (voxels[upper[k]] - plane) * shares[k]
-            values = blend @ plane
+            plane.take(numbers.reshape(target.shape), mode="clip", out=target)
+            np.copyto(target, fill, where=outside.reshape(target.shape))
+            return
+        plane = plane.astype(np.float64)
+        if upper is not None and shares is not None and shares[k]:
+            with np.errstate(invalid="ignore"):  # infinite voxels
+                plane += (voxels[upper[k]] - plane) * shares[k]
+        values = blend @ plane
         values[outside] = fill
         target[...] = values.reshape(target.shape)
 
@@ -126,74 +127,3 @@ def _positions(matrix: np.ndarray, offset: np.ndarray, box: tuple[slice, ...], d
         torch.stack([step * along for step, along in zip(steps, index, strict=True)]).sum(0) + start
         for steps, start in zip(matrix.tolist(), offset.tolist(), strict=True)
     ]
-
-
-class _Neighbours:
-    """The old voxels that new ones are made of, by their number in memory, which is faster than an index for each axis.
-
-    Args:
-        positions: of the new voxels along each of two or three old axes, float64 tensors of one shape.
-        shape: old voxels along each of these axes.
-        strides: in memory, of each of these axes.
-        nearest: take the nearest voxel instead of blending.
-        dtype: of the shares.
-    """
-
-    def __init__(
-        self,
-        positions: Sequence[Tensor],
-        shape: Sequence[int],
-        strides: Sequence[int],
-        nearest: bool,
-        dtype: torch.dtype,
-    ):
-        self._numbers = [torch.zeros_like(positions[0], dtype=torch.int64)]  # 1, or 2 for each axis
-        self._shares: list[Tensor] = []  # of the higher neighbour along each axis
-        outside = torch.zeros_like(positions[0], dtype=torch.bool)
-        for along, n, stride in zip(positions, shape, strides, strict=True):
-            outside |= ~is_inside(along, n)
-            if nearest:
-                self._numbers = [number + nearest_voxels(along, n) * stride for number in self._numbers]
-            else:
-                lower, upper, share = two_neighbours(along, n)
-                ends = lower * stride, upper * stride
-                self._numbers = [number + end for number in self._numbers for end in ends]
-                self._shares.append(share.to(dtype))
-        self._outside = outside if outside.any() else None
-
-    def of_plane(self, reach: int) -> tuple[np.ndarray, np.ndarray, Any]:
-        """What is outside, and the nearest voxels or else the sparse matrix that blends the neighbours.
-
-        Args:
-            reach: voxels in memory from the first to the last of a plane.
-        """
-        from scipy.sparse import csr_array
-
-        outside = np.zeros(self._numbers[0].numel(), bool) if self._outside is None else self._outside.numpy().ravel()
-        if not self._shares:
-            return np.flatnonzero(outside), self._numbers[0].numpy().ravel(), None
-        numbers = np.stack([number.numpy().ravel() for number in self._numbers], 1)
-        down, right = (share.double().numpy().ravel() for share in self._shares)
-        parts = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], 1)
-        ends = np.arange(0, numbers.size + 1, 4)
-        matrix = csr_array((parts.ravel(), numbers.ravel(), ends), shape=(len(numbers), reach))
-        matrix.eliminate_zeros()  # an infinite neighbour without a share is no part
-        return np.flatnonzero(outside), numbers[:, 0], matrix
-
-    def interpolate(self, source: Tensor, axis: int, part: tuple[slice, ...]) -> Tensor:
-        """Take and blend the neighbours of a part of the new voxels along ``axis`` of ``source``."""
-        values = [source.index_select(axis, number[part].reshape(-1)) for number in self._numbers]
-        for share in reversed(self._shares):
-            share = _along(share[part], axis, source.ndim)
-            values = [lower.lerp_(upper, share) for lower, upper in zip(values[::2], values[1::2], strict=True)]
-        return values[0]
-
-    def fill_outside(self, values: Tensor, axis: int, part: tuple[slice, ...], fill: float) -> None:
-        """Set to ``fill`` what lies outside, a part of the new voxels lying along ``axis``."""
-        if self._outside is not None:
-            values.masked_fill_(_along(self._outside[part], axis, values.ndim), fill)
-
-
-def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
-    """Lay flattened values along an axis, so that they are broadcast over the others."""
-    return values.reshape([-1 if k == axis else 1 for k in range(ndim)])
