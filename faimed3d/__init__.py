@@ -30,7 +30,8 @@ _ROOMS = {
     """,
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
-        MatchMask SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats supported_extensions
+        MatchMask OneOrientation SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
+        supported_extensions
     """,
     "dicom": "dicom_inventory header_table is_dicom read_dicom write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",

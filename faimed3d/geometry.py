@@ -372,6 +372,23 @@ class Geometry:
         flips = tuple(axis for axis in range(3) if current[source[2 - axis]] != code[2 - axis])
         return order, flips
 
+    def reorient(self, code: str) -> Geometry:
+        """Return this grid with its storage axes in the order and direction of ``code``; no voxel moves in the world.
+
+        Args:
+            code: such as 'LPS' or 'RAS', as for :meth:`reorientation`.
+
+        >>> Geometry((2, 3, 4), spacing=(1, 2, 3)).reorient("SRP")
+        Geometry(3x4x2 voxels (D, H, W), spacing 3x1x2 mm (x, y, z), origin (3, 0, 0) mm, SRP)
+        """
+        order, flips = self.reorientation(code)
+        grid = self.permute(order)
+        steps = [-1 if axis in flips else 1 for axis in range(3)]
+        ends = [n - 1 if axis in flips else 0 for axis, n in enumerate(grid.shape)]
+        turned = grid.regrid(grid.shape, steps, ends)
+        assert turned is not None  # None is for shapes and steps of 0
+        return turned
+
     def __reduce__(self) -> tuple[type[Geometry], tuple[object, ...]]:
         rest = (self.assumed, self.nifti_codes) if self.assumed or self.nifti_codes else ()
         return Geometry, (self.shape, self.spacing, self.origin, self.direction, *rest)

@@ -5,12 +5,13 @@ An item goes through these steps; the geometry follows it all the way (``xb[i].g
 1. :class:`VolumeReader`, :class:`MaskReader`: images float32 (D, H, W), of several channels (C, D, H, W); masks
    (D, H, W) of whole numbers.
 2. :class:`MatchMask` (order -100): the mask lies on the grid of the image, or this is an error.
-3. The user's item transforms: they see (D, H, W), which all spatial functions take.
-4. :class:`AddChannel` (order 90), the only step that adds the channel axis: images (C, D, H, W).
+3. :class:`OneOrientation` (order -99): all items are stored in one order, losslessly; image and mask alike.
+4. The user's item transforms: they see (D, H, W), which all spatial functions take.
+5. :class:`AddChannel` (order 90), the only step that adds the channel axis: images (C, D, H, W).
    :class:`CheckLabels` (order 90): the labels of masks are among the classes.
-5. Batches: images (B, C, D, H, W), masks (B, D, H, W), which workers send and a GPU is given as they were read, in an
+6. Batches: images (B, C, D, H, W), masks (B, D, H, W), which workers send and a GPU is given as they were read, in an
    eighth of what int64 takes. There :class:`ToLabels` (order -100) makes them int64.
-6. The user's batch transforms.
+7. The user's batch transforms.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from torch import Tensor
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.segments import labels_by_name, labels_of_files, segments_of
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.losses import CrossEntropyLoss3D
@@ -59,13 +61,18 @@ _LONG_WORK = 50  # masks from which on a progress bar is shown
 
 @strict_keywords(more=lambda args, kwargs: _of_create(kwargs.get("cls", *args[:1])))
 def ImageBlock3D(
-    cls: type[TensorDicom3D] = TensorDicom3D, resample_to_first: bool = False, **kwargs: Any
+    cls: type[TensorDicom3D] = TensorDicom3D,
+    resample_to_first: bool = False,
+    orientation: str | None = None,
+    **kwargs: Any,
 ) -> TransformBlock:
     """``TransformBlock`` for images: files, DICOM folders, inventory rows, arrays, or lists of them as channels.
 
     Args:
         cls: type of the volumes, :class:`TensorDicom3D` or derived from it.
         resample_to_first: bring all channels of an item to the grid of its first; False makes another grid an error.
+        orientation: storage order of all items, such as 'LPS', reached without interpolation (:class:`OneOrientation`).
+            Default: that of the first training item.
         **kwargs: passed to ``cls.create``, such as ``series`` and ``strict``.
 
     >>> from fastai.data.block import CategoryBlock, DataBlock
@@ -76,7 +83,7 @@ def ImageBlock3D(
     """
     return TransformBlock(
         type_tfms=VolumeReader(cls, resample_to_first, **kwargs),
-        item_tfms=AddChannel,
+        item_tfms=[OneOrientation(orientation), AddChannel],
         dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
     )

@@ -22,6 +22,7 @@ from fastcore.meta import delegates
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import pictures  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
+from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.paths import OfName
 from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, warn_of_shared_groups
 from faimed3d.legacy.loaders import LegacyLoaderMethods
@@ -53,6 +54,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         get_x: Callable | None = None,
         get_y: Callable | None = None,
         keep: Sequence[int] | None = None,
+        orientation: str | None = None,
         **kwargs: Any,
     ) -> Any:
         """Make the loaders of items.
@@ -66,7 +68,9 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             valid_pct, seed, group: as for :class:`GroupSplitter`.
             bs: volumes in a batch.
             keep: numbers of the columns of a DataFrame that the loaders keep, and send to workers, once it is split.
-            **kwargs: as of fastai's ``DataLoaders``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
+            orientation: storage order of all items, such as 'LPS'; see :class:`OneOrientation`. Default: that of the
+                first training item.
+            **kwargs: as of fastai\'s ``DataLoaders``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
         """
         if not len(source):
             raise ValueError("there are no items: the table or list is empty")
@@ -90,6 +94,8 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         if keep is not None and isinstance(source, pd.DataFrame):
             source = source.iloc[:, list(keep)].copy()
             source.attrs.clear()
+        if orientation is not None:
+            item_tfms = [*L(item_tfms), OneOrientation(orientation)]  # fastai lets it take the place of the block's
         block = DataBlock(
             blocks=blocks,
             get_x=get_x,

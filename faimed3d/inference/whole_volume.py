@@ -91,7 +91,8 @@ def predict_volume(
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
     volume, x = prepare(learn, source, crop=sides is None)
-    target, working = volume.geometry, x.geometry
+    stored, working = volume.geometry, x.geometry
+    target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
     regions = region_names(learn)
     predict = _predictor(learn, [axis + 2 for axis in axes], regions)
     with evaluating(learn.model), torch.no_grad():
@@ -113,6 +114,8 @@ def predict_volume(
             labels, scores = most_probable(scores, working, target, threshold, probabilities, overlapping)
     if merge and overlapping:
         labels = merge_regions(labels)
+    labels = _stored_as(stored, labels)
+    scores = None if scores is None else _stored_as(stored, scores)
     codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
     if codes is not None and len(codes) and all(isinstance(code, str) for code in codes):
         labels.codes = list(codes)
@@ -120,6 +123,12 @@ def predict_volume(
 
 
 patch_to(Learner)(predict_volume)  # fastai's own way: a new name, none replaced
+
+
+def _stored_as(geometry, volume):
+    """A result in the storage order of the source, on its very grid."""
+    volume = volume.reorient(geometry.orientation)
+    return volume.with_voxels(volume.as_subclass(Tensor).contiguous(), lambda _: geometry)
 
 
 def _sides(patch, overlap):
