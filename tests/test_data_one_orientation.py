@@ -9,7 +9,7 @@ import torch
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from fastai.learner import Learner, load_learner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -161,6 +161,7 @@ class TestTables:
             torch.testing.assert_close(images[0, 0].as_subclass(Tensor), truth)
             assert torch.equal(masks[0].as_subclass(Tensor), (truth > 50).long())
 
+    @settings(max_examples=12, deadline=None)  # files are read
     @given(st.sampled_from(ORDERS))
     def test_or_in_the_one_that_is_asked_for(self, folder, code):
         root, table = folder
