@@ -55,8 +55,11 @@ class TestReduceClasses:
             ReduceClasses([1, (1, 2)])
         with pytest.raises(ValueError, match=r"classes must map old labels to new ones, both numbers, got \{\}"):
             ReduceClasses({})
-        with pytest.raises(ValueError, match=r"labels \[300\] do not fit a mask of torch\.uint8"):
-            ReduceClasses({1: 300})(TensorMask3D(torch.ones(1, 1, 1, dtype=torch.uint8)))
+        with pytest.raises(ValueError, match=r"\[0\.5\] are no labels that a mask of torch\.uint8 can hold"):
+            ReduceClasses({1: 0.5})(TensorMask3D(torch.ones(1, 1, 1, dtype=torch.uint8)))
+
+    def test_labels_get_a_type_that_holds_them(self):
+        assert ReduceClasses({1: 300})(TensorMask3D(torch.ones(1, 1, 1, dtype=torch.uint8))).tolist() == [[[300]]]
 
 
 class TestComponents:

@@ -1,10 +1,14 @@
 """What a mask is, what labels are, and how large classes are."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from faimed3d.geometry import Geometry
 from faimed3d.masks import are_labels, class_volumes, is_mask
+from faimed3d.masks.labels import common_type, label_counts, round_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -44,5 +48,44 @@ def test_without_background():
 
 @pytest.mark.parametrize("value", [0.5, torch.nan, torch.inf])
 def test_no_labels_have_no_volumes(value):
-    with pytest.raises(ValueError, match="the mask holds values that are no whole numbers, so no labels: was it inter"):
+    with pytest.raises(ValueError, match=r"the mask holds .*, no whole number and so no label.*threshold=0.5"):
         class_volumes(torch.tensor([0, value]), 1)
+
+
+def test_volumes_of_labels_that_were_scaled_in_float():
+    assert class_volumes(torch.tensor([0.0001, 0.9999, 1.9998, 2.0]), 1.5)["class 2"] == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("part", [0, 1e-4, -1e-4, 9e-4, 2e-3, -0.3, 0.5])
+def test_what_lies_within_a_thousandth_is_a_label(dtype, part):
+    values = torch.tensor([0.0, 1.0 + part, 3.0]).to(dtype)
+    near = abs(values[1].item() - 1) <= 1e-3
+    if not near:
+        with pytest.raises(ValueError, match=r"holds .*, no whole number and so no label"):
+            round_labels(values)
+        return
+    rounded, had_to = round_labels(values)
+    assert rounded.tolist() == [0, 1, 3]
+    assert had_to == (values[1] != 1)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, 255), max_size=40), st.sampled_from(["bool", "uint8", "uint16", "int16", "int64"]))
+def test_counts_are_those_of_numpy(values, name):
+    mask = torch.tensor(values, dtype=torch.int64).to(getattr(torch, name))
+    for part in (mask, mask[::2]):
+        labels, counts = np.unique(part.numpy(), return_counts=True)
+        assert label_counts(part) == dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+NUMPY = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("one", NUMPY)
+@pytest.mark.parametrize("two", NUMPY)
+def test_the_common_type_holds_both(one, two):
+    found = common_type(getattr(torch, one), getattr(torch, two))
+    expected = getattr(torch, np.promote_types(one, two).name)
+    assert found.is_floating_point == expected.is_floating_point
+    assert found.itemsize >= expected.itemsize

@@ -4,7 +4,7 @@ Functions of tensors (..., D, H, W), 0 being background. Those that change label
 ``TensorMask3D`` the geometry. The transforms over them are in ``faimed3d.augment``.
 """
 
-from faimed3d.masks.classes import reduce_classes
+from faimed3d.masks.classes import reduce_classes, swap_labels
 from faimed3d.masks.components import keep_largest_component, remove_small_objects
 from faimed3d.masks.labels import are_labels, class_volumes, is_mask
 from faimed3d.masks.regions import label_regions, merge_regions
@@ -18,4 +18,5 @@ __all__ = [
     "merge_regions",
     "reduce_classes",
     "remove_small_objects",
+    "swap_labels",
 ]

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from faimed3d.masks.labels import T, with_labels
+from faimed3d._arguments import is_whole
+from faimed3d.masks.labels import T, holding_type, with_labels
 
 Classes = Mapping[float, float] | Iterable[float | Iterable[float]]
 
@@ -45,13 +46,13 @@ def reduce_classes(mask: T, classes: Classes, other: float | None = None) -> T:
     """Merge and renumber classes by one table, whatever the mask holds.
 
     Args:
-        mask: labels of any shape; their type of number is kept.
+        mask: labels of any shape. Their type of number is kept where it holds the new labels, else widened.
         classes: ``{old: new}``; or a sequence whose entries (a label, or several) become 1, 2, 3, ... in turn, and
             everything else 0. An entry with 0 in it, the background, becomes 0 and takes no number.
         other: what labels that are not named become. Default: with a mapping they stay (None).
 
     Raises:
-        ValueError: a label is named twice, is no number, or does not fit the type of the mask.
+        ValueError: a label is named twice, is no number, or is a fraction in a mask of whole numbers.
 
     >>> reduce_classes(torch.tensor([0, 1, 2, 9]), {1: 3, 2: 3}, other=0)
     tensor([0, 3, 3, 0])
@@ -62,13 +63,38 @@ def reduce_classes(mask: T, classes: Classes, other: float | None = None) -> T:
     return with_labels(mask, _renumbered(mask.as_subclass(Tensor), table, other))
 
 
+def swap_labels(mask: T, pairs: Mapping[int, int]) -> T:
+    """Exchange pairs of labels: left and right kidney of a patient who is mirrored.
+
+    Args:
+        mask: labels of any shape.
+        pairs: ``{left: right}``; each label in one pair.
+
+    Raises:
+        ValueError: a label is in two pairs, or is no whole number above 0.
+
+    >>> swap_labels(torch.tensor([0, 1, 2, 3]), {1: 2})
+    tensor([0, 2, 1, 3])
+    """
+    return reduce_classes(mask, both_ways(pairs))
+
+
+def both_ways(pairs: Mapping[int, int]) -> dict[int, int]:
+    """``{1: 2}`` as ``{1: 2, 2: 1}``; a ValueError where it is no table of pairs."""
+    named = [*pairs.keys(), *pairs.values()] if isinstance(pairs, Mapping) else []
+    if not named or not all(is_whole(label) and label > 0 for label in named) or len(set(named)) < len(named):
+        raise ValueError(
+            f"swap_labels takes pairs of labels {{left: right}}, whole numbers above 0, each in one pair; got {pairs!r}"
+        )
+    return {**pairs, **{right: left for left, right in pairs.items()}}
+
+
 def _renumbered(mask: Tensor, table: Mapping[float, float], other: float | None) -> Tensor:
-    if mask.dtype == torch.bool:
-        return _renumbered(mask.to(torch.uint8), table, other).bool()
+    dtype = holding_type(mask.dtype, [*table.values(), *([] if other is None else [other])])
+    signed = holding_type(mask.dtype, [-1]) if mask.dtype == torch.bool or mask.dtype.itemsize > 1 else mask.dtype
+    mask = mask.to(signed)  # torch compares no uint16, uint32 and uint64, and searches no bool
     old = torch.tensor(sorted(table), dtype=torch.float64, device=mask.device)
-    new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device)
-    if ((new.to(mask.dtype) != new) & (new == new.round())).any():
-        raise ValueError(f"labels {sorted(table.values())} do not fit a mask of {mask.dtype}")
+    new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device).to(dtype)
     entry = torch.searchsorted(old, mask.double()).clamp_(max=len(old) - 1)
-    rest = mask if other is None else torch.full((), other, dtype=mask.dtype, device=mask.device)
-    return torch.where(old[entry] == mask, new.to(mask.dtype)[entry], rest)
+    rest = mask.to(dtype) if other is None else torch.full((), other, dtype=dtype, device=mask.device)
+    return torch.where(old[entry] == mask, new[entry], rest)

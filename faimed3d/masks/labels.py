@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 T = TypeVar("T", bound=Tensor)
+
+LABEL_TOLERANCE = 1e-3
+"""How far from a whole number a value may be and still be that label: files scaled in float hold 0.9999."""
+
+_SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}  # torch promotes no others
 
 
 def is_mask(t: object) -> bool:
@@ -35,6 +42,100 @@ def are_labels(values: Tensor) -> bool:
     return not values.is_floating_point() or bool(((values == values.round()) & values.isfinite()).all())
 
 
+def round_labels(values: T) -> tuple[T, bool]:
+    """Round values that are whole numbers to within 1e-3 (:data:`LABEL_TOLERANCE`), and say whether any had to be.
+
+    Args:
+        values: tensor of any shape. What holds whole numbers already is returned as it is.
+
+    Raises:
+        ValueError: other fractions, NaN or infinity; the message names one, and the ways out.
+
+    >>> round_labels(torch.tensor([0.0, 0.9999, 2.0]))
+    (tensor([0., 1., 2.]), True)
+    """
+    plain = values.detach().as_subclass(Tensor)
+    if not plain.is_floating_point():
+        return values, False
+    whole = plain.round()
+    apart = (plain - whole).abs_()
+    if not apart.any():  # NaN is not 0
+        return values, False
+    wrong = ~(apart <= LABEL_TOLERANCE)
+    if wrong.any():
+        value = plain[wrong][0].item()
+        raise ValueError(
+            f"holds {value:.6g}, no whole number and so no label (within {LABEL_TOLERANCE} of one, a value is "
+            "rounded). Is it an image, a mask that was interpolated, or probabilities? Make labels of probabilities with "
+            "threshold=0.5 (MaskBlock3D, SegmentationDataLoaders3D) or TensorMask3D(t > 0.5)"
+        )
+    return with_labels(values, whole), True
+
+
+def label_counts(mask: Tensor) -> dict[int, int]:
+    """How many voxels each label has, in rising order; labels without a voxel are left out.
+
+    Args:
+        mask: whole numbers of any shape and type.
+
+    >>> label_counts(torch.tensor([[[0, 2, 2, 0, 0]]], dtype=torch.uint8))
+    {0: 3, 2: 2}
+    """
+    plain = mask.detach().as_subclass(Tensor)
+    if plain.dtype in (torch.uint8, torch.bool) and plain.is_cpu:
+        flat = plain.reshape(-1).contiguous().view(torch.uint8).numpy()
+        # eight voxels at a time: most of a mask is background
+        body, rest = flat[: len(flat) // 8 * 8].view(np.uint64), flat[len(flat) // 8 * 8 :]
+        found = np.bincount(np.append(body[body != 0].view(np.uint8), rest), minlength=1)
+        found[0] = len(flat) - found[1:].sum()
+        return {int(label): int(found[label]) for label in found.nonzero()[0]}
+    labels, counts = torch.unique(plain.to(_SIGNED.get(plain.dtype, plain.dtype)), return_counts=True)
+    return dict(zip((int(label) for label in labels.tolist()), counts.tolist(), strict=True))
+
+
+def common_type(*dtypes: torch.dtype) -> torch.dtype:
+    """The type that holds every number of several types; int32, int64 and floats together need float64.
+
+    >>> common_type(torch.uint8, torch.uint16), common_type(torch.int32, torch.float32)
+    (torch.int32, torch.float64)
+    """
+    if len(set(dtypes)) == 1:
+        return dtypes[0]
+    known = [_SIGNED.get(dtype, dtype) for dtype in dtypes]
+    found = functools.reduce(torch.promote_types, known)
+    whole = [dtype.itemsize for dtype in known if not dtype.is_floating_point]
+    if not found.is_floating_point or not whole:
+        return found
+    return torch.promote_types(found, torch.float64 if max(whole) > 2 else torch.float32)
+
+
+def holding_type(dtype: torch.dtype, values: list[float]) -> torch.dtype:
+    """``dtype`` if it holds all of the values, else the smallest that holds them and all that ``dtype`` held.
+
+    Raises:
+        ValueError: fractions in a mask of whole numbers, or numbers beyond int64.
+
+    >>> holding_type(torch.uint8, [3]), holding_type(torch.uint8, [300]), holding_type(torch.uint8, [-1])
+    (torch.uint8, torch.int16, torch.int16)
+    """
+    wider = (
+        (torch.float32, torch.float64)
+        if dtype.is_floating_point
+        else (torch.uint8, torch.int16, torch.int32, torch.int64)
+    )
+    for candidate in (dtype, *(common_type(dtype, other) for other in wider)):
+        if all(_holds(candidate, value) for value in values):
+            return candidate
+    raise ValueError(f"{values} are no labels that a mask of {dtype} can hold: whole numbers of up to 64 bits")
+
+
+def _holds(dtype: torch.dtype, value: float) -> bool:
+    if dtype.is_floating_point:
+        return torch.tensor(value, dtype=torch.float64).to(dtype).item() == value
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    return float(value).is_integer() and low <= value <= high
+
+
 def class_volumes(mask: Tensor, voxel_volume: float) -> dict[str, float]:
     """Volume of the background, of all classes together, and of each class, from whole voxel counts.
 
@@ -46,15 +147,16 @@ def class_volumes(mask: Tensor, voxel_volume: float) -> dict[str, float]:
         mm3: ``{'background': ..., 'total_mask_volume': ..., 'class 1': ..., ...}``; the classes are those present.
 
     Raises:
-        ValueError: values that are no labels.
+        ValueError: values that are no labels: neither whole numbers nor within 1e-3 of one.
 
     >>> class_volumes(torch.tensor([[[0, 2, 2, 0, 0]]]), voxel_volume=1.5)
     {'background': 4.5, 'total_mask_volume': 3.0, 'class 2': 3.0}
     """
-    labels, counts = torch.unique(mask.detach().as_subclass(Tensor), return_counts=True)
-    if not are_labels(labels):
-        raise ValueError("the mask holds values that are no whole numbers, so no labels: was it interpolated?")
-    voxels = dict(zip((int(label) for label in labels.tolist()), counts.tolist(), strict=True))
+    try:
+        labels, _ = round_labels(mask.detach().as_subclass(Tensor))
+    except ValueError as error:
+        raise ValueError(f"the mask {error}") from None
+    voxels = label_counts(labels)
     background = voxels.pop(0, 0)
     volumes = {"background": background * voxel_volume, "total_mask_volume": sum(voxels.values()) * voxel_volume}
     return volumes | {f"class {label}": count * voxel_volume for label, count in voxels.items()}
