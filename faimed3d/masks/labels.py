@@ -66,7 +66,7 @@ def round_labels(values: T) -> tuple[T, bool]:
         value = plain[wrong][0].item()
         raise ValueError(
             f"holds {value:.6g}, no whole number and so no label (within {LABEL_TOLERANCE} of one, a value is "
-            "rounded). Is it an image, a mask that was interpolated, or probabilities? Make labels of probabilities with "
+            "rounded). Is it an image, a mask that was interpolated, or probabilities? Make labels of those with "
             "threshold=0.5 (MaskBlock3D, SegmentationDataLoaders3D) or TensorMask3D(t > 0.5)"
         )
     return with_labels(values, whole), True
