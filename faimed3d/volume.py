@@ -19,16 +19,17 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
-from faimed3d._exact import fits_float32
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like
 from faimed3d._padding import attach_padding, padding_of
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
+from faimed3d.io.casting import cast
+from faimed3d.io.source_header import source_name
 from faimed3d.io.writing import of_series
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
-from faimed3d.masks import class_volumes
+from faimed3d.masks import class_volumes, is_mask
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
 
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
-
-_NUMPY = {torch.float32: np.float32}  # what is converted while reading; other types are cast afterwards
 
 
 class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
@@ -211,7 +210,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
                 identity direction are assumed.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
-            dtype: of the voxels; None keeps the stored type. A float type that cannot hold the values is refused.
+            dtype: of the voxels; None keeps the stored type. A type that would change a value is refused: fractions
+                never become integers, but values of a mask within 1e-3 of whole numbers do, with a warning.
             like: where the source lies, if it does not say so itself: as of a new ``TensorDicom3D``.
 
         Returns:
@@ -219,7 +219,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
         Raises:
             TypeError: a source of another kind.
-            ValueError: whole numbers that float32 would merge, complex numbers to become real ones.
+            ValueError: values that ``dtype`` cannot hold: fractions or NaN for integers, numbers beyond its range,
+                whole numbers that a float type would merge, complex numbers for real ones.
             ReadError: the file or folder cannot be read; see ``faimed3d.errors``.
 
         >>> TensorDicom3D.create(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
@@ -229,7 +230,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             return cls(cls.create(source, series, strict, dtype), like=like)
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
-            return volume if dtype is None or volume.dtype == dtype else volume.to(_lossless(volume, dtype))
+            return volume if dtype is None else cast(volume, dtype, source_name(volume))
         library = type(source).__module__.partition(".")[0]  # not imported where it is not used
         if library == "SimpleITK":
             array, geometry = io.from_sitk(source)
@@ -241,13 +242,13 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
                 "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or a SimpleITK image, "
                 f"got {type(source).__name__}"
             )
-        array, geometry, header = io.read(
-            source, series=series, strict=strict, dtype=None if dtype is None else _NUMPY.get(dtype)
-        )
+        # images are converted while they are read; labels that float32 would merge must be seen first
+        direct = np.float32 if dtype == torch.float32 and not is_mask(cls) else None
+        array, geometry, header = io.read(source, series=series, strict=strict, dtype=direct)
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
         attach_padding(volume, header.padding)
-        return volume if dtype is None or volume.dtype == dtype else volume.to(dtype)
+        return volume if dtype is None else cast(volume, dtype, source_name(volume))
 
     @staticmethod
     def read_metadata_from_series(fn: str | Path) -> pd.DataFrame:
@@ -363,21 +364,6 @@ def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D
 
 def _too_few_axes(tensor: Tensor) -> str:
     return f"a geometry needs at least three axes (D, H, W), this tensor has shape {tuple(tensor.shape)}"
-
-
-def _lossless(volume: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """``dtype``, unless it is a float type that cannot hold the whole numbers of ``volume``."""
-    if volume.is_complex() and not dtype.is_complex:
-        raise ValueError("complex values do not fit a real type; take .real, .imag, .abs() or .angle() first")
-    wide = (torch.int32, torch.int64, torch.uint32, torch.uint64)
-    if dtype == torch.float32 and volume.dtype in wide and volume.numel():
-        values = volume.detach().cpu().as_subclass(Tensor).numpy()
-        if not fits_float32(values.min(), values.max()):
-            raise ValueError(
-                f"{volume.dtype} values from {values.min()} to {values.max()} do not fit float32, which would merge "
-                "some of them; pass dtype=None to keep the type"
-            )
-    return dtype
 
 
 # What torch.load(weights_only=True), its default, may build

@@ -182,7 +182,7 @@ class TestCreate:
 
     def test_labels_that_float_would_merge_are_refused(self):
         labels = torch.full((2, 3, 4), 2**24 + 1)
-        with pytest.raises(ValueError, match=r"16777217 do not fit float32.*dtype=None"):
+        with pytest.raises(ValueError, match=r"16777217 .* cannot be held by float32.*dtype=None"):
             TensorMask3D.create(labels)
         assert TensorMask3D.create(labels, dtype=None)[0, 0, 0] == 2**24 + 1
 
@@ -279,9 +279,9 @@ class TestVolumes:
             m.create_mesh(7)
 
     def test_fractions_are_refused(self):
-        with pytest.raises(ValueError, match="no whole numbers"):
+        with pytest.raises(ValueError, match="no whole number and so no label"):
             TensorMask3D(torch.full((2, 3, 4), 0.5), LOPSIDED).calc_volume()
-        with pytest.raises(ValueError, match="no whole numbers"):
+        with pytest.raises(ValueError, match="no whole number and so no label"):
             TensorMask3D(torch.full((2, 3, 4), torch.nan), LOPSIDED).calc_volume()
 
     def test_several_volumes_are_refused(self):

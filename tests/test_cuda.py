@@ -364,7 +364,7 @@ class TestFilesAndPictures:
 
     def test_create_takes_it_as_it_is(self):
         assert TensorDicom3D.create(there(image())).device.type == torch.device(DEVICE).type
-        with pytest.raises(ValueError, match="do not fit float32"):
+        with pytest.raises(ValueError, match="cannot be held by float32"):
             TensorDicom3D.create(there(mask() + 2**25))
 
     def test_mosaics_are_those_of_the_cpu(self):

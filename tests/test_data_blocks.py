@@ -185,8 +185,8 @@ class TestReadLabels:
     @pytest.mark.parametrize(
         ("voxels", "fault"),
         [
-            (torch.full(SHAPE, 0.5), "holds fractions or NaN"),
-            (torch.full(SHAPE, float("nan")), "holds fractions or NaN"),
+            (torch.full(SHAPE, 0.5), "no whole number and so no label"),
+            (torch.full(SHAPE, float("nan")), "no whole number and so no label"),
             (torch.full(SHAPE, -1), "holds the label -1"),
             (torch.zeros(2, *SHAPE), "one volume of labels"),
         ],

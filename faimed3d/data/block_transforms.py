@@ -8,8 +8,11 @@ from fasttransform import ItemTransform, Transform
 
 from faimed3d._keywords import StrictKeywords
 from faimed3d._padding import fill_padding
-from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.data.matching import difference, match_storage, resampled_onto
+from faimed3d.io.casting import cast
+from faimed3d.io.source_header import source_name
 from faimed3d.masks import is_mask
+from faimed3d.masks.labels import common_type
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 if TYPE_CHECKING:
@@ -131,22 +134,39 @@ class ToLabels(StrictKeywords, Transform):
 
 
 def check_sizes(samples):  # fastai makes a transform of it, for which types would be rules of dispatch
-    """Refuse to make a batch of volumes of different sizes, and say what to do.
+    """Make items ready for one batch: volumes of different sizes are refused, those of several types get one type.
+
+    torch writes a batch into memory of its first item's type, and in a worker int32 labels into uint8 ones by wrapping
+    them: label 300 becomes 44. So the type of each kind is the one that holds all.
 
     Args:
         samples: list of items, as fastai's ``before_batch`` gets it.
     """
-    for parts in zip(*samples, strict=True):
-        if not isinstance(parts[0], TensorDicom3D):
-            continue
-        shapes = [tuple(part.shape) for part in parts]
-        other = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
-        if other is None:
-            continue
-        what = "masks" if is_mask(parts[0]) else "images"
-        start = f"the {what} of one batch must have one shape, but {source_name(parts[0])} has {shapes[0]} and "
-        start += f"{source_name(parts[other])} has {shapes[other]}"
-        if shapes[other][-3:] == shapes[0][-3:]:
-            raise ValueError(f"{start} (C, D, H, W): give every item the same number of channels")
-        raise ValueError(f"{start}: add Resize3D((D, H, W)) or PadOrCrop3D((D, H, W)) to item_tfms, or use bs=1")
-    return samples
+    kinds = list(zip(*samples, strict=True))
+    for number, parts in enumerate(kinds):
+        if isinstance(parts[0], TensorDicom3D):
+            _check_shapes(parts)
+            kinds[number] = _of_one_type(parts)
+    return [type(item)(parts) for item, parts in zip(samples, zip(*kinds, strict=True), strict=True)]
+
+
+def _of_one_type(parts):
+    """The volumes of one kind in the type that holds the voxels of all."""
+    types = {part.dtype for part in parts}
+    if len(types) == 1:
+        return parts
+    dtype = common_type(*types)
+    return tuple(cast(part, dtype, source_name(part)) for part in parts)
+
+
+def _check_shapes(parts):
+    shapes = [tuple(part.shape) for part in parts]
+    other = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if other is None:
+        return
+    what = "masks" if is_mask(parts[0]) else "images"
+    start = f"the {what} of one batch must have one shape, but {source_name(parts[0])} has {shapes[0]} and "
+    start += f"{source_name(parts[other])} has {shapes[other]}"
+    if shapes[other][-3:] == shapes[0][-3:]:
+        raise ValueError(f"{start} (C, D, H, W): give every item the same number of channels")
+    raise ValueError(f"{start}: add Resize3D((D, H, W)) or PadOrCrop3D((D, H, W)) to item_tfms, or use bs=1")

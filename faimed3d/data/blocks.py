@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ from torch import Tensor
 
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
-from faimed3d.data.matching import difference, match_storage, resampled_onto, source_name
+from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.segments import labels_by_name, labels_of_files, segments_of
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.io.casting import cast, warn_of_rounding
+from faimed3d.io.source_header import source_name
 from faimed3d.losses import CrossEntropyLoss3D
-from faimed3d.masks import are_labels
+from faimed3d.masks.labels import label_counts, round_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -90,7 +92,9 @@ def ImageBlock3D(
 
 
 @strict_keywords
-def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False) -> TransformBlock:
+def MaskBlock3D(
+    codes: Iterable[str] | None = None, resample_masks: bool = False, threshold: float | None = None
+) -> TransformBlock:
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
     Args:
@@ -98,6 +102,8 @@ def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False
             None reads all masks once to find the largest label.
         resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
+        threshold: make labels of masks of probabilities: 1 above it, else 0. None: values within 1e-3 of whole numbers
+            are labels, with a warning, and others are refused.
 
     >>> from fastai.data.block import DataBlock
     >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["none", "lesion"])), get_x=lambda k: np.full((2, 3, 4), k),
@@ -106,7 +112,7 @@ def MaskBlock3D(codes: Iterable[str] | None = None, resample_masks: bool = False
     >>> dls.one_batch()[1].shape, dls.c
     (torch.Size([4, 2, 3, 4]), 2)
     """
-    reader = MaskReader(codes)
+    reader = MaskReader(codes, threshold)
     return TransformBlock(
         type_tfms=reader,
         item_tfms=[MatchMask(resample_masks), CheckLabels(reader)],
@@ -164,7 +170,7 @@ class MaskReader(StrictKeywords, Transform):
     """Read labels (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:
-        codes: as for :func:`MaskBlock3D`.
+        codes, threshold: as for :func:`MaskBlock3D`.
 
     Attributes:
         c: number of labels, background included.
@@ -178,8 +184,10 @@ class MaskReader(StrictKeywords, Transform):
     input_types = SOURCES
     train_setup = False  # the labels of validation count too
 
-    def __init__(self, codes: Iterable[str] | None = None) -> None:
+    def __init__(self, codes: Iterable[str] | None = None, threshold: float | None = None) -> None:
         super().__init__()
+        self.threshold = threshold
+        self._told = torch.zeros(1, dtype=torch.bool).share_memory_()  # that labels were rounded: once, by any worker
         self.codes = None if codes is None else [str(code) for code in codes]
         self.vocab = None if self.codes is None else _vocabulary(self.codes)
         self.c = None if self.codes is None else len(self.codes)
@@ -189,11 +197,17 @@ class MaskReader(StrictKeywords, Transform):
         if self.codes is not None or not len(items):
             return
         workers = min(8, os.cpu_count() or 1, len(items))
-        tasks = (delayed(_labels_of)(items[i]) for i in range(len(items)))
+        tasks = (delayed(_labels_of)(items[i], self.threshold) for i in range(len(items)))
         found = Parallel(workers, prefer="threads", return_as="generator")(tasks)
         if len(items) >= _LONG_WORK:
             found = progress_bar(found, total=len(items), leave=False)
-        labels = sorted(set().union(*found))
+        labels, rounded = set(), []
+        for labels_of_one, rounded_name in found:
+            labels |= labels_of_one
+            rounded += [rounded_name] if rounded_name else []
+        labels = sorted(labels)
+        if rounded:
+            self._warn_of_rounding(rounded[0], len(rounded) - 1)
         self.c = max(labels[-1] + 1, 2)
         self.vocab = _vocabulary([*range(self.c)])
         if len(labels) < self.c / 2 and self.c > 3:
@@ -204,7 +218,12 @@ class MaskReader(StrictKeywords, Transform):
             )
 
     def encodes(self, source):
-        return read_labels(source, self.codes)
+        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding)
+
+    def _warn_of_rounding(self, name, others=0):
+        if not self._told:
+            self._told[:] = True
+            warn_of_rounding(name, others)
 
 
 def _vocabulary(names: list) -> list | CategoryMap:
@@ -212,13 +231,20 @@ def _vocabulary(names: list) -> list | CategoryMap:
     return CategoryMap(names, sort=False) if len(set(names)) == len(names) else names
 
 
-def read_labels(source: Any, codes: Sequence[str] | None = None) -> TensorMask3D:
+def read_labels(
+    source: Any,
+    codes: Sequence[str] | None = None,
+    threshold: float | None = None,
+    when_rounded: Callable[[str], None] = warn_of_rounding,
+) -> TensorMask3D:
     """Read a mask as whole numbers (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:
         source: what ``TensorMask3D.create`` takes; or a list of masks that do not overlap, which become labels 1,
             2, ...
         codes: names of the labels, by which segments of a .seg.nrrd are chosen.
+        threshold: as for :func:`MaskBlock3D`.
+        when_rounded: called with the name of the mask where values near whole numbers had to be rounded.
 
     Raises:
         ValueError: several components, fractions, NaN, labels below 0; masks or segments that overlap.
@@ -240,19 +266,27 @@ def read_labels(source: Any, codes: Sequence[str] | None = None) -> TensorMask3D
             "regions, which may overlap, train on them: regions=['name', ...] (RegionBlock3D, "
             "SegmentationDataLoaders3D)"
         )
+    if threshold is not None:
+        if mask.isnan().any():
+            raise ValueError(f"{name}: holds NaN, neither above nor below threshold={threshold:g}")
+        mask = mask.with_voxels((mask.as_subclass(Tensor) > threshold).to(torch.uint8))
+    else:
+        try:
+            mask, rounded = round_labels(mask)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if rounded:
+            when_rounded(name)
     plain = mask.as_subclass(Tensor)
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these
-    if not are_labels(plain):
-        raise ValueError(f"{name}: holds fractions or NaN, so no labels: was it interpolated, or is it an image?")
     low, high = plain.amin(), plain.amax()
     if low < 0:
         raise ValueError(f"{name}: holds the label {int(low)}; labels begin at 0, the background")
-    return mask.with_voxels(plain.to(torch.uint8 if high <= 255 else torch.int32))
+    return mask.with_voxels(cast(plain, torch.uint8 if high <= 255 else torch.int32, name))
 
 
-def _labels_of(source: Any) -> set[int]:
-    labels = read_labels(source).as_subclass(Tensor)
-    if labels.dtype == torch.uint8:
-        return set(torch.bincount(labels.flatten(), minlength=256).nonzero().flatten().tolist())
-    return set(labels.unique().tolist())
+def _labels_of(source: Any, threshold: float | None) -> tuple[set[int], str]:
+    """The labels of a mask, and its name if values near whole numbers had to be rounded."""
+    rounded: list[str] = []
+    return set(label_counts(read_labels(source, threshold=threshold, when_rounded=rounded.append))), "".join(rounded)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar
 
 from torch import Tensor
 
-from faimed3d.volume import TensorDicom3D, TensorMask3D
+from faimed3d.io.source_header import source_name
+from faimed3d.volume import TensorDicom3D
 
 Volume = TypeVar("Volume", bound=TensorDicom3D)
 
@@ -42,15 +42,6 @@ def resampled_onto(volume: Volume, other: TensorDicom3D) -> Volume:
             f"{difference(volume, other)}. Is it of another patient or examination, or has a header lost its origin?"
         )
     return volume.resample_like(other)
-
-
-def source_name(volume: TensorDicom3D) -> str:
-    """How messages name a volume: its file, of a DICOM series the folder."""
-    header = getattr(volume, "_header", None)
-    files = header.files if header is not None else ()
-    if not files:
-        return "a mask from memory" if isinstance(volume, TensorMask3D) else "an image from memory"
-    return files[0] if len(files) == 1 else os.path.dirname(files[0])
 
 
 def difference(volume: TensorDicom3D, other: TensorDicom3D) -> str:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from faimed3d.data.block_transforms import MatchMask, check_sizes
 from faimed3d.data.blocks import SOURCES, read_labels
-from faimed3d.data.matching import source_name
 from faimed3d.data.segments import find_segment, inside_segment, mask_like, read_binary, segments_of
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.io.source_header import source_name
 from faimed3d.losses import RegionLoss3D
 from faimed3d.masks import label_regions
 from faimed3d.volume import TensorMask3D

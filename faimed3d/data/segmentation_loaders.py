@@ -52,6 +52,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         resample_to_first: bool = False,
         resample_masks: bool = False,
         regions: Regions | None = None,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a table.
@@ -63,6 +64,7 @@ class SegmentationDataLoaders3D(Loaders3D):
             regions: train on regions that may overlap, see :func:`RegionBlock3D`; instead of ``codes``.
             resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
                 error.
+            threshold: make labels of masks of probabilities: 1 above it, else 0.
             df, path, valid_pct, seed, fn_col, folder, suff, valid_col, group_col, item_tfms, batch_tfms, img_cls,
                 resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
@@ -70,7 +72,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
         df, get_y = volumes_in(df, label_col, path, folder)
         return cls._from_blocks(
-            df, (ImageBlock3D(img_cls, resample_to_first), _target(codes, regions, resample_masks)), path,
+            df, (ImageBlock3D(img_cls, resample_to_first), _target(codes, regions, resample_masks, threshold)), path,
             validation_splitter(df, valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
             get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
@@ -92,6 +94,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         img_cls: type[TensorDicom3D] = TensorDicom3D,
         resample_masks: bool = False,
         regions: Regions | None = None,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a list of volumes.
@@ -101,11 +104,13 @@ class SegmentationDataLoaders3D(Loaders3D):
             fnames: files, DICOM folders, or lists of them as channels.
             label_func: function of a path that returns the path of the mask, or a list of them.
             group_func: function of a path that returns the patient; the volumes of one are never on both sides.
-            valid_pct, seed, codes, regions, item_tfms, batch_tfms, img_cls, resample_masks: as for :meth:`from_df`.
+            valid_pct, seed, codes, regions, item_tfms, batch_tfms, img_cls, resample_masks, threshold: as for
+                :meth:`from_df`.
         """
+        target = _target(codes, regions, resample_masks, threshold)
         return cls._from_blocks(
-            existing_or_below(fnames, path), (ImageBlock3D(img_cls), _target(codes, regions, resample_masks)), path,
-            None, valid_pct, seed, group_func, item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
+            existing_or_below(fnames, path), (ImageBlock3D(img_cls), target), path, None, valid_pct, seed, group_func,
+            item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
         )  # fmt: skip
 
     from_label_func = from_path_func
@@ -165,10 +170,12 @@ class SegmentationDataLoaders3D(Loaders3D):
         return cls.from_name_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
 
 
-def _target(codes, regions, resample_masks):
+def _target(codes, regions, resample_masks, threshold):
     """The block of labels or of regions."""
     if regions is None:
-        return MaskBlock3D(codes, resample_masks)
+        return MaskBlock3D(codes, resample_masks, threshold)
+    if threshold is not None:
+        raise ValueError("threshold makes labels of one mask; masks of regions must hold 0 and 1")
     if codes is not None:
         raise ValueError("pass codes (labels that do not overlap) or regions (masks that may), not both")
     return RegionBlock3D(regions, resample_masks)

@@ -137,7 +137,7 @@ class Conversion:
         if wrong.any():
             value = values[np.argmax(wrong)]
             raise ReadError(
-                f"{self.name}: the value {value} ({self.stored.name} in the file) cannot be held by {out.dtype.name}. "
+                f"{self.name}: the value {value} ({self.stored.name}) cannot be held by {out.dtype.name}. "
                 f"Pass dtype=None to keep the stored type, or a wider dtype"
             )
 

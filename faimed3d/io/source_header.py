@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from faimed3d.io.metaimage import read_metaimage_header
 from faimed3d.io.nifti import read_nifti_header
 from faimed3d.io.npy import read_npy_header
 from faimed3d.io.nrrd import read_nrrd_header
+from faimed3d.masks import is_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,3 +82,12 @@ class SourceHeader:
 def _is_technical(name, value):
     """Whether a header field is known to hold no text about a patient; numbers in a text field may be an ID."""
     return isinstance(value, int | float | list) or name in _TECHNICAL
+
+
+def source_name(volume: object) -> str:
+    """How messages name a volume: its file, of a DICOM series the folder."""
+    header = getattr(volume, "_header", None)
+    files = header.files if header is not None else ()
+    if not files:
+        return "a mask from memory" if is_mask(volume) else "an image from memory"
+    return files[0] if len(files) == 1 else os.path.dirname(files[0])

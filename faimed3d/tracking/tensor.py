@@ -79,6 +79,8 @@ class TrackedTensor(TensorBase):
                     return NotImplemented
             source = args[0] if args else kwargs.get("input")
             shape = source.shape if isinstance(source, Tensor) else ()
+            if "out" in kwargs and isinstance(source, tuple | list):
+                _check_memory(source, kwargs["out"])
             padding = padding_of(source) if getattr(source, "_padding", None) and func in KEEPS_PADDING else ()
             if func in JOINS_PADDING:
                 padding = joined_padding(source)
@@ -253,6 +255,23 @@ def _rewrite(tensor: Any, grid: Grid, moved: bool = False) -> None:
     if not moved and before is not None and not _equal(grid, before):
         invalidate_grid(tensor)
     attach_grid(tensor, grid)
+
+
+def _check_memory(tensors: Sequence[Any], out: Any) -> None:
+    """Refuse to join tensors in memory of a type into which torch would wrap them: it calls int32 to uint8 a safe cast.
+
+    A DataLoader's worker does so with the items of a batch.
+    """
+    if not isinstance(out, Tensor) or out.dtype.is_floating_point or out.dtype.is_complex:
+        return
+    for tensor in tensors:
+        if isinstance(tensor, Tensor) and not torch.can_cast(tensor.dtype, out.dtype):
+            continue  # torch refuses it by itself
+        if isinstance(tensor, Tensor) and tensor.dtype.itemsize > out.dtype.itemsize:
+            raise ValueError(
+                f"{tensor.dtype} voxels do not fit memory of {out.dtype}, which the first item of a batch has: give "
+                "all items one type, such as mask.long(), or use MaskBlock3D, which does so"
+            )
 
 
 def _equal(one: Grid, other: Grid) -> bool:
