@@ -143,10 +143,14 @@ def check_sizes(samples):  # fastai makes a transform of it, for which types wou
         samples: list of items, as fastai's ``before_batch`` gets it.
     """
     kinds = list(zip(*samples, strict=True))
+    changed = False
     for number, parts in enumerate(kinds):
         if isinstance(parts[0], TensorDicom3D):
             _check_shapes(parts)
             kinds[number] = _of_one_type(parts)
+            changed = changed or kinds[number] is not parts
+    if not changed:
+        return samples
     return [type(item)(parts) for item, parts in zip(samples, zip(*kinds, strict=True), strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from faimed3d.data.matching import difference, match_storage
 from faimed3d.io.nrrd_segments import Segment, read_segments
 from faimed3d.io.source_header import source_name
-from faimed3d.masks.labels import round_labels
+from faimed3d.masks.labels import are_labels, round_labels
 from faimed3d.volume import TensorMask3D
 
 _WAY_OUT = "regions=[...] (RegionBlock3D, SegmentationDataLoaders3D) trains on masks that overlap"
@@ -111,12 +112,11 @@ def read_binary(sources: Sequence[Any]) -> list[TensorMask3D]:
     masks: list[TensorMask3D] = []
     for source in sources:
         mask = TensorMask3D.create(source, dtype=None)
-        try:
-            plain = round_labels(mask.as_subclass(Tensor))[0]
-        except ValueError as error:
-            raise ValueError(f"{source_name(mask)}: {error}") from None
+        plain = mask.as_subclass(Tensor)
+        with contextlib.suppress(ValueError):  # fractions are refused below, with the values that are there
+            plain = round_labels(plain)[0]
         values = plain.unique()
-        if mask.ndim != 3 or int((values != 0).sum()) > 1:
+        if mask.ndim != 3 or not are_labels(values) or int((values != 0).sum()) > 1:
             what = f"shape {tuple(mask.shape)}" if mask.ndim != 3 else f"the values {values[:6].tolist()}"
             raise ValueError(
                 f"{source_name(mask)}: is one of several masks of an item, so it should be (D, H, W) of 0 and one "
