@@ -29,6 +29,8 @@ setup(
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
     extras_require={
-        name: lines(f"{name.replace('-', '_')}_requirements") for name in ("dicom-seg", "viewer", "bench", "dev")
+        name: lines(f"{name.replace('-', '_')}_requirements")
+        for name in ("dicom-seg", "viewer", "notebooks", "distributed", "bench", "dev")
     },
+    classifiers=lines("classifiers"),
 )

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from dicom_faults import FAULTS
+from dicom_series import make_series, stored_values, write
 
 from faimed3d import errors
+from faimed3d.basics import TensorDicom3D
 from faimed3d.dicom.checks import CHECKS
 from faimed3d.dicom.grouping import gaps, plane_kinds
 from faimed3d.dicom.planes import plane
@@ -17,6 +19,19 @@ ROWS = {
     cells[0]: cells[1:]
     for cells in (re.split(r"\s*\|\s*", line.strip("| \n")) for line in PAGE.splitlines() if line.startswith("|"))
 }
+
+
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+    write(make_series(stored_values((3, 4, 5))), tmp_path / "archive" / "ct")
+    for number in range(4):
+        series = make_series(stored_values((3, 4, 5)), SeriesInstanceUID=f"1.2.{number}", SeriesNumber=number)
+        write(series, tmp_path / "archive" / "mr", [f"{number}_{k}.dcm" for k in range(3)])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"^```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/dicom.md", "exec"), names)
+    assert len(names["inventory"]) == 5
+    assert TensorDicom3D.create(tmp_path / "result").geometry.agrees(names["im"].geometry)
 
 
 def test_every_exception_named_there_exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from dicom_series import SECRETS, make_series, stored_values
@@ -16,7 +17,8 @@ from faimed3d.basics import TensorDicom3D, TensorMask3D
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [block for language, block in FENCED if language != "sh"]
 
 
 def write_case(folder, shape, mask_file, orientation="LPS"):
@@ -34,6 +36,11 @@ def folder(tmp_path, monkeypatch):
     write_dicom(incomplete, tmp_path / "patient" / "T2_incomplete")
     for number in range(5):
         write_case(tmp_path / "study" / str(number), (4, 8, 8), "mask.nii.gz")
+    cases = pd.DataFrame({"patient": range(5)})
+    cases["image"] = [f"study/{number}/T2" for number in cases["patient"]]
+    cases["mask"] = [f"study/{number}/mask.nii.gz" for number in cases["patient"]]
+    cases.to_csv(tmp_path / "cases.csv", index=False)
+    write_dicom(make_series(stored_values((4, 8, 8))), tmp_path / "new_patient")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     yield tmp_path
@@ -60,7 +67,7 @@ def test_python_of_the_readme_runs(folder, capsys):
 
 
 def test_readme_has_the_blocks_that_this_file_runs():
-    assert len(BLOCKS) == 6
+    assert [language for language, _ in FENCED] == ["sh"] + 7 * ["python"]
 
 
 def test_links_lead_to_files():
