@@ -6,9 +6,13 @@ spacing, origin and direction are SimpleITK's (x, y, z), LPS, mm: ``faimed3d.geo
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
+from fasttransform import retain_type as _retain_type
+from fasttransform.cast import cast
 
 from faimed3d import io
 from faimed3d.display import show_image_3d, show_images_3d
@@ -30,10 +34,47 @@ __all__ = [
     "resample",
     "resample_like",
     "resize_3d_tensor",
+    "retain_type",
     "show_image_3d",
     "show_images_3d",
     "strip",
 ]
+
+
+# what fasttransform calls "of old" and "as it is": it changed the default of its third argument when it renamed it
+_FROM_OLD = next(p.default for p in list(inspect.signature(_retain_type).parameters.values())[2:])
+_LEAVE = type(None)
+
+
+def retain_type(
+    new: Any, old: Any = None, ret_type: Any = Any, as_copy: bool = False, *, typ: type | None = None
+) -> Any:  # of any type
+    """Give ``new`` the type of ``old``, or a type by name: fastai's ``retain_type``, with the argument ``typ`` it had.
+
+    Args:
+        new: a tensor, such as the result of an operation that has lost its type.
+        old: what to take type and metadata of, where ``new`` is of a base of its type.
+        ret_type: the type instead; None leaves ``new`` as it is.
+        as_copy: copy the metadata.
+        typ: the type, by the name that it had before fasttransform renamed it.
+
+    Raises:
+        TypeError: neither ``old`` nor a type is given, or two types are.
+
+    >>> retain_type(torch.zeros(2, 3, 4), typ=TensorMask3D).shape
+    torch.Size([2, 3, 4])
+    """
+    if typ is not None:
+        if ret_type is not Any:
+            raise TypeError("ret_type and typ are the same argument: pass one of them")
+        ret_type = typ
+    if old is None and new is not None and ret_type is not Any and isinstance(ret_type, type):
+        if isinstance(new, ret_type):
+            return new
+        return ret_type(new) if issubclass(ret_type, TensorDicom3D) else cast(new, ret_type)
+    if old is None and ret_type is Any:
+        raise TypeError("retain_type needs old, or a type: retain_type(t, old) or retain_type(t, typ=TensorDicom3D)")
+    return _retain_type(new, old, _FROM_OLD if ret_type is Any else _LEAVE if ret_type is None else ret_type, as_copy)
 
 
 def readdcm_3d(

@@ -282,8 +282,13 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     resample = spatial.resample
     resample_like = spatial.resample_like
 
-    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``."""
+    def show(self, ctx: Axes | int | str | None = None, **kwargs: Any) -> Axes:
+        """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``.
+
+        A batch is drawn as well. ``show(1)``, as in 0.0.6, is ``show(axis=1)``.
+        """
+        if isinstance(ctx, int | str):
+            return show_volume(self, axis=ctx, **kwargs)
         return show_volume(self, ctx=ctx, **kwargs)
 
 

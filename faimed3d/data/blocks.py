@@ -58,6 +58,7 @@ class _AnyImage(metaclass=_LibraryImage):
 
 
 SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)
+_NO_CLS = "masks are always TensorMask3D; leave it out"
 _LONG_WORK = 50  # masks from which on a progress bar is shown
 
 
@@ -112,6 +113,8 @@ def MaskBlock3D(
     >>> dls.one_batch()[1].shape, dls.c
     (torch.Size([4, 2, 3, 4]), 2)
     """
+    if isinstance(codes, type):
+        raise TypeError(f"MaskBlock3D(codes) takes the names of the labels, got {codes.__name__}: {_NO_CLS}")
     reader = MaskReader(codes, threshold)
     return TransformBlock(
         type_tfms=reader,

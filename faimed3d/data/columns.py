@@ -84,15 +84,20 @@ def used_columns(df: pd.DataFrame, *columns: Any) -> list[int]:
     return [number for number, name in enumerate(df.columns) if number < count or name in names]
 
 
-def validation_splitter(df: pd.DataFrame, column: str | int | None) -> Callable | None:
-    """Splitter by a column that is true for the rows of validation; None for no column.
+def validation_splitter(
+    df: pd.DataFrame, column: str | int | None, splitter: Callable | None = None
+) -> Callable | None:
+    """Splitter by a column that is true for the rows of validation; the given one, or None, for no column.
 
     Raises:
+        TypeError: a column and a splitter.
         ValueError: no such column, or cells other than true and false: any text, 'False' too, and NaN would count as
             true.
     """
     if column is None:
-        return None
+        return splitter
+    if splitter is not None:
+        raise TypeError("valid_col and splitter both say which rows are validation: pass one of them")
     column = count_from_left(df, column)
     cells = column_of(df, column)
     wrong = [] if is_bool_dtype(cells) and not cells.isna().any() else [cell for cell in cells if cell not in (0, 1)]

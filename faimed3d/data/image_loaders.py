@@ -47,6 +47,7 @@ class ImageDataLoaders3D(Loaders3D):
         label_delim: str | None = None,
         y_block: Block = None,
         valid_col: str | int | None = None,
+        splitter: Callable | None = None,
         group_col: str | int | None = None,
         item_tfms: Transforms = None,
         batch_tfms: Transforms = None,
@@ -70,6 +71,8 @@ class ImageDataLoaders3D(Loaders3D):
             y_block: block of the target: ``RegressionBlock`` for numbers. Default: one class, or several where
                 ``label_col`` or ``label_delim`` say so.
             valid_col: column that is true for the rows of validation.
+            splitter: or a function of the table that gives the numbers of the rows of training and of validation, such
+                as fastai's ``ColSplitter("is_valid")``.
             group_col: column of the patient; the volumes of one are never on both sides.
             item_tfms, batch_tfms: transforms of items and of batches.
             img_cls: type of the volumes.
@@ -82,7 +85,7 @@ class ImageDataLoaders3D(Loaders3D):
             several = (isinstance(label_col, list | tuple | L) and len(label_col) > 1) or label_delim is not None
             y_block = MultiCategoryBlock if several else CategoryBlock
         return cls._from_blocks(
-            df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, validation_splitter(df, valid_col),
+            df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, validation_splitter(df, valid_col, splitter),
             valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
             get_y=ColReader(label_col, label_delim=label_delim), keep=used_columns(df, fn_col, label_col, group_col),
             **kwargs,

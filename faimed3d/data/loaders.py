@@ -22,6 +22,7 @@ from fastcore.meta import delegates
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import pictures  # noqa: F401 - registers the pictures with fastai
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
+from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.paths import OfName
 from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, warn_of_shared_groups
@@ -84,12 +85,12 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             raise ValueError(f"all {len(source)} items are in validation, so nothing is left to train on")
         warn_of_shared_groups(source, splits, group)
         if at_random and valid_pct > 0 and not len(splits[1]):
-            warnings.warn(f"none of the {len(source)} items is in validation: raise valid_pct", stacklevel=3)
+            warnings.warn(f"none of the {len(source)} items is in validation: raise valid_pct", stacklevel=4)
         if 0 < len(splits[0]) < bs and kwargs.get("drop_last", kwargs.get("shuffle", True)):
             warnings.warn(
                 f"training has {len(splits[0])} items, fewer than one batch of bs={bs}, so no epoch will train on "
                 "anything: choose a smaller bs",
-                stacklevel=3,
+                stacklevel=4,
             )
         if keep is not None and isinstance(source, pd.DataFrame):
             source = source.iloc[:, list(keep)].copy()
@@ -105,6 +106,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             batch_tfms=batch_tfms,
         )
         made = cls.from_dblock(block, source, path=path, bs=bs, **kwargs)  # plain DataLoaders, whatever the class
+        warn_of_flat_transforms(made, stacklevel=4)
         return cls(*made.loaders, path=made.path, device=made.device)
 
     @classmethod

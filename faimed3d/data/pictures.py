@@ -35,7 +35,7 @@ from faimed3d._keywords import keywords_of, refuse_unknown
 from faimed3d.display import class_color, show_volume
 from faimed3d.display.artists import artist_keywords
 from faimed3d.display.layout import lay_out
-from faimed3d.masks import merge_regions
+from faimed3d.masks import is_mask, merge_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 with warnings.catch_warnings():
@@ -249,7 +249,13 @@ def show_batch(x: TensorDicom3D, y: TensorDicom3D, samples, ctxs=None, max_n=9, 
 def show_results(
     x: TensorDicom3D, y, samples, outs, ctxs=None, max_n=9, n=None, nrows=None, ncols=None, figsize=None, **kwargs
 ):
-    """Draw volumes with target and prediction as titles; of classes green where they agree, else red."""
+    """Draw volumes with target and prediction as titles; of classes green where they agree, else red.
+
+    Items without a target (``dls.test_dl(items)``) are drawn with the prediction alone, a predicted mask over them.
+    """
+    if len(samples) and len(samples[0]) == 1 and is_mask(outs[0][0]):
+        pairs = [(sample[0], out[0]) for sample, out in zip(samples, outs, strict=False)]
+        return show_batch(x, outs[0][0], pairs, ctxs, max_n, n, nrows=nrows, ncols=ncols, figsize=figsize, **kwargs)
     samples, axes, _ = _prepare(samples, ctxs, max_n, n, None, nrows, ncols, figsize, "Target/Prediction", **kwargs)
     for sample, out, (ax,) in zip(samples, outs, axes, strict=False):
         _draw(ax, sample[0], **kwargs)

@@ -45,6 +45,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         label_col: Columns = 1,
         codes: Iterable[str] | None = None,
         valid_col: str | int | None = None,
+        splitter: Callable | None = None,
         group_col: str | int | None = None,
         item_tfms: Transforms = None,
         batch_tfms: Transforms = None,
@@ -65,16 +66,16 @@ class SegmentationDataLoaders3D(Loaders3D):
             resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
                 error.
             threshold: make labels of masks of probabilities: 1 above it, else 0.
-            df, path, valid_pct, seed, fn_col, folder, suff, valid_col, group_col, item_tfms, batch_tfms, img_cls,
-                resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
+            df, path, valid_pct, seed, fn_col, folder, suff, valid_col, splitter, group_col, item_tfms, batch_tfms,
+                img_cls, resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
         fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
         df, get_y = volumes_in(df, label_col, path, folder)
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), _target(codes, regions, resample_masks, threshold)), path,
-            validation_splitter(df, valid_col), valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
-            get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
+            validation_splitter(df, valid_col, splitter), valid_pct, seed, group_col, item_tfms, batch_tfms,
+            get_x=get_x, get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
 
     @classmethod

@@ -224,15 +224,16 @@ def show_volume(
     alpha: float | None = None,
     max_slices: int | None = None,
     mask: Voxels | None = None,
+    add_to_existing: bool = False,
     **kwargs: Any,
 ) -> Axes:
-    """Draw a volume: what a tensor's ``show`` calls, also inside fastai's show_batch.
+    """Draw a volume or a batch: what a tensor's ``show`` calls, also inside fastai's show_batch.
 
     In a new figure it is the whole mosaic of :func:`show_image_3d`; on given axes, often small, a few slices of it. A
     mask shown on the axes of its image is laid over it.
 
     Args:
-        t: volume (D, H, W) or (C, D, H, W); every channel is drawn as a volume of its own.
+        t: volume (D, H, W) or (C, D, H, W), or batch (B, C, D, H, W); every channel is drawn as a volume of its own.
         ctx: axes to draw on (fastai's name), or None for a new figure.
         ax: the same, matplotlib's name.
         axis: this and all arguments not listed here are those of :func:`show_image_3d`.
@@ -240,6 +241,7 @@ def show_volume(
         alpha: opacity. None: 0.5 for a mask laid over an image, else 1.
         max_slices: show at most this many slices of each channel. None: all in a new figure, 9 on given axes.
         mask: classes on the same grid to lay over the volume.
+        add_to_existing: draw over what the current axes (or ``ctx``) show, slice on slice.
 
     Returns:
         The axes.
@@ -253,15 +255,18 @@ def show_volume(
     (17, 20)
     """
     ax = ctx if ax is None else ax
-    volumes = all_volumes([t])
+    if add_to_existing and ax is None:
+        ax = plt.gca()
+    volumes = all_volumes(t if getattr(t, "ndim", 0) == 5 else [t])
     if alpha is None:
         alpha = 0.5 if ax is not None and _mosaic_on(ax) and volumes[0].is_mask else 1.0
     if ax is None:
         nrow = nrow or 10
     else:
         max_slices = max_slices or 9
-    masks = None if mask is None else all_volumes([mask])
-    return _show(volumes, masks, axis, figsize, cmap, nrow, alpha, False, False, ax=ax, max_slices=max_slices, **kwargs)
+    masks = None if mask is None else all_volumes(mask if getattr(mask, "ndim", 0) == 5 else [mask])
+    options = {"ax": ax, "max_slices": max_slices, **kwargs}
+    return _show(volumes, masks, axis, figsize, cmap, nrow, alpha, False, add_to_existing, **options)
 
 
 def _arranged(

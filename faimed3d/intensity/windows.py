@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from torch import Tensor
@@ -48,7 +50,9 @@ def window_limits(window: str | Sequence[float]) -> tuple[float, float]:
     if isinstance(window, str):
         name = window.strip().lower().replace(" ", "_").replace("-", "_")
         if name not in WINDOWS:
-            raise ValueError(f"window must be (centre, width) or one of {', '.join(WINDOWS)}, got {window!r}")
+            near = get_close_matches(name, WINDOWS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"window must be (centre, width) or one of {', '.join(WINDOWS)}, got {window!r}{meant}")
         window = WINDOWS[name]
     try:
         centre, width = window
@@ -56,7 +60,14 @@ def window_limits(window: str | Sequence[float]) -> tuple[float, float]:
         raise TypeError(f"window must be a name or (centre, width), got {window!r}") from error
     centre, width = finite_number(centre, "window centre"), finite_number(width, "window width")
     if width <= 0:
-        raise ValueError(f"window width must be above 0, got {width:g}")
+        order = f"; (width, centre)? Pass ({width:g}, {centre:g})" if centre > 0 else ""
+        raise ValueError(f"window is (centre, width) and the width must be above 0, got ({centre:g}, {width:g}){order}")
+    if (turned := next((name for name, one in WINDOWS.items() if one == (width, centre)), None)) is not None:
+        warnings.warn(
+            f"window ({centre:g}, {width:g}) is taken as (centre, width). fastai writes its window {turned!r} so, as "
+            f"(width, centre): if you mean that, pass {turned!r} or ({width:g}, {centre:g})",
+            stacklevel=2,
+        )
     return centre - width / 2, centre + width / 2
 
 

@@ -5,31 +5,37 @@ from __future__ import annotations
 from fastcore.foundation import L
 from torch import Tensor
 
-from faimed3d.display import ListViewer, show_histogram, show_images_3d
+from faimed3d._keywords import keywords_of
+from faimed3d.display import BasicViewer, ListViewer, show_histogram, show_images_3d
 from faimed3d.legacy.hidden_names import HiddenFromDir
 from faimed3d.legacy.standard_scale import find_standard_scale
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D
 
+_MOSAIC = set(keywords_of(show_images_3d)) - set(keywords_of(ListViewer)) - set(keywords_of(BasicViewer))
+
 
 class LegacyLoaderMethods(HiddenFromDir):
     """Methods that ``ImageDataLoaders3D`` and ``SegmentationDataLoaders3D`` had in faimed3d 0.0.6."""
 
-    def show_batch_3d(self, with_mask=False, alpha_mask=0.3, figsize=None, viewer="widget", max_n=9, **kwargs):
+    def show_batch_3d(self, with_mask=False, alpha_mask=0.3, figsize=None, viewer=None, max_n=9, **kwargs):
         """Show whole volumes of a training batch; today ``show_batch``, which draws one telling slice of each.
 
         Args:
             with_mask: lay the masks over them.
             alpha_mask: opacity of the masks.
             figsize: (width, height) in inches: of each picture with sliders, of the whole mosaic.
-            viewer: 'widget' for a ``ListViewer`` with sliders (needs the extra ``viewer``), 'mosaic' for a picture of
-                all slices.
+            viewer: 'widget' for a ``ListViewer`` with sliders (needs the extra ``viewer``), 'mosaic' (or 'mosaik') for
+                a picture of all slices. Default: sliders, unless an argument is of the mosaic alone, such as ``nrow``.
             max_n: volumes at most.
             **kwargs: of ``ListViewer`` or ``show_images_3d``.
 
         Returns:
             The ``ListViewer``, which shows itself as the last line of a cell; the axes of the mosaic.
         """
+        if viewer is None:
+            viewer = "mosaic" if _MOSAIC & kwargs.keys() else "widget"
+        viewer = "mosaic" if viewer == "mosaik" else viewer
         if viewer not in ("widget", "mosaic"):
             raise ValueError(f"viewer must be 'widget' or 'mosaic', got {viewer!r}")
         samples = self.train.decode_batch(self.train.one_batch(), max_n=max_n)

@@ -59,13 +59,25 @@ class LegacyVolumeMethods(_Methods):
         """The voxels as a numpy array, which shares their memory where they are on the CPU."""
         return self.detach().cpu().as_subclass(Tensor).numpy()
 
-    def resize_3d(self, size: Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None) -> Self:
+    def resize_3d(
+        self,
+        size: Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: str | None = None,
+        align_corners: bool = True,
+        recompute_scale_factor: bool | None = None,
+    ) -> Self:
         """Resize to ``size`` (D, H, W), or by a factor; today ``resize_3d_tensor``.
 
         Args:
             size: voxels (D, H, W).
             scale_factor: the new size as a factor of the old one: one number or three (D, H, W).
+            mode, align_corners: must be what it does: 'trilinear' of images, 'nearest' of masks; corner-aligned.
+            recompute_scale_factor: makes no difference.
         """
+        _check_mode(mode, "trilinear", is_mask(self), "resize_3d")
+        if not align_corners:
+            raise ValueError("resize_3d is corner-aligned: align_corners=False would move voxels; use resample")
         if (size is None) == (scale_factor is None):
             raise ValueError(f"resize_3d takes either size or scale_factor, got {size!r} and {scale_factor!r}")
         if scale_factor is not None:
@@ -197,7 +209,7 @@ class LegacyVolumeMethods(_Methods):
             raise ValueError(f"dim must be one of the last three axes (D, H, W) of {tuple(self.shape)}, got {dim!r}")
         return self.with_voxels(torch.stack([func(one) for one in self.as_subclass(Tensor).unbind(axis)], axis))
 
-    def grid_tfms(self, func: Callable[[int, int], Sequence[Tensor]]) -> Self:
+    def grid_tfms(self, func: Callable[[int, int], Sequence[Tensor]], mode: str | None = None) -> Self:
         """Warp every plane (H, W) alike, by a function such as ``warp_3d``; today ``RandomWarp3D`` and its like.
 
         Images are interpolated linearly, masks by the nearest voxel; beyond the edge the plane goes on mirrored.
@@ -205,7 +217,9 @@ class LegacyVolumeMethods(_Methods):
         Args:
             func: ``(h, w) -> (rows, columns)``, where to sample for each voxel of a plane, (H, W) each, -1 at the first
                 and 1 at the last centre.
+            mode: must be what it does: 'bilinear' of images, 'nearest' of masks.
         """
+        _check_mode(mode, "bilinear", is_mask(self), "grid_tfms")
         x = self.as_subclass(Tensor)
         nearest = is_mask(self)
         planes = x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float64 if nearest else torch.float32)
@@ -251,3 +265,10 @@ class LegacyMaskMethods(_Methods):
                 ``{old: new}``.
         """
         return reduce_classes(self, classes)
+
+
+def _check_mode(mode: str | None, linear: str, of_mask: bool, name: str) -> None:
+    """Refuse an interpolation that is not done."""
+    done = "nearest" if of_mask else linear
+    if mode not in (None, done) and not (of_mask and mode == linear):  # 0.0.6 rounded what it had blended
+        raise ValueError(f"{name} interpolates {'masks' if of_mask else 'images'} by {done!r}, not by {mode!r}")

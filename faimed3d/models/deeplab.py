@@ -18,6 +18,8 @@ from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, model_sizes
 from faimed3d.models.unet import interpolate_like
 
+torch.fx.wrap("interpolate_like")  # see faimed3d.models.unet
+
 
 class ASPPPooling(nn.Module):
     """The mean of the whole volume, at every voxel. No batch norm: it would have one value per channel and item."""
@@ -30,7 +32,7 @@ class ASPPPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_out, D, H, W)."""
-        return self.layers(x).expand(-1, -1, *x.shape[2:])
+        return self.layers(x).expand(-1, -1, x.shape[2], x.shape[3], x.shape[4])
 
 
 class ASPP(nn.Module):
@@ -127,7 +129,7 @@ class DynamicDeepLab(StrictKeywords, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, n_out, D, H, W)."""
-        start = x
+        start = early = x
         for number, stage in enumerate(self.encoder):
             x = stage(x)
             if number == self.early:

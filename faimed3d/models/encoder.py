@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from fastai.vision.learner import cut_model, has_pool_type
 from torch import Tensor, nn
 from torch.func import functional_call
+from torchvision.models import get_model_weights
 
 _PROBE = (64, 64, 64)  # large enough to show every stride of the usual networks; nothing is computed on it
 
@@ -68,9 +71,9 @@ def _build(arch, pretrained):
     if pretrained:
         accepted = inspect.signature(getattr(arch, "__wrapped__", arch)).parameters
         if "weights" in accepted:
-            model = arch(weights="DEFAULT")
+            model = _with_weights(arch, weights="DEFAULT")
         elif "pretrained" in accepted:
-            model = arch(pretrained=True)
+            model = _with_weights(arch, pretrained=True)
         else:
             raise TypeError(
                 f"{_name(arch)} takes neither weights nor pretrained, so it has no weights to load; "
@@ -81,6 +84,28 @@ def _build(arch, pretrained):
     if not isinstance(model, nn.Module):
         raise TypeError(f"{_name(arch)} must build a network (nn.Module), it gave a {type(model).__name__}")
     return model
+
+
+def _with_weights(arch, **how):
+    """Build the network with its weights, which are downloaded where they are not in torch's cache."""
+    try:
+        return arch(**how)
+    except URLError as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        wanted = getattr(error, "url", None) or _address_of(arch)
+        where = f"download {wanted} elsewhere and put it into {folder}" if wanted else f"put its file into {folder}"
+        raise OSError(
+            f"the pretrained weights of {_name(arch)} are not in torch's cache and cannot be downloaded "
+            f"({error.reason}): {where}, or pass pretrained=False"
+        ) from error
+
+
+def _address_of(arch):
+    """Where torchvision has the default weights of one of its networks; None for others."""
+    try:
+        return get_model_weights(arch).DEFAULT.url
+    except ValueError:  # not one of torchvision's
+        return None
 
 
 def _name(arch):

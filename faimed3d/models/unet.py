@@ -111,6 +111,9 @@ def interpolate_like(x: Tensor, like: Tensor) -> Tensor:
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="trilinear", align_corners=False)
 
 
+torch.fx.wrap("interpolate_like")  # its sizes are known when the network runs, not when it is traced
+
+
 class DynamicUnet3D(StrictKeywords, nn.Module):
     """A U-Net over any encoder: (B, C, D, H, W) of any size to scores (B, n_out, D, H, W).
 
@@ -191,14 +194,15 @@ class DynamicUnet3D(StrictKeywords, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, n_out, D, H, W)."""
-        start, kept = x, {}
+        start = x
+        kept: list[Tensor] = []  # what the skips take, the deepest last
         for number, stage in enumerate(self.encoder):
             x = stage(x)
             if number in self.skips:
-                kept[number] = x
+                kept.append(x)
         x = self.middle(x)
-        for number, block in zip(self.skips, self.blocks, strict=True):
-            x = block(x, kept.pop(number))
+        for block in self.blocks:
+            x = block(x, kept.pop())
         x = interpolate_like(self.shrink(x), start)
         return self.final(torch.cat([x, start], 1) if self.last_cross else x)
 

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.augment import Normalize3D
+from faimed3d.data.flat_transforms import warn_of_flat_transforms
+from faimed3d.data.loaders import Loaders3D
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
 from faimed3d.models.cnn import cnn_split
@@ -52,7 +54,8 @@ def unet_learner_3d(
     """Make a Learner with a U-Net over the encoder of ``arch``.
 
     Args:
-        dls: batches of images (B, C, D, H, W) and labels (B, D, H, W).
+        dls: batches of images (B, C, D, H, W) and labels (B, D, H, W). ``DataLoaders(train, valid)`` of torch's own
+            loaders train and validate; ``n_out`` and ``loss_func`` are then needed, and ``get_preds`` needs ``dl``.
         arch: builds the encoder, such as torchvision's ``r3d_18``, ``mc3_18``, ``r2plus1d_18``; or ``UNet3D`` for the
             small network that trains from scratch.
         n_out: classes. Default: those of the ``dls``.
@@ -231,9 +234,20 @@ def _divided(model_args, kwargs):
 
 
 def _batch_of_one(dls):
+    if not isinstance(dls, DataLoaders):
+        raise TypeError(
+            f"dls must be DataLoaders, one loader for training and one for validation, got one {type(dls).__name__}: "
+            "pass DataLoaders(train, valid)"
+        )
     if isinstance(dls.train, TfmdDL):
         return dls.train.new(bs=1, shuffle=False, drop_last=False, num_workers=0).one_batch()
-    return dls.one_batch()
+    batch = next(iter(dls.train))
+    if not isinstance(batch, tuple | list):
+        raise TypeError(
+            f"the loaders must give tuples (images, targets), got a {type(batch).__name__}: let the collate_fn of your "
+            "torch DataLoader return (batch['image'], batch['label'])"
+        )
+    return tuple(batch)
 
 
 def _channels(images):
@@ -246,6 +260,8 @@ def _channels(images):
 
 
 def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrained, normalize, kwargs):
+    if not isinstance(dls, Loaders3D):  # they have said so themselves
+        warn_of_flat_transforms(dls, stacklevel=4)
     if normalize:
         _add_normalization(dls)
     splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
