@@ -92,7 +92,6 @@ class TestRetainType:
         for arguments in (
             (plain, image),
             (plain, image, TensorMask3D),
-            (plain, image, None),
             (plain, plain),
             (3, image),
         ):
