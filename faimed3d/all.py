@@ -1,4 +1,7 @@
-"""``from faimed3d.all import *``: the names of fastai.vision and of faimed3d, for notebooks; none of fastai is lost."""
+"""``from faimed3d.all import *``: the names of fastai.vision and of faimed3d, for notebooks; none of fastai is lost.
+
+``retain_type`` is ours: it takes all that fastai's takes, and ``typ``.
+"""
 
 from fastai.vision.all import *
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
