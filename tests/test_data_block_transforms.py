@@ -5,7 +5,7 @@ import pytest
 import torch
 from cases import SHAPE, case_of, save, segmentation, write_cases
 
-from faimed3d.basics import TensorDicom3D
+from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import CheckLabels, ImageDataLoaders3D, MaskBlock3D, MatchMask
 from faimed3d.data.block_transforms import check_sizes
 from faimed3d.data.blocks import VolumeReader, read_labels
@@ -28,6 +28,22 @@ class TestMatchMask:
             segmentation(table, root, codes=["none", "lesion"])
         assert "Ann_0.nii.gz" in str(caught.value)
         assert "Ben_2.nrrd" in str(caught.value)
+
+    @pytest.mark.parametrize("turned", [(1, 1, 1), (-1, -1, 1)])
+    def test_the_header_of_an_array_points_to_like(self, turned, tmp_path):
+        """Resampling would move the labels to a corner of the image, or off it."""
+        image, mask = case_of(2)
+        x, y, z = turned
+        plain = TensorMask3D(mask.numpy(), {"direction": (x, 0, 0, 0, y, 0, 0, 0, z)})
+        plain.save(tmp_path / "m.nii.gz")
+        bare = read_labels(tmp_path / "m.nii.gz")
+        with pytest.raises(
+            ValueError, match=r"header of the mask is that of an array.*create\(mask, like=image\)"
+        ) as e:
+            MatchMask()((image, bare))
+        assert "resample_masks" not in str(e.value)
+        placed = TensorMask3D.create(tmp_path / "m.nii.gz", like=image)  # as the message says
+        assert MatchMask()((image, placed))[1].tolist() == mask.tolist()
 
     def test_another_grid_is_resampled_when_asked(self):
         image, mask = case_of(0)

@@ -26,6 +26,7 @@ from faimed3d.augment.grid_changes import (
 )
 from faimed3d.augment.intensity_scaling import (
     Clip3D,
+    FillNaN3D,
     HistScaled3D,
     MaxScale,
     MeanScale,
@@ -69,6 +70,7 @@ from faimed3d.legacy import moved_modules
 __all__ = [
     "ClampMask3D",
     "Clip3D",
+    "FillNaN3D",
     "HistScaled3D",
     "IntensityTransform3D",
     "KeepLargestComponent",

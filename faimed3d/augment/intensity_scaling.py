@@ -48,6 +48,39 @@ class Window3D(_Scaling3D):
         return _each_channel(intensity.apply_window, x, self.window)
 
 
+class FillNaN3D(_Scaling3D):
+    """Replace NaN and infinite voxels by a value: maps of SPM and fMRIPrep are NaN outside of the brain.
+
+    The loaders refuse images that hold any. It belongs first into ``item_tfms``, before what resamples.
+
+    Args:
+        value: in the units of the image. None: the smallest finite value of each channel.
+
+    >>> FillNaN3D(0)(TensorDicom3D([[[torch.nan, 1.0, torch.inf]]])).tolist()
+    [[[0.0, 1.0, 0.0]]]
+    """
+
+    scales = False
+
+    def __init__(self, value: float | None = 0.0) -> None:
+        if value is not None and not is_number(value):
+            raise ValueError(f"FillNaN3D takes a finite number or None, got {value!r}")
+        super().__init__()
+        self.value = value
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Fill every item."""
+        wrong = ~x.isfinite()
+        if not wrong.any():
+            return x
+        if self.value is not None:
+            return torch.where(wrong, torch.tensor(self.value, dtype=x.dtype, device=x.device), x)
+        lowest = torch.where(wrong, torch.inf, x).amin((2, 3, 4), keepdim=True)
+        if lowest.isinf().any():
+            raise ValueError("FillNaN3D(None) fills with the smallest finite value, but a channel holds none")
+        return torch.where(wrong, lowest, x)
+
+
 class Clip3D(_Scaling3D):
     """Cut values below ``low`` and above ``high``; the units stay.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fasttransform import ItemTransform, Transform
+from torch import Tensor
 
 from faimed3d._keywords import StrictKeywords
 from faimed3d._padding import fill_padding
@@ -54,15 +55,31 @@ class MatchMask(StrictKeywords, ItemTransform):
             return resampled_onto(mask, image)
         raise ValueError(
             f"the mask {source_name(mask)} does not lie on the grid of its image {source_name(image)}: "
-            f"{difference(mask, image)}. Pass resample_masks=True (MaskBlock3D, SegmentationDataLoaders3D) to "
-            "bring masks to their images by the nearest voxel, or save mask.resample_like(image)"
+            f"{difference(mask, image)}. {_way_out(mask, image)}"
         )
+
+
+def _way_out(mask: TensorMask3D, image: TensorDicom3D) -> str:
+    """What to do about a mask on another grid than its image."""
+    same_size = tuple(mask.shape[-3:]) == tuple(image.shape[-3:])
+    geometry = mask.geometry
+    if geometry is not None and same_size and geometry.spacing == (1, 1, 1) and not any(geometry.origin):
+        return (
+            "The header of the mask is that of an array (1 mm, origin 0), and its size is that of the image: if it was "
+            "drawn on it, say where it lies with TensorMask3D.create(mask, like=image), and save that. Resampling "
+            "would move the labels"
+        )
+    return (
+        "Pass resample_masks=True (MaskBlock3D, SegmentationDataLoaders3D) to bring masks to their images by the "
+        "nearest voxel, or 'linear' to weigh what a voxel holds; or save mask.resample_like(image)"
+    )
 
 
 class AddChannel(StrictKeywords, Transform):
     """Add the channel axis: an image (D, H, W) becomes float32 (1, D, H, W); masks and (C, D, H, W) stay.
 
-    Padding that is still there becomes the smallest value of the rest: a network knows of no padding.
+    Padding that is still there becomes the smallest value of the rest: a network knows of no padding. NaN and infinite
+    voxels are refused: one of them makes every weight NaN.
 
     >>> import torch
     >>> AddChannel()(TensorDicom3D(torch.zeros(2, 3, 4))).shape
@@ -72,7 +89,7 @@ class AddChannel(StrictKeywords, Transform):
     order = 90  # after the user's item transforms
 
     def encodes(self, x: TensorDicom3D):
-        x = fill_padding(x if x.is_floating_point() else x.float())
+        x = _finite(fill_padding(x if x.is_floating_point() else x.float()))
         return x[None] if x.ndim == 3 else x
 
     def encodes(self, x: TensorMask3D):  # noqa: F811 - one method for each type
@@ -83,6 +100,19 @@ class AddChannel(StrictKeywords, Transform):
 
     def decodes(self, x: TensorMask3D):  # noqa: F811
         return x
+
+
+def _finite(x: TensorDicom3D) -> TensorDicom3D:
+    """``x``, or a ValueError if it holds NaN or infinity."""
+    plain = x.as_subclass(Tensor)
+    if not plain.sum().isfinite():  # one pass; of finite numbers it may overflow, hence the second look
+        wrong = int((~plain.isfinite()).sum())
+        if wrong:
+            raise ValueError(
+                f"{source_name(x)}: {wrong} of {plain.numel()} voxels of the image are NaN or infinite, which would "
+                "make all weights of a network NaN. Put FillNaN3D(value) first into item_tfms, or fill them in the file"
+            )
+    return x
 
 
 class CheckLabels(StrictKeywords, Transform):

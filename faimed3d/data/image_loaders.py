@@ -17,6 +17,7 @@ from faimed3d.data.blocks import ImageBlock3D
 from faimed3d.data.columns import check_cells, count_from_left, used_columns, validation_splitter
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Block, Columns, Loaders3D, Transforms, of_loader, volumes_in
+from faimed3d.data.pairs import by_name
 from faimed3d.data.paths import existing_or_below
 from faimed3d.volume import TensorDicom3D
 
@@ -122,6 +123,7 @@ class ImageDataLoaders3D(Loaders3D):
         files = get_volumetric_files(path, folders=None if at_random else [train, valid])
         if not files:
             raise FileNotFoundError(f"{path}: no volumes{'' if at_random else f' in its folders {train} and {valid}'}")
+        by_name(files, Path(path), "images")
         return cls._from_blocks(
             files, (ImageBlock3D(img_cls), CategoryBlock(vocab=vocab)), path,
             None if at_random else GrandparentSplitter(train, valid), 0.2 if valid_pct is None else valid_pct, seed,

@@ -14,7 +14,8 @@ from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.data.columns import count_from_left, used_columns, validation_splitter
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, of_loader, volumes_in
-from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below, stem_below
+from faimed3d.data.pairs import by_name, paired
+from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below
 from faimed3d.data.regions import RegionBlock3D, Regions
 from faimed3d.volume import TensorDicom3D
 
@@ -123,33 +124,28 @@ class SegmentationDataLoaders3D(Loaders3D):
     ) -> SegmentationDataLoaders3D:
         """Make loaders from ``path/images/...`` and masks of the same names (of any format) in ``path/masks/...``.
 
+        ``case.seg.nrrd`` is a mask of ``case``; images ``case_0000``, ``case_0001``, ... are its channels. Two images
+        or two masks of one name are refused. Names that begin with a dot are left out.
+
         Args:
             path: folder that holds both.
             images, masks: names of the two folders.
             **kwargs: as for :meth:`from_path_func`.
         """
         path = Path(path)
-        files = get_volumetric_files(path / images)
-        found = {stem_below(file, path / masks): file for file in get_volumetric_files(path / masks)}
-        if not files:
+        if not (files := get_volumetric_files(path / images)):
             raise FileNotFoundError(f"{path / images}: no volumes")
-        stems = {file: stem_below(file, path / images) for file in files}
-        if alone := [file for file in files if stems[file] not in found]:
-            raise FileNotFoundError(
-                f"{alone[0]}: no mask {stems[alone[0]]}.* in {path / masks} "
-                f"({len(alone)} of {len(files)} images have none)"
-            )
-        table = pd.DataFrame(
-            {
-                "image": [str(file.absolute()) for file in files],
-                "mask": [str(found[stem].absolute()) for stem in stems.values()],
-            }
-        )
+        targets = by_name(get_volumetric_files(path / masks), path / masks, "masks")
+        cases = paired(by_name(files, path / images, "images"), targets, path / masks)
+        count = len(cases[0][0])
+        channels = ["image"] if count == 1 else [f"channel {k}" for k in range(count)]
+        table = pd.DataFrame([[*map(str, map(Path.absolute, files))] for files, _ in cases], columns=channels)
+        table["mask"] = [str(mask.absolute()) for _, mask in cases]
         group_func = kwargs.pop("group_func", None)
         if group_func is not None:
-            table["group"] = [group_func(file) for file in files]
+            table["group"] = [group_func(files[0]) for files, _ in cases]
             kwargs["group_col"] = "group"
-        return cls.from_df(table, path, fn_col="image", label_col="mask", **kwargs)
+        return cls.from_df(table, path, fn_col=channels if count > 1 else "image", label_col="mask", **kwargs)
 
     @classmethod
     @strict_keywords(more=lambda args, kwargs: [*keywords_of(args[0].from_path_func), *of_loader(args, kwargs)])
