@@ -201,7 +201,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
     @classmethod
     # without types: fastai makes a Transform of this, to which the first type that it finds is a rule of dispatch
-    def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
+    def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None, suv=False):
         """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
 
         Args:
@@ -213,6 +213,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             dtype: of the voxels; None keeps the stored type. A type that would change a value is refused: fractions
                 never become integers, but values of a mask within 1e-3 of whole numbers do, with a warning.
             like: where the source lies, if it does not say so itself: as of a new ``TensorDicom3D``.
+            suv: make standardized uptake values by body weight (g/ml) of a PET volume in DICOM files, by
+                :func:`faimed3d.dicom.suv_factor`.
 
         Returns:
             (D, H, W), or (C, D, H, W) for files with several components or time points.
@@ -220,14 +222,19 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         Raises:
             TypeError: a source of another kind.
             ValueError: values that ``dtype`` cannot hold: fractions or NaN for integers, numbers beyond its range,
-                whole numbers that a float type would merge, complex numbers for real ones.
+                whole numbers that a float type would merge, complex numbers for real ones. Or ``suv`` of what is no
+                DICOM file.
             ReadError: the file or folder cannot be read; see ``faimed3d.errors``.
 
         >>> TensorDicom3D.create(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
         TensorDicom3D 2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z), assumed
         """
         if like is not None:
-            return cls(cls.create(source, series, strict, dtype), like=like)
+            return cls(cls.create(source, series, strict, dtype, suv=suv), like=like)
+        if suv and not isinstance(source, str | Path | Mapping) and not hasattr(source, "iloc"):
+            raise ValueError(
+                f"suv=True needs DICOM files, whose headers hold dose and weight, got {type(source).__name__}"
+            )
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
             return volume if dtype is None else cast(volume, dtype, source_name(volume))
@@ -248,6 +255,8 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
         attach_padding(volume, header.padding)
+        if suv:
+            volume = _as_suv(volume, header)
         return volume if dtype is None else cast(volume, dtype, source_name(volume))
 
     @staticmethod
@@ -352,6 +361,19 @@ def _plain_tensor(x: Any) -> Tensor:
             x = x.astype(x.dtype.newbyteorder("="))
         return torch.from_numpy(x if x.flags.writeable and min(x.strides, default=0) >= 0 else x.copy())
     return as_tensor(x)
+
+
+def _as_suv(volume: Any, header: io.SourceHeader) -> Any:
+    """A PET volume in the units of its file as SUV by body weight, its padding with it."""
+    if header.format != "dicom":
+        raise ValueError(f"{header.files[0]}: suv=True needs DICOM files, whose headers hold dose and weight")
+    from faimed3d.dicom import suv_factor  # pydicom takes time to import
+
+    factor = np.float32(suv_factor(header.files))
+    scaled = volume.with_voxels(volume.as_subclass(Tensor).float() * float(factor))
+    ends = [[float(np.float32(end) * factor) for end in ends] for ends in header.padding]
+    attach_padding(scaled, [(low, high) for low, high in ends])
+    return scaled
 
 
 def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D) -> Geometry:
