@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dicom_faults import FAULTS
+from dicom_pet import pet
 from dicom_series import make_series, stored_values, write
 
 from faimed3d import errors
@@ -26,12 +28,14 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     for number in range(4):
         series = make_series(stored_values((3, 4, 5)), SeriesInstanceUID=f"1.2.{number}", SeriesNumber=number)
         write(series, tmp_path / "archive" / "mr", [f"{number}_{k}.dcm" for k in range(3)])
+    pet(tmp_path / "pet")
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in re.findall(r"^```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/dicom.md", "exec"), names)
     assert len(names["inventory"]) == 5
     assert TensorDicom3D.create(tmp_path / "result").geometry.agrees(names["im"].geometry)
+    assert (names["pet"].numpy() == names["array"] * np.float32(names["factor"])).all()
 
 
 def test_every_exception_named_there_exists():
