@@ -266,7 +266,11 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
     def as_sitk(self) -> sitk.Image:
         """The volume as a ``sitk.Image`` with its geometry; channels become components."""
-        return io.to_sitk(self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("as_sitk"))
+        return io.to_sitk(self._plain(), self.require_geometry("as_sitk"))
+
+    def _plain(self) -> Tensor:
+        """The voxels as a tensor of which numpy makes an array."""
+        return self.detach().cpu().as_subclass(Tensor).resolve_conj().resolve_neg()
 
     @strict_keywords(more=of_series)
     def save(self, path: str | Path, **dicom: Any) -> None:
@@ -278,7 +282,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             dicom: for a series: ``template``, ``modality``, ``series_description``, ... of
                 :func:`faimed3d.dicom.write_series`; nothing of the source's header is copied without a template.
         """
-        io.write(path, self.detach().cpu().as_subclass(Tensor).numpy(), self.require_geometry("save"), **dicom)
+        io.write(path, self._plain(), self.require_geometry("save"), **dicom)
 
     freqhist_bins = intensity.freqhist_bins
     hist_scaled = intensity.hist_scaled

@@ -19,11 +19,14 @@ FORMATS = {  # by suffix; DICOM's are apart, for its files come in folders
     ".nhdr": "nrrd",
     ".mha": "metaimage",
     ".mhd": "metaimage",
+    ".mgh": "mgh",
+    ".mgz": "mgh",
+    ".mgh.gz": "mgh",
     ".npy": "npy",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 READ_SUFFIXES = (*FORMATS, *DICOM_SUFFIXES)
-WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz", ".mgh")
 
 # SimpleITK does not turn MINC's RAS world, and takes voxels from HDF5 handles that a damaged file has left open
 _MINC = "a MINC or NetCDF file, of which left and right would be read wrong; convert it to NIfTI with mnc2nii"
@@ -73,7 +76,7 @@ def volume_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def file_format(path: str) -> str:
-    """Name the format of a file: 'nifti', 'nrrd', 'metaimage', 'npy' or 'dicom'.
+    """Name the format of a file: 'nifti', 'nrrd', 'metaimage', 'mgh', 'npy' or 'dicom'.
 
     Raises:
         TruncatedFile: the file is empty. DamagedFile: it is a web page, a pointer, ... instead of an image.

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
-from faimed3d.geometry import POSITION_TOLERANCE, Geometry
+from faimed3d.geometry import Geometry
 from faimed3d.io.byte_streams import named_errors, open_bytes
-from faimed3d.io.nifti_geometry import RAS_TO_LPS, analyze_geometry, nifti_geometry
+from faimed3d.io.nifti_geometry import analyze_geometry, nifti_geometry, set_forms
 from faimed3d.io.voxels import Voxels, read_voxels
 
 if TYPE_CHECKING:  # nibabel takes a third of a second to import
@@ -116,8 +116,9 @@ def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False
     """The header of a NIfTI-1 file that is written; little-endian voxels follow.
 
     The sform is exact to float32. The qform can hold orthogonal axes alone: it is the nearest such grid, and is left
-    unset where its quaternion of float32 misses the grid by more than ``POSITION_TOLERANCE``. Channels are the fourth
-    axis, which is time for programs that ask; its step and unit are left unknown.
+    unset where its quaternion of float32 misses the grid by more than ``POSITION_TOLERANCE``. Their codes are those of
+    the file that the geometry comes from, else 1, the coordinates of the scanner; of a place that is assumed 2, aligned
+    to something. Channels are the fourth axis, which is time for programs that ask; its step and unit are left unknown.
 
     Args:
         array: (D,H,W) or (C,D,H,W).
@@ -126,16 +127,11 @@ def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False
     """
     from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 
-    affine = RAS_TO_LPS @ geometry.affine
     header = (Nifti1PairHeader if pair else Nifti1Header)(endianness="<")
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape[::-1] if array.ndim == 3 else (*array.shape[:0:-1], array.shape[0]))
     header.set_xyzt_units("mm")
-    header.set_qform(affine, code=1)  # 1: the coordinates of the scanner
-    header.set_sform(affine, code=1)
-    qform = Geometry.from_affine(RAS_TO_LPS @ header.get_qform(), geometry.shape)
-    if not geometry.agrees(qform, POSITION_TOLERANCE):
-        header["qform_code"] = 0
+    set_forms(header, geometry)
     header["scl_slope"], header["scl_inter"] = 1, 0
     if not pair:
         header.set_data_offset(352)

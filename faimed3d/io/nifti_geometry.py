@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faimed3d.errors import MissingGeometry
-from faimed3d.geometry import Geometry
+from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 
 if TYPE_CHECKING:  # nibabel takes a third of a second to import
     from nibabel.analyze import AnalyzeHeader
+    from nibabel.nifti1 import Nifti1Header
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # and back
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), metre, millimetre, micrometre
@@ -65,7 +66,8 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
     if codes["qform_code"] > 0 and usable:
         qform = _qform(path, header, shape, scale, strict and sform is None)
     if sform is not None:
-        if qform is not None and qform.distance(sform) > _noticeable(sform):
+        same = qform is not None and qform.distance(sform) <= _noticeable(sform)
+        if qform is not None and not same:
             warnings.warn(
                 f"{path}: sform and qform differ by up to {qform.distance(sform):.3g} mm; the sform is taken",
                 stacklevel=4,
@@ -76,9 +78,9 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
                 "the sform is taken",
                 stacklevel=4,
             )
-        return sform
+        return _with_codes(sform, codes["sform_code"], codes["qform_code"] if same else 0)
     if qform is not None:
-        return qform
+        return _with_codes(qform, 0, codes["qform_code"])
     unset = "no form is usable" if max(codes.values()) > 0 else "neither sform_code nor qform_code is set"
     warnings.warn(
         f"{path}: {unset}, so the file does not say where the patient lies or which side is left; origin 0 and axes "
@@ -86,6 +88,24 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
         stacklevel=4,
     )
     return Geometry(shape, spacing * scale, assumed="position")
+
+
+def set_forms(header: Nifti1Header, geometry: Geometry) -> None:
+    """Write where a volume lies into a NIfTI header: see :func:`~faimed3d.io.nifti.nifti_header_bytes`."""
+    affine = RAS_TO_LPS @ geometry.affine
+    header.set_qform(affine)
+    header.set_sform(affine)
+    sform_code, qform_code = geometry.nifti_codes or ((1, 1) if geometry.stated else (2, 2))
+    qform = Geometry.from_affine(RAS_TO_LPS @ header.get_qform(), geometry.shape)
+    if not geometry.agrees(qform, POSITION_TOLERANCE):
+        sform_code, qform_code = sform_code or qform_code, 0
+    header["sform_code"], header["qform_code"] = sform_code, qform_code
+
+
+def _with_codes(geometry, *codes):
+    """The geometry with codes of sform and qform; a code that is none of NIfTI's is 2, aligned to something."""
+    codes = tuple(code if 0 <= code <= 5 else 2 for code in codes)
+    return Geometry(geometry.shape, geometry.spacing, geometry.origin, geometry.direction, nifti_codes=codes)
 
 
 def _noticeable(geometry):

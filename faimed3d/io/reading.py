@@ -15,12 +15,13 @@ from faimed3d.geometry import Geometry
 from faimed3d.io.conversion import convert
 from faimed3d.io.formats import file_format
 from faimed3d.io.metaimage import read_metaimage
+from faimed3d.io.mgh import read_mgh
 from faimed3d.io.nifti import read_nifti
 from faimed3d.io.npy import read_npy
 from faimed3d.io.nrrd import read_nrrd
 from faimed3d.io.source_header import SourceHeader
 
-_READERS = {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage, "npy": read_npy}
+_READERS = {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage, "mgh": read_mgh, "npy": read_npy}
 
 
 def read(

@@ -63,11 +63,11 @@ def to_sitk(array: Any, geometry: Geometry) -> sitk.Image:
 
     Args:
         array: (D,H,W), or channels first (C,D,H,W), which becomes a vector image (C = 1: a scalar one). bool becomes
-            uint8.
+            uint8, float16 and bfloat16 become float32.
         geometry: the Geometry of the same (D,H,W).
 
     Raises:
-        TypeError: a dtype that SimpleITK has not (float16, bfloat16, complex, ...), or no Geometry.
+        TypeError: a dtype that SimpleITK has not (complex, ...), or no Geometry.
         ValueError: the shape is no volume's, or not the geometry's.
 
     >>> to_sitk(np.zeros((2, 3, 4), np.uint8), Geometry((2, 3, 4), spacing=(1, 2, 3))).GetSpacing()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faimed3d.io.metaimage import read_metaimage_header
+from faimed3d.io.mgh import read_mgh_header
 from faimed3d.io.nifti import read_nifti_header
 from faimed3d.io.npy import read_npy_header
 from faimed3d.io.nrrd import read_nrrd_header
@@ -19,6 +20,7 @@ _HEADER_READERS = {
     "nifti": read_nifti_header,
     "nrrd": read_nrrd_header,
     "metaimage": read_metaimage_header,
+    "mgh": read_mgh_header,
     "npy": read_npy_header,
 }
 _TECHNICAL = frozenset(
@@ -39,7 +41,7 @@ class SourceHeader:
 
     Args:
         files: the files that the volume came from; of DICOM one a slice, in slice order.
-        format: 'dicom', 'nifti', 'nrrd', 'metaimage' or 'npy'; '' without files.
+        format: 'dicom', 'nifti', 'nrrd', 'metaimage', 'mgh' or 'npy'; '' without files.
         padding: ranges (low, high) of values that are padding, in the units of the image.
 
     >>> SourceHeader(("scan.hdr", "scan.img"), "nifti")

@@ -15,7 +15,8 @@ def writable_volume(array: Any, geometry: Geometry) -> np.ndarray:
     """The voxels as a native, C-contiguous array of a type that files and SimpleITK hold.
 
     Args:
-        array: (D,H,W) or channels first (C,D,H,W), of numpy or torch; bool becomes uint8, C = 1 a plain volume.
+        array: (D,H,W) or channels first (C,D,H,W), of numpy or torch; bool becomes uint8, float16 and bfloat16 become
+            float32, which holds all of their numbers, C = 1 a plain volume.
         geometry: the Geometry of the same (D,H,W).
 
     Raises:
@@ -25,16 +26,18 @@ def writable_volume(array: Any, geometry: Geometry) -> np.ndarray:
     >>> writable_volume(np.zeros((1, 2, 3, 4), bool), Geometry((2, 3, 4))).dtype
     dtype('uint8')
     """
-    kind = str(getattr(array, "dtype", type(array).__name__)).replace("torch.", "")
-    if kind == "bfloat16":
-        raise TypeError("voxels of type bfloat16 cannot be written; convert them to float32 first")
+    if str(getattr(array, "dtype", "")) == "torch.bfloat16":  # numpy has no such type
+        array = array.float()
     array = np.asarray(array)
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if array.dtype == bool:
         array = array.view(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
     if array.dtype.name not in _TYPES:
+        parts = " (of complex voxels .real, .imag, .abs() or .angle())" if array.dtype.kind == "c" else ""
         raise TypeError(
-            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(_TYPES)}"
+            f"voxels of type {array.dtype.name} cannot be written; convert them to one of {', '.join(_TYPES)}{parts}"
         )
     if not isinstance(geometry, Geometry):
         raise TypeError(

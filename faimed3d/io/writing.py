@@ -18,6 +18,7 @@ from faimed3d.errors import ReadError
 from faimed3d.geometry import POSITION_TOLERANCE, Geometry
 from faimed3d.io.formats import DICOM_SUFFIXES, FORMATS, READ_SUFFIXES, WRITE_SUFFIXES, volume_suffix
 from faimed3d.io.metaimage import metaimage_header_bytes
+from faimed3d.io.mgh import mgh_header_bytes, mgh_voxels
 from faimed3d.io.nifti import is_pair_header, nifti_header_bytes
 from faimed3d.io.nrrd import nrrd_header_bytes
 from faimed3d.io.reading import read
@@ -41,7 +42,7 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
 
     A path without an extension is a folder for a DICOM series, see :func:`faimed3d.dicom.write_series`. A file is
     written in a temporary folder beside it, read back, compared and renamed; it keeps the permissions of the file that
-    it replaces. .nii.gz, .nrrd and .mha are compressed.
+    it replaces. .nii.gz, .nrrd, .mha and .mgz are compressed.
 
     Of .nhdr and .mhd the voxels lie in a second file, of a name that is new each time (``scan.mhd`` with
     ``scan.3f9a01c2.raw``); the one that the replaced header had got in this way is deleted at the end. The halves of
@@ -51,18 +52,20 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
 
     Args:
         path: the file; its extension chooses the format, see ``WRITE_SUFFIXES``. Its folder must exist.
-        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, C = 1 as a plain volume. In NIfTI channels
+        array: (D,H,W) or channels first (C,D,H,W); bool is written as uint8, float16 and bfloat16 as float32, C = 1 as
+            a plain volume. In NIfTI channels
             are the fourth dimension, as of a time series, without a time step; in NRRD and MetaImage they are the
-            components of a vector.
+            components of a vector. FreeSurfer's format has few types; what none of them holds exactly is refused.
         geometry: the Geometry. NRRD and MetaImage keep it to 1e-12 of its size, NIfTI's sform to float32: spacing and
             origin to 1e-6 of their size, directions to 1e-6. NIfTI's qform, which some programs prefer, has right
-            angles only: directions that miss them by less than 1e-2 of a voxel at the far corner are rounded.
+            angles only: directions that miss them by less than 1e-2 of a voxel at the far corner are rounded there,
+            others are in the sform alone (SimpleITK refuses to read these). The codes of both forms are those of the
+            NIfTI that the geometry was read from, else 1.
         dicom: for a DICOM series alone: ``template``, ``modality``, ``series_description``, ...
 
     Raises:
         TypeError: a dtype that cannot be written. FileNotFoundError: no such folder.
-        ValueError: the format is unknown, or cannot hold the volume (a sheared direction or more than 32767 voxels
-            along one axis in NIfTI).
+        ValueError: the format is unknown, or cannot hold the volume (more than 32767 voxels along one axis in NIfTI).
         FileExistsError: the other half of a .hdr + .img pair is there and belongs to something else.
         OSError: the disk is full or read-only; nothing is left behind.
 
@@ -92,7 +95,9 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
     array = writable_volume(array, geometry)
     warn_if_assumed(geometry, "save")
     if FORMATS[suffix] == "nifti":
-        _check_nifti(path, array, geometry)
+        _check_nifti(path, array)
+    elif FORMATS[suffix] == "mgh":
+        array = mgh_voxels(path, array)
     with unfinished_folder(path) as unfinished:
         if suffix in (".nhdr", ".mhd"):
             _write_header_and_raw(path, suffix, array, geometry, unfinished)
@@ -124,9 +129,7 @@ def _check_name(path, suffix):
         raise IsADirectoryError(f"{path}: is a folder, not a file")
 
 
-def _check_nifti(path, array, geometry):
-    if not geometry.agrees(geometry.nearest_orthogonal(), POSITION_TOLERANCE):
-        raise ValueError(f"{path}: NIfTI's qform cannot hold a sheared direction; write .nrrd or .mha instead")
+def _check_nifti(path, array):
     if max(array.shape) > _LONGEST_NIFTI:
         raise ValueError(
             f"{path}: NIfTI holds at most {_LONGEST_NIFTI} voxels along an axis, got {array.shape}; write .nrrd instead"
@@ -137,6 +140,9 @@ def _write_one(made, suffix, array, geometry):
     """Header and voxels in one file."""
     if suffix in (".nii", ".nii.gz"):
         _store(made, nifti_header_bytes(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
+    elif FORMATS[suffix] == "mgh":
+        packing = "whole" if suffix == ".mgz" else None
+        _store(made, mgh_header_bytes(array, geometry), array, packing, order=">")
     elif suffix == ".nrrd":
         _store(made, nrrd_header_bytes(array, geometry, "gzip"), _together(array), "gzip")
     else:
@@ -237,26 +243,26 @@ def _together(array):
     return (np.moveaxis(array[:, k], 0, -1) for k in range(array.shape[1]))
 
 
-def _store(made, head, voxels=(), packing=None):
+def _store(made, head, voxels=(), packing=None, order="<"):
     """Write the header, then the voxels, an array or blocks; packed as 'gzip' or 'zlib', or the file as a 'whole'."""
     from isal import isal_zlib
 
     with open(made, "wb") as file:
         if packing is None:
             file.write(head)
-            for block in _bytes(voxels, 1 << 26):
+            for block in _bytes(voxels, 1 << 26, order):
                 file.write(block)
             return
         pack = isal_zlib.compressobj(_LEVEL, wbits=15 if packing == "zlib" else 31)
         file.write(pack.compress(head) if packing == "whole" else head)
-        for block in _bytes(voxels, _BLOCK):
+        for block in _bytes(voxels, _BLOCK, order):
             file.write(pack.compress(block))
         file.write(pack.flush())
 
 
-def _bytes(voxels, most):
+def _bytes(voxels, most, order):
     for block in [voxels] if isinstance(voxels, np.ndarray) else voxels:
-        view = memoryview(np.ascontiguousarray(block, block.dtype.newbyteorder("<"))).cast("B")
+        view = memoryview(np.ascontiguousarray(block, block.dtype.newbyteorder(order))).cast("B")
         for start in range(0, len(view), most):
             yield view[start : start + most]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any  # an array of numpy or torch
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class StoredForm:
         return np.clip(np.rint(words, out=words), info.min, info.max, out=words).astype(self.dtype)
 
 
-def check_volume(array: np.ndarray, geometry: Geometry) -> np.ndarray:
+def check_volume(array: Any, geometry: Geometry) -> np.ndarray:
     """The voxels as an array (D,H,W) of numbers that fits the geometry.
 
     Raises:
@@ -52,7 +53,11 @@ def check_volume(array: np.ndarray, geometry: Geometry) -> np.ndarray:
         raise TypeError(
             f"expected a Geometry, got {type(geometry).__name__}; a volume without one has no position in a patient"
         )
+    if str(getattr(array, "dtype", "")) == "torch.bfloat16":  # numpy has no such type
+        array = array.float()
     array = np.asarray(array)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"voxels of type {array.dtype.name} cannot be written as DICOM; expected integers or floats")
     if array.ndim == 4 and len(array) == 1:
