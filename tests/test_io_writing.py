@@ -96,9 +96,7 @@ class TestWrite:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
         try:
             with pytest.raises(OSError, match="could not be written"):
-                write(
-                    tmp_path / f"a{suffix}", np.random.default_rng(0).normal(size=(30, 30, 30)), Geometry((30, 30, 30))
-                )
+                write(tmp_path / f"a{suffix}", volume("float32", (30, 30, 30)), Geometry((30, 30, 30)))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
