@@ -42,16 +42,16 @@ _ROOMS = {
     "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
     "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     "losses": """
-        CrossEntropyLoss3D DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
+        CrossEntropyLoss3D DeepSupervision DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
     """,
     "models": """
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
     "training": """
-        AverageSurfaceDistance ExcludedCases HausdorffDistance95 KeepGeometry MixSubvol ReloadBestFit SplitVolumes
-        StackVolumes SubsampleShuffle SurfaceDice average_surface_distance cnn_learner_3d deeplab_learner_3d
-        default_loss hausdorff_distance surface_dice unet_learner_3d
+        AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry MixSubvol
+        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice average_surface_distance cnn_learner_3d
+        deeplab_learner_3d default_loss dice_per_class hausdorff_distance surface_dice unet_learner_3d
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

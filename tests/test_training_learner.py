@@ -18,7 +18,7 @@ from torch import nn
 from faimed3d.augment import Clip3D, Normalize3D, ZScore3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
-from faimed3d.losses import DiceCELoss3D, MCCLoss
+from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, MCCLoss
 from faimed3d.models import (
     AlexNet3D,
     UNet3D,
@@ -127,7 +127,7 @@ class TestUnetLearner:
         assert Steps.count == 1  # four items: two epochs of one batch of two
 
     def test_what_is_passed_goes_before_what_is_inferred(self, dls):
-        loss = CrossEntropyLossFlat(axis=1)
+        loss = CrossEntropyLoss3D()
         learn = unet_learner_3d(
             dls, tiny_network, n_out=5, n_in=3, loss_func=loss, splitter=lambda m: [[*m.parameters()]]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from fasttransform import ItemTransform, Transform
 from torch import Tensor
 
@@ -116,7 +117,9 @@ def _finite(x: TensorDicom3D) -> TensorDicom3D:
 
 
 class CheckLabels(StrictKeywords, Transform):
-    """Let masks pass whose labels are among the classes; others are an error.
+    """Let masks pass whose labels are among the classes, or ``ignore_index``; others are an error.
+
+    Pictures show voxels of ``ignore_index`` as background.
 
     Args:
         reader: the :class:`MaskReader` that knows the classes.
@@ -135,15 +138,32 @@ class CheckLabels(StrictKeywords, Transform):
         self.reader = reader
 
     def encodes(self, x: TensorMask3D):
-        count = self.reader.c
-        if count is not None and x.numel() and int(x.amax()) >= count:
+        count, ignored = self.reader.c, self.reader.ignore_index
+        if count is None or not x.numel() or self.reader.on_trial:
+            return x
+        known = x.as_subclass(Tensor)
+        highest = int(known.amax())
+        lowest = int(known.amin()) if known.dtype.is_signed else 0
+        if ignored is not None and (highest >= count or lowest < 0):
+            known = torch.where(known == ignored, 0, known)
+            highest, lowest = int(known.amax()), int(known.amin())
+        if lowest < 0:
             raise ValueError(
-                f"{source_name(x)}: the mask holds the label {int(x.amax())}, but there are {count} classes, labels 0 "
-                f"to {count - 1}. Name all labels in codes, or merge them in item_tfms (ReduceClasses)"
+                f"{source_name(x)}: holds the label {lowest}; labels begin at 0, the background. If it means 'not "
+                f"annotated', pass ignore_index={lowest} (MaskBlock3D, SegmentationDataLoaders3D)"
+            )
+        if highest >= count:
+            raise ValueError(
+                f"{source_name(x)}: the mask holds the label {highest}, but there are {count} classes, labels 0 "
+                f"to {count - 1}. Name all labels in codes, merge them in item_tfms (ReduceClasses), or, if {highest} "
+                f"means 'not annotated', pass ignore_index={highest} (MaskBlock3D, SegmentationDataLoaders3D)"
             )
         return x
 
     def decodes(self, x: TensorMask3D):
+        if self.reader.ignore_index is not None:  # pictures have no colour for it
+            plain = x.as_subclass(Tensor)
+            x = x.with_voxels(torch.where(plain == self.reader.ignore_index, 0, plain))
         if self.reader.codes is not None:
             x.codes = self.reader.codes
         return x

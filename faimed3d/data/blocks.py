@@ -94,7 +94,10 @@ def ImageBlock3D(
 
 @strict_keywords
 def MaskBlock3D(
-    codes: Iterable[str] | None = None, resample_masks: bool = False, threshold: float | None = None
+    codes: Iterable[str] | None = None,
+    resample_masks: bool = False,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
 ) -> TransformBlock:
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
@@ -105,6 +108,8 @@ def MaskBlock3D(
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
         threshold: make labels of masks of probabilities: 1 above it, else 0. None: values within 1e-3 of whole numbers
             are labels, with a warning, and others are refused.
+        ignore_index: label of voxels that nobody annotated, such as 255 or -1. It is no class; losses, metrics and
+            pictures leave these voxels out. None: every label is a class.
 
     >>> from fastai.data.block import DataBlock
     >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["none", "lesion"])), get_x=lambda k: np.full((2, 3, 4), k),
@@ -115,7 +120,7 @@ def MaskBlock3D(
     """
     if isinstance(codes, type):
         raise TypeError(f"MaskBlock3D(codes) takes the names of the labels, got {codes.__name__}: {_NO_CLS}")
-    reader = MaskReader(codes, threshold)
+    reader = MaskReader(codes, threshold, ignore_index)
     return TransformBlock(
         type_tfms=reader,
         item_tfms=[MatchMask(resample_masks), CheckLabels(reader)],
@@ -173,7 +178,7 @@ class MaskReader(StrictKeywords, Transform):
     """Read labels (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:
-        codes, threshold: as for :func:`MaskBlock3D`.
+        codes, threshold, ignore_index: as for :func:`MaskBlock3D`.
 
     Attributes:
         c: number of labels, background included.
@@ -186,21 +191,33 @@ class MaskReader(StrictKeywords, Transform):
 
     input_types = SOURCES
     train_setup = False  # the labels of validation count too
+    on_trial = False  # the loaders look at types alone, and labels are judged when a batch is used
 
-    def __init__(self, codes: Iterable[str] | None = None, threshold: float | None = None) -> None:
+    def __init__(
+        self, codes: Iterable[str] | None = None, threshold: float | None = None, ignore_index: int | None = None
+    ) -> None:
         super().__init__()
-        self.threshold = threshold
+        self.threshold, self.ignore_index = threshold, ignore_index
         self._told = torch.zeros(1, dtype=torch.bool).share_memory_()  # that labels were rounded: once, by any worker
         self.codes = None if codes is None else [str(code) for code in codes]
         self.vocab = None if self.codes is None else _vocabulary(self.codes)
         self.c = None if self.codes is None else len(self.codes)
-        self.loss_func = CrossEntropyLoss3D()
+        if ignore_index is not None and self.c is not None and 0 <= ignore_index < self.c:
+            raise ValueError(
+                f"ignore_index={ignore_index} is the label of the class {self.codes[ignore_index]!r}: "  # type: ignore[index]
+                "voxels that are left out need a label that is no class, such as 255 or -1"
+            )
+
+    @property
+    def loss_func(self) -> CrossEntropyLoss3D:
+        """The loss of a Learner that is given none."""
+        return CrossEntropyLoss3D(ignore_index=self.ignore_index)
 
     def setups(self, items):
         if self.codes is not None or not len(items):
             return
         workers = min(8, os.cpu_count() or 1, len(items))
-        tasks = (delayed(_labels_of)(items[i], self.threshold) for i in range(len(items)))
+        tasks = (delayed(_labels_of)(items[i], self.threshold, self.ignore_index) for i in range(len(items)))
         found = Parallel(workers, prefer="threads", return_as="generator")(tasks)
         if len(items) >= _LONG_WORK:
             found = progress_bar(found, total=len(items), leave=False)
@@ -208,7 +225,7 @@ class MaskReader(StrictKeywords, Transform):
         for labels_of_one, rounded_name in found:
             labels |= labels_of_one
             rounded += [rounded_name] if rounded_name else []
-        labels = sorted(labels)
+        labels = sorted(labels - {self.ignore_index}) or [0]
         if rounded:
             self._warn_of_rounding(rounded[0], len(rounded) - 1)
         self.c = max(labels[-1] + 1, 2)
@@ -221,7 +238,8 @@ class MaskReader(StrictKeywords, Transform):
             )
 
     def encodes(self, source):
-        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding)
+        # CheckLabels judges those below 0: a loss that comes later may leave one out
+        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding, below_0=True)
 
     def _warn_of_rounding(self, name, others=0):
         if not self._told:
@@ -239,6 +257,8 @@ def read_labels(
     codes: Sequence[str] | None = None,
     threshold: float | None = None,
     when_rounded: Callable[[str], None] = warn_of_rounding,
+    ignore_index: int | None = None,
+    below_0: bool = False,
 ) -> TensorMask3D:
     """Read a mask as whole numbers (D, H, W), in the smallest of uint8 and int32 that holds them.
 
@@ -248,6 +268,8 @@ def read_labels(
         codes: names of the labels, by which segments of a .seg.nrrd are chosen.
         threshold: as for :func:`MaskBlock3D`.
         when_rounded: called with the name of the mask where values near whole numbers had to be rounded.
+        ignore_index: label that is no class, and may be below 0.
+        below_0: let labels below 0 pass.
 
     Raises:
         ValueError: several components, fractions, NaN, labels below 0; masks or segments that overlap.
@@ -284,12 +306,17 @@ def read_labels(
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these
     low, high = plain.amin(), plain.amax()
-    if low < 0:
-        raise ValueError(f"{name}: holds the label {int(low)}; labels begin at 0, the background")
-    return mask.with_voxels(cast(plain, torch.uint8 if high <= 255 else torch.int32, name))
+    known = plain if low >= 0 or ignore_index is None else plain[plain != ignore_index]
+    if known.numel() and (smallest := int(known.amin())) < 0 and not below_0:
+        raise ValueError(
+            f"{name}: holds the label {smallest}; labels begin at 0, the background. If it means 'not annotated', "
+            f"pass ignore_index={smallest} (MaskBlock3D, SegmentationDataLoaders3D)"
+        )
+    return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, name))
 
 
-def _labels_of(source: Any, threshold: float | None) -> tuple[set[int], str]:
+def _labels_of(source: Any, threshold: float | None, ignore_index: int | None) -> tuple[set[int], str]:
     """The labels of a mask, and its name if values near whole numbers had to be rounded."""
     rounded: list[str] = []
-    return set(label_counts(read_labels(source, threshold=threshold, when_rounded=rounded.append))), "".join(rounded)
+    mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, ignore_index=ignore_index)
+    return set(label_counts(mask)), "".join(rounded)

@@ -55,6 +55,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         resample_masks: bool = False,
         regions: Regions | None = None,
         threshold: float | None = None,
+        ignore_index: int | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a table.
@@ -67,14 +68,17 @@ class SegmentationDataLoaders3D(Loaders3D):
             resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
                 error.
             threshold: make labels of masks of probabilities: 1 above it, else 0.
+            ignore_index: label of voxels that nobody annotated, such as 255 or -1: it is no class, and losses, metrics
+                and pictures leave these voxels out.
             df, path, valid_pct, seed, fn_col, folder, suff, valid_col, splitter, group_col, item_tfms, batch_tfms,
                 img_cls, resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
         fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
         df, get_y = volumes_in(df, label_col, path, folder)
+        target = _target(codes, regions, resample_masks, threshold, ignore_index)
         return cls._from_blocks(
-            df, (ImageBlock3D(img_cls, resample_to_first), _target(codes, regions, resample_masks, threshold)), path,
+            df, (ImageBlock3D(img_cls, resample_to_first), target), path,
             validation_splitter(df, valid_col, splitter), valid_pct, seed, group_col, item_tfms, batch_tfms,
             get_x=get_x, get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col), **kwargs,
         )  # fmt: skip
@@ -97,6 +101,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         resample_masks: bool = False,
         regions: Regions | None = None,
         threshold: float | None = None,
+        ignore_index: int | None = None,
         **kwargs: Any,
     ) -> SegmentationDataLoaders3D:
         """Make loaders from a list of volumes.
@@ -106,10 +111,10 @@ class SegmentationDataLoaders3D(Loaders3D):
             fnames: files, DICOM folders, or lists of them as channels.
             label_func: function of a path that returns the path of the mask, or a list of them.
             group_func: function of a path that returns the patient; the volumes of one are never on both sides.
-            valid_pct, seed, codes, regions, item_tfms, batch_tfms, img_cls, resample_masks, threshold: as for
-                :meth:`from_df`.
+            valid_pct, seed, codes, regions, item_tfms, batch_tfms, img_cls, resample_masks, threshold, ignore_index: as
+                for :meth:`from_df`.
         """
-        target = _target(codes, regions, resample_masks, threshold)
+        target = _target(codes, regions, resample_masks, threshold, ignore_index)
         return cls._from_blocks(
             existing_or_below(fnames, path), (ImageBlock3D(img_cls), target), path, None, valid_pct, seed, group_func,
             item_tfms, batch_tfms, get_y=BelowFolder(path, label_func), **kwargs,
@@ -167,12 +172,14 @@ class SegmentationDataLoaders3D(Loaders3D):
         return cls.from_name_func(path, fnames, FilledTemplate(pat, mask), **kwargs)
 
 
-def _target(codes, regions, resample_masks, threshold):
+def _target(codes, regions, resample_masks, threshold, ignore_index):
     """The block of labels or of regions."""
     if regions is None:
-        return MaskBlock3D(codes, resample_masks, threshold)
+        return MaskBlock3D(codes, resample_masks, threshold, ignore_index)
     if threshold is not None:
         raise ValueError("threshold makes labels of one mask; masks of regions must hold 0 and 1")
+    if ignore_index is not None:
+        raise ValueError("ignore_index is of labels (codes): regions are masks of 0 and 1, which leave no voxel out")
     if codes is not None:
         raise ValueError("pass codes (labels that do not overlap) or regions (masks that may), not both")
     return RegionBlock3D(regions, resample_masks)

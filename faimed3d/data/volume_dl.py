@@ -9,6 +9,7 @@ from fastai.data.core import TfmdDL
 from torch import Tensor
 
 from faimed3d.augment import IntensityTransform3D, RandomTransform3D
+from faimed3d.data.block_transforms import CheckLabels
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid
 from faimed3d.volume import TensorDicom3D
 
@@ -34,6 +35,17 @@ class VolumeDL(TfmdDL):
         if dataset is None and isinstance(copy, VolumeDL):
             copy._own_split = self._own_split
         return copy
+
+    def _one_pass(self) -> None:
+        """Find the types of a batch; its labels are judged when it is used, for a loss may leave one out."""
+        readers = [step.reader for step in getattr(self.after_item, "fs", ()) if isinstance(step, CheckLabels)]
+        for reader in readers:
+            reader.on_trial = True
+        try:
+            super()._one_pass()
+        finally:
+            for reader in readers:
+                reader.on_trial = False
 
     def __iter__(self) -> Iterator[Any]:
         if not self._in_tta() or not self._predicts_volumes():

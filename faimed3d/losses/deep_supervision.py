@@ -63,7 +63,8 @@ class DeepSupervision(StrictKeywords):
 
     @reduction.setter
     def reduction(self, value: str) -> None:
-        self.loss.reduction = value  # type: ignore[attr-defined]
+        if hasattr(self.loss, "reduction"):
+            self.loss.reduction = value
 
     def activation(self, x: Any) -> Tensor:
         """Probabilities of the classes, from the finest scores."""

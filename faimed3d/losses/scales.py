@@ -94,9 +94,10 @@ def over_scales(
             f"deep supervision: the network gives {len(heads)} scales, weights holds {len(weights)} numbers"
         )
     targ = targ.as_subclass(Tensor)
-    parts = (
-        weight / sum(weights) * loss(head, labels_at(targ, head.shape[2:]), **kwargs)
-        for head, weight in zip(heads, weights, strict=True)
-        if weight
-    )
-    return torch.stack(list(parts)).sum(0)
+    parts = []
+    for head, weight in zip(heads, weights, strict=True):
+        if weight:
+            part = loss(head, labels_at(targ, head.shape[2:]), **kwargs)
+            part = part.flatten(1).mean(1) if part.ndim > 1 else part  # torch's losses of each voxel
+            parts.append(weight / sum(weights) * part)
+    return torch.stack(parts).sum(0)

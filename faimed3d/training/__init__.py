@@ -1,14 +1,21 @@
 """Training: learners for volumes, metrics in millimetres, callbacks. The losses are in ``faimed3d.losses``."""
 
+from faimed3d.training import distributed  # noqa: F401 - gives Learner its distrib_ctx
 from faimed3d.training.callbacks import KeepGeometry, ReloadBestFit, StackVolumes
+from faimed3d.training.dice import Dice3D, dice_per_class
+from faimed3d.training.for_volumes import ForVolumes
 from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
 from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, HausdorffDistance95, SurfaceDice
+from faimed3d.training.mixing import CutMix3D
 from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
 from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
 
 __all__ = [
     "AverageSurfaceDistance",
+    "CutMix3D",
+    "Dice3D",
     "ExcludedCases",
+    "ForVolumes",
     "HausdorffDistance95",
     "KeepGeometry",
     "MixSubvol",
@@ -21,6 +28,7 @@ __all__ = [
     "cnn_learner_3d",
     "deeplab_learner_3d",
     "default_loss",
+    "dice_per_class",
     "hausdorff_distance",
     "surface_dice",
     "unet_learner_3d",

@@ -13,7 +13,7 @@ import fastai.callback.all  # noqa: F401 - gives Learner fit_one_cycle, fine_tun
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import Normalize, get_c
-from fastai.learner import Learner
+from fastai.learner import Learner, Metric
 from fastai.torch_core import trainable_params
 from fastcore.foundation import L
 from fastcore.meta import delegates
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.augment import Normalize3D
+from faimed3d.data import CheckLabels
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.loaders import Loaders3D
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
@@ -29,6 +30,9 @@ from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d
 from faimed3d.models.cnn import cnn_split
 from faimed3d.models.unet import encoder_split
 from faimed3d.training.callbacks import KeepGeometry
+from faimed3d.training.dice import Dice3D
+from faimed3d.training.ignored import agree_on_ignored
+from faimed3d.training.pairing import refuse_loss_for_pictures
 from faimed3d.volume import TensorMask3D
 
 _NAMED = ["dls", "model", "loss_func", "splitter", "cbs"]  # arguments of Learner that our learners name themselves
@@ -71,10 +75,13 @@ def unet_learner_3d(
         model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
         normalize: add ``Normalize3D`` to the ``dls``, with mean and std of a training batch, unless one of their
             transforms scales the images already. HU and the units of MR are far too large for a network.
-        kwargs: of fastai's ``Learner``; others go to the network, as those of ``model_args`` do.
+        kwargs: of fastai's ``Learner``; others go to the network, as those of ``model_args`` do. Default of
+            ``metrics``: ``Dice3D()``, the mean Dice of the foreground; ``dice_per_class(dls)`` gives each class a
+            column. ``evaluate`` measures whole scans on their own grid.
 
     Raises:
-        ValueError: the ``dls`` do not tell channels, classes or loss; or ``UNet3D`` with ``pretrained``.
+        ValueError: the ``dls`` do not tell channels, classes or loss; ``UNet3D`` with ``pretrained``; a loss of fastai
+            for 2D images; or the loss leaves out another label (``ignore_index``) than the ``dls``.
 
     >>> import torch
     >>> from faimed3d.volume import TensorDicom3D
@@ -84,8 +91,10 @@ def unet_learner_3d(
     >>> learn.loss_func
     DiceCELoss3D(dice_weight=1.0, ce_weight=1.0)
     """
+    refuse_loss_for_pictures(loss_func)
     channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
     model_args, kwargs = _divided(model_args, kwargs)
+    kwargs = {"metrics": default_metrics(dls), **kwargs}
     if arch is UNet3D:
         if pretrained:
             raise ValueError("UNet3D has no pretrained weights: pass pretrained=False")
@@ -128,8 +137,10 @@ def deeplab_learner_3d(
     >>> learn.model(torch.rand(2, 1, 4, 6, 8)).shape
     torch.Size([2, 2, 4, 6, 8])
     """
+    refuse_loss_for_pictures(loss_func)
     channels, classes, loss = _read_off(dls, n_in, n_out, loss_func)
     model_args, kwargs = _divided(model_args, kwargs)
+    kwargs = {"metrics": default_metrics(dls), **kwargs}
     model = create_deeplab_model_3d(arch, classes, pretrained=pretrained, cut=cut, n_in=channels, **model_args)
     return _learner(dls, model, loss, splitter, encoder_split, cbs, pretrained, normalize, kwargs)
 
@@ -201,7 +212,9 @@ def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     batch = _batch_of_one(dls) if batch is None else batch
     targets = batch[getattr(dls, "n_inp", len(batch) - 1) :]
     if targets and isinstance(targets[0], TensorMask3D):
-        return DiceCELoss3D() if targets[0].ndim == 4 else RegionLoss3D()
+        ignored = getattr(dls, "ignore_index", None)
+        labels = DiceCELoss3D(ignore_index=ignored if isinstance(ignored, int) else None)
+        return labels if targets[0].ndim == 4 else RegionLoss3D()
     loss = getattr(dls.train_ds, "loss_func", None)
     if loss is None:
         raise ValueError(
@@ -211,8 +224,19 @@ def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     return loss
 
 
+def default_metrics(dls: DataLoaders) -> list[Metric]:
+    """The metrics of a learner that is given none: Dice of the foreground where the targets are masks, else none.
+
+    Args:
+        dls: loaders of training and validation.
+    """
+    checks = [step for dl in dls.loaders for step in getattr(getattr(dl, "after_item", None), "fs", ())]
+    return [Dice3D()] if any(isinstance(step, CheckLabels) for step in checks) else []
+
+
 def _read_off(dls, n_in, n_out, loss_func):
     """Channels, classes and loss: as the caller says, or else as the data say."""
+    agree_on_ignored(dls, loss_func)
     batch = _batch_of_one(dls) if n_in is None or loss_func is None else None
     if n_in is None:
         n_in = _channels(batch[0])

@@ -1,9 +1,8 @@
 """Metrics of fastai that measure segmentations in millimetres.
 
-fastai's ``Dice``, ``DiceMulti`` and ``JaccardCoeff`` work on volumes as they are. These metrics add the distances
-between surfaces. They need the spacing of each target, and fastai hands metrics plain tensors. Therefore
-``KeepGeometry``, a callback, keeps the geometry of the targets. The learners of this package bring it along; other
-learners need ``cbs=KeepGeometry()``.
+These metrics are of the distances between surfaces; those that count voxels are in ``dice``. They need the spacing of
+each target, and fastai hands metrics plain tensors. Therefore ``KeepGeometry``, a callback, keeps the geometry of the
+targets. The learners of this package bring it along; other learners need ``cbs=KeepGeometry()``.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any  # of arguments that are handed on
 
-import numpy as np
 from fastai.learner import Learner, Metric
 from torch import Tensor
 
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
+from faimed3d.training.case_metric import CaseMetric
 from faimed3d.training.surface_distances import measure_surfaces
 
 
-class _SurfaceMetric(StrictKeywords, Metric):
-    """Mean over the cases. A case is one class of one item."""
+class _SurfaceMetric(StrictKeywords, CaseMetric):
+    """Mean over the cases of what :meth:`_value_of` says of the surfaces of one class of one item."""
 
     def __init__(
         self,
@@ -30,27 +29,18 @@ class _SurfaceMetric(StrictKeywords, Metric):
         spacing: Sequence[float] | None = None,
         missing: float | None = None,
         surface: str = "area",
+        ignore_index: int | None = None,
     ) -> None:
-        self.classes, self.axis, self.spacing, self.missing, self.surface = classes, axis, spacing, missing, surface
-        self.reset()
+        super().__init__(classes, axis, ignore_index)
+        self.spacing, self.missing, self.surface = spacing, missing, surface
 
-    def reset(self) -> None:
-        """Forget all cases."""
-        self.cases: list[float] = []
-
-    def accumulate(self, learn: Learner) -> None:
-        """Measure the classes of every item of the batch."""
-        scores, target = learn.pred.detach(), learn.y
-        count = scores.shape[self.axis]
-        labels = scores.argmax(self.axis) if count > 1 else scores.select(self.axis, 0) > 0
-        labels = labels.cpu().numpy()
-        target = target.detach().cpu().as_subclass(Tensor).reshape(labels.shape).numpy()
-        classes = range(1, max(2, count)) if self.classes is None else self.classes
-        for spacing, found, truth in zip(self._spacings(learn, len(labels)), labels, target, strict=True):
-            for label in classes:
-                self.cases.append(
-                    self._value_of(measure_surfaces(found == label, truth == label, spacing, self.surface))
-                )
+    def measure(self, learn: Learner, found: Tensor, truth: Tensor, labels: Sequence[int]) -> list[list[float]]:
+        """What the metric says of each class of each item."""
+        spacings = self._spacings(learn, len(found))
+        return [
+            [self._value_of(measure_surfaces(one == label, other == label, step, self.surface)) for label in labels]
+            for step, one, other in zip(spacings, found.cpu().numpy(), truth.cpu().numpy(), strict=True)
+        ]
 
     def _value_of(self, distances):
         """What the metric says of the ``SurfaceDistances`` of one case; each metric defines it."""
@@ -75,20 +65,6 @@ class _SurfaceMetric(StrictKeywords, Metric):
             warn_if_assumed(geometry, self.name, spacing_alone=True)
         return [geometry.spacing for geometry in geometries]
 
-    @property
-    def value(self) -> float:
-        """Mean over the cases that have a value; NaN if none has."""
-        values = [case for case in map(self._counted, self.cases) if np.isfinite(case)]
-        return float(np.mean(values)) if values else float("nan")
-
-    @property
-    def excluded(self) -> int:
-        """How many cases have no value: both masks are empty, or one is and ``missing`` is None."""
-        return sum(not np.isfinite(self._counted(case)) for case in self.cases)
-
-    def _counted(self, case):
-        return self.missing if np.isinf(case) and self.missing is not None else case
-
 
 class HausdorffDistance95(_SurfaceMetric):
     """Mean of the 95th percentile Hausdorff distance in mm, over the classes of the items.
@@ -104,6 +80,8 @@ class HausdorffDistance95(_SurfaceMetric):
         missing: distance in mm where only one of prediction and target shows the class, such as the diagonal of the
             volume. None leaves the case out.
         surface: see :func:`hausdorff_distance`.
+        ignore_index: label whose voxels belong to no class, in prediction and target. Default: that of the ``dls``,
+            else that of the loss.
 
     Raises:
         ValueError: in validation, where the spacing of a target is not known.
@@ -167,7 +145,7 @@ class ExcludedCases(StrictKeywords, Metric):
     """How many cases ``metric`` leaves out of its mean; list it after that metric.
 
     Args:
-        metric: one of the metrics above.
+        metric: one of the metrics above, or ``Dice3D``.
 
     >>> hd95 = HausdorffDistance95()
     >>> metrics = [hd95, ExcludedCases(hd95)]
@@ -175,7 +153,7 @@ class ExcludedCases(StrictKeywords, Metric):
     'hd95_mm_excluded'
     """
 
-    def __init__(self, metric: _SurfaceMetric) -> None:
+    def __init__(self, metric: CaseMetric) -> None:
         self.metric = metric
 
     @property

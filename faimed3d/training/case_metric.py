@@ -1,0 +1,103 @@
+"""A metric that is a mean over cases: each class of each item is one, whatever process it was measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.learner import Learner, Metric
+from fastai.torch_core import num_distrib
+from torch import Tensor
+
+from faimed3d.losses.scales import full_resolution
+from faimed3d.training.ignored import left_out
+
+
+class CaseMetric(Metric):
+    """Mean over the cases; derived classes define :meth:`measure`.
+
+    In distributed validation the cases of all processes count, each of them once.
+
+    Args:
+        classes: labels to measure. Default: all but 0.
+        axis: of the classes in the prediction. With one channel, scores above 0 are class 1.
+        ignore_index: label whose voxels count as background in both prediction and target. Default: that of the
+            ``dls``, else that of the loss.
+    """
+
+    missing: float | None = None
+
+    def __init__(self, classes: Sequence[int] | None = None, axis: int = 1, ignore_index: int | None = None) -> None:
+        self.classes, self.axis, self.ignore_index = classes, axis, ignore_index
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        self.cases: list[float] = []
+        self.labels: list[int] = []  # the class of each case
+
+    def accumulate(self, learn: Learner) -> None:
+        """Measure the classes of every item of the batch."""
+        scores = full_resolution(learn.pred).detach().as_subclass(Tensor)
+        count = scores.shape[self.axis]
+        found = scores.argmax(self.axis) if count > 1 else (scores.select(self.axis, 0) > 0).long()
+        truth = learn.y.detach().as_subclass(Tensor).reshape(found.shape)
+        ignored = left_out(learn) if self.ignore_index is None else self.ignore_index
+        if ignored is not None:
+            kept = truth != ignored
+            found, truth = found * kept, truth * kept
+        labels = list(range(1, max(2, count))) if self.classes is None else list(self.classes)
+        values = torch.as_tensor(self.measure(learn, found, truth, labels), dtype=torch.float64)
+        if num_distrib() > 1:  # NCCL sends what lies on a GPU
+            values = values.to(scores.device)
+        values = learn.to_detach(values)  # of all processes; fastai cuts off what it repeats to fill the last batch
+        self.cases += values.flatten().tolist()
+        self.labels += labels * len(values)
+
+    def measure(self, learn: Learner, found: Tensor, truth: Tensor, labels: Sequence[int]) -> Any:
+        """Values (B, number of labels) of the cases, NaN for what has no value.
+
+        Args:
+            learn: says where the targets lie.
+            found, truth: labels (B, D, H, W).
+            labels: to measure.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define measure(self, learn, found, truth, labels)")
+
+    def mean(self, label: int | None = None) -> float:
+        """Mean over the cases that have a value, of all classes or of one; NaN if none has."""
+        values = [self._counted(case) for case, of in zip(self.cases, self.labels, strict=True) if label in (None, of)]
+        values = [value for value in values if np.isfinite(value)]
+        return float(np.mean(values)) if values else float("nan")
+
+    @property
+    def value(self) -> float:
+        """Mean over the cases that have a value; NaN if none has."""
+        return self.mean()
+
+    @property
+    def excluded(self) -> int:
+        """How many cases have no value."""
+        return sum(not np.isfinite(self._counted(case)) for case in self.cases)
+
+    def _counted(self, case: float) -> float:
+        return self.missing if np.isinf(case) and self.missing is not None else case
+
+
+class ClassColumn(Metric):
+    """Value of one class of a :class:`CaseMetric`; it is listed after that metric, which does the measuring."""
+
+    def __init__(self, metric: CaseMetric, label: int, name: str) -> None:
+        self.metric, self.label, self._name = metric, label, name
+
+    @property
+    def name(self) -> str:
+        """Heading of the column in the table of the epochs."""
+        return self._name
+
+    @property
+    def value(self) -> float:
+        """Mean over the cases of the class that have a value; NaN if none has."""
+        return self.metric.mean(self.label)
