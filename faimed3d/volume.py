@@ -26,10 +26,13 @@ from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
+from faimed3d.io.nrrd_segments import Segment, read_segments, segments_for
 from faimed3d.io.source_header import source_name
 from faimed3d.io.writing import of_series
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
 from faimed3d.masks import class_volumes, is_mask
+from faimed3d.masks.codes import Codes, frozen_codes
+from faimed3d.masks.regions import region_volumes
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
 
@@ -70,8 +73,9 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     TensorMask3D 2x3x4 torch.bool, spacing 1x2x3 mm (x, y, z)
     """
 
-    __slots__ = _carried = ("_header", "_tags")
-    _pickled = ("_tags",)  # not where the header is: file names may tell a patient's
+    __slots__ = ("_header", "_tags")
+    _carried: tuple[str, ...] = ("_header", "_tags")
+    _pickled: tuple[str, ...] = ("_tags",)  # not where the header is: file names may tell a patient's
     _header: io.SourceHeader | None
     _tags: dict[str, Any] | None
 
@@ -278,11 +282,16 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
 
         Args:
             path: a file (``.nii.gz``, ``.nrrd``, ``.mha``, ...), or a new folder (no extension) for a DICOM series.
-                A place that is assumed is written with a warning.
+                A place that is assumed is written with a warning. The ``.seg.nrrd`` of a mask holds the names of its
+                classes (``codes``), for 3D Slicer.
             dicom: for a series: ``template``, ``modality``, ``series_description``, ... of
                 :func:`faimed3d.dicom.write_series`; nothing of the source's header is copied without a template.
         """
-        io.write(path, self._plain(), self.require_geometry("save"), **dicom)
+        io.write(path, self._plain(), self.require_geometry("save"), self._segments(path), **dicom)
+
+    def _segments(self, path: str | Path) -> tuple[Segment, ...]:
+        """What the header of the file lists of the classes; images have none."""
+        return ()
 
     freqhist_bins = intensity.freqhist_bins
     hist_scaled = intensity.hist_scaled
@@ -315,15 +324,49 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     [[[0, 2]]]
     """
 
-    __slots__ = ()
+    __slots__ = ("_codes",)
+    _carried = ("_header", "_tags", "_codes")
+    _pickled = ("_tags", "_codes")
+    _tied = ("_codes",)
+    _codes: tuple[tuple[int, str], ...] | None
 
     interpolation = "nearest"
+
+    @classmethod
+    def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
+        """As of ``TensorDicom3D``; of a .seg.nrrd of one layer the mask knows the names of the segments (``codes``)."""
+        mask = super().create(source, series, strict, dtype, like)
+        if isinstance(source, str | Path) and mask.ndim == 3:
+            mask.codes = {segment.label: segment.name for segment in read_segments(source)} or None
+        return mask
+
+    @property
+    def codes(self) -> dict[int, str] | None:
+        """Names of the classes by label, or None. Set them as names from label 0 on, or as label -> name.
+
+        They go where the labels go: through flips, crops, resampling, other types of number, pickling and stacking.
+        What computes with labels (``mask > 0``, ``mask + 1``) loses them. Of regions (R, D, H, W), 1 names the first.
+
+        >>> mask = TensorMask3D(torch.tensor([[[0, 1, 1, 2]]]), codes=["air", "liver", "spleen"])
+        >>> mask.flip(-1).codes[2], (mask > 0).codes
+        ('spleen', None)
+        """
+        return None if self._codes is None else dict(self._codes)
+
+    @codes.setter
+    def codes(self, codes: Codes | None) -> None:
+        self._codes = frozen_codes(codes)
+
+    def _segments(self, path: str | Path) -> tuple[Segment, ...]:
+        named = str(path).lower().endswith(".seg.nrrd")
+        return segments_for(self.as_subclass(Tensor), self.codes) if named else ()
 
     def calc_volume(self) -> dict[str, float]:
         """Volume in mm³ of the background, of all classes together, and of each class, from whole voxel counts.
 
         Returns:
-            ``{'background': ..., 'total_mask_volume': ..., 'class 1': ..., ...}``; the classes are those present.
+            ``{'background': ..., 'total_mask_volume': ..., 'class 1': ..., ...}``; the classes are those present, by
+            their names where the mask knows them (``codes``). Of regions (R, D, H, W) each one, and what any covers.
 
         Raises:
             ValueError: no geometry, several volumes, or values that are no labels (fractions, NaN).
@@ -333,11 +376,13 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         """
         geometry = self.require_geometry("calc_volume")
         warn_if_assumed(geometry, "calc_volume", spacing_alone=True)
+        if self.ndim == 4 and self.codes and len(self) == len(self.codes) - 1:
+            return region_volumes(self, geometry.voxel_volume, self.codes)
         if self.numel() != np.prod(geometry.shape):
             raise ValueError(
                 f"calc_volume takes one volume, this tensor is {'x'.join(map(str, self.shape))}: index it first"
             )
-        return class_volumes(self, geometry.voxel_volume)
+        return class_volumes(self, geometry.voxel_volume, self.codes)
 
     def create_mesh(
         self, cl: int = 1, color: Any = None, alpha: float = 1.0, **kwargs: Any

@@ -43,7 +43,7 @@ class TestGrid:
         assert mask.dtype == torch.uint8
         assert mask.geometry == TensorDicom3D.create(table["image"][1]).geometry
         assert np.array_equal(mask.numpy(), labels_of(1))
-        assert mask.codes == ["background", "liver", "kidney"]
+        assert mask.codes == {0: "background", 1: "liver", 2: "kidney"}
 
     @pytest.mark.parametrize(
         "transforms",

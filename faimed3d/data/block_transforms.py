@@ -158,6 +158,8 @@ class CheckLabels(StrictKeywords, Transform):
                 f"to {count - 1}. Name all labels in codes, merge them in item_tfms (ReduceClasses), or, if {highest} "
                 f"means 'not annotated', pass ignore_index={highest} (MaskBlock3D, SegmentationDataLoaders3D)"
             )
+        if self.reader.codes is not None:
+            x.codes = self.reader.codes
         return x
 
     def decodes(self, x: TensorMask3D):

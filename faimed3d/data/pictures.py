@@ -36,6 +36,7 @@ from faimed3d.display import class_color, show_volume
 from faimed3d.display.artists import artist_keywords
 from faimed3d.display.layout import lay_out
 from faimed3d.masks import is_mask, merge_regions
+from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 with warnings.catch_warnings():
@@ -168,7 +169,7 @@ def _legend(axes: Sequence[Axes], masks: Sequence[TensorMask3D]) -> None:
     if codes is None or not axes:
         return
     labels = sorted({int(v) for mask in masks for v in mask.as_subclass(Tensor).unique()} - {0})
-    handles = [Patch(color=class_color(v), label=codes[v] if v < len(codes) else f"class {v}") for v in labels[:20]]
+    handles = [Patch(color=class_color(v), label=class_name(v, codes)) for v in labels[:20]]
     if handles:
         figure: Any = axes[0].figure  # a Figure, or a part of one
         columns = min(len(handles), max(1, int(figure.get_figwidth() / 1.2)))

@@ -177,7 +177,7 @@ class NameRegions(Transform):
             raise ValueError(
                 f"{source_name(x)}: a transform turned the {self.reader.c} regions (R, D, H, W) into {tuple(x.shape)}"
             )
-        return x
+        return self.decodes(x)
 
     def decodes(self, x: TensorMask3D):
         x.codes = ["background", *self.reader.vocab]

@@ -27,6 +27,7 @@ from faimed3d.display.surfaces import (
     surface_in_box,
 )
 from faimed3d.geometry import Geometry
+from faimed3d.masks.codes import class_name
 
 _LIGHT = np.array([0.35, -0.75, 0.55]) / np.linalg.norm([0.35, -0.75, 0.55])  # from front, left and above
 
@@ -100,7 +101,7 @@ def render_3d(
         ax: 3D axes to draw on. Default: those of a new figure of ``figsize`` inches.
         figsize: largest (width, height) of a new figure in inches; a flat mask gets a lower one.
         step: coarseness as in :func:`faimed3d.display.surface`. None: as fine as can be drawn in a few seconds.
-        legend: whether to name the classes. None: for two to twelve.
+        legend: whether to name the classes, by the names that the mask knows (``codes``). None: for two to twelve.
         **kwargs: passed to ``Poly3DCollection``.
 
     Returns:
@@ -147,7 +148,8 @@ def render_3d(
     if new:
         _fill_figure(ax, low, high)
     if legend or (legend is None and 2 <= len(boxes) <= 12):
-        handles = [Patch(color=color_by_class[label], label=f"class {label}") for label in boxes]
+        codes = getattr(mask, "codes", None)
+        handles = [Patch(color=color_by_class[label], label=class_name(label, codes)) for label in boxes]
         ax.legend(handles=handles, loc="upper right")
     return ax
 

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -105,7 +106,9 @@ def read_nrrd_header(path: str | os.PathLike[str]) -> dict[str, str]:
     return {readable(name): readable(value) for name, value in {**pairs, **fields}.items()}
 
 
-def nrrd_header_bytes(array: np.ndarray, geometry: Geometry, encoding: str, data_name: str | None = None) -> bytes:
+def nrrd_header_bytes(
+    array: np.ndarray, geometry: Geometry, encoding: str, data_name: str | None = None, pairs: Sequence[str] = ()
+) -> bytes:
     """The header of a NRRD file that is written, its numbers exact; little-endian voxels follow.
 
     Args:
@@ -113,6 +116,7 @@ def nrrd_header_bytes(array: np.ndarray, geometry: Geometry, encoding: str, data
         geometry: its :class:`~faimed3d.geometry.Geometry`.
         encoding: 'raw' or 'gzip'.
         data_name: name of the file that holds the voxels; None: they follow the header.
+        pairs: key/value pairs (``'key:=value'``); with them channels are a list (layers of segments), else a vector.
     """
     channels = array.ndim == 4
     sizes = (len(array), *array.shape[:0:-1]) if channels else array.shape[::-1]
@@ -124,14 +128,15 @@ def nrrd_header_bytes(array: np.ndarray, geometry: Geometry, encoding: str, data
         "space: left-posterior-superior",
         f"sizes: {' '.join(map(str, sizes))}",
         f"space directions: {'none ' if channels else ''}{' '.join(map(_vector, steps))}",
-        f"kinds: {'vector ' if channels else ''}domain domain domain",
+        f"kinds: {('list ' if pairs else 'vector ') if channels else ''}domain domain domain",
         "endian: little",
         f"encoding: {encoding}",
         f"space origin: {_vector(geometry.origin)}",
+        *pairs,
     ]
     if data_name:
         lines.append(f"data file: {data_name}")
-    return ("\n".join(lines) + "\n" + ("" if data_name else "\n")).encode("ascii")
+    return ("\n".join(lines) + "\n" + ("" if data_name else "\n")).encode()
 
 
 def _read_header(path):

@@ -1,4 +1,4 @@
-"""Segments of a segmentation of 3D Slicer (.seg.nrrd): which names, labels and layers its header lists.
+"""Segments of a segmentation of 3D Slicer (.seg.nrrd): names, labels and layers in its header, read and written.
 
 Reference: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from faimed3d.errors import DamagedFile
 from faimed3d.io.nrrd import read_nrrd_header
+from faimed3d.masks.codes import class_name
 
 _KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 
@@ -54,3 +58,43 @@ def read_segments(path: str | os.PathLike[str]) -> tuple[Segment, ...]:
             raise DamagedFile(f"{name}: LabelValue and Layer of segment {number} should be whole numbers") from None
         segments.append(Segment(words.get("Name", f"Segment{number}"), label, layer))
     return tuple(segments)
+
+
+def segments_for(labels: Tensor, codes: Mapping[int, str] | None) -> tuple[Segment, ...]:
+    """Segments of a mask, the classes that have a name and those that are there; of regions a layer for each.
+
+    Args:
+        labels: (D, H, W), or regions (R, D, H, W).
+        codes: names by label; of regions 1 names the first.
+    """
+    if labels.ndim == 4:
+        return tuple(Segment(class_name(layer + 1, codes), 1, layer) for layer in range(len(labels)))
+    present = {int(label) for label in labels.unique().tolist()} | set(codes or ())
+    return tuple(Segment(class_name(label, codes), label, 0) for label in sorted(present - {0}))
+
+
+def segment_lines(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[str]:
+    """Lines of a NRRD header that list segments as 3D Slicer does.
+
+    Args:
+        segments: in the order of the file.
+        shape: (D, H, W) of the volume.
+    """
+    if not segments:
+        return []
+    extent = " ".join(f"0 {n - 1}" for n in reversed(shape))
+    lines = [
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
+        "Segmentation_MasterRepresentation:=Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+    ]
+    for number, segment in enumerate(segments):
+        values = {
+            "ID": f"Segment_{number + 1}",
+            "Name": " ".join(segment.name.split()),
+            "LabelValue": segment.label,
+            "Layer": segment.layer,
+            "Extent": extent,
+        }
+        lines += [f"Segment{number}_{key}:={value}" for key, value in values.items()]
+    return lines

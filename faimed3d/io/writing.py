@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from faimed3d.io.metaimage import metaimage_header_bytes
 from faimed3d.io.mgh import mgh_header_bytes, mgh_voxels
 from faimed3d.io.nifti import is_pair_header, nifti_header_bytes
 from faimed3d.io.nrrd import nrrd_header_bytes
+from faimed3d.io.nrrd_segments import Segment, segment_lines
 from faimed3d.io.reading import read
 from faimed3d.io.writable import writable_volume
 
@@ -37,7 +38,9 @@ def of_series(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = Non
 
 
 @strict_keywords(more=of_series)
-def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom: Any) -> None:
+def write(
+    path: str | os.PathLike[str], array: Any, geometry: Geometry, segments: Sequence[Segment] = (), **dicom: Any
+) -> None:
     """Write a volume with its geometry, whole or not at all.
 
     A path without an extension is a folder for a DICOM series, see :func:`faimed3d.dicom.write_series`. A file is
@@ -61,6 +64,7 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
             angles only: directions that miss them by less than 1e-2 of a voxel at the far corner are rounded there,
             others are in the sform alone (SimpleITK refuses to read these). The codes of both forms are those of the
             NIfTI that the geometry was read from, else 1.
+        segments: that the header of a .seg.nrrd lists, with their names.
         dicom: for a DICOM series alone: ``template``, ``modality``, ``series_description``, ...
 
     Raises:
@@ -105,7 +109,7 @@ def write(path: str | os.PathLike[str], array: Any, geometry: Geometry, **dicom:
             _write_pair(path, array, geometry, unfinished)
         else:
             made = os.path.join(unfinished, f"volume{suffix}")
-            _write_one(made, suffix, array, geometry)
+            _write_one(made, suffix, array, geometry, segment_lines(segments, array.shape[-3:]))
             _check_same(made, path, array, geometry)
             replace_file(made, path)
 
@@ -136,7 +140,7 @@ def _check_nifti(path, array):
         )
 
 
-def _write_one(made, suffix, array, geometry):
+def _write_one(made, suffix, array, geometry, pairs):
     """Header and voxels in one file."""
     if suffix in (".nii", ".nii.gz"):
         _store(made, nifti_header_bytes(array, geometry), array, "whole" if suffix == ".nii.gz" else None)
@@ -144,7 +148,7 @@ def _write_one(made, suffix, array, geometry):
         packing = "whole" if suffix == ".mgz" else None
         _store(made, mgh_header_bytes(array, geometry), array, packing, order=">")
     elif suffix == ".nrrd":
-        _store(made, nrrd_header_bytes(array, geometry, "gzip"), _together(array), "gzip")
+        _store(made, nrrd_header_bytes(array, geometry, "gzip", pairs=pairs), _together(array), "gzip")
     else:
         head = metaimage_header_bytes(array, geometry, 0)
         _store(made, head, _together(array), "zlib")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from faimed3d._arguments import is_whole
+from faimed3d.masks.codes import renumbered_codes
 from faimed3d.masks.labels import T, holding_type, with_labels
 
 Classes = Mapping[float, float] | Iterable[float | Iterable[float]]
@@ -60,7 +61,10 @@ def reduce_classes(mask: T, classes: Classes, other: float | None = None) -> T:
     tensor([0, 2, 2, 1])
     """
     table, other = class_table(classes, other)
-    return with_labels(mask, _renumbered(mask.as_subclass(Tensor), table, other))
+    result = with_labels(mask, _renumbered(mask.as_subclass(Tensor), table, other))
+    if codes := getattr(mask, "codes", None):
+        result.codes = renumbered_codes(codes, table, other)  # type: ignore[attr-defined]  # a TensorMask3D
+    return result
 
 
 def swap_labels(mask: T, pairs: Mapping[int, int]) -> T:
@@ -76,7 +80,10 @@ def swap_labels(mask: T, pairs: Mapping[int, int]) -> T:
     >>> swap_labels(torch.tensor([0, 1, 2, 3]), {1: 2})
     tensor([0, 2, 1, 3])
     """
-    return reduce_classes(mask, both_ways(pairs))
+    result = reduce_classes(mask, both_ways(pairs))
+    if hasattr(mask, "codes"):
+        result.codes = mask.codes  # type: ignore[attr-defined]  # a label means what it meant: the sides have changed
+    return result
 
 
 def both_ways(pairs: Mapping[int, int]) -> dict[int, int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from faimed3d.masks.codes import class_name
 
 T = TypeVar("T", bound=Tensor)
 
@@ -136,12 +139,13 @@ def _holds(dtype: torch.dtype, value: float) -> bool:
     return float(value).is_integer() and low <= value <= high
 
 
-def class_volumes(mask: Tensor, voxel_volume: float) -> dict[str, float]:
+def class_volumes(mask: Tensor, voxel_volume: float, codes: Mapping[int, str] | None = None) -> dict[str, float]:
     """Volume of the background, of all classes together, and of each class, from whole voxel counts.
 
     Args:
         mask: labels of any shape.
         voxel_volume: of one voxel, in mm3; see ``Geometry.voxel_volume``.
+        codes: names by label; a class without one is ``'class 3'``.
 
     Returns:
         mm3: ``{'background': ..., 'total_mask_volume': ..., 'class 1': ..., ...}``; the classes are those present.
@@ -159,7 +163,7 @@ def class_volumes(mask: Tensor, voxel_volume: float) -> dict[str, float]:
     voxels = label_counts(labels)
     background = voxels.pop(0, 0)
     volumes = {"background": background * voxel_volume, "total_mask_volume": sum(voxels.values()) * voxel_volume}
-    return volumes | {f"class {label}": count * voxel_volume for label, count in voxels.items()}
+    return volumes | {class_name(label, codes): count * voxel_volume for label, count in voxels.items()}
 
 
 def with_labels(mask: T, labels: Tensor) -> T:

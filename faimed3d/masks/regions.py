@@ -5,11 +5,12 @@ Masks of regions are (R, D, H, W) of 0 and 1, such as whole tumour, tumour core 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from faimed3d.masks.codes import class_name
 from faimed3d.masks.labels import T, with_labels
 
 
@@ -31,7 +32,10 @@ def label_regions(mask: T, regions: Sequence[int | Iterable[int]]) -> T:
         for label in labels:
             inside |= plain == label
         parts.append(inside)
-    return with_labels(mask, torch.stack(parts, -4).to(torch.uint8))
+    result = with_labels(mask, torch.stack(parts, -4).to(torch.uint8))
+    if hasattr(mask, "codes"):
+        result.codes = None  # type: ignore[attr-defined]  # names of labels are none of regions
+    return result
 
 
 def merge_regions(mask: T) -> T:
@@ -55,3 +59,22 @@ def merge_regions(mask: T) -> T:
         labels[plain.select(-4, number) != 0] = number + 1
     like: T = mask.select(-4, 0)  # type: ignore[assignment]
     return with_labels(like, labels)  # the leading axes that stay, with their geometry
+
+
+def region_volumes(mask: Tensor, voxel_volume: float, codes: Mapping[int, str]) -> dict[str, float]:
+    """Volume outside of all regions, of what any of them covers, and of each, in mm3; see :func:`class_volumes`.
+
+    Args:
+        mask: (R, D, H, W), not 0 where a voxel is inside.
+        voxel_volume: of one voxel, in mm3.
+        codes: names by number, 1 for the first region.
+    """
+    inside = mask.as_subclass(Tensor) != 0
+    covered = int(inside.any(0).sum())
+    volumes = {
+        "background": (inside[0].numel() - covered) * voxel_volume,
+        "total_mask_volume": covered * voxel_volume,
+    }
+    return volumes | {
+        class_name(number, codes): int(part.sum()) * voxel_volume for number, part in enumerate(inside, 1)
+    }

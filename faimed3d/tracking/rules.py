@@ -85,6 +85,22 @@ def has_one_source(func: Callable) -> bool:
     return found is not loses_grid and found not in _WHOLE_CALL
 
 
+_MOVES_AND_COPIES = """
+    __get__ __getitem__ alias byte cat char chunk clone concat concatenate contiguous cpu cuda detach detach_ double
+    expand expand_as flatten flip fliplr flipud float half bfloat16 index_select int long movedim moveaxis narrow pad
+    permute pin_memory repeat requires_grad_ reshape reshape_as roll rot90 select share_memory_ short split
+    split_with_sizes squeeze squeeze_ stack swapaxes swapdims t tensor_split tile to transpose type unbind unflatten
+    unfold unsqueeze unsqueeze_ view view_as
+    """
+_WRITES_OF_LABELS = "copy_ fill_ index_fill_ masked_fill masked_fill_ zero_"
+_KEEP_VALUES = frozenset(f"{_MOVES_AND_COPIES} {_WRITES_OF_LABELS}".split())
+
+
+def keeps_values(func: Callable) -> bool:
+    """Whether the operation moves, copies or converts values and computes none, so that labels mean what they meant."""
+    return getattr(func, "__name__", "") in _KEEP_VALUES
+
+
 def _find_rule(func: Callable) -> Callable:
     """Look for torch's own tag ``pointwise`` where the table has no rule; remember the answer."""
     name = getattr(func, "__name__", "")

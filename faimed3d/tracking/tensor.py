@@ -31,7 +31,7 @@ from faimed3d.tracking.grid import (
     fits_shape,
     invalidate_grid,
 )
-from faimed3d.tracking.rules import has_one_source, track
+from faimed3d.tracking.rules import has_one_source, keeps_values, track
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on
@@ -63,6 +63,7 @@ class TrackedTensor(TensorBase):
 
     _carried: tuple[str, ...] = ()  # further slots that a result takes over from the tensor it was made of
     _pickled: tuple[str, ...] = ()  # those of them that are pickled
+    _tied: tuple[str, ...] = ()  # those that say what values mean: an operation that may change values loses them
 
     interpolation = "linear"
 
@@ -88,6 +89,9 @@ class TrackedTensor(TensorBase):
             result = _tracked(func, args, kwargs, shape, source, cls, result)
             if padding:
                 _hand_on_padding(source, result, padding)
+            if cls._tied:
+                for part in result if isinstance(result, tuple | list) else (result,):
+                    _untie(part, func, args, source)
         return result
 
     def __getattr__(self, name):
@@ -121,13 +125,16 @@ class TrackedTensor(TensorBase):
         """Take over the attributes of ``x``, as fastai's ``retain_type`` does after a transform.
 
         A plain tensor that a transform returns is taken to have the grid of ``x`` if it has the same shape. A tensor
-        to which a grid has been attached, or the lack of one, is left alone.
+        to which a grid has been attached, or the lack of one, is left alone; so is what its values mean.
         """
+        tied = {name: getattr(self, name) for name in self._tied}
         self.__dict__.update(getattr(x, "__dict__", {}))
         if isinstance(x, TrackedTensor):
             if not _is_attached(self):
                 attach_grid(self, current_grid(x))
             _carry(x, self)
+        for name, value in tied.items():
+            setattr(self, name, value)
 
     def as_subclass(self, typ: type) -> Any:  # an instance of typ
         """Cast to ``typ``; only a type of this package keeps the geometry."""
@@ -226,6 +233,20 @@ def _wrap(voxels: Tensor, cls: type, grid: Grid, source: object, writes: int | N
             tensor.__dict__.update(source.__dict__)
         _carry(source, tensor)
     return tensor
+
+
+def _untie(result: Any, func: Callable, args: Sequence[Any], source: Any) -> None:
+    """Drop what the values of the source meant, if the operation may have changed them; stacked ones may agree."""
+    if not getattr(result, "_tied", ()):
+        return
+    if keeps_values(func) and (result.dtype != torch.bool or getattr(source, "dtype", None) == torch.bool):
+        parts = list(args[0]) if args and isinstance(args[0], tuple | list) else ()
+        for name in result._tied if parts else ():
+            values = {getattr(part, name, None) for part in parts}
+            setattr(result, name, values.pop() if len(values) == 1 else None)
+        return
+    for name in result._tied:
+        setattr(result, name, None)
 
 
 def _carry(source: TrackedTensor, target: TrackedTensor) -> None:
