@@ -8,7 +8,7 @@ from fastai.data.block import DataBlock
 from fastai.data.transforms import IndexSplitter
 from fastai.interpret import Interpretation, SegmentationInterpretation
 from fastai.learner import Learner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -42,6 +42,7 @@ def learner(shapes, loss):
 LOSSES = [DiceCELoss3D, CrossEntropyLoss3D, FocalLoss3D, DiceLoss3D, TverskyLoss3D, MCCLoss]
 
 
+@settings(deadline=None)  # a loaded machine takes its time
 @given(
     st.sampled_from(LOSSES),
     st.lists(st.tuples(*[st.integers(1, 3)] * 3), min_size=1, max_size=3),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from fastai.learner import Learner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from slicer_segmentations import write_segmentation
 from torch import Tensor, nn
@@ -216,6 +216,7 @@ class TestRegionReader:
 
 
 class TestMerging:
+    @settings(deadline=None)  # a loaded machine takes its time
     @given(
         st.integers(1, 5),
         st.lists(st.integers(0, 5), min_size=24, max_size=24),
@@ -293,6 +294,7 @@ class TestTraining:
         with pytest.raises(ValueError, match=r"pass codes .* or regions .*, not both"):
             loaders(study, "mask", BRATS, codes=["a", "b"])
 
+    @settings(deadline=None)  # a loaded machine takes its time
     @given(st.sampled_from(["item_tfms", "batch_tfms"]), st.sampled_from(["flip", "crop", "all"]))
     def test_augmentations_treat_the_channels_as_labels(self, where, which):
         transforms = {"flip": [RandomFlip3D(p=1)], "crop": [RandomCrop3D((2, 3, 4))], "all": aug_transforms_3d()}[which]

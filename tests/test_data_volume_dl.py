@@ -10,7 +10,7 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import IndexSplitter
 from fastai.learner import Learner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -94,7 +94,7 @@ def loaders(study, kind):
     if kind == "block":
         return block().dataloaders([scan(k) for k in range(4)], **small)
     return ImageDataLoaders3D.from_df(
-        table, root, fn_col="image", label_col="label", valid_col="valid", vocab=["a", "b"], **small
+        table, root, fn_col="image", label_col="label", valid_col="valid", y_block=CategoryBlock(["a", "b"]), **small
     )
 
 
@@ -190,6 +190,7 @@ class TestTestTimeAugmentation:
                 with pytest.raises(ValueError, match=rf"{name} has moved.*learn.predict_volume\(source, tta=True\)"):
                     learn.tta()
 
+    @settings(deadline=None)  # a loaded machine takes its time
     @given(
         st.sampled_from(
             [augment.RandomFlip3D(p=1), augment.RandomCrop3D((2, 3, 4)), augment.RandomNoise3D(0.5, (0, 0.001))]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.losses import DeepSupervision, RegionLoss3D
@@ -16,6 +16,7 @@ def pair(seed=0, shape=SHAPE):
     return torch.randn(shape, generator=random) * 3, (torch.rand(shape, generator=random) > 0.6).to(torch.uint8)
 
 
+@settings(deadline=None)  # a loaded machine takes its time
 @given(st.integers(0, 99), st.sampled_from([torch.uint8, torch.int64, torch.float32, torch.bool]), st.booleans())
 def test_is_cross_entropy_and_dice_of_each_region(seed, dtype, empty):
     scores, truth = pair(seed)

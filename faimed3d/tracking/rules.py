@@ -96,7 +96,7 @@ _WRITES_OF_LABELS = "copy_ fill_ index_fill_ masked_fill masked_fill_ zero_"
 _KEEP_VALUES = frozenset(f"{_MOVES_AND_COPIES} {_WRITES_OF_LABELS}".split())
 
 
-def keeps_values(func: Callable) -> bool:
+def keeps_meaning(func: Callable) -> bool:
     """Whether the operation moves, copies or converts values and computes none, so that labels mean what they meant."""
     return getattr(func, "__name__", "") in _KEEP_VALUES
 

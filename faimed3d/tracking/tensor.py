@@ -31,7 +31,7 @@ from faimed3d.tracking.grid import (
     fits_shape,
     invalidate_grid,
 )
-from faimed3d.tracking.rules import has_one_source, keeps_values, track
+from faimed3d.tracking.rules import has_one_source, keeps_meaning, track
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on
@@ -239,7 +239,7 @@ def _untie(result: Any, func: Callable, args: Sequence[Any], source: Any) -> Non
     """Drop what the values of the source meant, if the operation may have changed them; stacked ones may agree."""
     if not getattr(result, "_tied", ()):
         return
-    if keeps_values(func) and (result.dtype != torch.bool or getattr(source, "dtype", None) == torch.bool):
+    if keeps_meaning(func) and (result.dtype != torch.bool or getattr(source, "dtype", None) == torch.bool):
         parts = list(args[0]) if args and isinstance(args[0], tuple | list) else ()
         for name in result._tied if parts else ():
             values = {getattr(part, name, None) for part in parts}
