@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -22,6 +22,7 @@ from faimed3d.dicom.header import Tag, quote_value
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels import decode_planes, equal_pixels, padding_of_planes, resample_stack
 from faimed3d.dicom.pixels.padding import Ranges
+from faimed3d.dicom.recollection import volumes_of_files, volumes_of_folder
 from faimed3d.dicom.segmentation.segment_decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
@@ -103,16 +104,14 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
             "series must be a series UID, a row of dicom_inventory(path), its key or its number, "
             f"got {type(series).__name__}"
         )
-    scan = scan_folder(path) if os.path.isdir(path) else scan_files([path], os.path.dirname(path))
-    contents = survey(scan)
+    series = int(series) if isinstance(series, Integral) else series
+    found = volumes_of_folder(path) if os.path.isdir(path) else volumes_of_files([path], os.path.dirname(path))
+    chosen = _chosen_among(found.volumes, path, series)
+    if len(chosen) == 1:
+        return chosen[0]
+    scan, contents = found.fresh or _looked_at_again(path)
     volumes = contents.volumes
-    if isinstance(series, Integral):
-        series = int(series)
-        chosen = list(volumes[series : series + 1]) if series >= 0 else []
-    elif series is not None:
-        chosen = [v for v in volumes if series in (v.header.text(Tag.SeriesInstanceUID), volume_key(v, path))]
-    else:
-        chosen = [v for v in volumes if not v.never_placed] or list(volumes)
+    chosen = _chosen_among(volumes, path, series)
     if not chosen and series is not None and os.path.isdir(path) and scan.folders:
         return _choose_below(path, series)
     if not chosen:
@@ -124,6 +123,20 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
             + _listed([f"{volumes.index(v)}  {describe_volume(v)}" for v in chosen])
         )
     return chosen[0]
+
+
+def _chosen_among(volumes: Sequence[Volume], path: str, series: str | int | None) -> list[Volume]:
+    if isinstance(series, int):
+        return list(volumes[series : series + 1]) if series >= 0 else []
+    if series is not None:
+        return [v for v in volumes if series in (v.header.text(Tag.SeriesInstanceUID), volume_key(v, path))]
+    return [v for v in volumes if not v.never_placed] or list(volumes)
+
+
+def _looked_at_again(path: str) -> tuple[Scan, Contents]:
+    """Scan and contents for a message, of which only the volumes are known."""
+    scan = scan_folder(path) if os.path.isdir(path) else scan_files([path], os.path.dirname(path))
+    return scan, survey(scan)
 
 
 def _listed(lines: list[str]) -> str:
@@ -143,9 +156,9 @@ def _choose_row(row: InventoryRow) -> Volume:
     chosen = None
     if not problems:
         # a row without a problem mostly needs its own files alone; among others they may be split by other attributes
-        chosen = _as_row(survey(scan_files(files, folder)), row)
+        chosen = _as_row(volumes_of_files(files, folder).volumes, row)
     if chosen is None or chosen.findings:
-        chosen = _as_row(survey(scan_folder(folder)), row)
+        chosen = _as_row(volumes_of_folder(folder).volumes, row)
     if chosen is None:
         raise NoImages(f"{folder}: the volume {key} is no longer as the inventory lists it; make a new one")
     if problems and not chosen.findings:
@@ -159,9 +172,9 @@ def _choose_row(row: InventoryRow) -> Volume:
     return chosen
 
 
-def _as_row(contents: Contents, row: InventoryRow) -> Volume | None:
+def _as_row(volumes: Sequence[Volume], row: InventoryRow) -> Volume | None:
     """The one volume that a row of the inventory means; None where there is none, or several."""
-    same = [v for v in contents.volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
+    same = [v for v in volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
     same = [v for v in same if _is_on_the_grid_of(v, row)]
     named = [v for v in same if v.distinct == row["distinct"]] or same
     return named[0] if len(named) == 1 else None

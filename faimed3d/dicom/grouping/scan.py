@@ -132,7 +132,17 @@ def scan_below(scan, series):
         scan: of a folder. Not more than 5000 files below it are looked at, those of its own sub-folders first.
         series: set of SeriesInstanceUIDs.
     """
-    files, waiting, seen = [], list(scan.folders), set()
+    known = {header.identity for header in scan.images}
+    return [
+        header
+        for header in scan_files(files_below(scan.folders)).images
+        if header.text(Tag.SeriesInstanceUID) in series and header.identity not in known
+    ]
+
+
+def files_below(folders):
+    """Files in and below some folders that may be read, at most 5000, those of the folders themselves first."""
+    files, waiting, seen = [], list(folders), set()
     while waiting and len(files) < _MOST_BELOW:
         folder = waiting.pop(0)
         with suppress(PermissionError):
@@ -142,12 +152,7 @@ def scan_below(scan, series):
                 inside, _, below = list_folder(folder)
                 files += [file for file in inside if os.access(file, os.R_OK)]
                 waiting += below
-    known = {header.identity for header in scan.images}
-    return [
-        header
-        for header in scan_files(files[:_MOST_BELOW]).images
-        if header.text(Tag.SeriesInstanceUID) in series and header.identity not in known
-    ]
+    return files[:_MOST_BELOW]
 
 
 def list_folder(folder):
