@@ -50,8 +50,8 @@ _ROOMS = {
     """,
     "training": """
         AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry MixSubvol
-        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice average_surface_distance cnn_learner_3d
-        deeplab_learner_3d default_loss dice_per_class hausdorff_distance surface_dice unet_learner_3d
+        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner average_surface_distance
+        cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance surface_dice unet_learner_3d
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -57,7 +57,7 @@ class TestNormalize:
         np.testing.assert_allclose(Normalize3D(2, 3).decode(Normalize3D(2, 3)(bare)), bare, atol=1e-5)
         assert transform.decode("text") == "text"
 
-    def test_takes_the_first_batch_where_nothing_is_given(self):
+    def test_takes_the_training_set_where_nothing_is_given(self):
         items = [
             (TensorDicom3D(normal((1, 3, 4, 5), seed) * 5 + 3), TensorMask3D(torch.ones(3, 4, 5))) for seed in (1, 2)
         ]

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader
 from torch import Tensor
 
 from faimed3d import intensity
 from faimed3d._arguments import as_tuple, is_number
-from faimed3d.augment.base import IntensityTransform3D, find_volumes
+from faimed3d.augment.base import IntensityTransform3D
+from faimed3d.augment.input_statistics import measure_inputs
 from faimed3d.augment.standard_scale import StandardScale
-from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -242,7 +243,11 @@ class Normalize3D(IntensityTransform3D):
 
     Args:
         mean, std: numbers, or one number for each channel, as ``Normalize3D(*intensity_stats(items).mean_std())`` gives
-            them. Default: of the first training batch, when the loaders are made.
+            them. Default: of the training set as the item transforms make it, when the loaders are made; of 100 volumes
+            where there are more.
+
+    Attributes:
+        measured: mean and std are those of a training set, not given.
 
     >>> transform = Normalize3D(mean=10, std=5)
     >>> scaled = transform(TensorDicom3D([[[0.0, 10.0, 20.0]]]))
@@ -256,21 +261,19 @@ class Normalize3D(IntensityTransform3D):
         if (mean is None) != (std is None):
             raise ValueError("Normalize3D takes mean and std together, or neither")
         super().__init__()
+        self.measured = mean is None
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
         if mean is not None:
             self._set(_channels("mean", mean), _channels("std", std))
 
     def setups(self, dl: DataLoader):
-        """Take mean and std of the first batch where none were given."""
-        if self.mean is not None:
+        """Take mean and std of the images of a loader where none were given: of all of them, always the same."""
+        if self.mean is not None or not isinstance(dl, TfmdDL):
             return
-        images = [v for v in find_volumes(dl.one_batch()) if not is_mask(v)]
-        if images:
-            x = images[0].as_subclass(Tensor).double().cpu()
-            x = x.movedim(1, 0).flatten(1) if x.ndim == 5 else x.reshape(1, -1)
-            x = [row[row.isfinite()] for row in x]
-            self._set(tuple(row.mean().item() for row in x), tuple(row.std().item() or 1.0 for row in x))
+        found = measure_inputs(dl, leave_out=[Normalize3D])
+        if found is not None:
+            self._set(found.mean, found.std)
 
     def apply(self, x: Tensor) -> Tensor:
         """Subtract and divide."""

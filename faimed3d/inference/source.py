@@ -17,6 +17,7 @@ from fastai.torch_core import to_device
 from torch import Tensor
 
 from faimed3d.augment import PadOrCrop3D, RandomCrop3D
+from faimed3d.data.trained_on import known_of
 from faimed3d.volume import TensorDicom3D
 
 Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
@@ -48,7 +49,9 @@ def prepare(learn: Learner, source: Source, crop: bool) -> tuple[TensorDicom3D, 
             f"the transforms must make batches (B, C, D, H, W) of TensorDicom3D, got {type(x).__name__} "
             f"{tuple(x.shape)}: ImageBlock3D gives images their channel axis"
         )
-    x[0].require_geometry("predict_volume")
+    wrong = known_of(learn).spacing_error(x[0].require_geometry("predict_volume"))
+    if wrong is not None:
+        raise ValueError(f"{text_of(source)}: {wrong}")
     return volume, x[0]
 
 

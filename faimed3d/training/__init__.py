@@ -9,6 +9,7 @@ from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, Hau
 from faimed3d.training.mixing import CutMix3D
 from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
 from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
+from faimed3d.training.volume_learner import VolumeLearner
 
 __all__ = [
     "AverageSurfaceDistance",
@@ -24,6 +25,7 @@ __all__ = [
     "StackVolumes",
     "SubsampleShuffle",
     "SurfaceDice",
+    "VolumeLearner",
     "average_surface_distance",
     "cnn_learner_3d",
     "deeplab_learner_3d",

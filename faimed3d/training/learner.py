@@ -12,7 +12,7 @@ from typing import Any  # of arguments that are handed on to fastai and to the n
 import fastai.callback.all  # noqa: F401 - gives Learner fit_one_cycle, fine_tune, lr_find, to_fp16, no_bar
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
-from fastai.data.transforms import Normalize, get_c
+from fastai.data.transforms import get_c
 from fastai.learner import Learner, Metric
 from fastai.torch_core import trainable_params
 from fastcore.foundation import L
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from faimed3d import inference  # noqa: F401 - gives Learner its predict_volume and predict_folder
 from faimed3d._keywords import keywords_of, strict_keywords
-from faimed3d.augment import Normalize3D
 from faimed3d.data import CheckLabels
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.loaders import Loaders3D
@@ -32,7 +31,9 @@ from faimed3d.models.unet import encoder_split
 from faimed3d.training.callbacks import KeepGeometry
 from faimed3d.training.dice import Dice3D
 from faimed3d.training.ignored import agree_on_ignored
+from faimed3d.training.network_input import look_at
 from faimed3d.training.pairing import refuse_loss_for_pictures
+from faimed3d.training.volume_learner import VolumeLearner
 from faimed3d.volume import TensorMask3D
 
 _NAMED = ["dls", "model", "loss_func", "splitter", "cbs"]  # arguments of Learner that our learners name themselves
@@ -52,9 +53,9 @@ def unet_learner_3d(
     cbs: Callback | Sequence[Callback] | None = None,
     cut: int | Callable | None = None,
     model_args: Mapping[str, Any] | None = None,
-    normalize: bool = True,
+    normalize: bool | str = True,
     **kwargs: Any,
-) -> Learner:
+) -> VolumeLearner:
     """Make a Learner with a U-Net over the encoder of ``arch``.
 
     Args:
@@ -73,8 +74,10 @@ def unet_learner_3d(
         cbs: callbacks, besides ``KeepGeometry``.
         cut: where to cut ``arch``; see ``create_body``.
         model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
-        normalize: add ``Normalize3D`` to the ``dls``, with mean and std of a training batch, unless one of their
-            transforms scales the images already. HU and the units of MR are far too large for a network.
+        normalize: True: ``Normalize3D`` with mean and std of the training set (of 100 volumes where there are more),
+            for every loader that the learner gets, unless a transform of the ``dls`` scales the images already. HU and
+            the units of MR are far too large for a network. 'volume', for MR, whose units differ from scan to scan:
+            each volume by mean and std of its foreground, ``ZScore3D('minimum')``. False: the images as they are.
         kwargs: of fastai's ``Learner``; others go to the network, as those of ``model_args`` do. Default of
             ``metrics``: ``Dice3D()``, the mean Dice of the foreground; ``dice_per_class(dls)`` gives each class a
             column. ``evaluate`` measures whole scans on their own grid.
@@ -118,9 +121,9 @@ def deeplab_learner_3d(
     cbs: Callback | Sequence[Callback] | None = None,
     cut: int | Callable | None = None,
     model_args: Mapping[str, Any] | None = None,
-    normalize: bool = True,
+    normalize: bool | str = True,
     **kwargs: Any,
-) -> Learner:
+) -> VolumeLearner:
     """Make a Learner with a DeepLab over the encoder of ``arch``: as :func:`unet_learner_3d`.
 
     Args:
@@ -159,9 +162,9 @@ def cnn_learner_3d(
     cbs: Callback | Sequence[Callback] | None = None,
     cut: int | Callable | None = None,
     model_args: Mapping[str, Any] | None = None,
-    normalize: bool = True,
+    normalize: bool | str = True,
     **kwargs: Any,
-) -> Learner:
+) -> VolumeLearner:
     """Make a Learner that predicts classes or numbers from whole volumes.
 
     Args:
@@ -286,21 +289,11 @@ def _channels(images):
 def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrained, normalize, kwargs):
     if not isinstance(dls, Loaders3D):  # they have said so themselves
         warn_of_flat_transforms(dls, stacklevel=4)
-    if normalize:
-        _add_normalization(dls)
+    known = look_at(dls, normalize)
     splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
-    learn = Learner(dls, model, loss_func=loss_func, splitter=splitter, cbs=L(KeepGeometry) + L(cbs), **kwargs)
+    learn = VolumeLearner(dls, model, loss_func=loss_func, splitter=splitter, cbs=L(KeepGeometry) + L(cbs), **kwargs)
+    learn.trained_on = known
+    learn.dls = dls  # brings the loaders to it
     if pretrained:
         learn.freeze()
     return learn
-
-
-def _add_normalization(dls):
-    """Let the loaders scale their images if no transform does, as fastai's learners do for its own."""
-    if not isinstance(dls.train, TfmdDL):
-        return
-    present = [*dls.train.after_item.fs, *dls.train.after_batch.fs]
-    if not any(getattr(transform, "scales", isinstance(transform, Normalize)) for transform in present):
-        transform = Normalize3D()
-        transform.setups(dls.train)
-        dls.add_tfms([transform], "after_batch")

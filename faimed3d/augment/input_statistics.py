@@ -1,0 +1,121 @@
+"""What a network would see of the items of a loader: mean and std of each channel, spacing, orientation.
+
+One pass over the items, one volume at a time, without random changes: the same numbers in every session. The sums are
+merged in float64 as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances" (1979).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fastai.data.core import TfmdDL
+from fastai.torch_core import no_random
+from fastprogress.fastprogress import progress_bar
+from fasttransform.transform import compose_tfms
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from faimed3d.augment.base import find_volumes
+from faimed3d.geometry import Geometry
+from faimed3d.masks import is_mask
+
+MOST_ITEMS = 100  # mean and std vary by a tenth of their spread between scans then
+_LONG_WORK = 20  # items from which on a progress bar is shown
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What was seen of some items: mean and std of each channel, and the grid of each item where it has one."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    grids: tuple[Geometry, ...]
+    resampled: bool
+    items: int
+
+
+def measure_inputs(dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_ITEMS) -> InputStatistics | None:
+    """Look at the images of a loader as its transforms of validation prepare them.
+
+    Args:
+        dl: loader of the training set.
+        leave_out: types of batch transforms that are not applied.
+        most: items that are looked at. Of more, these are spread evenly over the data set, and a warning says so.
+
+    Returns:
+        The statistics of the first input of all items, of finite voxels; None where it is no volume.
+    """
+    dataset = dl.dataset
+    count = len(dataset)
+    chosen = range(count) if count <= most else [number * (count - 1) // max(1, most - 1) for number in range(most)]
+    if count > most == MOST_ITEMS:
+        warnings.warn(
+            f"mean and std for the normalization are of {most} of the {count} training items, evenly spread. For those "
+            "of all pass Normalize3D(*intensity_stats(items).mean_std()) in batch_tfms",
+            stacklevel=4,
+        )
+    read: Any = Parallel(min(8, os.cpu_count() or 1, len(chosen) or 1), prefer="threads", return_as="generator")(
+        delayed(dataset.__getitem__)(number) for number in chosen
+    )
+    if len(chosen) >= _LONG_WORK:
+        read = progress_bar(read, total=len(chosen), leave=False)
+    channels: _Channels | None = None
+    grids, resampled = [], False
+    with no_random(0, reproducible=False):  # the loaders draw what they would have drawn without this
+        for item in read:
+            stored = next(_images(item), None)
+            x = next(_images(_prepared(dl, item, tuple(leave_out))), None)
+            if x is None or x.ndim != 5:
+                return None
+            channels = channels or _Channels(x.shape[1])
+            channels.add(x.as_subclass(Tensor)[0])
+            grid = x[0].geometry
+            if grid is not None:
+                grids.append(grid)
+                before = None if stored is None else stored.geometry
+                resampled |= before is not None and sorted(before.spacing) != sorted(grid.spacing)
+    if channels is None:
+        return None
+    return InputStatistics(channels.mean(), channels.std(), tuple(grids), resampled, len(chosen))
+
+
+def _images(item):
+    return (volume for volume in find_volumes(item) if not is_mask(volume))
+
+
+def _prepared(dl: TfmdDL, item: Any, leave_out: tuple[type, ...]) -> Any:
+    item = compose_tfms(item, dl.after_item.fs, split_idx=1)
+    steps = [step for step in dl.after_batch.fs if not isinstance(step, leave_out)]
+    return compose_tfms(dl.do_batch([item]), steps, split_idx=1)
+
+
+class _Channels:
+    """Count, mean and sum of squared differences of each channel, merged volume by volume."""
+
+    def __init__(self, channels: int) -> None:
+        self.count, self.means, self.squares = (torch.zeros(channels, dtype=torch.float64) for _ in range(3))
+
+    def add(self, x: Tensor) -> None:
+        for number, channel in enumerate(x):
+            values = channel[channel.isfinite()].double()
+            if not values.numel():
+                continue
+            mean = values.mean()
+            here, there = values.numel(), self.count[number].item()
+            difference = mean - self.means[number]
+            self.count[number] += here
+            self.means[number] += difference * here / (here + there)
+            self.squares[number] += (values - mean).square().sum() + difference**2 * here * there / (here + there)
+
+    def mean(self) -> tuple[float, ...]:
+        return tuple(self.means.tolist())
+
+    def std(self) -> tuple[float, ...]:
+        """The unbiased ones; 1 for a channel of one value, which has nothing to be scaled."""
+        return tuple(std or 1.0 for std in (self.squares / (self.count - 1).clamp(min=1)).sqrt().tolist())

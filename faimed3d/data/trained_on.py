@@ -1,0 +1,170 @@
+"""What a network was trained on: the value that says how every later scan must come to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from fastai.data.core import TfmdDL
+from fastai.learner import Learner
+from fastai.torch_core import get_model
+
+from faimed3d.augment.input_statistics import InputStatistics, measure_inputs
+from faimed3d.errors import ReadError
+from faimed3d.geometry import Geometry
+
+Triple = tuple[float, float, float]
+
+SPACING_TOLERANCE = sqrt(2)  # see TrainedOn
+_FEW = 8  # training items of a plain Learner
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """How the training items came to the network: a frozen value that goes where the network goes.
+
+    The learners make it, keep it in ``learn.trained_on`` and in the files of ``learn.save`` and ``learn.export``.
+
+    A scan to predict whose spacing at the network is more than a factor of the square root of 2 outside of the range of
+    the training items is refused: about that much augmentation makes up for (nnU-Net scales by 0.7 to 1.4; Isensee et
+    al., Nature Methods 18, 2021). A training set that spreads over more than twice that (a factor of 2) is warned of:
+    no spacing is within the tolerance of all its items.
+
+    Args:
+        orientation: storage order of all items, such as 'LPS'; None where they had several or none.
+        spacing: smallest, median and largest (x, y, z) in mm, after the item transforms; None where it was unknown.
+        mean, std: of each channel, which ``Normalize3D`` subtracts and divides by; None where it is not used.
+        each_volume: each volume is scaled by its own foreground instead (``normalize="volume"``).
+        scaling: transforms of the user that scale the images.
+        classes: names of the classes, where they were known.
+        items: how many training items were looked at.
+
+    >>> known = TrainedOn("LPS", ((1, 1, 1), (1, 1, 2), (1, 1, 3)), (10.0,), (5.0,))
+    >>> known.spacing_error(Geometry((2, 3, 4), spacing=(1, 1, 3.5))) is None
+    True
+    >>> print(known.spacing_error(Geometry((2, 3, 4), spacing=(1, 1, 9))))
+    it comes to the network with a spacing of 1x1x9 mm (x, y, z), but the network was trained on 1 to 1 x 1 to 1 x 1 ...
+    """
+
+    orientation: str | None = None
+    spacing: tuple[Triple, Triple, Triple] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    each_volume: bool = False
+    scaling: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    items: int = 0
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> TrainedOn:
+        """The value that :meth:`to_dict` has turned into plain values; entries of later versions are left out.
+
+        >>> TrainedOn.from_dict(TrainedOn("RAS").to_dict()).orientation
+        'RAS'
+        """
+        return cls(**{name: _frozen(stored[name]) for name in cls.__dataclass_fields__ if name in stored})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for files."""
+        return asdict(self)
+
+    @property
+    def normalization(self) -> str:
+        """How images are scaled, for people.
+
+        >>> TrainedOn(mean=(10.0,), std=(5.0,)).normalization
+        'mean 10, std 5'
+        """
+        if self.mean is not None and self.std is not None:
+            return f"mean {_numbers(self.mean)}, std {_numbers(self.std)}"
+        ways = ["each volume by its foreground"] if self.each_volume else []
+        return ", ".join([*ways, *self.scaling]) or "none"
+
+    def spacing_error(self, geometry: Geometry | None) -> str | None:
+        """Why a volume with this geometry is sampled too differently for the network; None if it is not."""
+        if self.spacing is None or geometry is None:
+            return None
+        low, _, high = self.spacing
+        factor = SPACING_TOLERANCE * (1 + 1e-6)
+        if all(a / factor <= mm <= b * factor for a, mm, b in zip(low, geometry.spacing, high, strict=True)):
+            return None
+        ranges = " x ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
+        inside = ", ".join(
+            f"{min(max(mm, a), b):.4g}" for a, mm, b in zip(low, geometry.spacing, high, strict=True)
+        )  # the nearest that was seen
+        return (
+            f"it comes to the network with a spacing of {geometry.spacing_text}, but the network was trained on "
+            f"{ranges} mm: everything would look too large or too small. Train with Resample3D(({inside})) in "
+            f"item_tfms, or predict resample(scan, ({inside})) and bring the mask back with mask.resample_like(scan)"
+        )
+
+    def spread(self) -> str | None:
+        """What to say of a training set whose spacing varies by more than a factor of 2; None if it does not."""
+        if self.spacing is None:
+            return None
+        low, median, high = self.spacing
+        if all(b <= 2 * a * (1 + 1e-6) for a, b in zip(low, high, strict=True)):
+            return None
+        ranges = " x ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
+        return (
+            f"the spacing of the training items varies by more than a factor of 2: {ranges} mm (x, y, z). Bring them "
+            f"to one with Resample3D(({', '.join(f'{mm:.4g}' for mm in median)})) in item_tfms"
+        )
+
+
+def known_of(learn: Learner) -> TrainedOn:
+    """What the network of a learner was trained on, as far as it is known.
+
+    A plain ``Learner`` of fastai keeps no record: a few of its training items are looked at, once.
+
+    Args:
+        learn: any learner.
+    """
+    known = getattr(get_model(learn.model), "trained_on", None)
+    if isinstance(known, TrainedOn):
+        return known
+    kept = vars(learn.dls)
+    if "_trained_on" not in kept:
+        found = None
+        if isinstance(learn.dls.train, TfmdDL):
+            with contextlib.suppress(OSError, ReadError):  # the training files need not be where one predicts
+                found = measure_inputs(learn.dls.train, most=_FEW)
+        kept["_trained_on"] = trained_on(found)
+    return kept["_trained_on"]
+
+
+def trained_on(found: InputStatistics | None, classes: Sequence[Any] | None = None, **how: Any) -> TrainedOn:
+    """The value from what was seen of the training items.
+
+    Args:
+        found: of the training items.
+        classes: names of the classes; numbers say nothing.
+        **how: the other entries of :class:`TrainedOn`.
+    """
+    names = None
+    if classes is not None and len(classes) and all(isinstance(name, str) for name in classes):
+        names = tuple(classes)
+    if found is None or not found.grids:
+        return TrainedOn(classes=names, items=0 if found is None else found.items, **how)
+    codes = {grid.orientation for grid in found.grids}
+    spacings = np.array([grid.spacing for grid in found.grids])
+    low, middle, high = map(_triple, (spacings.min(0), np.median(spacings, axis=0), spacings.max(0)))
+    orientation = codes.pop() if len(codes) == 1 else None
+    return TrainedOn(orientation, (low, middle, high), classes=names, items=found.items, **how)
+
+
+def _triple(values: Any) -> Triple:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.4g}" for value in values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

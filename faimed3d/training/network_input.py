@@ -1,0 +1,216 @@
+"""What a network was trained on is kept with it, and every loader brings its images to that, exactly once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.transforms import Normalize
+from fasttransform import Transform
+from torch import nn
+
+from faimed3d.augment import Normalize3D, Reorient3D, ZScore3D
+from faimed3d.augment.input_statistics import measure_inputs
+from faimed3d.data.one_orientation import OneOrientation
+from faimed3d.data.trained_on import TrainedOn, trained_on
+from faimed3d.volume import TensorDicom3D
+
+_KEY = "faimed3d.trained_on"  # in the metadata of a state dict
+_FEW = 20  # items that are looked at where only their spacing is wanted
+_ALL_TRANSFORMS = {"p", "split_idx", "order", "measured"}  # attributes that are no settings of a scaling
+_AFTER_CHANNEL = 91
+
+
+def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
+    """What a network that is trained with ``dls`` is trained on.
+
+    Args:
+        dls: loaders whose transforms may scale the images already.
+        normalize: as for ``unet_learner_3d``.
+    """
+    if normalize not in (True, False, "volume"):
+        raise ValueError(f"normalize must be True, False or 'volume', got {normalize!r}")
+    if not isinstance(dls.train, TfmdDL):
+        warnings.warn(
+            f"the training loader is a {type(dls.train).__name__}, not one of fastai's: its batches go to the network "
+            "as they are, not normalized, and nothing is known of their spacing and orientation",
+            stacklevel=5,
+        )
+        return TrainedOn()
+    for dl in dls.loaders:
+        _leave_out_normalize(dl)
+    present = _normalizer(dls.train)
+    scaling = _scaling(dls.train)
+    if normalize is True and present is None and not scaling and _is_mr(dls.train_ds):
+        normalize = "volume"
+    measure = normalize is True and present is None and not scaling
+    found = measure_inputs(dls.train, [Normalize3D]) if measure else measure_inputs(dls.train, most=_FEW)
+    how: dict[str, Any] = {"scaling": scaling, "each_volume": normalize == "volume" and present is None}
+    if normalize == "volume":
+        own = _text(ZScore3D("minimum"))
+        how["scaling"] = tuple(text for text in scaling if text != own)
+    if present is not None and present.mean is not None:
+        how.update(mean=present.mean, std=present.std)
+    elif measure and found is not None:
+        how.update(mean=found.mean, std=found.std)
+    known = trained_on(found, getattr(dls, "vocab", None), **how)
+    spread = known.spread()
+    if spread is not None and found is not None and not found.resampled:
+        warnings.warn(spread, stacklevel=5)
+    return known
+
+
+def _is_mr(dataset: Any) -> bool:
+    """Whether the first training item says in its DICOM header that it is of MR."""
+    item = dataset[0] if len(dataset) else ()
+    image = next((x for x in item if isinstance(x, TensorDicom3D)), None) if isinstance(item, tuple | list) else None
+    return image is not None and image.metadata.get("0008|0060") == "MR"
+
+
+def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
+    """Let a loader bring its images to what the network was trained on; refuse one that would bring other images.
+
+    Args:
+        dl: loader of fastai; another is left as it is.
+        known: of the network.
+        file_wins: the numbers of the network take the place of those that the user gave to the loader, with a warning.
+
+    Raises:
+        ValueError: the loader scales its images otherwise, or stores them in another order.
+    """
+    dl = vars(dl).get("dl", dl) if isinstance(dl, TfmdDL) else dl  # the loader within one for several processes
+    if not isinstance(dl, TfmdDL):
+        return
+    _carry_orientation(dl, known)
+    _leave_out_normalize(dl, silent=True)
+    _carry_each_volume(dl, known)
+    here = tuple(text for text in _scaling(dl) if not (known.each_volume and text == _text(ZScore3D("minimum"))))
+    if here != known.scaling:
+        raise ValueError(
+            f"the network was trained on images that are scaled by {', '.join(known.scaling) or 'no transform'}, but "
+            f"these loaders scale theirs by {', '.join(here) or 'none'}: give them the same item_tfms and batch_tfms"
+        )
+    _carry_normalization(dl, known, file_wins)
+
+
+def _carry_orientation(dl: TfmdDL, known: TrainedOn) -> None:
+    if known.orientation is None:
+        return
+    asked = [step.code.upper() for step in dl.after_item.fs if isinstance(step, Reorient3D)]
+    if asked:
+        if asked[-1] != known.orientation:
+            raise ValueError(
+                f"the network was trained on scans stored {known.orientation}, but these loaders bring theirs to "
+                f"{asked[-1]}: use Reorient3D({known.orientation!r}), or leave it out"
+            )
+        return
+    steps = dl.after_item.fs
+    if [step.orientation for step in steps if isinstance(step, OneOrientation)] != [known.orientation]:
+        rest = [step for step in steps if not isinstance(step, OneOrientation)]
+        _set_steps(dl.after_item, [*rest, OneOrientation(known.orientation)])
+
+
+def _carry_each_volume(dl: TfmdDL, known: TrainedOn) -> None:
+    scale = ZScore3D("minimum")
+    if known.each_volume and _text(scale) not in _scaling(dl):
+        scale.order = _AFTER_CHANNEL
+        _set_steps(dl.after_item, [*dl.after_item.fs, scale])
+
+
+def _carry_normalization(dl: TfmdDL, known: TrainedOn, file_wins: bool) -> None:
+    present = _normalizer(dl)
+    wanted = None if known.mean is None else Normalize3D(known.mean, known.std)
+    if present is not None and not present.measured and not _same(present, known):
+        numbers = TrainedOn(mean=present.mean, std=present.std).normalization
+        text = f"the network was trained with the normalization {known.normalization}, but these loaders have {numbers}"
+        if not file_wins:
+            raise ValueError(
+                f"{text}: leave Normalize3D out of their batch_tfms, the learner adds its own; or train a new network"
+            )
+        warnings.warn(f"{text}: those of the network are used", stacklevel=5)
+    elif present is not None and _same(present, known):
+        return
+    for pipeline in (dl.after_item, dl.after_batch):
+        if any(isinstance(step, Normalize3D) for step in pipeline.fs):
+            _set_steps(pipeline, [step for step in pipeline.fs if not isinstance(step, Normalize3D)])
+    if wanted is not None:
+        wanted.measured = True
+        _set_steps(dl.after_batch, [*dl.after_batch.fs, wanted])
+
+
+def _same(present: Normalize3D, known: TrainedOn) -> bool:
+    if known.mean is None or present.mean is None or present.std is None or known.std is None:
+        return known.mean is None and present.mean is None
+    if len(present.mean) != len(known.mean):
+        return False
+    return all(
+        abs(one - other) <= 1e-6 * width
+        for ours, theirs in ((present.mean, known.mean), (present.std, known.std))
+        for one, other, width in zip(ours, theirs, known.std, strict=True)
+    )
+
+
+def _normalizer(dl: TfmdDL) -> Normalize3D | None:
+    return next((step for step in _steps(dl) if isinstance(step, Normalize3D)), None)
+
+
+def _scaling(dl: TfmdDL) -> tuple[str, ...]:
+    """The transforms but ``Normalize3D`` that scale images, with their settings."""
+    return tuple(
+        _text(step) for step in _steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
+    )
+
+
+def _steps(dl: TfmdDL) -> Iterator[Transform]:
+    yield from dl.after_item.fs
+    yield from dl.after_batch.fs
+
+
+def _text(step: Transform) -> str:
+    settings = {name: value for name, value in vars(step).items() if name[0] != "_" and name not in _ALL_TRANSFORMS}
+    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+
+def _leave_out_normalize(dl: Any, silent: bool = False) -> None:
+    """Take fastai's ``Normalize`` out of a loader of volumes: it acts on ``TensorImage``, so it would do nothing."""
+    if not isinstance(dl, TfmdDL) or not any(isinstance(step, Normalize) for step in dl.after_batch.fs):
+        return
+    _set_steps(dl.after_batch, [step for step in dl.after_batch.fs if not isinstance(step, Normalize)])
+    if not silent:
+        warnings.warn(
+            "fastai's Normalize does nothing to volumes and is left out; Normalize3D, with mean and std of the "
+            "training set, takes its place. For numbers of your own pass Normalize3D(mean, std) in batch_tfms",
+            stacklevel=6,
+        )
+
+
+def _set_steps(pipeline: Any, steps: list) -> None:
+    """Give a pipeline other transforms; other loaders may hold the old list."""
+    pipeline.fs = type(pipeline.fs)(steps).sorted(key="order")
+
+
+def remember(model: nn.Module, known: TrainedOn) -> None:
+    """Let a network keep what it was trained on: in its state dict, so in every file of its weights."""
+    if not hasattr(model, "trained_on"):
+        model.register_state_dict_post_hook(_write)
+        model.register_load_state_dict_pre_hook(_read)
+    setattr(model, "trained_on", known)  # noqa: B010 - type checkers take attributes of networks for modules
+
+
+def _write(module, state_dict, prefix, local_metadata):
+    # torch's own place for what goes with weights and is none: nothing else that reads the file stumbles over it
+    if isinstance(module.trained_on, TrainedOn):
+        local_metadata[_KEY] = module.trained_on.to_dict()
+
+
+def _read(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+    if _KEY in local_metadata:
+        module.trained_on = TrainedOn.from_dict(local_metadata[_KEY])
+
+
+def images_of(batch: Any) -> TensorDicom3D | None:
+    """The first input of a batch, where it is one of volumes."""
+    first = batch[0] if isinstance(batch, tuple | list) and batch else None
+    return first if isinstance(first, TensorDicom3D) and first.ndim == 5 else None

@@ -1,0 +1,138 @@
+"""fastai's ``Learner`` that brings every loader to what its network was trained on."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any  # of what fastai hands through
+
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.torch_core import get_model
+
+from faimed3d.data.trained_on import TrainedOn
+from faimed3d.training.network_input import carry, images_of, remember
+
+
+class VolumeLearner(Learner):
+    """What ``unet_learner_3d`` and the like return: normalization and storage order belong to the network's input.
+
+    Whatever loader it is given (``learn.dls = other``, ``validate(dl=...)``, ``get_preds(dl=...)``), the images come to
+    the network with mean and std of the training set, once, and in its storage order. What the network was trained on
+    goes into the files of ``learn.save`` and ``learn.export``; ``learn.load`` takes it from there.
+
+    >>> import torch
+    >>> from faimed3d.models import UNet3D
+    >>> from faimed3d.training import unet_learner_3d
+    >>> from faimed3d.volume import TensorDicom3D, TensorMask3D
+    >>> items = [(TensorDicom3D(torch.rand(1, 4, 6, 8) + 7), TensorMask3D(torch.zeros(4, 6, 8).long()))] * 2
+    >>> dls = DataLoaders.from_dsets(items, items, bs=2, num_workers=0)
+    >>> learn = unet_learner_3d(dls, UNet3D, n_out=2, model_args={"widths": (4, 8)})
+    >>> learn.dls = DataLoaders.from_dsets(items, items, bs=1, num_workers=0)
+    >>> [type(transform).__name__ for transform in learn.dls.valid.after_batch.fs if transform.order > 0]
+    ['Normalize3D']
+    """
+
+    _dls: DataLoaders
+    _carried: tuple = ()
+    _said: frozenset[str] = frozenset()
+
+    @property
+    def dls(self) -> DataLoaders:
+        """The loaders, brought to what the network was trained on; so are others that are put in their place."""
+        dls = self._dls
+        known = self.trained_on if "model" in vars(self) else None
+        if known is not None:
+            now = (known, *map(id, dls.loaders))
+            if now != self._carried:
+                for dl in dls.loaders:
+                    carry(dl, known)
+                self._carried = now
+        return dls
+
+    @dls.setter
+    def dls(self, dls: DataLoaders) -> None:
+        if "model" in vars(self):
+            for dl in dls.loaders:
+                self._carry(dl)
+        self._dls = dls
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """What the network was trained on; None where ``learn.model`` has been exchanged for one that does not know."""
+        return getattr(get_model(self.model), "trained_on", None)
+
+    @trained_on.setter
+    def trained_on(self, known: TrainedOn) -> None:
+        remember(get_model(self.model), known)
+
+    def _carry(self, dl: Any) -> None:
+        known = self.trained_on
+        if known is not None:
+            carry(dl, known)
+
+    def _do_epoch_train(self) -> None:
+        self._carry(self.dls.train)
+        super()._do_epoch_train()
+
+    def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
+        dl = self.dls[ds_idx] if dl is None else dl
+        self._carry(dl)
+        super()._do_epoch_validate(ds_idx, dl)
+
+    def one_batch(self, i: int, b: Any) -> None:
+        """Run one batch; in validation and prediction warn once of volumes that are sampled too differently."""
+        known = None if self.training else self.trained_on
+        images = images_of(b)
+        for item in () if images is None else images:
+            wrong = None if known is None else known.spacing_error(item.geometry)
+            if wrong and wrong not in self._said:
+                self._said |= {wrong}
+                warnings.warn(f"a volume is sampled too differently: {wrong}", stacklevel=2)
+        super().one_batch(i, b)
+
+    def load(self, file: Any, device: Any = None, **kwargs: Any) -> VolumeLearner:
+        """Load weights as fastai does, and with them what the network was trained on, which goes before what is here.
+
+        Args:
+            file, device, kwargs: as of fastai's ``Learner.load``.
+        """
+        model = get_model(self.model)
+        here = self.trained_on
+        if here is None:
+            super().load(file, device=device, **kwargs)
+            return self
+        model.trained_on = None
+        try:
+            super().load(file, device=device, **kwargs)
+        finally:
+            loaded, model.trained_on = model.trained_on, here
+        if not isinstance(loaded, TrainedOn):
+            warnings.warn(
+                f"{file}: does not say what its network was trained on; the images are normalized as here "
+                f"({here.normalization}), which may be other than in its training",
+                stacklevel=2,
+            )
+            return self
+        self.trained_on = loaded
+        self._say_differences(file, here, loaded)
+        for dl in self._dls.loaders:
+            carry(dl, loaded, file_wins=True)
+        return self
+
+    @staticmethod
+    def _say_differences(file: Any, here: TrainedOn, loaded: TrainedOn) -> None:
+        differences = [
+            f"{what} {there} (here {one})"
+            for what, one, there in (
+                ("normalization", here.normalization, loaded.normalization),
+                ("storage order", here.orientation, loaded.orientation),
+                ("classes", here.classes, loaded.classes),
+            )
+            if one != there and None not in (one, there)
+        ]
+        if differences:
+            warnings.warn(
+                f"{file}: the network was trained with {'; '.join(differences)}. "
+                "Images are brought to what the network knows",
+                stacklevel=3,
+            )
