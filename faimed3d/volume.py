@@ -234,7 +234,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         TensorDicom3D 2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z), assumed
         """
         if like is not None:
-            return cls(cls.create(source, series, strict, dtype, suv=suv), like=like)
+            return cls(cls.create(source, series, strict, dtype, **({"suv": suv} if suv else {})), like=like)
         if suv and not isinstance(source, str | Path | Mapping) and not hasattr(source, "iloc"):
             raise ValueError(
                 f"suv=True needs DICOM files, whose headers hold dose and weight, got {type(source).__name__}"

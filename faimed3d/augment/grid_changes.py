@@ -19,6 +19,7 @@ from faimed3d.augment.base import find_volumes
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial import crop_3d, pad_or_crop, reorient, resample, resample_like, resize_3d_tensor
+from faimed3d.spatial.label_shares import check_mode
 from faimed3d.spatial.resizing import scaled_size
 from faimed3d.volume import TensorDicom3D
 
@@ -29,14 +30,21 @@ class Resize3D(StrictKeywords, DisplayedTransform):
     Args:
         size: voxels (D, H, W), or one number for all three; or None with ``scale_factor``.
         scale_factor: the new size as a factor of the old one: one number or (D, H, W).
+        labels: how masks are resized, ``'nearest'``, ``'linear'`` or ``'present'``; see ``resample_like``.
 
     >>> Resize3D((2, 3, 4))(TensorDicom3D([[[0.0, 1.0]]])).shape
     torch.Size([2, 3, 4])
     """
 
     def __init__(
-        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        *,
+        labels: str = "nearest",
     ) -> None:
+        check_mode(labels)
+        self.labels = labels
         if (size is None) == (scale_factor is None):
             raise ValueError(f"Resize3D takes either size or scale_factor, got {size!r} and {scale_factor!r}")
         self.size = None if size is None else whole_per_axis(size, "size", least=1)
@@ -49,7 +57,7 @@ class Resize3D(StrictKeywords, DisplayedTransform):
         """Resize a volume."""
         size = self.size if self.scale_factor is None else scaled_size(x.shape[-3:], self.scale_factor)
         assert size is not None
-        return resize_3d_tensor(x, size)
+        return resize_3d_tensor(x, size, self.labels)
 
 
 class Resample3D(StrictKeywords, DisplayedTransform):
@@ -58,18 +66,22 @@ class Resample3D(StrictKeywords, DisplayedTransform):
     Args:
         spacing: (x, y, z) mm, or one number for all three.
         value: fills what lies outside. Default: the smallest value of an image, 0 for masks.
+        labels: how masks are resampled, ``'nearest'``, ``'linear'`` or ``'present'``; see ``resample_like``.
 
     >>> Resample3D((1, 1, 0.5))(TensorDicom3D([[[0.0, 1.0]]], {"spacing": (1, 1, 1)}))
     TensorDicom3D 2x1x2 torch.float32, spacing 1x1x0.5 mm (x, y, z)
     """
 
-    def __init__(self, spacing: float | Sequence[float], *, value: float | None = None) -> None:
+    def __init__(
+        self, spacing: float | Sequence[float], *, value: float | None = None, labels: str = "nearest"
+    ) -> None:
+        check_mode(labels)
         store_attr()
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):
         """Resample a volume, each channel alike."""
-        return resample(x, self.spacing, fill_for(x, self.value))
+        return resample(x, self.spacing, fill_for(x, self.value), self.labels)
 
 
 class ResampleLike(StrictKeywords, DisplayedTransform):
@@ -79,12 +91,21 @@ class ResampleLike(StrictKeywords, DisplayedTransform):
         other: a volume with a geometry, a ``Geometry``, or a file or DICOM folder to take the grid of. Default: the
             first volume of each item, so that its mask comes onto the grid of the image.
         value: fills what lies outside. Default: the smallest value of an image, 0 for masks.
+        labels: how masks are resampled, ``'nearest'``, ``'linear'`` or ``'present'``; see ``resample_like``.
 
     >>> ResampleLike(Geometry((1, 1, 4), spacing=(0.5, 1, 1)))(TensorDicom3D([[[0.0, 1.0]]], Geometry((1, 1, 2))))
     TensorDicom3D 1x1x4 torch.float32, spacing 0.5x1x1 mm (x, y, z)
     """
 
-    def __init__(self, other: TensorDicom3D | Geometry | Path | str | None = None, value: float | None = None) -> None:
+    def __init__(
+        self,
+        other: TensorDicom3D | Geometry | Path | str | None = None,
+        value: float | None = None,
+        *,
+        labels: str = "nearest",
+    ) -> None:
+        check_mode(labels)
+        self.labels = labels
         self.other: Geometry | None = None
         if isinstance(other, Geometry):
             self.other = other
@@ -99,11 +120,11 @@ class ResampleLike(StrictKeywords, DisplayedTransform):
         if self.other is not None or len(volumes) < 2:
             return super().__call__(b, split_idx=split_idx, **kwargs)
         target = volumes[0].require_geometry("ResampleLike")
-        return ResampleLike(target, self.value)(b, split_idx=split_idx, **kwargs)
+        return ResampleLike(target, self.value, labels=self.labels)(b, split_idx=split_idx, **kwargs)
 
     def encodes(self, x: TensorDicom3D):
         """Resample a volume."""
-        return x if self.other is None else resample_like(x, self.other, fill_for(x, self.value))
+        return x if self.other is None else resample_like(x, self.other, fill_for(x, self.value), self.labels)
 
 
 class PadOrCrop3D(StrictKeywords, DisplayedTransform):

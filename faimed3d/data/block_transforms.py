@@ -10,11 +10,13 @@ from torch import Tensor
 
 from faimed3d._keywords import StrictKeywords
 from faimed3d._padding import fill_padding
+from faimed3d.data.label_tally import LabelTally
 from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.io.casting import cast
 from faimed3d.io.source_header import source_name
 from faimed3d.masks import is_mask
 from faimed3d.masks.labels import common_type
+from faimed3d.spatial.label_shares import check_mode
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 if TYPE_CHECKING:
@@ -36,13 +38,19 @@ class MatchMask(StrictKeywords, ItemTransform):
 
     order = -100  # before the user's item transforms
 
-    def __init__(self, resample: bool = False) -> None:
+    def __init__(self, resample: bool | str = False) -> None:
         super().__init__()
+        self.tally = LabelTally()  # of the labels as they are read, before any transform
+        if isinstance(resample, str):
+            check_mode(resample)
         self.resample = resample
 
     def encodes(self, item):
         if not isinstance(item, list):
             return item
+        for x in item:
+            if isinstance(x, TensorMask3D) and x.ndim == 3:
+                self.tally.add(x)
         image = next((x for x in item if isinstance(x, TensorDicom3D) and not is_mask(x)), None)
         if image is None:
             return item
@@ -53,7 +61,7 @@ class MatchMask(StrictKeywords, ItemTransform):
         if matched is not None:
             return matched
         if self.resample and mask.geometry is not None and image.geometry is not None:
-            return resampled_onto(mask, image)
+            return resampled_onto(mask, image, "nearest" if self.resample is True else self.resample)
         raise ValueError(
             f"the mask {source_name(mask)} does not lie on the grid of its image {source_name(image)}: "
             f"{difference(mask, image)}. {_way_out(mask, image)}"

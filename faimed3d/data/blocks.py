@@ -95,7 +95,7 @@ def ImageBlock3D(
 @strict_keywords
 def MaskBlock3D(
     codes: Iterable[str] | None = None,
-    resample_masks: bool = False,
+    resample_masks: bool | str = False,
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> TransformBlock:
@@ -104,7 +104,8 @@ def MaskBlock3D(
     Args:
         codes: names of the labels, from label 0 on. They give ``dls.c``, ``dls.vocab`` and the legend of pictures.
             None reads all masks once to find the largest label.
-        resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
+        resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
+            by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
         threshold: make labels of masks of probabilities: 1 above it, else 0. None: values within 1e-3 of whole numbers
             are labels, with a warning, and others are refused.

@@ -33,7 +33,7 @@ def match_storage(volume: Volume, other: TensorDicom3D) -> Volume | None:
     return volume.with_voxels(volume.as_subclass(Tensor).contiguous(), lambda geometry: there)
 
 
-def resampled_onto(volume: Volume, other: TensorDicom3D) -> Volume:
+def resampled_onto(volume: Volume, other: TensorDicom3D, labels: str = "nearest") -> Volume:
     """``volume`` on the grid of ``other``; an error if they have no position in common: nothing would stay."""
     here, there = volume.require_geometry("resampling"), other.require_geometry("resampling")
     if here.lies_apart(there):
@@ -41,7 +41,7 @@ def resampled_onto(volume: Volume, other: TensorDicom3D) -> Volume:
             f"{source_name(volume)} lies apart from {source_name(other)}, so nothing of it would be left on that grid: "
             f"{difference(volume, other)}. Is it of another patient or examination, or has a header lost its origin?"
         )
-    return volume.resample_like(other)
+    return volume.resample_like(other, labels=labels)
 
 
 def difference(volume: TensorDicom3D, other: TensorDicom3D) -> str:

@@ -25,7 +25,7 @@ from faimed3d.volume import TensorMask3D
 Regions = Mapping[str, int | str | Iterable[int | str]] | Sequence[str]  # what makes each region, or names alone
 
 
-def RegionBlock3D(regions: Regions, resample_masks: bool = False) -> TransformBlock:
+def RegionBlock3D(regions: Regions, resample_masks: bool | str = False) -> TransformBlock:
     """``TransformBlock`` for regions that may overlap: targets (R, D, H, W) of 0 and 1, for a sigmoid.
 
     The sources of an item may be: a mask of labels, of which each region takes some; a .seg.nrrd, whose segments are
@@ -35,7 +35,8 @@ def RegionBlock3D(regions: Regions, resample_masks: bool = False) -> TransformBl
 
     Args:
         regions: name -> labels (or names of segments) that make it; or names alone, of lists, channels and segments.
-        resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
+        resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
+            by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error.
 
     Raises:

@@ -52,7 +52,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         batch_tfms: Transforms = None,
         img_cls: type[TensorDicom3D] = TensorDicom3D,
         resample_to_first: bool = False,
-        resample_masks: bool = False,
+        resample_masks: bool | str = False,
         regions: Regions | None = None,
         threshold: float | None = None,
         ignore_index: int | None = None,
@@ -65,8 +65,8 @@ class SegmentationDataLoaders3D(Loaders3D):
                 masks of one item, which become labels 1, 2, ... if they do not overlap, or ``regions``.
             codes: names of the labels, from 0, the background, on. None reads all masks once to count them.
             regions: train on regions that may overlap, see :func:`RegionBlock3D`; instead of ``codes``.
-            resample_masks: bring each mask to the grid of its image by the nearest voxel; False makes another grid an
-                error.
+            resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or
+                'present' by what a voxel holds; False makes another grid an error.
             threshold: make labels of masks of probabilities: 1 above it, else 0.
             ignore_index: label of voxels that nobody annotated, such as 255 or -1: it is no class, and losses, metrics
                 and pictures leave these voxels out.
@@ -98,7 +98,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         item_tfms: Transforms = None,
         batch_tfms: Transforms = None,
         img_cls: type[TensorDicom3D] = TensorDicom3D,
-        resample_masks: bool = False,
+        resample_masks: bool | str = False,
         regions: Regions | None = None,
         threshold: float | None = None,
         ignore_index: int | None = None,

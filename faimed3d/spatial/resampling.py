@@ -17,6 +17,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
 from faimed3d.spatial.interpolation import resample_voxels
+from faimed3d.spatial.label_shares import blend_labels, check_mode, shares, warn_of_lost
 
 if TYPE_CHECKING:  # tracking brings fastai, which these functions do without
     from faimed3d.tracking import TrackedTensor
@@ -27,7 +28,7 @@ _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
 _SHORT = (torch.float16, torch.bfloat16)  # too coarse for shares
 
 
-def resample(t: T, spacing: float | Sequence[float], value: float | None = None) -> T:
+def resample(t: T, spacing: float | Sequence[float], value: float | None = None, labels: str = "nearest") -> T:
     """Resample to a new spacing over the same field of view.
 
     The new grid has ``round(size * old / new)`` voxels (at least 1) along each axis and is centred on the old one.
@@ -37,6 +38,7 @@ def resample(t: T, spacing: float | Sequence[float], value: float | None = None)
         t: volume (..., D, H, W) with a geometry.
         spacing: new (x, y, z) mm, or one number for all three.
         value: fills what lies outside the old volume; see :func:`resample_like`.
+        labels: how masks are resampled; see :func:`resample_like`.
 
     Raises:
         TypeError, ValueError: ``spacing`` is not made of positive numbers, or is too fine for any memory; the volume
@@ -58,10 +60,10 @@ def resample(t: T, spacing: float | Sequence[float], value: float | None = None)
     offset = [((n - 1) - (m - 1) * r) / 2 for n, m, r in zip(geometry.shape, shape, ratio, strict=True)]
     grid = geometry.regrid(shape, ratio, offset)
     assert grid is not None  # sizes of at least 1 are a grid
-    return _resampled(t, geometry, grid, value)
+    return _resampled(t, geometry, grid, value, labels, "resample")
 
 
-def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) -> T:
+def resample_like(t: T, other: Tensor | Geometry, value: float | None = None, labels: str = "nearest") -> T:
     """Resample onto the grid of another volume, whatever its spacing, position and orientation.
 
     Images are interpolated linearly, masks by the nearest voxel, as SimpleITK's Resample does: up to half a voxel
@@ -71,13 +73,17 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
         t: volume (..., D, H, W) with a geometry.
         other: a volume with a geometry, or a ``Geometry``.
         value: fills what lies outside ``t``. Default: 0 for masks, the smallest value of an image.
+        labels: how masks are resampled. ``'nearest'``: the nearest voxel; labels that vanish are warned of.
+            ``'linear'``: the share of each class in a new voxel, and the largest wins (one-hot, linear, argmax).
+            ``'present'``: any class that a new voxel holds wins over background, which keeps thin vessels, thicker.
 
     Returns:
         Volume (..., *other.geometry.shape). Masks and images of a floating type keep their type of number; other
         images become float32.
 
     Raises:
-        ValueError: a volume has no geometry, or ``value`` is no label that the type of a mask holds.
+        ValueError: a volume has no geometry, or ``value`` is no label that the type of a mask holds; the two have no
+            place in common, so that nothing would be left.
 
     >>> from faimed3d.volume import TensorDicom3D
     >>> t = TensorDicom3D(torch.tensor([[[0.0, 2.0, 4.0]]]), {"origin": (0, 0, 0)})
@@ -88,10 +94,37 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None) ->
     source = required_geometry(t, "resample_like")
     if source.stated != target.stated:  # of two arrays the one may be a part of the other
         warn_if_assumed(target if source.stated else source, "resample_like")
-    return _resampled(t, source, target, value)
+    if source.lies_apart(target):
+        raise ValueError(
+            f"this {type(t).__name__} lies apart from the grid that it is to be resampled to, so nothing of it would "
+            f"be left: the one is {source!r}, the other {target!r}. Are they of two patients or examinations, or has a "
+            "header lost its origin?"
+        )
+    return _resampled(t, source, target, value, labels, "resample_like")
 
 
-def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) -> T:
+def partial_volumes(mask: T, other: Tensor | Geometry) -> dict[int, Tensor]:
+    """The share of each class in the voxels of a grid, 0 to 1: one-hot labels, resampled linearly.
+
+    Args:
+        mask: labels (D, H, W) with a geometry.
+        other: a volume with a geometry, or a ``Geometry``.
+
+    Returns:
+        label -> plain float32 tensor of the shape of ``other``, for each label of the mask but 0.
+
+    >>> from faimed3d.volume import TensorMask3D
+    >>> mask = TensorMask3D(torch.tensor([[[0, 3, 0, 0]]]), {"spacing": (1, 1, 1)})
+    >>> partial_volumes(mask, mask.geometry.regrid((1, 1, 2), (1, 1, 2), (0, 0, 0.5)))
+    {3: tensor([[[0.5000, 0.0000]]])}
+    """
+    target = other if isinstance(other, Geometry) else required_geometry(other, "partial_volumes (the other volume)")
+    matrix, offset = _index_map(required_geometry(mask, "partial_volumes"), target)
+    return dict(shares(mask.as_subclass(Tensor), matrix, offset, target.shape))
+
+
+def _resampled(t: T, source: Geometry, target: Geometry, value: float | None, labels: str, what: str) -> T:
+    check_mode(labels)
     t = fill_padding(t)  # a voxel mixed of a measurement and of padding would be neither
     plain, mask = t.as_subclass(Tensor), is_mask(t)
     kept = plain.dtype if mask or plain.is_floating_point() else torch.float32
@@ -103,7 +136,12 @@ def _resampled(t: T, source: Geometry, target: Geometry, value: float | None) ->
     if mask and torch.tensor(fill, dtype=torch.float64).to(plain.dtype).item() != fill:
         raise ValueError(f"value must be a label that fits voxels of {kept}, got {fill!r}")
     volumes = plain.reshape(plain.shape[:-3].numel(), *source.shape)
-    result = resample_voxels(volumes, matrix, offset, target.shape, mask, fill)
+    if mask and labels != "nearest":
+        result = blend_labels(volumes, matrix, offset, target.shape, labels, int(fill))
+    else:
+        result = resample_voxels(volumes, matrix, offset, target.shape, mask, fill)
+    if mask:
+        warn_of_lost(plain, result, what)
     return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
 
 

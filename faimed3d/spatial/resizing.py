@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,12 +18,13 @@ from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import T, spatial_size
+from faimed3d.spatial.label_shares import blend_labels, check_mode, warn_of_lost
 
 _LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
 
 
-def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
+def resize_3d_tensor(t: T, new_shape: Sequence[int], labels: str = "nearest") -> T:
     """Resize to ``new_shape``: images trilinear with ``align_corners=True`` (as the first version did), masks nearest.
 
     The centres of the first and last voxels stay where they are, so the origin is kept and the spacing becomes
@@ -31,6 +33,7 @@ def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
     Args:
         t: tensor (..., D, H, W), every side at least 1. Images of an integer type become float32.
         new_shape: voxels (D, H, W).
+        labels: how masks are resized, ``'nearest'``, ``'linear'`` or ``'present'``; see ``resample_like``.
 
     Raises:
         TypeError: complex voxels.
@@ -48,12 +51,20 @@ def resize_3d_tensor(t: T, new_shape: Sequence[int]) -> T:
         raise ValueError(f"expected a tensor (..., D, H, W) with sides of at least 1, got shape {tuple(t.shape)}")
     # a voxel mixed of a measurement and of padding would be neither
     plain = fill_padding(t).as_subclass(Tensor)
-    result = resize_nearest(plain, new) if is_mask(t) else resize_linear(plain, new)
+    check_mode(labels)
+    scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
+    if is_mask(t) and labels != "nearest":
+        volumes = plain.reshape(-1, *old)
+        result = blend_labels(volumes, np.diag(np.array(scale, float)), np.zeros(3), new, labels, 0)
+        result = result.reshape(*plain.shape[:-3], *new)
+    else:
+        result = resize_nearest(plain, new) if is_mask(t) else resize_linear(plain, new)
+    if is_mask(t):
+        warn_of_lost(plain, result, "resize_3d_tensor")
     if not hasattr(t, "with_voxels"):
         return result  # type: ignore[return-value]
 
     def resized(geometry: Geometry) -> Geometry | None:
-        scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
         return geometry.regrid(new, scale)
 
     return t.with_voxels(result, resized)

@@ -4,6 +4,7 @@ from faimed3d.training import distributed  # noqa: F401 - gives Learner its dist
 from faimed3d.training.callbacks import KeepGeometry, ReloadBestFit, StackVolumes
 from faimed3d.training.dice import Dice3D, dice_per_class
 from faimed3d.training.for_volumes import ForVolumes
+from faimed3d.training.label_loss import WarnOfLostLabels
 from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
 from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, HausdorffDistance95, SurfaceDice
 from faimed3d.training.mixing import CutMix3D
@@ -26,6 +27,7 @@ __all__ = [
     "SubsampleShuffle",
     "SurfaceDice",
     "VolumeLearner",
+    "WarnOfLostLabels",
     "average_surface_distance",
     "cnn_learner_3d",
     "deeplab_learner_3d",

@@ -1,0 +1,60 @@
+"""How much of the labels of a data set is read: counted by the loaders' workers, compared by the learner's callback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from faimed3d.masks.labels import label_counts
+
+_WORKERS = 256
+_CLASSES = 256
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """Of some masks: how many there are, how many hold a label, their labelled mm3 (voxels where none has a place).
+
+    ``classes`` (256,) says in how many masks each label is.
+    """
+
+    masks: int
+    labelled: int
+    volume: float
+    classes: Tensor
+
+    def __sub__(self, other: LabelCount) -> LabelCount:
+        return LabelCount(
+            self.masks - other.masks,
+            self.labelled - other.labelled,
+            self.volume - other.volume,
+            self.classes - other.classes,
+        )
+
+
+class LabelTally:
+    """Counts masks; in memory that the main process and its workers share, a row for each, so that none is lost."""
+
+    def __init__(self) -> None:
+        self._rows = torch.zeros(_WORKERS, 3 + _CLASSES, dtype=torch.float64).share_memory_()
+
+    def add(self, mask: Tensor) -> None:
+        """Count one mask of labels (D, H, W)."""
+        worker = get_worker_info()
+        row = self._rows[0 if worker is None else 1 + worker.id % (_WORKERS - 1)]
+        found = {label: count for label, count in label_counts(mask).items() if label}
+        geometry = getattr(mask, "geometry", None)
+        row[0] += 1
+        row[1] += bool(found)
+        row[2] += sum(found.values()) * (geometry.voxel_volume if geometry is not None else 1.0)
+        for label in found:
+            if 0 < label < _CLASSES:
+                row[3 + label] += 1
+
+    def count(self) -> LabelCount:
+        """What was counted so far."""
+        masks, labelled, volume, *_ = (total := self._rows.sum(0)).tolist()
+        return LabelCount(int(masks), int(labelled), volume, total[3:].long())
