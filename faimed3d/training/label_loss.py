@@ -96,8 +96,8 @@ def loss_text(read: LabelCount, left: LabelCount, random: bool, whole: bool) -> 
     what += f"; label {', '.join(gone)} is left in none" if gone else ""
     return (
         f"{what}; {max(kept, 0):.0%} of the labelled volume is left. Do PadOrCrop3D, RandomCrop3D or a resampling "
-        "cut the labels off? Enlarge the size, favour labels with RandomCrop3D(labels=...), or score whole volumes with "
-        "predict_volume"
+        "cut the labels off? Enlarge the size, favour labels with RandomCrop3D(labels=...), or score with "
+        "predict_volume, on whole volumes"
     )
 
 
