@@ -47,7 +47,7 @@ class TestWindows:
             window_limits(window)
 
     def test_wrong_numbers(self):
-        with pytest.raises(ValueError, match="width must be above 0, got .40, -80"):
+        with pytest.raises(ValueError, match=r"width must be above 0, got .40, -80"):
             window_limits((40, -80))
         with pytest.raises(ValueError, match="window centre must be a finite number, got inf"):
             window_limits((float("inf"), 80))
