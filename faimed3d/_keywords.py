@@ -75,6 +75,7 @@ def strict_keywords(function: Function | None = None, *, more: More | None = Non
     parameters = inspect.signature(function).parameters.values()
     names = frozenset(keywords_of(function))
     several = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters)
+    positional = [one.name for one in parameters if one.kind is _NAMED[0]]
     most = sum(one.kind in (_NAMED[0], inspect.Parameter.POSITIONAL_ONLY) for one in parameters)
 
     @functools.wraps(function)
@@ -85,10 +86,12 @@ def strict_keywords(function: Function | None = None, *, more: More | None = Non
                 suggested = [*keywords_of(function), *sorted(known - names), *_inherited(function, args)]
                 suggested = [word for word in suggested if word not in ("self", "cls", *unknown)]
                 refuse_unknown(unknown, suggested, _name(function, args))
-        if len(args) > most and not several and (advice := BY_POSITION.get(_name(function, args))):
+        twice = [name for name in positional[: len(args)] if name in kwargs]
+        if (twice or len(args) > most) and not several and (advice := BY_POSITION.get(_name(function, args))):
             bound = next(iter(parameters)).name in ("self", "cls")
-            count = f"{most - bound} arguments by position, got {len(args) - bound}"
-            raise TypeError(f"{_name(function, args)}() takes {count}: {advice}")
+            count = f"takes {most - bound} argument{'s' * (most - bound != 1)} by position, got {len(args) - bound}"
+            fault = f"got {twice[0]} twice, by position and by name" if twice else count
+            raise TypeError(f"{_name(function, args)}() {fault}: {advice}")
         return function(*args, **kwargs)
 
     strict.is_strict = True  # type: ignore[attr-defined]

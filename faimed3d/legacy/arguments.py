@@ -121,6 +121,26 @@ RENAMED: dict[str, dict[str, str]] = {
         }
         for model in ("create_unet_model_3d", "create_deeplab_model_3d", "create_cnn_model_3d", "DynamicUnet3D")
     },
+    **{
+        f"resnet{depth}_3d": {
+            "pretrained": "pass weights='DEFAULT' for those of Kinetics-400" if depth == 18 else "there are no weights",
+            "n_channels": "the learners and create_body(arch, n_in) fit the first convolution to the channels",
+            **dict.fromkeys(
+                ("ps", "final_softmax"), "the learners have a head of their own: cnn_learner_3d(dls, arch, ps=0.5)"
+            ),
+            **dict.fromkeys(
+                (
+                    "act_layer",
+                    "norm_layer",
+                    "groups",
+                    "width_per_group",
+                    "replace_stride_with_dilation",
+                ),
+                "it is torchvision's video ResNet, which has it as it is; leave it out",
+            ),
+        }
+        for depth in (18, 34, 50, 101, 152)
+    },
     "show_volume": {
         "scale": "scale the values first, t.hist_scaled().show(), or choose the grey values with window",
         "max_px": "scale the values first, t.hist_scaled().show(), or choose the grey values with window",
