@@ -335,6 +335,8 @@ class TestLoadersOfTorch:
             learn.fit(1)
             assert np.isfinite(learn.validate()[0])
             assert learn.get_preds(dl=self.make())[0].shape == (4, 2, 4, 6, 8)
+        with pytest.raises(TypeError, match="hold a DataLoader of torch, which does not say how a volume is read"):
+            learn.predict_volume(np.zeros((4, 6, 8), np.float32))
 
     def test_say_what_they_lack(self):
         dls = DataLoaders(self.make(), self.make())

@@ -240,6 +240,11 @@ def default_metrics(dls: DataLoaders) -> list[Metric]:
 
 def _read_off(dls, n_in, n_out, loss_func):
     """Channels, classes and loss: as the caller says, or else as the data say."""
+    if not isinstance(dls, DataLoaders):
+        raise TypeError(
+            f"dls must be DataLoaders, one loader for training and one for validation, got one {type(dls).__name__}: "
+            "pass DataLoaders(train, valid)"
+        )
     agree_on_ignored(dls, loss_func)
     batch = _batch_of_one(dls) if n_in is None or loss_func is None else None
     if n_in is None:
@@ -262,11 +267,6 @@ def _divided(model_args, kwargs):
 
 
 def _batch_of_one(dls):
-    if not isinstance(dls, DataLoaders):
-        raise TypeError(
-            f"dls must be DataLoaders, one loader for training and one for validation, got one {type(dls).__name__}: "
-            "pass DataLoaders(train, valid)"
-        )
     if isinstance(dls.train, TfmdDL):
         return dls.train.new(bs=1, shuffle=False, drop_last=False, num_workers=0).one_batch()
     batch = next(iter(dls.train))
