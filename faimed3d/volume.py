@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastai.torch_core import tensor as as_tensor
+from fastcore.meta import delegates
 from numpy.typing import ArrayLike
 from torch import Tensor
 from typing_extensions import Self
@@ -304,6 +305,7 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     resample = spatial.resample
     resample_like = spatial.resample_like
 
+    @delegates(show_volume)
     def show(self, ctx: Axes | int | str | None = None, **kwargs: Any) -> Axes:
         """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``.
 

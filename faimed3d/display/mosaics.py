@@ -33,9 +33,11 @@ from faimed3d.display.arrays import (
 )
 from faimed3d.display.artists import artist_keywords
 from faimed3d.display.colors import class_colors, color_index, colors_of
+from faimed3d.display.default_window import default_window
 from faimed3d.display.layout import Mosaic, best_columns, lay_out, lay_over
 from faimed3d.intensity import window_limits
 
+_THIN_ROW, _THIN_SLICES = 3, 30  # strips side by side, and at most in all
 _HEAD = 0.4  # inches above a new mosaic for its title
 
 _drawn: WeakKeyDictionary[AxesImage, Mosaic] = WeakKeyDictionary()  # so that an overlay finds what it lies on
@@ -50,6 +52,7 @@ class _Layer:
 
 
 def _show(
+    t: Voxels | Sequence[Voxels],
     volumes: list[PlainVolume],
     masks: list[PlainVolume] | None,
     axis: int | str,
@@ -96,6 +99,8 @@ def _show(
         )
     if letters and any(layer.mosaic.layouts[0].geometry is None for layer in layers):
         raise ValueError("letters need a volume with a geometry; this one has none, so where R and L lie is not known")
+    if window is None and not labels and not {"vmin", "vmax", "norm"} & kwargs.keys():
+        window = default_window(t, volumes)
     overlays = _overlays(layers, masks, len(volumes))
     options = [kwargs if labels else {**kwargs, **_color_range(layer.arrays, window, kwargs)} for layer in layers]
     axes = [ax] if ax is not None else _new_axes([layer.mosaic.size for layer in layers], figsize, title)
@@ -142,7 +147,8 @@ def show_image_3d(
         mask: classes on the same grid to lay over the volume, with opacity ``mask_alpha``.
         mask_alpha: opacity of ``mask``, 0 to 1.
         window: grey values to show, as a name in ``faimed3d.intensity.WINDOWS`` or (centre, width), in the units of the
-            volume (HU for CT). Default: from its minimum to its maximum.
+            volume (HU for CT). Default: a CT with the window of its DICOM header, else with that of soft tissue;
+            anything else from its minimum to its maximum, as 'full' shows all.
         labels: whether ``t`` holds classes. None: yes for mask types and booleans.
         max_slices: show at most this many slices, evenly spread. None: all.
         slice_numbers: write each slice's index along ``axis`` into its corner.
@@ -164,7 +170,7 @@ def show_image_3d(
     torch.Size([10, 12])
     """
     masks = None if mask is None else one_volume(mask)
-    return _show(one_volume(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
+    return _show(t, one_volume(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
 @strict_keywords(more=lambda args, kwargs: artist_keywords(AxesImage, Axes.imshow))
@@ -184,7 +190,8 @@ def show_images_3d(
 ) -> Axes | list[Axes] | torch.Tensor | list[torch.Tensor]:
     """Draw several volumes as one mosaic: all slices of the first, then all of the second, and so on.
 
-    Unless ``window`` or ``vmin``/``vmax`` say otherwise every volume is drawn from its own minimum to its own maximum.
+    Unless ``window`` or ``vmin``/``vmax`` say otherwise every volume that is no CT is drawn from its own minimum to its
+    own maximum.
     Volumes whose slices differ in size or proportions do not fit one mosaic: each gets its own axes, one below the
     other in one figure.
 
@@ -207,7 +214,7 @@ def show_images_3d(
     torch.Size([9, 44])
     """
     masks = None if mask is None else all_volumes(mask)
-    return _show(all_volumes(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
+    return _show(t, all_volumes(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
 @strict_keywords(more=lambda args, kwargs: artist_keywords(AxesImage, Axes.imshow))
@@ -237,9 +244,11 @@ def show_volume(
         ctx: axes to draw on (fastai's name), or None for a new figure.
         ax: the same, matplotlib's name.
         axis: this and all arguments not listed here are those of :func:`show_image_3d`.
-        nrow: slices side by side. None: 10 in a new figure, on given axes the number that fills them best.
+        nrow: slices side by side. None: 10 in a new figure (3 where they are strips, four times as wide as high), on
+            given axes the number that fills them best.
         alpha: opacity. None: 0.5 for a mask laid over an image, else 1.
-        max_slices: show at most this many slices of each channel. None: all in a new figure, 9 on given axes.
+        max_slices: show at most this many slices of each channel. None: all in a new figure (of strips 30, evenly
+            spread), 9 on given axes.
         mask: classes on the same grid to lay over the volume.
         add_to_existing: draw over what the current axes (or ``ctx``) show, slice on slice.
 
@@ -257,16 +266,25 @@ def show_volume(
     ax = ctx if ax is None else ax
     if add_to_existing and ax is None:
         ax = plt.gca()
+    if getattr(t, "ndim", None) == 2:  # one slice: without a geometry, so as it is stored
+        t, mask = t[None], None if mask is None or mask.ndim > 2 else mask[None]
     volumes = all_volumes(t if getattr(t, "ndim", 0) == 5 else [t])
     if alpha is None:
         alpha = 0.5 if ax is not None and _mosaic_on(ax) and volumes[0].is_mask else 1.0
-    if ax is None:
-        nrow = nrow or 10
-    else:
+    if ax is not None:
         max_slices = max_slices or 9
+    elif nrow is None and max_slices is None and _is_thin(volumes[0], axis):
+        nrow, max_slices = _THIN_ROW, _THIN_SLICES
     masks = None if mask is None else all_volumes(mask if getattr(mask, "ndim", 0) == 5 else [mask])
+    nrow = nrow or (10 if ax is None else None)
     options = {"ax": ax, "max_slices": max_slices, **kwargs}
-    return _show(volumes, masks, axis, figsize, cmap, nrow, alpha, False, add_to_existing, **options)
+    return _show(t, volumes, masks, axis, figsize, cmap, nrow, alpha, False, add_to_existing, **options)
+
+
+def _is_thin(volume: PlainVolume, axis: int | str) -> bool:
+    """Whether the slices along ``axis`` are strips, of which a row of ten is unreadable."""
+    width, height = Mosaic((lay_out(volume.array.shape, volume.geometry, axis, 1),), 1).size
+    return 4 * height < width
 
 
 def _arranged(
@@ -327,7 +345,7 @@ def _color_range(
     arrays: list[np.ndarray], window: str | tuple[float, float] | None, kwargs: Mapping[str, Any]
 ) -> dict[str, float]:
     """The vmin and vmax for imshow; none where every volume is to have its own."""
-    if window is not None:
+    if window is not None and window != "full":
         if given := {"vmin", "vmax", "norm"} & kwargs.keys():
             raise ValueError(f"give either window or {', '.join(sorted(given))}")
         return dict(zip(("vmin", "vmax"), window_limits(window), strict=True))
