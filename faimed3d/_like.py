@@ -64,6 +64,17 @@ def _grid_of(like: Any) -> Grid:
     raise TypeError(f"like must be a volume, a Geometry, a SimpleITK image or a path, got {type(like).__name__}")
 
 
+def says_nothing(geometry: Geometry | None) -> bool:
+    """Whether a geometry does not tell where a volume lies: none, an assumed one, or the default of a header.
+
+    >>> says_nothing(Geometry((2, 3, 4), spacing=(1, 2, 3))), says_nothing(Geometry((2, 3, 4), origin=(5, 6, 7)))
+    (True, False)
+    """
+    if geometry is None or not geometry.stated:
+        return True
+    turned = np.any(np.reshape(geometry.direction, (3, 3)) - np.diag(geometry.direction[::4]))
+    return not any(geometry.origin) and not turned
+
+
 def _contradicts(own: Geometry, other: Geometry) -> bool:
-    says_nothing = not any(own.origin) and not np.any(np.reshape(own.direction, (3, 3)) - np.diag(own.direction[::4]))
-    return own.stated and not says_nothing and not own.agrees(other, _TOLERANCE)
+    return not says_nothing(own) and not own.agrees(other, _TOLERANCE)

@@ -9,6 +9,7 @@ from fasttransform import ItemTransform, Transform
 from torch import Tensor
 
 from faimed3d._keywords import StrictKeywords
+from faimed3d._like import says_nothing
 from faimed3d._padding import fill_padding
 from faimed3d.data.label_tally import LabelTally
 from faimed3d.data.matching import difference, match_storage, resampled_onto
@@ -28,6 +29,7 @@ class MatchMask(StrictKeywords, ItemTransform):
 
     Args:
         resample: as ``resample_masks`` of :func:`MaskBlock3D`.
+        like: as of :func:`MaskBlock3D`.
 
     >>> import torch
     >>> image, mask = TensorDicom3D(torch.rand(2, 3, 4)), TensorMask3D(torch.ones(2, 3, 4))
@@ -38,12 +40,12 @@ class MatchMask(StrictKeywords, ItemTransform):
 
     order = -100  # before the user's item transforms
 
-    def __init__(self, resample: bool | str = False) -> None:
+    def __init__(self, resample: bool | str = False, like: str | None = None) -> None:
         super().__init__()
         self.tally = LabelTally()  # of the labels as they are read, before any transform
         if isinstance(resample, str):
             check_mode(resample)
-        self.resample = resample
+        self.resample, self.like = resample, check_like(like)
 
     def encodes(self, item):
         if not isinstance(item, list):
@@ -57,6 +59,8 @@ class MatchMask(StrictKeywords, ItemTransform):
         return [self._onto(x, image) if isinstance(x, TensorMask3D) else x for x in item]
 
     def _onto(self, mask: TensorMask3D, image: TensorDicom3D) -> TensorMask3D:
+        if self.like == "image" and image.geometry is not None and says_nothing(mask.geometry):
+            return type(mask)(mask, like=image)
         matched = match_storage(mask, image)
         if matched is not None:
             return matched
@@ -68,6 +72,13 @@ class MatchMask(StrictKeywords, ItemTransform):
         )
 
 
+def check_like(like: str | None) -> str | None:
+    """``like`` of a block of masks, or a ValueError."""
+    if like not in (None, "image"):
+        raise ValueError(f"like must be 'image' or None, got {like!r}")
+    return like
+
+
 def _way_out(mask: TensorMask3D, image: TensorDicom3D) -> str:
     """What to do about a mask on another grid than its image."""
     same_size = tuple(mask.shape[-3:]) == tuple(image.shape[-3:])
@@ -75,8 +86,8 @@ def _way_out(mask: TensorMask3D, image: TensorDicom3D) -> str:
     if geometry is not None and same_size and geometry.spacing == (1, 1, 1) and not any(geometry.origin):
         return (
             "The header of the mask is that of an array (1 mm, origin 0), and its size is that of the image: if it was "
-            "drawn on it, say where it lies with TensorMask3D.create(mask, like=image), and save that. Resampling "
-            "would move the labels"
+            "drawn on it, pass like='image' (MaskBlock3D, SegmentationDataLoaders3D), or say where it lies with "
+            "TensorMask3D.create(mask, like=image), and save that. Resampling would move the labels"
         )
     return (
         "Pass resample_masks=True (MaskBlock3D, SegmentationDataLoaders3D) to bring masks to their images by the "

@@ -98,6 +98,9 @@ def MaskBlock3D(
     resample_masks: bool | str = False,
     threshold: float | None = None,
     ignore_index: int | None = None,
+    strict: bool = True,
+    series: Any = None,
+    like: str | None = None,
 ) -> TransformBlock:
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
@@ -111,6 +114,9 @@ def MaskBlock3D(
             are labels, with a warning, and others are refused.
         ignore_index: label of voxels that nobody annotated, such as 255 or -1. It is no class; losses, metrics and
             pictures leave these voxels out. None: every label is a class.
+        strict, series: as for ``TensorMask3D.create``.
+        like: ``'image'``: a mask that does not say where it lies (an array, .npy, a header of 1 mm and origin 0) lies
+            where its image lies, voxel by voxel, if it is of the same size. None refuses it.
 
     >>> from fastai.data.block import DataBlock
     >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["none", "lesion"])), get_x=lambda k: np.full((2, 3, 4), k),
@@ -121,10 +127,10 @@ def MaskBlock3D(
     """
     if isinstance(codes, type):
         raise TypeError(f"MaskBlock3D(codes) takes the names of the labels, got {codes.__name__}: {_NO_CLS}")
-    reader = MaskReader(codes, threshold, ignore_index)
+    reader = MaskReader(codes, threshold, ignore_index, strict, series)
     return TransformBlock(
         type_tfms=reader,
-        item_tfms=[MatchMask(resample_masks), CheckLabels(reader)],
+        item_tfms=[MatchMask(resample_masks, like), CheckLabels(reader)],
         batch_tfms=ToLabels,
         dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
@@ -179,7 +185,7 @@ class MaskReader(StrictKeywords, Transform):
     """Read labels (D, H, W), in the smallest of uint8 and int32 that holds them.
 
     Args:
-        codes, threshold, ignore_index: as for :func:`MaskBlock3D`.
+        codes, threshold, ignore_index, strict, series: as for :func:`MaskBlock3D`.
 
     Attributes:
         c: number of labels, background included.
@@ -195,10 +201,15 @@ class MaskReader(StrictKeywords, Transform):
     on_trial = False  # the loaders look at types alone, and labels are judged when a batch is used
 
     def __init__(
-        self, codes: Iterable[str] | None = None, threshold: float | None = None, ignore_index: int | None = None
+        self,
+        codes: Iterable[str] | None = None,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+        strict: bool = True,
+        series: Any = None,
     ) -> None:
         super().__init__()
-        self.threshold, self.ignore_index = threshold, ignore_index
+        self.threshold, self.ignore_index, self.strict, self.series = threshold, ignore_index, strict, series
         self._told = torch.zeros(1, dtype=torch.bool).share_memory_()  # that labels were rounded: once, by any worker
         self.codes = None if codes is None else [str(code) for code in codes]
         self.vocab = None if self.codes is None else _vocabulary(self.codes)
@@ -218,7 +229,8 @@ class MaskReader(StrictKeywords, Transform):
         if self.codes is not None or not len(items):
             return
         workers = min(8, os.cpu_count() or 1, len(items))
-        tasks = (delayed(_labels_of)(items[i], self.threshold, self.ignore_index) for i in range(len(items)))
+        how = {"ignore_index": self.ignore_index, "strict": self.strict, "series": self.series}
+        tasks = (delayed(_labels_of)(items[i], self.threshold, **how) for i in range(len(items)))
         found = Parallel(workers, prefer="threads", return_as="generator")(tasks)
         if len(items) >= _LONG_WORK:
             found = progress_bar(found, total=len(items), leave=False)
@@ -240,7 +252,8 @@ class MaskReader(StrictKeywords, Transform):
 
     def encodes(self, source):
         # CheckLabels judges those below 0: a loss that comes later may leave one out
-        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding, below_0=True)
+        how = {"below_0": True, "strict": self.strict, "series": self.series}
+        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding, **how)
 
     def _warn_of_rounding(self, name, others=0):
         if not self._told:
@@ -260,6 +273,8 @@ def read_labels(
     when_rounded: Callable[[str], None] = warn_of_rounding,
     ignore_index: int | None = None,
     below_0: bool = False,
+    strict: bool = True,
+    series: Any = None,
 ) -> TensorMask3D:
     """Read a mask as whole numbers (D, H, W), in the smallest of uint8 and int32 that holds them.
 
@@ -271,6 +286,7 @@ def read_labels(
         when_rounded: called with the name of the mask where values near whole numbers had to be rounded.
         ignore_index: label that is no class, and may be below 0.
         below_0: let labels below 0 pass.
+        strict, series: as for ``TensorMask3D.create``.
 
     Raises:
         ValueError: several components, fractions, NaN, labels below 0; masks or segments that overlap.
@@ -279,8 +295,8 @@ def read_labels(
     torch.int32
     """
     if isinstance(source, list | tuple | L):
-        return labels_of_files(source, codes)
-    mask = TensorMask3D.create(source, dtype=None)
+        return labels_of_files(source, codes, strict)
+    mask = TensorMask3D.create(source, series, strict, dtype=None)
     name = source_name(mask)
     if segments := segments_of(source):
         named = labels_by_name(mask, segments, codes)
@@ -316,8 +332,8 @@ def read_labels(
     return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, name))
 
 
-def _labels_of(source: Any, threshold: float | None, ignore_index: int | None) -> tuple[set[int], str]:
+def _labels_of(source: Any, threshold: float | None, **how: Any) -> tuple[set[int], str]:
     """The labels of a mask, and its name if values near whole numbers had to be rounded."""
     rounded: list[str] = []
-    mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, ignore_index=ignore_index)
+    mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, **how)
     return set(label_counts(mask)), "".join(rounded)

@@ -21,6 +21,8 @@ from fastcore.meta import delegates
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import pictures  # noqa: F401 - registers the pictures with fastai
+from faimed3d.data.block_transforms import MatchMask, check_like
+from faimed3d.data.blocks import VolumeReader
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.one_orientation import OneOrientation
@@ -56,6 +58,9 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         get_y: Callable | None = None,
         keep: Sequence[int] | None = None,
         orientation: str | None = None,
+        strict: bool = True,
+        series: Any = None,
+        like: str | None = None,
         **kwargs: Any,
     ) -> Any:
         """Make the loaders of items.
@@ -71,6 +76,10 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             keep: numbers of the columns of a DataFrame that the loaders keep, and send to workers, once it is split.
             orientation: storage order of all items, such as 'LPS'; see :class:`OneOrientation`. Default: that of the
                 first training item.
+            strict: False: read images and masks that are faulty, as ``TensorDicom3D.create(strict=False)`` does.
+            series: which volume of DICOM folders, as of ``TensorDicom3D.create``; of the images.
+            like: ``'image'``: masks that do not say where they lie, lie where their images lie; see
+                :func:`MaskBlock3D`.
             **kwargs: as of fastai\'s ``DataLoaders``: ``val_bs``, ``shuffle``, ``device``, ``num_workers``, ...
         """
         if not len(source):
@@ -97,6 +106,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             source.attrs.clear()
         if orientation is not None:
             item_tfms = [*L(item_tfms), OneOrientation(orientation)]  # fastai lets it take the place of the block's
+        read_with(blocks, strict, series, like)
         block = DataBlock(
             blocks=blocks,
             get_x=get_x,
@@ -138,6 +148,29 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
     ) -> Any:
         """As ``from_path_func``, with ``label_func`` a function of the file's name alone."""
         return cls.from_path_func(path, fnames, OfName(label_func), **kwargs)
+
+
+def read_with(blocks: Sequence[Block], strict: bool, series: Any, like: str | None) -> None:
+    """Hand what a factory is told of reading on to the blocks that it has made.
+
+    Raises:
+        ValueError: there are no masks for ``like``.
+    """
+    readers = [part for block in blocks for part in L(getattr(block, "type_tfms", None))]
+    matching = [
+        part for block in blocks for part in L(getattr(block, "item_tfms", None)) if isinstance(part, MatchMask)
+    ]
+    if like is not None and not matching:
+        raise ValueError(f"like={like!r} says where masks lie, and these items have none; for images it is of create")
+    for reader in readers:
+        if isinstance(reader, VolumeReader):
+            reader.kwargs.update(
+                {"strict": strict} if not strict else {}, **({} if series is None else {"series": series})
+            )
+        elif hasattr(reader, "strict"):
+            reader.strict = strict
+    for match in matching:
+        match.like = check_like(like)
 
 
 _SET_HERE = {"self", "dataset", "batch_size", "after_item", "after_batch", "do_setup"}

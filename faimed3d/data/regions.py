@@ -76,8 +76,9 @@ class RegionReader(Transform):
 
     input_types = SOURCES
 
-    def __init__(self, regions: Regions) -> None:
+    def __init__(self, regions: Regions, strict: bool = True, series: Any = None) -> None:
         super().__init__()
+        self.strict, self.series = strict, series
         if isinstance(regions, str) or not len(regions):
             raise ValueError(f"regions must be names, or name -> labels, at least one; got {regions!r}")
         names = [str(name) for name in regions]
@@ -100,11 +101,11 @@ class RegionReader(Transform):
             return self._of_files(source)
         segments = segments_of(source)
         if segments and not self._takes_labels:
-            mask = TensorMask3D.create(source, dtype=None)
+            mask = TensorMask3D.create(source, self.series, self.strict, dtype=None)
             return self._stacked(mask, [self._inside(mask, segments, part) for part in self._names()])
         if self._takes_labels:
-            return label_regions(read_labels(source), self.parts)
-        return self._of_channels(TensorMask3D.create(source, dtype=None))
+            return label_regions(read_labels(source, strict=self.strict, series=self.series), self.parts)
+        return self._of_channels(TensorMask3D.create(source, self.series, self.strict, dtype=None))
 
     @property
     def _takes_labels(self) -> bool:
@@ -122,7 +123,7 @@ class RegionReader(Transform):
             )
         if len(sources) != self.c:
             raise ValueError(f"there are {self.c} regions {list(self.vocab)}, but an item has {len(sources)} masks")
-        masks = read_binary(sources)
+        masks = read_binary(sources, self.strict)
         return self._stacked(masks[0], [mask.as_subclass(Tensor) for mask in masks])
 
     def _of_channels(self, mask: TensorMask3D) -> TensorMask3D:

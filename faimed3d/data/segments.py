@@ -101,7 +101,7 @@ def merged(parts: dict[int, Tensor], titles: dict[int, str], whose: str) -> Tens
     return labels
 
 
-def read_binary(sources: Sequence[Any]) -> list[TensorMask3D]:
+def read_binary(sources: Sequence[Any], strict: bool = True) -> list[TensorMask3D]:
     """Masks of one thing each, uint8 (D, H, W) of 0 and 1, stored as the first of them.
 
     Raises:
@@ -111,7 +111,7 @@ def read_binary(sources: Sequence[Any]) -> list[TensorMask3D]:
         raise ValueError("an item is a list of no masks; each needs at least one")
     masks: list[TensorMask3D] = []
     for source in sources:
-        mask = TensorMask3D.create(source, dtype=None)
+        mask = TensorMask3D.create(source, strict=strict, dtype=None)
         plain = mask.as_subclass(Tensor)
         with contextlib.suppress(ValueError):  # fractions are refused below, with the values that are there
             plain = round_labels(plain)[0]
@@ -135,14 +135,14 @@ def read_binary(sources: Sequence[Any]) -> list[TensorMask3D]:
     return masks
 
 
-def labels_of_files(sources: Sequence[Any], codes: Sequence[str] | None) -> TensorMask3D:
+def labels_of_files(sources: Sequence[Any], codes: Sequence[str] | None, strict: bool = True) -> TensorMask3D:
     """Labels (D, H, W) of several masks of an item: 1 where the first is not 0, 2 where the second is not, ...
 
     Raises:
         ValueError: as of :func:`read_binary` and :func:`merged`; or there are not as many as ``codes`` besides the
             background.
     """
-    masks = read_binary(sources)
+    masks = read_binary(sources, strict)
     if codes is not None and len(codes) != len(masks) + 1:
         raise ValueError(
             f"an item has {len(masks)} masks, so codes should be the background and {len(masks)} names, got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,15 @@ def prepare(learn: Learner, source: Source, crop: bool) -> tuple[TensorDicom3D, 
     if wrong is not None:
         raise ValueError(f"{text_of(source)}: {wrong}")
     return volume, x[0]
+
+
+def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source:
+    """The source, read here where anything is said of how it is to be read; as it is where nothing is."""
+    if strict and series is None and like is None:
+        return source
+    if isinstance(source, list | tuple):
+        return [TensorDicom3D.create(one, series, strict, like=like) for one in source]
+    return TensorDicom3D.create(source, series, strict, like=like)
 
 
 def device_and_type(learn: Learner) -> tuple[torch.device, torch.dtype]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
+from typing import Any  # what create takes
 
 import torch
 from fastai.learner import Learner
@@ -20,7 +21,7 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
-from faimed3d.inference.source import Source, device_and_type, prepare
+from faimed3d.inference.source import Source, device_and_type, prepare, read_as_told
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -39,6 +40,9 @@ def predict_volume(
     threshold: float = 0.5,
     merge: bool = False,
     progress: bool | MasterBar | None = None,
+    strict: bool = True,
+    series: Any = None,
+    like: Any = None,
 ) -> TensorMask3D | tuple[TensorMask3D, TensorDicom3D]:
     """Predict the label of every voxel of a volume, on the volume's own grid.
 
@@ -66,6 +70,7 @@ def predict_volume(
             ones on top, as of :func:`merge_regions`. False: one mask for each.
         progress: a bar with the windows done and left, or a bar of fastprogress to show it below. None: a bar where
             there are several windows, unless ``learn.no_bar()`` holds.
+        strict, series, like: as of ``TensorDicom3D.create``, for reading the source.
 
     Returns:
         ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source, of regions (R, D, H, W); with
@@ -90,7 +95,7 @@ def predict_volume(
     sides, axes = _sides(patch, overlap), _flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
-    volume, x = prepare(learn, source, crop=sides is None)
+    volume, x = prepare(learn, read_as_told(source, strict, series, like), crop=sides is None)
     stored, working = volume.geometry, x.geometry
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
     regions = region_names(learn)
