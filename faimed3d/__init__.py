@@ -36,6 +36,7 @@ _ROOMS = {
     "dicom": "dicom_inventory header_table is_dicom read_dicom write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
+    "evaluation": "ScoreTable evaluate",
     "inference": "predict_folder predict_volume",
     "legacy.correction": "ImageCorrectionWrapper",
     "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",

@@ -11,6 +11,7 @@ from faimed3d.basics import *
 from faimed3d.data import *
 from faimed3d.dicom import *
 from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
+from faimed3d.evaluation import *
 from faimed3d.inference import *
 from faimed3d.legacy.correction import *
 from faimed3d.legacy.plane_warps import *

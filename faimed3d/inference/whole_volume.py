@@ -22,6 +22,7 @@ from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, device_and_type, prepare, read_as_told
+from faimed3d.losses.scales import full_resolution
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -183,7 +184,7 @@ def _predictor(learn: Learner, axes: list[int], regions: list[str] | None) -> Ca
         activation = torch.sigmoid
 
     def once(x):
-        scores = model(x.to(dtype))
+        scores = full_resolution(model(x.to(dtype)))  # the finest, with deep supervision
         if not isinstance(scores, Tensor) or scores.ndim != 5 or scores.shape[2:] != x.shape[2:]:
             came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(

@@ -1,0 +1,98 @@
+"""The cases of an evaluation: their sources, their names, and what is true of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from fastai.data.core import TfmdDL
+from fastai.learner import Learner
+
+from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
+from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.inference.source import text_of
+from faimed3d.io.formats import volume_suffix
+from faimed3d.volume import TensorMask3D
+
+_LABEL_TRANSFORMS = (ClampMask3D, ReduceClasses, KeepLargestComponent, RemoveSmallObjects, CheckLabels)
+
+
+class Cases:
+    """The cases of a loader of images and masks, one after the other.
+
+    Args:
+        learn: Learner.
+        data: loader, table, list of items, or None for the validation set.
+
+    Raises:
+        TypeError: the targets are no masks.
+    """
+
+    def __init__(self, learn: Learner, data: Any = None) -> None:
+        if data is None:
+            data = learn.dls.valid
+        elif not isinstance(data, TfmdDL):
+            data = learn.dls.test_dl(data, with_labels=True)
+        parts: Any = getattr(data.dataset, "tls", ())
+        steps = list(data.after_item.fs)
+        match = next((step for step in steps if isinstance(step, MatchMask)), None)
+        if len(parts) != 2 or match is None:
+            raise TypeError(
+                "evaluate compares predicted masks with those of the dls, but their targets are no masks: use "
+                "SegmentationDataLoaders3D, or MaskBlock3D or RegionBlock3D as target, and a table with masks"
+            )
+        self.images, self.masks = parts
+        self.match, self.steps = match, [step for step in steps if isinstance(step, _LABEL_TRANSFORMS)]
+        self.steps += [step for step in data.after_batch.fs if isinstance(step, _LABEL_TRANSFORMS)]
+
+    def __len__(self) -> int:
+        return len(self.images.items)
+
+    def source(self, number: int) -> Any:
+        """What ``predict_volume`` is given for a case."""
+        items = self.images.items
+        return items.iloc[number] if hasattr(items, "iloc") else items[number]
+
+    def truth(self, number: int, found: TensorMask3D) -> TensorMask3D:
+        """The mask of a case on the grid of its prediction, with the classes of training."""
+        mask = self.masks[number]
+        for step in self.steps:
+            mask = step(mask, split_idx=1)
+        return self.match._onto(mask, found)
+
+    def names(self) -> list[str]:
+        """Names of all cases: of their files or DICOM folders, with as many folders before as tell them apart."""
+        paths = [self._path(number) for number in range(len(self))]
+        names = [path.parts[-1] for path in paths]
+        for depth in range(2, max(len(path.parts) for path in paths) + 1 if paths else 2):
+            names = [
+                "/".join(path.parts[-depth:]) if names.count(name) > 1 else name
+                for name, path in zip(names, paths, strict=True)
+            ]
+        seen: dict[str, int] = {}
+        for number, name in enumerate(names):
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                names[number] = f"{name} ({seen[name]})"
+        return names
+
+    def _path(self, number: int) -> Path:
+        """The path of a case without the extension; of what has none, its number."""
+        value = self.source(number)
+        for step in self.images.tfms.fs:
+            if isinstance(value, str | Path) or (isinstance(value, pd.Series) and "key" in value):
+                break
+            if isinstance(value, list | tuple) and value:
+                value = value[0]
+                continue
+            try:
+                value = step(value)
+            except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
+                break
+        if isinstance(value, pd.Series) and "key" in value:
+            return Path(text_of(value))
+        if not isinstance(value, str | Path):
+            return Path(f"case {number}")
+        path = Path(value)
+        return path if path.is_dir() else path.with_name(path.name[: len(path.name) - len(volume_suffix(path.name))])

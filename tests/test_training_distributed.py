@@ -1,0 +1,51 @@
+"""Metrics of a distributed validation are those of all cases, each counted once."""
+
+import builtins
+import socket
+
+import pytest
+from fastai.learner import Learner
+from torch import multiprocessing
+from two_processes import process, values
+
+from faimed3d.training import distributed as module
+
+IGNORED = (None, 255, -1)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What the metrics say in each of two processes, for each label that is left out."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = multiprocessing.Manager().dict()
+    multiprocessing.spawn(process, (port, IGNORED, found), nprocs=2)
+    return dict(found)
+
+
+@pytest.mark.parametrize("number", range(len(IGNORED)), ids=str)
+def test_each_metric_has_the_value_of_one_process(found, number):
+    alone = values(IGNORED[number])
+    assert len(alone) == 11
+    assert found[0][number] == pytest.approx(alone)
+    assert found[1][number] == pytest.approx(alone)
+
+
+class TestContext:
+    def test_is_a_method_before_fastai_has_imported_its_own(self):
+        assert hasattr(Learner, "distrib_ctx")
+
+    def test_the_extra_is_named_where_accelerate_is_absent(self, monkeypatch):
+        real = builtins.__import__
+
+        def without(name, *args, **kwargs):
+            if name.split(".")[0] == "accelerate":
+                raise ImportError(name)
+            return real(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setattr("importlib.import_module", lambda name: without(name))
+        learn = object.__new__(Learner)
+        with pytest.raises(ImportError, match=r"learn\.distrib_ctx needs accelerate: .*'distributed'"):
+            module.distrib_ctx(learn)

@@ -1,0 +1,120 @@
+"""Validation in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for where it is absent."""
+
+import os
+import sys
+import types
+import warnings
+
+import fastai.callback.progress  # noqa: F401 - gives Learner no_bar
+import numpy as np
+import torch
+from fastai.data.block import DataBlock
+from fastai.learner import Learner
+from fastai.metrics import Dice, DiceMulti, JaccardCoeff, JaccardCoeffMulti
+from torch import distributed, nn
+
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.data import ImageBlock3D, MaskBlock3D
+from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.training import (
+    AverageSurfaceDistance,
+    ExcludedCases,
+    HausdorffDistance95,
+    KeepGeometry,
+    SurfaceDice,
+    dice_per_class,
+)
+
+SHAPE = (4, 6, 8)
+COUNT = 5  # so that the last batch is filled up
+
+
+class Says(nn.Module):
+    """Says of each voxel the class that the image shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return torch.stack([-(x[:, 0] - label).abs() for label in range(3)], 1) * self.scale
+
+
+def image_of(number):
+    said = np.zeros(SHAPE, np.float32)
+    said[1:3, 1:4, 1 : 3 + number] = 1
+    said[3, 5, number:] = 2 if number % 2 else 0
+    return TensorDicom3D(torch.tensor(said), {"spacing": (1.0 + number, 2, 3)})
+
+
+def mask_of(number, ignored):
+    true = np.zeros(SHAPE, np.int32)
+    true[1:3, 1:4, 1:5] = 1
+    true[3, 5, 2:] = 2
+    if ignored is not None:
+        true[2, :, : 2 + number] = ignored
+    return TensorMask3D(torch.tensor(true), {"spacing": (1.0 + number, 2, 3)})
+
+
+class MaskOf:
+    def __init__(self, ignored):
+        self.ignored = ignored
+
+    def __call__(self, number):
+        return mask_of(number, self.ignored)
+
+
+def values(ignored, distributed_run=False):
+    """What each metric says of the five cases."""
+    hd95 = HausdorffDistance95()
+    metrics = [*dice_per_class(["none", "one", "two"]), hd95, ExcludedCases(hd95), AverageSurfaceDistance(),
+               SurfaceDice(2.0), Dice(), DiceMulti(), JaccardCoeff(), JaccardCoeffMulti()]  # fmt: skip
+    block = DataBlock(
+        (ImageBlock3D, MaskBlock3D(["none", "one", "two"], ignore_index=ignored)), get_x=image_of,
+        get_y=MaskOf(ignored), splitter=lambda items: (list(items), list(items)),
+    )  # fmt: skip
+    dls = block.dataloaders(range(COUNT), bs=2, num_workers=0, device="cpu")
+    learn = Learner(
+        dls, Says(), loss_func=CrossEntropyLoss3D(ignore_index=ignored), metrics=metrics, cbs=KeepGeometry()
+    )
+    if distributed_run:
+        learn.to_distributed(sync_bn=False)
+    with learn.no_bar(), learn.no_logging():
+        found = learn.validate()[1:]
+    return {metric.name + type(metric).__name__: float(value) for metric, value in zip(metrics, found, strict=True)}
+
+
+def process(rank, port, ignored, found):
+    """One of two processes."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2"
+    )
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    stand_in_for_accelerate()
+    found[rank] = [values(label, distributed_run=True) for label in ignored]
+    distributed.destroy_process_group()
+
+
+def stand_in_for_accelerate():
+    """fastai's module for distributed runs without accelerate, and on a CPU: it sends indices by way of a GPU."""
+    module = types.ModuleType("accelerate")
+
+    class Accelerator:
+        def __init__(self, step_scheduler_with_optimizer=True):
+            pass
+
+        def prepare(self, model):
+            return nn.parallel.DistributedDataParallel(model)
+
+    module.Accelerator = Accelerator
+    sys.modules["accelerate"] = module
+    from fastai.distributed import DistributedDL
+
+    def broadcast(self, t, rank):
+        t = torch.LongTensor(t)
+        distributed.broadcast(t, rank)
+        return t.tolist()
+
+    DistributedDL._broadcast = broadcast
