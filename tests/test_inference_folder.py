@@ -8,11 +8,15 @@ import torch
 from dicom_series import make_series
 from dicom_series import write as write_dicom
 from fastai.callback.progress import ProgressCallback
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from shown_labels import SHAPE, geometry_of, image_of, learner_of, write_cases
 
 from faimed3d.augment import Resample3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.dicom import dicom_inventory
 from faimed3d.inference import predict_folder
+from faimed3d.inference.case_names import case_names
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,8 @@ class TestFolder:
     def test_reports_one_row_per_case_and_saves_what_predict_volume_gives(self, learn, table, tmp_path):
         report = predict_folder(learn, table["image"], tmp_path / "out")
         assert list(report.columns) == [
-            "source", "output", "seconds", "background", "total_mask_volume", "class 1", "class 2", "error",
+            "source", "folder", "series", "key", "output", "seconds", "background", "total_mask_volume", "liver",
+            "kidney", "warnings", "error",
         ]  # fmt: skip
         assert report["source"].tolist() == table["image"].tolist()
         assert (report["error"] == "").all()
@@ -40,18 +45,18 @@ class TestFolder:
             expected = learn.predict_volume(table["image"][number])
             assert torch.equal(saved, expected)
             assert saved.geometry.agrees(expected.geometry)
-            assert row["class 2"] == pytest.approx(saved.calc_volume()["class 2"], rel=1e-5)
+            assert row["kidney"] == pytest.approx(saved.calc_volume()["class 2"], rel=1e-5)
 
     def test_goes_on_where_it_stopped(self, learn, table, tmp_path):
         learn.predict_folder(table["image"][:2], tmp_path)
-        files = sorted(tmp_path.iterdir())
+        files = sorted(tmp_path.glob("*.nii.gz"))
         before = [file.stat().st_mtime_ns for file in files]
         learn.model.seen.clear()
         report = learn.predict_folder(table["image"], tmp_path)
         assert len(learn.model.seen) == 1
         assert [file.stat().st_mtime_ns for file in files] == before
         assert report["seconds"].isna().tolist() == [True, True, False]
-        assert report["class 1"].notna().all()
+        assert report["liver"].notna().all()
         learn.predict_folder(table["image"], tmp_path, overwrite=True)
         assert len(learn.model.seen) == 4
 
@@ -72,8 +77,8 @@ class TestFolder:
             report = learn.predict_folder(items, tmp_path / "out")
         assert report["error"].ne("").tolist() == [True, False, True]
         assert report["error"][2].startswith("FileNotFoundError: ")
-        assert report["class 1"].notna().tolist() == [False, True, False]
-        assert [file.name for file in (tmp_path / "out").iterdir()] == ["image0.nii.gz"]
+        assert report["liver"].notna().tolist() == [False, True, False]
+        assert [file.name for file in (tmp_path / "out").glob("*.nii*")] == ["image0.nii.gz"]
 
     def test_finds_the_volumes_of_a_folder(self, learn, tmp_path):
         folder = tmp_path / "in"
@@ -81,12 +86,12 @@ class TestFolder:
         TensorDicom3D(image_of(0), {"spacing": (1, 1, 1)}).save(folder / "a.nrrd")
         write_dicom(make_series(), folder / "scan.1")
         report = learn.predict_folder(folder, tmp_path / "out", suffix=".mha")
-        assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["a.mha", "scan.1.mha"]
-        assert report["class 1"][0] > 0
+        assert [path.name for path in sorted((tmp_path / "out").glob("*.mha"))] == ["a.mha", "scan.1.mha"]
+        assert report["liver"][0] > 0
 
     def test_two_cases_never_share_a_file(self, learn, table, tmp_path):
         with pytest.raises(ValueError, match=r"would both be written to .*image0\.nii\.gz: pass names"):
-            learn.predict_folder([table["image"][0], "other/image0.nrrd"], tmp_path)
+            learn.predict_folder([table["image"][0]] * 2, tmp_path)
         report = learn.predict_folder([TensorDicom3D.create(table["image"][0])], tmp_path, names=["mine"])
         assert report["source"].tolist() == ["a TensorDicom3D"]
         assert (tmp_path / "mine.nii.gz").exists()
@@ -146,3 +151,81 @@ class TestFolder:
         assert capsys.readouterr().out == ""
         learn.predict_folder(table["image"][:1], tmp_path)
         assert "100.00%" in capsys.readouterr().out
+
+
+class TestNames:
+    def test_of_folders_named_alike_come_from_those_above(self, tmp_path):
+        sources = [tmp_path / "ann" / "1" / "ct", tmp_path / "bob" / "1" / "ct", tmp_path / "bob" / "2" / "ct.nii.gz"]
+        for source in sources[:2]:
+            source.mkdir(parents=True)
+        assert case_names(sources) == ["ann_1_ct", "bob_1_ct", "2_ct"]
+
+    @settings(deadline=None)
+    @given(st.lists(st.lists(st.sampled_from("abAB"), min_size=1, max_size=4), min_size=1, max_size=8, unique_by=tuple))
+    def test_are_all_different_whatever_the_paths(self, paths):
+        sources = ["/".join(["root", *parts]) + ".nii" for parts in paths]
+        folded = {source.casefold(): source for source in sources}.values()
+        names = case_names([*folded])
+        assert len({name.casefold() for name in names}) == len(folded)
+
+    def test_of_an_inventory_are_folder_and_description_and_no_key_unless_needed(self):
+        rows = [
+            pd.Series({"key": "0123456789ab", "folder": "/x/exam 1", "description": "T1 ax / 3mm"}),
+            pd.Series({"key": "1123456789ab", "folder": "/x/exam 1", "description": "T2"}),
+            pd.Series({"key": "2123456789ab", "folder": "/x/exam 1", "description": "T2"}),
+            pd.Series({"key": "3123456789ab", "folder": "/x/scan", "description": float("nan")}),
+        ]
+        names = case_names(rows)
+        assert names[0] == "exam 1_T1_ax_3mm"
+        assert names[1].endswith("exam 1_T2_1123456789ab")
+        assert names[2].endswith("exam 1_T2_2123456789ab")
+        assert names[3] == "scan"
+
+    def test_of_rows_and_channels_are_those_of_the_first_volume(self):
+        assert case_names([pd.Series({"age": 4, "image": "a/scan.nii.gz", "mask": "a/mask.nii.gz"})]) == ["scan"]
+        assert case_names([["a/t1.nii.gz", "a/t2.nii.gz"]]) == ["t1"]
+
+
+class TestHospitalExport:
+    def export(self, folder):
+        for patient in ("p1", "p2"):
+            write_dicom(make_series(), folder / patient / "CT")
+        return folder
+
+    def test_folders_named_alike_get_names_from_those_above_and_a_report(self, table, tmp_path):
+        learn = learner_of(table, [Resample3D(1)])
+        learn.predict_folder(self.export(tmp_path / "in"), tmp_path / "out")
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["p1_CT.nii.gz", "p2_CT.nii.gz"]
+        written = pd.read_csv(tmp_path / "out" / "report.csv")
+        assert {"liver (ml)", "kidney (ml)", "total (ml)", "folder", "series", "key", "warnings"} <= set(written)
+        assert written["error"].isna().all()
+
+    def test_an_inventory_names_series_and_keys_in_the_report(self, table, tmp_path):
+        learn = learner_of(table, [Resample3D(1)])
+        inventory = dicom_inventory(self.export(tmp_path / "in"))
+        report = learn.predict_folder(inventory, tmp_path / "out", report="again.csv")
+        assert report["key"].tolist() == inventory["key"].tolist()
+        assert report["folder"].tolist() == inventory["folder"].tolist()
+        assert (report["error"] == "").all()
+        written = pd.read_csv(tmp_path / "out" / "again.csv")
+        assert written["total (ml)"].tolist() == pytest.approx((report["total_mask_volume"] / 1000).tolist())
+        again = learn.predict_folder(inventory, tmp_path / "out", report=None)
+        assert again["seconds"].isna().all()
+        assert again["liver"].tolist() == pytest.approx(report["liver"].tolist())
+
+    def test_warnings_of_a_case_stand_in_its_row_and_are_heard(self, table, tmp_path):
+        learn = learner_of(table, [Resample3D(1)])
+        with pytest.warns(UserWarning, match="nothing says where this volume lies"):
+            report = learn.predict_folder([TensorDicom3D(image_of(0))], tmp_path, names=["a"])
+        assert "nothing says where this volume lies" in report["warnings"][0]
+
+    def test_windows_done_are_shown_unless_told_not_to(self, table, tmp_path, capsys):
+        learn = learner_of(table, [Resample3D(1)])
+        if not hasattr(learn, "progress"):
+            learn.add_cb(ProgressCallback())
+        learn.predict_volume(table["image"][0], patch=8)
+        assert "windows" in capsys.readouterr().out
+        learn.predict_volume(table["image"][0], patch=8, progress=False)
+        with learn.no_bar():
+            learn.predict_volume(table["image"][0], patch=8)
+        assert capsys.readouterr().out == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,10 @@ from fastprogress.fastprogress import progress_bar
 from faimed3d._keywords import strict_keywords
 from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
+from faimed3d.inference.case_names import case_names
 from faimed3d.inference.source import Source, text_of
-from faimed3d.inference.whole_volume import predict_volume
-from faimed3d.io.formats import volume_suffix
+from faimed3d.inference.whole_volume import class_codes, predict_volume
+from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorMask3D
 
 
@@ -33,29 +35,36 @@ def predict_folder(
     names: Sequence[str] | None = None,
     suffix: str = ".nii.gz",
     overwrite: bool = False,
+    report: str | Path | None = "report.csv",
     **kwargs: Any,
 ) -> pd.DataFrame:
     """Predict many volumes and save each as a file. Files that are there already are not made again.
 
     Each file is written whole or not at all, so a run that was stopped goes on where it stopped. A case that fails does
-    not stop the rest: the report and a warning at the end name it. The progress bar obeys ``learn.no_bar()``.
+    not stop the rest: the report and a warning at the end name it. The progress bars, of the cases and of the windows
+    of each, obey ``learn.no_bar()``.
 
     Args:
         learn: Learner whose model gives scores of each voxel.
         items: sources as :func:`predict_volume` takes them, a DICOM inventory, or a folder, whose volumes are found. If
             that folder holds ``out``, what an earlier run has written there is no source.
         out: folder to write to; it is made if need be.
-        names: name of each file, without ``suffix``. Default: the name of the source's file or DICOM folder.
+        names: name of each file, without ``suffix``. Default: the name of the source's file or DICOM folder, with
+            those of the folders above it where two are alike; of an inventory folder and description of the series.
         suffix: format of the files.
         overwrite: predict and write again what is there.
+        report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml.
+            None: no file.
         kwargs: of :func:`predict_volume`.
 
     Returns:
-        DataFrame with one row per case: ``source``, ``output``, ``seconds`` (NaN for what was there already),
-        ``background``, ``total_mask_volume`` and ``class 1``, ``class 2``, ... in mm3, and ``error`` (empty if none).
+        DataFrame with one row per case: ``source``, ``folder``, ``series`` and ``key`` (of an inventory), ``output``,
+        ``seconds`` (NaN for what was there already), ``background``, ``total_mask_volume`` and each class by its name
+        (else ``class 1``, ``class 2``, ...) in mm3, ``warnings``, and ``error`` (empty if none).
 
     Raises:
-        ValueError: two cases would be written to one file, or one over a source; ``names`` does not fit ``items``.
+        ValueError: two cases would be written to one file, or one over a source; a source without a name and no
+            ``names``; ``names`` does not fit ``items``.
 
     >>> import tempfile, torch
     >>> from fastai.data.block import DataBlock
@@ -81,55 +90,93 @@ def predict_folder(
     cases = list(zip(sources, outputs, strict=True))
     if hasattr(learn, "progress"):
         cases = progress_bar(cases)
-    report = _report([_case(learn, source, output, overwrite, kwargs) for source, output in cases])
-    failed = report[report["error"] != ""]
+    rows: list[dict[str, Any]] = []
+    table = _report(rows, class_codes(learn))
+    for source, output in cases:
+        rows.append(_case(learn, source, output, overwrite, kwargs))
+        table = _report(rows, class_codes(learn))
+        if report is not None:
+            _write_csv(table, out / report)
+    failed = table[table["error"] != ""]
     if len(failed):
         warnings.warn(
-            f"{len(failed)} of {len(report)} cases failed, see the column error of the report; the first is "
+            f"{len(failed)} of {len(table)} cases failed, see the column error of the report; the first is "
             f"{failed['source'].iloc[0]}: {failed['error'].iloc[0]}",
             stacklevel=2,
         )
-    return report
+    return table
 
 
 patch_to(Learner)(predict_folder)  # fastai's own way: a new name, none replaced
 
 
 def _case(learn, source, output, overwrite, kwargs):
-    """Predict and save one volume, and say how it went."""
-    row = {"source": text_of(source), "output": str(output), "seconds": float("nan"), "error": ""}
+    """Predict and save one volume, and say how it went; volumes of the classes are under ``volumes``."""
+    row = {"source": text_of(source), "folder": _folder_of(source), "series": "", "key": ""}
+    if isinstance(source, pd.Series) and "key" in source:
+        series = source.get("description")
+        row |= {"key": source["key"], "series": series if isinstance(series, str) else ""}
+    row |= {"output": str(output), "seconds": float("nan"), "volumes": {}, "warnings": "", "error": ""}
     try:
-        mask = None
-        if output.exists() and not overwrite:
-            with contextlib.suppress(ReadError):  # a damaged file is written again
-                mask = TensorMask3D.create(output, dtype=None)
-        if mask is None:
-            begin = time.perf_counter()
-            mask = predict_volume(learn, source, **kwargs)
-            mask = mask[0] if isinstance(mask, tuple) else mask
-            mask.save(output)
-            row["seconds"] = time.perf_counter() - begin
-        row.update(mask.calc_volume())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            mask = None
+            if output.exists() and not overwrite:
+                with contextlib.suppress(ReadError):  # a damaged file is written again
+                    mask = TensorMask3D.create(output, dtype=None)
+                    mask.codes = class_codes(learn) if mask.codes is None else mask.codes
+            if mask is None:
+                begin = time.perf_counter()
+                mask = predict_volume(learn, source, **kwargs)
+                mask = mask[0] if isinstance(mask, tuple) else mask
+                mask.save(output)
+                row["seconds"] = time.perf_counter() - begin
+            row["volumes"] = mask.calc_volume()
+        row["warnings"] = "; ".join(dict.fromkeys(str(one.message) for one in said))
+        for one in said:  # whoever listens hears them too
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     except Exception as error:  # whatever is wrong with one case is reported, and the next one begins
         row["error"] = f"{type(error).__name__}: {error}"
     return row
 
 
-def _report(cases):
+def _folder_of(source):
+    """Where a source lies, for the report; empty for what is in memory."""
+    files = _files_of(source)
+    if isinstance(source, pd.Series) and "folder" in source:
+        return str(source["folder"])
+    return (str(files[0]) if Path(files[0]).is_dir() else str(Path(files[0]).parent)) if files else ""
+
+
+def _report(rows, codes):
     """The table of the cases; a class that only others show has 0 mm3 in a case."""
-    report = pd.DataFrame(cases)
-    classes = [column for column in report.columns if column.startswith("class ")]
-    classes.sort(key=lambda column: int(column.split()[1]))
-    columns = ["source", "output", "seconds", "background", "total_mask_volume", *classes, "error"]
-    report = report.reindex(columns=columns)
+    named = [class_name(label, codes) for label in sorted(codes or ()) if label]
+    found = dict.fromkeys(name for row in rows for name in row["volumes"])
+    others = [name for name in found if name not in ("background", "total_mask_volume", *named)]
+    others.sort(key=lambda name: int(name.split()[1]) if re.fullmatch(r"class \d+", name) else 0)
+    classes = [name for name in named if name in found] + others
+    start = ["source", "folder", "series", "key", "output", "seconds", "background", "total_mask_volume"]
+    report = pd.DataFrame([{**row["volumes"], **row} for row in rows])
+    report = report.reindex(columns=[*start, *classes, "warnings", "error"])
     done = report["error"] == ""
     report.loc[done, classes] = report.loc[done, classes].fillna(0.0)
+    report.attrs["classes"] = classes
     return report
+
+
+def _write_csv(table, path):
+    """The report as a file, volumes in ml, whole or not at all."""
+    volumes = ["background", "total_mask_volume", *table.attrs["classes"]]
+    in_ml = table.assign(**{name: table[name] / 1000 for name in volumes})
+    in_ml = in_ml.rename(columns={name: f"{name.removesuffix('_mask_volume')} (ml)" for name in volumes})
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    in_ml.to_csv(unfinished, index=False)
+    unfinished.replace(path)
 
 
 def _outputs(sources, out, names, suffix):
     """The file of each source; an error if two would share one."""
-    names = [_name_of(source) for source in sources] if names is None else [str(name) for name in names]
+    names = case_names(sources) if names is None else [str(name) for name in names]
     if len(names) != len(sources):
         raise ValueError(f"there are {len(sources)} items and {len(names)} names: each item needs one")
     outputs = [out / f"{name}{suffix}" for name in names]
@@ -144,19 +191,6 @@ def _outputs(sources, out, names, suffix):
     return outputs
 
 
-def _name_of(source):
-    """Name of the file for a source: that of its file without extension, of its DICOM folder, its key."""
-    text = text_of(source)
-    if isinstance(source, pd.Series) and "key" in source:
-        return text
-    if isinstance(source, list | tuple) and source:
-        return _name_of(source[0])
-    if not isinstance(source, str | Path):
-        raise ValueError(f"{text} has no name to save its prediction under: pass names, one for each item")
-    name = Path(source).name
-    return name if Path(source).is_dir() else name[: len(name) - len(volume_suffix(name))]
-
-
 def _scans_in(folder, out, names, suffix):
     """Volumes of a folder, without the predictions that an earlier run has left in ``out`` somewhere below it."""
     files = get_volumetric_files(folder)
@@ -164,7 +198,7 @@ def _scans_in(folder, out, names, suffix):
         return files
     in_out = [file.resolve().parent == out.resolve() for file in files]
     if names is None:
-        names = [_name_of(file) for file, inside in zip(files, in_out, strict=True) if not inside]
+        names = case_names([file for file, inside in zip(files, in_out, strict=True) if not inside])
     written = {f"{name}{suffix}" for name in names}
     return [file for file, inside in zip(files, in_out, strict=True) if not (inside and file.name in written)]
 

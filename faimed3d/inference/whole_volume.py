@@ -13,7 +13,7 @@ from typing import Any  # what create takes
 import torch
 from fastai.learner import Learner
 from fastcore.basics import patch_to
-from fastprogress.fastprogress import MasterBar, progress_bar
+from fastprogress.fastprogress import progress_bar
 from torch import Tensor, nn
 
 from faimed3d._arguments import whole_per_axis
@@ -40,7 +40,7 @@ def predict_volume(
     memory: float = 2 * 2**30,
     threshold: float = 0.5,
     merge: bool = False,
-    progress: bool | MasterBar | None = None,
+    progress: bool | None = None,
     strict: bool = True,
     series: Any = None,
     like: Any = None,
@@ -69,8 +69,7 @@ def predict_volume(
         threshold: probability above which a voxel is inside of a region, or a model of one channel says 1.
         merge: of regions that may overlap (``RegionBlock3D``): one mask of labels 1, 2, ... in their order, the later
             ones on top, as of :func:`merge_regions`. False: one mask for each.
-        progress: a bar with the windows done and left, or a bar of fastprogress to show it below. None: a bar where
-            there are several windows, unless ``learn.no_bar()`` holds.
+        progress: show a bar with the windows done and left. None: unless ``learn.no_bar()`` holds.
         strict, series, like: as of ``TensorDicom3D.create``, for reading the source.
 
     Returns:
@@ -122,9 +121,7 @@ def predict_volume(
         labels = merge_regions(labels)
     labels = _stored_as(stored, labels)
     scores = None if scores is None else _stored_as(stored, scores)
-    codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
-    if codes is not None and len(codes) and all(isinstance(code, str) for code in codes):
-        labels.codes = list(codes)
+    labels.codes = class_codes(learn)
     return (labels, scores) if probabilities else labels
 
 
@@ -158,6 +155,14 @@ def region_names(learn: Learner) -> list[str] | None:
     return None if reader is None else list(reader.vocab)
 
 
+def class_codes(learn: Learner) -> dict[int, str] | None:
+    """Names of the classes, or regions, that a learner predicts, by label; None where its ``dls`` know none."""
+    regions = region_names(learn)
+    codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
+    named = codes is not None and len(codes) and all(isinstance(code, str) for code in codes)
+    return dict(enumerate(codes)) if named and codes is not None else None
+
+
 def _bar(learn, progress):
     """Function that shows how many windows are done."""
     wanted = hasattr(learn, "progress") if progress is None else progress
@@ -167,8 +172,7 @@ def _bar(learn, progress):
 
     def tell(done, total):
         if not bars:
-            parent = None if isinstance(wanted, bool) else wanted
-            bars.append(progress_bar(range(total), parent=parent, leave=parent is None))
+            bars.append(progress_bar(range(total), leave=False))
             bars[0].comment = "windows"
         if total > 1:
             bars[0].update(done)
