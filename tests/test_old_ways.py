@@ -328,6 +328,7 @@ class TestLoadersOfTorch:
         items = [batch((torch.rand(1, 4, 6, 8), torch.ones(4, 6, 8).long())) for _ in range(4)]
         return torch.utils.data.DataLoader(items, batch_size=2)
 
+    @pytest.mark.filterwarnings("ignore:the training loader is a DataLoader, not one of fastai's")
     def test_train_and_validate(self):
         dls = DataLoaders(self.make(), self.make())
         learn = unet_learner_3d(dls, UNet3D, n_out=2, loss_func=names.DiceCELoss3D(), widths=(4, 8))

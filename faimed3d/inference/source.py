@@ -85,7 +85,7 @@ def _loader(learn: Learner, source: Source) -> TfmdDL:
     """Loader of the one source, with the transforms of validation."""
     if not isinstance(learn.dls.valid, TfmdDL):
         raise TypeError(
-            f"the dls of this learner hold a {type(learn.dls.valid).__name__} of torch, which does not say how a volume "
+            f"these dls hold a {type(learn.dls.valid).__name__} of torch, which does not say how a volume "
             "is read and prepared: set learn.dls to DataLoaders of a DataBlock or of SegmentationDataLoaders3D"
         )
     for item in _items_from(source):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastai.callback.core import Callback
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.augment import RandomCrop3D
 from faimed3d.data.block_transforms import MatchMask
 from faimed3d.data.label_tally import LabelCount, LabelTally
@@ -16,7 +17,7 @@ FEW = 0.5  # of the masks with a label: what random crops around anything may we
 MOST = 0.9  # of the labelled volume that should be left by what is not random
 
 
-class WarnOfLostLabels(Callback):
+class WarnOfLostLabels(StrictKeywords, Callback):
     """Warn if the transforms cut labels off: masks that hold some are read, and come without any to the network.
 
     The learners for volumes bring it. It compares the masks as they were read with those of the batches, over one pass
@@ -29,11 +30,14 @@ class WarnOfLostLabels(Callback):
 
     order = 5  # before the batch loses its types and places, and before anything mixes it
     _tally: LabelTally | None = None
-    _split = ""
+    _at = ""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def before_fit(self) -> None:
         """Forget what was said in the last fit."""
-        self._said: set[str] = set()
+        self._told: set[str] = set()
         self._tally, self._random = _tally_of(self.dls)
 
     def before_train(self) -> None:
@@ -47,7 +51,7 @@ class WarnOfLostLabels(Callback):
     def before_batch(self) -> None:
         """Count the masks of a batch."""
         target = self.yb[0] if len(self.yb) else None
-        if self._split and isinstance(target, TensorMask3D) and target.ndim == 4:
+        if self._at and isinstance(target, TensorMask3D) and target.ndim == 4:
             for mask in target:
                 self._left.add(mask)
 
@@ -61,21 +65,21 @@ class WarnOfLostLabels(Callback):
 
     def after_fit(self) -> None:
         """Keep nothing: the callback is saved with the learner."""
-        self._tally, self._split = None, ""
+        self._tally, self._at = None, ""
 
     def _begin(self, split: str) -> None:
-        self._split = ""
-        if self._tally is not None and split not in self._said:
-            self._split, self._before, self._left = split, self._tally.count(), LabelTally()
+        self._at = ""
+        if self._tally is not None and split not in self._told:
+            self._at, self._before, self._left = split, self._tally.count(), LabelTally()
 
     def _compare(self) -> None:
-        split, self._split = self._split, ""
+        split, self._at = self._at, ""
         if not split or self._tally is None:
             return
         read, left = self._tally.count() - self._before, self._left.count()
         if read.masks != left.masks or not read.labelled:  # cut short, or of other blocks
             return
-        self._said.add(split)
+        self._told.add(split)
         if text := loss_text(read, left, random=self._random and split == "training", whole=split == "validation"):
             warnings.warn(f"{split}: {text}", stacklevel=2)
 

@@ -6,9 +6,10 @@ import warnings
 from typing import Any  # of what fastai hands through
 
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
+from fastai.learner import Learner, load_model
 from fastai.torch_core import get_model
 
+from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
 from faimed3d.training.network_input import carry, images_of, remember
 
@@ -90,6 +91,7 @@ class VolumeLearner(Learner):
                 warnings.warn(f"a volume is sampled too differently: {wrong}", stacklevel=2)
         super().one_batch(i, b)
 
+    @strict_keywords(more=lambda args, kwargs: [*keywords_of(Learner.load), *keywords_of(load_model)])
     def load(self, file: Any, device: Any = None, **kwargs: Any) -> VolumeLearner:
         """Load weights as fastai does, and with them what the network was trained on, which goes before what is here.
 
