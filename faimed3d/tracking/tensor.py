@@ -21,6 +21,7 @@ from faimed3d._padding import (
     padding_of,
 )
 from faimed3d.geometry import Geometry
+from faimed3d.tracking import numpy_functions
 from faimed3d.tracking.elementwise import MUTATION_RULES
 from faimed3d.tracking.grid import (
     Grid,
@@ -93,6 +94,17 @@ class TrackedTensor(TensorBase):
                 for part in result if isinstance(result, tuple | list) else (result,):
                     _untie(part, func, args, source)
         return result
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        result = getattr(ufunc, method)(*numpy_functions.plain(inputs), **numpy_functions.plain(kwargs))
+        if method != "__call__" or ufunc.signature is not None or "out" in kwargs:
+            return result
+        return _of_numpy(result, inputs)
+
+    def __array_function__(self, func, types, args, kwargs):
+        result = func(*numpy_functions.plain(args), **numpy_functions.plain(kwargs))
+        operands = numpy_functions.operands_of(func, args, kwargs)
+        return result if operands is None else _of_numpy(result, operands)
 
     def __getattr__(self, name):
         if name in ("_grid", "_padding", "_writes", *self._carried):  # not set yet
@@ -341,6 +353,21 @@ def _result_type(func: Callable, types: Iterable[type], args: Sequence[Any], kwa
     deciding = {type(operand) for operand in flat if type(operand) in ours and operand.dtype != torch.bool}
     images = [t for t in deciding or ours if t.interpolation != "nearest"]
     return max(images or deciding or ours, key=lambda t: len(t.__mro__))
+
+
+def _of_numpy(result: Any, operands: Sequence[Any]) -> Any:
+    """What a NumPy function gives of tracked tensors, on their grid: tensors of their type, of numbers numbers."""
+    ours = [operand for operand in operands if isinstance(operand, TrackedTensor)]
+    if not ours:
+        return result
+    kind = _result_type(torch.add, [type(t) for t in ours], ours, {})
+    assert kind is not None  # all of them are of this package
+    source = next((t for t in ours if type(t) is kind), ours[0])
+    made = [
+        _wrap(voxels, kind, grid, source, None) if isinstance(voxels, Tensor) else voxels
+        for voxels, grid in numpy_functions.with_grids(result, operands)
+    ]
+    return tuple(made) if isinstance(result, tuple) else made[0]
 
 
 def _pack(grid):
