@@ -81,9 +81,17 @@ class TestLostSlices:
 
     def test_slabs_that_overlap_are_both_whole(self, tmp_path):
         volumes, datasets = several(2, 8, AcquisitionNumber=lambda t, k: t + 1)
-        keep(datasets, lambda t, k: k < 5 if t == 0 else k >= 3, tmp_path)
-        np.testing.assert_array_equal(read_dicom(tmp_path, 0)[0], volumes[0][:5])
-        np.testing.assert_array_equal(read_dicom(tmp_path, 1)[0], volumes[1][3:])
+        for numbered_on in (True, False):
+            for dataset, t, k in datasets:
+                dataset.InstanceNumber = k + 1 + (2 if numbered_on else 8) * t
+            keep(datasets, lambda t, k: k < 5 if t == 0 else k >= 3, tmp_path)
+            if numbered_on:
+                np.testing.assert_array_equal(read_dicom(tmp_path, 0)[0], volumes[0][:5])
+                np.testing.assert_array_equal(read_dicom(tmp_path, 1)[0], volumes[1][3:])
+            else:  # the numbers say that images are lost: two volumes whose ends are
+                for n in range(2):
+                    with pytest.raises(errors.MissingSlices, match="is missing at its end"):
+                        read_dicom(tmp_path, n)
 
     def test_one_lost_slice_of_a_diffusion_series_does_not_spoil_the_others(self, tmp_path):
         b_values = (0.0, 500.0, 500.0, 500.0, 1000.0, 1000.0, 1000.0)

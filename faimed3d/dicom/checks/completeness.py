@@ -10,7 +10,14 @@ from pydicom.uid import PositronEmissionTomographyImageStorage
 from faimed3d.dicom.checks.wording import mm_text, position_text
 from faimed3d.dicom.finding import Fault
 from faimed3d.dicom.grouping.dicom_volume import Volume
-from faimed3d.dicom.grouping.gaps import MULTIPLE_TOLERANCE, first_stated_gap, is_even
+from faimed3d.dicom.grouping.gaps import (
+    GRID_TOLERANCE_MM,
+    MULTIPLE_TOLERANCE,
+    first_stated_gap,
+    gap_tolerance,
+    is_even,
+    usual_gap,
+)
 from faimed3d.dicom.grouping.identifiers import instance_number, whole_number
 from faimed3d.dicom.grouping.surroundings import Surroundings
 from faimed3d.dicom.header import Tag, name_tag
@@ -18,34 +25,23 @@ from faimed3d.dicom.planes import Plane, plane_axes
 from faimed3d.errors import MissingSlices
 
 _AS_IT_IS = "read those that are there"
+# Two positions of the table may differ in these alone
+_OF_SLABS = {"frame time", "acquisition", "acquisition time", "content time"}
 
 
 def find_early_end(volume: Volume, around: Surroundings) -> Iterator[Fault]:
-    """A volume that ends before a sibling that has all its positions and more."""
-    family = around.family
-    if not family.by_attributes:
-        return
-    own = {family.position_of[plane] for plane in volume.planes}
-    longer = [k for k, positions in enumerate(family.positions) if own < positions]
-    if not longer:
-        return
-    longest = max(longer, key=lambda k: len(family.positions[k]))
-    normal = plane_axes(volume.planes[0])[2]
-    along = [normal @ plane.position for plane in volume.planes]
-    beyond = [
-        plane
-        for plane in family.volumes[longest].planes
-        if family.position_of[plane] not in own and not min(along) < normal @ plane.position < max(along)
-    ]
-    if beyond:
-        yield Fault(
-            MissingSlices,
-            f"{volume.name}: {volume.distinct} has {len(own)} slices, {family.volumes[longest].distinct} has "
-            f"{len(family.positions[longest])}: the slice beside {beyond[0].name} ({position_text(beyond[0])}) is "
-            "missing at its end",
-            tuple(beyond),
-            repair=_AS_IT_IS,
-        )
+    """A volume that ends before its siblings do."""
+    for sibling, plane, beyond in _lacking(volume, around):
+        if beyond:
+            own, others = len(volume.planes), len(sibling.planes)
+            sizes = f"{volume.distinct} has {own} slices, {sibling.distinct} has {others}"
+            yield Fault(
+                MissingSlices,
+                f"{volume.name}: {sizes}: the slice beside {plane.name} ({position_text(plane)}) is missing at its end",
+                (plane,),
+                repair=_AS_IT_IS,
+            )
+            return
 
 
 def find_every_nth(volume: Volume, around: Surroundings) -> Iterator[Fault]:
@@ -76,28 +72,84 @@ def find_every_nth(volume: Volume, around: Surroundings) -> Iterator[Fault]:
 
 
 def find_between(volume: Volume, around: Surroundings) -> Iterator[Fault]:
-    """An even stack whose header states a smaller gap, where a sibling has slices at the positions in between."""
-    family = around.family
-    if len(family.volumes) < 2:
-        return
-    ratio, words = _times_the_stated_gap(volume)
-    first, planes, stated = volume.planes[0], family.representatives, first_stated_gap(volume.planes)
-    if not ratio or not stated:
-        return
-    steps = (np.array([plane.position for plane in planes]) - first.position) @ plane_axes(first)[2] / stated
-    inside = (steps > 0) & (steps < volume.along[-1] / stated) & (np.round(steps) % ratio > 0)
-    for k in np.flatnonzero(inside & (np.abs(steps - np.round(steps)) <= MULTIPLE_TOLERANCE)):
-        plane = planes[k]
-        # of another thickness it is another reconstruction, whose positions are its own
-        if plane.stated_gap and abs(plane.stated_gap / stated - 1) <= MULTIPLE_TOLERANCE:
+    """An even stack, where a sibling has slices at the positions in between."""
+    if len(volume.planes) < 2 or not is_even(volume.along):
+        return  # the check of uneven gaps finds what it lacks
+    for sibling, plane, beyond in _lacking(volume, around):
+        if not beyond:
+            words = _times_the_stated_gap(volume)[1] or f"{mm_text(usual_gap(volume.along))} mm"
             yield Fault(
                 MissingSlices,
-                f"{volume.name}: {volume.distinct} has gaps of {words}, and {plane.name} of "
-                f"{family.owners[plane].distinct} lies in one ({position_text(plane)}): slices are missing",
+                f"{volume.name}: {volume.distinct} has gaps of {words}, and {plane.name} of {sibling.distinct} lies in "
+                f"one ({position_text(plane)}): slices are missing",
                 (plane,),
                 repair=_AS_IT_IS,
             )
             return
+
+
+def _lacking(volume: Volume, around: Surroundings) -> Iterator[tuple[Volume, Plane, bool]]:
+    """Slices of siblings at positions that a volume lacks: (sibling, slice, whether it lies beyond the volume's ends).
+
+    All volumes of one reconstruction have one set of positions. Those of another kernel or image type may lie on a grid
+    of their own, and stacks between each other's slices do: beside them a volume lacks only what its gap has room for.
+    """
+    family, stated = around.family, first_stated_gap(volume.planes)
+    own, first, last = family.positions_of(volume), volume.planes[0], volume.along[-1]
+    gap = usual_gap(volume.along) if last else 0.0
+    for places, sibling in family.patterns:
+        if own >= places or not _alike(stated, first_stated_gap(sibling.planes)):
+            continue
+        offsets = (np.array([plane.position for plane in sibling.planes]) - first.position) @ plane_axes(first).T
+        along, apart = offsets[:, 2], own.isdisjoint(places)
+        one_grid = _of_one_reconstruction(volume, sibling) and not (apart and sibling.interleaved)
+        elsewhere = apart and (
+            np.abs(offsets[:, :2]).max() > max(first.spacing)
+            or (not one_grid and len(own) >= len(places))
+            or volume.attributes.get("stack") != sibling.attributes.get("stack")
+        )
+        if elsewhere or _are_slabs(volume, sibling, along, around):
+            continue
+        room = 2 * gap_tolerance(gap) if one_grid else 0.9 * gap
+        new = np.array([family.position_of[plane] not in own for plane in sibling.planes])
+        beyond = new & ((along < -room) | (along > last + room))
+        between = new & ~beyond & (np.abs(along[:, None] - volume.along).min(1) > 2 * gap_tolerance(gap))
+        if not one_grid and (apart or (stated and gap < 1.5 * stated)):
+            between[:] = False  # its slices touch each other: there is no room
+        for k in np.flatnonzero(beyond | between):
+            yield sibling, sibling.planes[k], bool(beyond[k])
+
+
+def _alike(gap: float | None, other: float | None) -> bool:
+    return not gap or not other or abs(gap / other - 1) <= MULTIPLE_TOLERANCE
+
+
+def _of_one_reconstruction(volume: Volume, other: Volume) -> bool:
+    """Whether two volumes have the same positions, if nothing is lost.
+
+    Those of another kernel may have their own, and so may images that were derived from others.
+    """
+    kernels = {each.attributes.get("kernel") for each in (volume, other)}
+    types = {tuple(each.header.text(Tag.ImageType).split("\\")[:2]) for each in (volume, other)}
+    return len(kernels) == len(types) == 1
+
+
+def _are_slabs(volume: Volume, other: Volume, along: np.ndarray, around: Surroundings) -> bool:
+    """Whether two volumes are two positions of the table: each ends before the other, and no image's number is missing.
+
+    Args:
+        volume, other: the volumes.
+        along: distance of the planes of ``other`` along the normal from the first plane of ``volume``.
+        around: what lies around them.
+    """
+    names = {*volume.attributes, *other.attributes}
+    told = {name for name in names if volume.attributes.get(name) != other.attributes.get(name)}
+    low, high = along[0], along[-1] - volume.along[-1]
+    if not told or not told <= _OF_SLABS or low * high <= 0 or min(abs(low), abs(high)) <= GRID_TOLERANCE_MM:
+        return False
+    numbers = around.instance_numbers
+    known = {number for number in numbers if number is not None}
+    return len(known) == len(numbers) == len(around.series_planes) == max(known) and min(known) == 1
 
 
 def _times_the_stated_gap(volume: Volume) -> tuple[int, str]:

@@ -82,7 +82,7 @@ def find_mixture(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     """Slices that differ in what all slices of a volume share."""
     yield from _other_texts(volume)
     yield from _other_integers(volume)
-    yield from _other_attributes(volume)
+    yield from _other_attributes(volume, around)
     yield from _other_rescaling(volume)
     yield from _half_lost(volume)
 
@@ -106,9 +106,10 @@ def _other_integers(volume: Volume) -> Iterator[Fault]:
                 yield _mixture(volume, name_tag(tag), texts, tag)
 
 
-def _other_attributes(volume: Volume) -> Iterator[Fault]:
+def _other_attributes(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     attributes = [attributes_of(plane) for plane in volume.planes]
-    for name in VOLUME_ATTRIBUTES if volume.planes[0].attributes else ("b-value", "gradient"):
+    own = VOLUME_ATTRIBUTES if volume.planes[0].attributes else ("b-value", "gradient")
+    for name in (*own, *around.family.times):  # what tells siblings apart is one in each of them
         texts = [each.get(name, "") for each in attributes]
         if not alike(name, texts):
             yield _mixture(volume, name, texts)

@@ -24,6 +24,8 @@ TIMES = (
 )
 # What all slices of one volume share by its definition
 VOLUME_ATTRIBUTES = (*CONTENT, "stack", "time point")
+# What images may lack because they were acquired without it; where some lack another attribute, they have lost it
+MAY_BE_ABSENT = ("component", "kernel", "gradient", "velocity encoding", "spin labelling")
 _UNITS = {
     "echo time": " ms",
     "inversion time": " ms",

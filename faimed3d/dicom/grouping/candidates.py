@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from faimed3d.dicom.grouping.attributes import NUMERIC, attributes_of, order_keys, representatives
+from faimed3d.dicom.grouping.attributes import MAY_BE_ABSENT, NUMERIC, attributes_of, order_keys, representatives
+from faimed3d.dicom.grouping.identifiers import instance_number
 from faimed3d.dicom.planes import Plane
 
 
@@ -71,3 +73,32 @@ def by_position(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
 def count_positions(candidates: Iterable[Candidate]) -> int:
     """Number of different positions."""
     return len({candidate.position for candidate in candidates})
+
+
+def groups_by(candidates: list[Candidate], name: str) -> list[tuple[str, list[Candidate]]]:
+    """The candidates by the value of an attribute, in the order of the values; none where some of them have lost it."""
+    groups = by_value(candidates, name)
+    if len(groups) < 2 or groups[0][0] or name in MAY_BE_ABSENT:
+        return groups
+    return groups if _lacked_by_whole_stacks(groups) else []
+
+
+def _lacked_by_whole_stacks(groups: list[tuple[str, list[Candidate]]]) -> bool:
+    """Whether images lack an attribute because they were acquired without it, and have not lost it one by one.
+
+    Then the groups are whole stacks, one or several each, through which the instance numbers run in the same way.
+    """
+    steps, lengths = set(), set()
+    for _, members in groups:
+        numbers = [
+            sorted(number for c in stack if (number := instance_number(c.plane)) is not None)
+            for stack in by_position(sorted(members, key=lambda c: c.position))
+        ]
+        repeats = len(numbers[0])
+        if repeats * len(numbers) < len(members) or any(len(stack) != repeats for stack in numbers):
+            return False  # a number is absent, or an image
+        lengths.add(len(numbers))
+        steps |= {
+            later - earlier for below, above in pairwise(numbers) for earlier, later in zip(below, above, strict=True)
+        }
+    return len(lengths) == 1 and len(steps) == 1

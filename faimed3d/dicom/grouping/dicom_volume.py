@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from faimed3d.dicom.finding import Finding
 from faimed3d.dicom.grouping.gaps import drift_tolerance, is_even
+from faimed3d.dicom.grouping.parts import Part
 from faimed3d.dicom.grouping.plane_kinds import same_position_mm
 from faimed3d.dicom.header import FileHeader, Tag
 from faimed3d.dicom.planes import PIXEL_MM, Plane, plane_axes
@@ -28,6 +29,7 @@ class Volume:
         along, across: per plane the distance in mm along the normal, and (x, y) in the plane, from the first plane;
             empty where it cannot be stacked.
         geometry: the grid as the headers give it; None where the planes lie on no even, straight grid.
+        interleaved: whether it was told apart from siblings between whose slices its own lie.
         half_lost: an attribute that would tell stacks in it apart, if some slices had not lost it.
         findings: what the checks found, the worst first; made once, by :func:`faimed3d.dicom.checks.check_volume`.
     """
@@ -40,6 +42,7 @@ class Volume:
     along: np.ndarray = field(default_factory=lambda: np.empty(0))
     across: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     geometry: Geometry | None = None
+    interleaved: bool = False
     half_lost: str = ""
     findings: tuple[Finding, ...] = ()
 
@@ -98,21 +101,15 @@ class Volume:
         )
 
 
-def stack(
-    planes: Sequence[Plane],
-    folder: str = "",
-    distinct: str = "",
-    attributes: Mapping[str, str] | None = None,
-    copies: Sequence[tuple[Plane, Plane]] = (),
-    half_lost: str = "",
-) -> Volume:
+def stack(part: Part, folder: str = "", distinct: str = "") -> Volume:
     """Order planes of one kind along their normal and set apart those at one position."""
+    planes = part.planes
     axes = plane_axes(planes[0])
     positions = np.array([plane.position for plane in planes])
     order = np.argsort(positions @ axes[2], kind="stable")
     along = (positions @ axes[2])[order]
     limit = same_position_mm(planes[0])
-    kept, doubled = [0], list(copies)
+    kept, doubled = [0], list(part.copies)
     for k in range(1, len(planes)):
         if along[k] - along[kept[-1]] > limit:
             kept.append(k)
@@ -121,8 +118,18 @@ def stack(
     ordered = tuple(planes[k] for k in order[kept])
     offsets = (positions[order[kept]] - positions[order[0]]) @ axes.T
     along, across = offsets[:, 2], offsets[:, :2]
-    geometry = _grid(ordered, along, across, axes)
-    return Volume(ordered, folder, distinct, attributes or {}, tuple(doubled), along, across, geometry, half_lost)
+    return Volume(
+        ordered,
+        folder,
+        distinct,
+        part.attributes,
+        tuple(doubled),
+        along,
+        across,
+        _grid(ordered, along, across, axes),
+        part.interleaved,
+        part.half_lost,
+    )
 
 
 def _grid(planes: tuple[Plane, ...], along: np.ndarray, across: np.ndarray, axes: np.ndarray) -> Geometry | None:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from faimed3d.dicom.grouping.attributes import attributes_of
 from faimed3d.dicom.grouping.dicom_volume import Volume, stack
 from faimed3d.dicom.grouping.identifiers import SERIES_TAGS, instance_number, series_key, whole_number
-from faimed3d.dicom.grouping.plane_kinds import (
-    group_by_kind,
-)
+from faimed3d.dicom.grouping.interleaved_stacks import split_interleaved
+from faimed3d.dicom.grouping.plane_kinds import group_by_kind
 from faimed3d.dicom.grouping.scan import Scan
 from faimed3d.dicom.grouping.strays import (
     fills_a_position,
+    lies_across,
     shares_attributes,
     single_slices_in_line,
     unidentified_beside,
 )
 from faimed3d.dicom.grouping.surroundings import Family, Surroundings
-from faimed3d.dicom.grouping.volume_splitting import split_by_attributes, split_interleaved
+from faimed3d.dicom.grouping.volume_splitting import split_by_attributes
 from faimed3d.dicom.header import FileHeader, Tag, quote_value
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane, orientation_name, plane_axes
@@ -131,8 +131,9 @@ def _group_series(scan: Scan, headers: list[FileHeader], label: str) -> Grouped:
         volume = Volume(tuple(unplaced), scan.folder, label)
         return Grouped(((volume, Surroundings(unplaced=volume.planes)),), skipped)
     several = max(map(len, kinds)) >= _SEVERAL
-    odd = [kind[0] for kind in kinds if len(kind) == 1 and several]
-    kept = [kind for kind in kinds if len(kind) > 1 or not several]
+    stacks = [kind for kind in kinds if len(kind) > 1]
+    odd = [kind[0] for kind in kinds if several and len(kind) == 1 and not all(lies_across(kind[0], s) for s in stacks)]
+    kept = [kind for kind in kinds if kind[0] not in odd]
     families = [
         _split_kind(scan.folder, kind, _joined(label, _kind_label(kind[0]) if len(kept) > 1 else "")) for kind in kept
     ]
@@ -171,13 +172,8 @@ def _group_series(scan: Scan, headers: list[FileHeader], label: str) -> Grouped:
 def _split_kind(folder: str, planes: list[Plane], label: str) -> Family:
     """The volumes of planes of one kind."""
     normal = plane_axes(planes[0])[2]
-    parts = split_by_attributes(planes)
-    final = [each for part in parts for each in split_interleaved(part, normal)]
-    volumes = [
-        stack(part.planes, folder, _joined(label, *part.distinct), part.attributes, part.copies, part.half_lost)
-        for part in final
-    ]
-    return Family(tuple(volumes), by_attributes=len(parts) == len(final) > 1)
+    parts = [each for part in split_by_attributes(planes) for each in split_interleaved(part, normal)]
+    return Family(tuple(stack(part, folder, _joined(label, *part.distinct)) for part in parts))
 
 
 def _kind_label(plane: Plane) -> str:

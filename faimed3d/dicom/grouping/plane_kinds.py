@@ -17,6 +17,7 @@ PIXEL_SPACING_TOLERANCE = 5e-4
 # Two planes at one position: less apart than positions are written (0.01 mm), in microscopy than a tenth of a pixel.
 SAME_POSITION_MM = 0.01
 SAME_POSITION_PIXELS = 0.1
+_SEVERAL = 3  # images from which on frames of reference that are all different are no frames
 
 
 def group_by_kind(planes: Iterable[Plane]) -> list[list[Plane]]:
@@ -25,14 +26,29 @@ def group_by_kind(planes: Iterable[Plane]) -> list[list[Plane]]:
     groups: list[list[Plane]] = []
     kinds: dict[Hashable, _Kinds] = defaultdict(_Kinds)
     for plane in planes:
-        exact = (plane.rows, plane.columns, _world(plane), plane.orientation, plane.spacing)
+        exact = (plane.rows, plane.columns, plane.orientation, plane.spacing)
         number = known.get(exact)
         if number is None:
-            number = known[exact] = kinds[exact[:3]].number_of(plane, len(groups))
+            number = known[exact] = kinds[exact[:2]].number_of(plane, len(groups))
             if number == len(groups):
                 groups.append([])
         groups[number].append(plane)
-    return groups
+    return [each for group in groups for each in _by_world(group)]
+
+
+def _by_world(planes: list[Plane]) -> Iterable[list[Plane]]:
+    """Group planes of one layout by their frame of reference.
+
+    A series has one (PS3.3 C.7.4.1). One that no two of several images share tells none from the others: archives have
+    made each UID anew.
+    """
+    worlds = defaultdict(list)
+    for plane in planes:
+        worlds[_world(plane)].append(plane)
+    named = [members for world, members in worlds.items() if world]
+    if len(named) >= _SEVERAL and max(map(len, named)) == 1 and planes[0].segments is None:
+        return [planes]
+    return worlds.values()
 
 
 class _Kinds:

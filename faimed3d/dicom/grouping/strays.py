@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from faimed3d.dicom.grouping.identifiers import KIND_TAGS, identity, series_key
 from faimed3d.dicom.grouping.plane_kinds import are_one_kind, has_own_position, have_one_layout
 from faimed3d.dicom.planes import Plane, plane_axes
 
+_ACROSS = 0.5  # cosine between the normals of planes that lie across each other: 60 degrees or more
 _SEVERAL = 3  # slices from which on the usual gap can be relied on
 
 
@@ -25,6 +26,16 @@ def shares_attributes(volume: Volume, attributes: Mapping[str, str]) -> bool:
 def fills_a_position(plane: Plane, volume: Volume) -> bool:
     """Whether a plane lies on the grid of a volume, where it has no slice."""
     return are_one_kind(plane, volume.planes[0]) and has_own_position(plane, volume.planes)
+
+
+def lies_across(plane: Plane, planes: Sequence[Plane]) -> bool:
+    """Whether a plane cuts through those of a stack, as a scout does, and is no slice that lost its orientation.
+
+    Such a slice would still have its first pixel on the line of the others.
+    """
+    axes = plane_axes(planes[0])
+    aside = (np.array([each.position for each in planes]) - plane.position) @ axes[:2].T
+    return bool(abs(axes[2] @ plane.normal) < _ACROSS and np.abs(aside).max(1).min() > max(planes[0].spacing))
 
 
 def single_slices_in_line(volumes: list[Volume]) -> dict[Volume, tuple[Plane, ...]]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from faimed3d.dicom.grouping.attributes import CONTENT, TIMES
 from faimed3d.dicom.grouping.dicom_volume import Volume
+from faimed3d.dicom.grouping.gaps import first_stated_gap
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
 from faimed3d.dicom.header import FileHeader
 from faimed3d.dicom.planes import Plane
@@ -18,32 +20,35 @@ class Family:
 
     Attributes:
         volumes: the volumes.
-        by_attributes: whether attributes alone tell them apart, so that all of them should have the same positions.
     """
 
     volumes: tuple[Volume, ...] = ()
-    by_attributes: bool = False
-
-    @cached_property
-    def owners(self) -> Mapping[Plane, Volume]:
-        """The volume of each plane."""
-        return {plane: volume for volume in self.volumes for plane in volume.planes}
 
     @cached_property
     def position_of(self) -> Mapping[Plane, int]:
         """A number for each plane, equal for planes at one position."""
-        planes = list(self.owners)
+        planes = [plane for volume in self.volumes for plane in volume.planes]
         return dict(zip(planes, position_numbers(planes), strict=True))
 
-    @cached_property
-    def positions(self) -> tuple[frozenset[int], ...]:
-        """The numbers of the positions of each volume."""
-        return tuple(frozenset(self.position_of[plane] for plane in volume.planes) for volume in self.volumes)
+    def positions_of(self, volume: Volume) -> frozenset[int]:
+        """The numbers of the positions of a volume."""
+        return frozenset(map(self.position_of.__getitem__, volume.planes))
 
     @cached_property
-    def representatives(self) -> tuple[Plane, ...]:
-        """One plane of each position and thickness: those of hundreds of time points are mostly the same."""
-        return tuple({(n, plane.stated_gap): plane for plane, n in self.position_of.items()}.values())
+    def times(self) -> tuple[str, ...]:
+        """The attributes of the course of time that tell some of the volumes apart."""
+        return tuple(name for name in TIMES if any(name in volume.attributes for volume in self.volumes))
+
+    @cached_property
+    def patterns(self) -> tuple[tuple[frozenset[int], Volume], ...]:
+        """Pairs (positions, a volume that has them), the most first; of volumes that differ in time alone the first."""
+        found: dict[object, tuple[frozenset[int], Volume]] = {}
+        for volume in self.volumes:
+            places = self.positions_of(volume)
+            attributes = tuple((name, v) for name, v in volume.attributes.items() if name in CONTENT)
+            key = (places, first_stated_gap(volume.planes), attributes, volume.interleaved)
+            found.setdefault(key, (places, volume))
+        return tuple(sorted(found.values(), key=lambda pair: -len(pair[0])))
 
 
 @dataclass(frozen=True, eq=False)
