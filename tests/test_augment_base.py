@@ -82,6 +82,8 @@ class TestEveryTransform:
     @pytest.mark.parametrize("whole", [False, True])
     def test_of_intensity_leaves_masks_alone_and_changes_images(self, name, whole):
         image, mask = batch(2) if whole else item()
+        if name == "FillNaN3D":
+            image[..., 0, 0, 0] = torch.inf
         changed, same = make(name)((image, mask), split_idx=0)
         assert torch.equal(plain(same), plain(mask))
         assert not torch.equal(plain(changed), plain(image))

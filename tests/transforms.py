@@ -6,7 +6,14 @@ import torch
 from coordinates import LOPSIDED
 
 from faimed3d import augment
-from faimed3d.augment import IntensityTransform3D, SpatialTransform3D, grid_changes, mask_editing, random_crop
+from faimed3d.augment import (
+    IntensityTransform3D,
+    SpatialTransform3D,
+    foreground_crop,
+    grid_changes,
+    mask_editing,
+    random_crop,
+)
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -36,7 +43,11 @@ FIXED = [name for name in NAMES if KINDS[name].split_idx is None and name != "Ra
 INTENSITY = [name for name in NAMES if issubclass(KINDS[name], IntensityTransform3D)]
 MASK_EDITING = [name for name in NAMES if KINDS[name].__module__ == mask_editing.__name__]
 MOVING = [name for name in NAMES if issubclass(KINDS[name], SpatialTransform3D)]
-GRID = [name for name in NAMES if KINDS[name].__module__ in (grid_changes.__name__, random_crop.__name__)]
+GRID = [
+    name
+    for name in NAMES
+    if KINDS[name].__module__ in (m.__name__ for m in (grid_changes, random_crop, foreground_crop))
+]
 GEOMETRY = Geometry((5, 6, 8), spacing=(1, 2, 3), origin=(-7, 11, 5), direction=LOPSIDED.direction)
 
 

@@ -3,7 +3,7 @@
 - ``random_spatial``: content moved on its grid, image and mask alike; many at once are one resampling
   (``RandomSpatial3D``).
 - ``random_intensity``, ``intensity_scaling``: random and fixed changes of images; masks are left alone.
-- ``grid_changes``, ``random_crop``: crop, pad, resize, resample, reorient; the geometry follows.
+- ``grid_changes``, ``random_crop``, ``foreground_crop``: crop, pad, resize, resample, reorient; the geometry follows.
 - ``mask_editing``: changes of masks; images are left alone.
 - ``standard_scale``: a scale of intensities learned from many images.
 - ``presets``: ``aug_transforms_3d``, a set of augmentations in one call.
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from faimed3d.augment.base import IntensityTransform3D, RandomTransform3D, SpatialTransform3D
+from faimed3d.augment.foreground_crop import CropForeground3D
 from faimed3d.augment.grid_changes import (
     Pad3D,
     PadOrCrop3D,
@@ -70,6 +71,7 @@ from faimed3d.legacy import moved_modules
 __all__ = [
     "ClampMask3D",
     "Clip3D",
+    "CropForeground3D",
     "FillNaN3D",
     "HistScaled3D",
     "IntensityTransform3D",

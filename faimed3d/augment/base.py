@@ -13,7 +13,7 @@ Per-axis arguments of augmentations are in the order of the tensor's axes, (D, H
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
 from faimed3d._padding import fill_padding, fill_where, is_padding, padding_of
 from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
-from faimed3d.masks import is_mask
+from faimed3d.masks import is_mask, swap_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -175,10 +175,14 @@ class SpatialTransform3D(RandomTransform3D):
         check_fill(fill)
         self.fill = fill
 
+    swap_labels: Mapping[int, int] | None = None  # pairs {left: right} of labels, exchanged where these are mirrored
+
     def draw(self, geometries: Sequence[Geometry]) -> dict[str, Any]:
         """Draw the warp of each item, and note the mm of its voxels."""
         frames = torch.stack([spatial_frame(geometry) for geometry in geometries])
-        return {"frames": frames, "warp": self.draw_warp(geometries), "size": geometries[0].shape, "grids": {}}
+        warp = self.draw_warp(geometries)
+        mirrored = None if self.swap_labels is None else _mirrored(warp, geometries, type(self).__name__)
+        return {"frames": frames, "warp": warp, "size": geometries[0].shape, "grids": {}, "mirrored": mirrored}
 
     def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Return a ``Warp`` of ``len(geometries)`` items."""
@@ -193,7 +197,32 @@ class SpatialTransform3D(RandomTransform3D):
                 "first, with ResampleLike() among the item transforms"
             )
         fill = None if is_mask(x) and not isinstance(self.fill, str) else self.fill
-        return apply_warp(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
+        result = apply_warp(rows, drawn["frames"], drawn["warp"], x.interpolation, fill, drawn["grids"])
+        if not is_mask(x) or self.swap_labels is None or not drawn["mirrored"].any():
+            return result
+        mirrored = drawn["mirrored"].to(result.device)
+        swapped = swap_labels(result[mirrored], self.swap_labels)
+        result = result.to(swapped.dtype)
+        result[mirrored] = swapped
+        return result
+
+
+def _mirrored(warp: Warp, geometries: Sequence[Geometry], name: str) -> Tensor:
+    """N bools: whether what lay on the patient's left lies on the right.
+
+    Where left and right come to lie along another axis of the patient, whether the content is mirrored at all.
+    """
+    found = []
+    for matrix, geometry in zip(warp.matrix, geometries, strict=True):
+        if not geometry.stated:
+            raise ValueError(
+                f"{name}(swap_labels=...) must know which axis runs from left to right, and this volume does not say "
+                "where it lies: give it a place, such as TensorDicom3D(array, like=image)"
+            )
+        left_right = next(k for k, letter in enumerate(geometry.orientation) if letter in "LR")
+        along = matrix[left_right, left_right].item()
+        found.append(along < 0 if abs(along) > 1e-6 else torch.linalg.det(matrix).item() < 0)
+    return torch.tensor(found)
 
 
 def find_volumes(b: Any) -> Iterator[TensorDicom3D]:

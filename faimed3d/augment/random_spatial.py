@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from faimed3d._arguments import as_tuple, is_number, per_axis, whole_per_axis
 from faimed3d.augment.base import SpatialTransform3D, axes_of, uniform
 from faimed3d.augment.warp import Warp, affine_matrix
 from faimed3d.geometry import Geometry
+from faimed3d.masks.classes import both_ways
 from faimed3d.spatial.rotations import interchangeable
 
 
@@ -110,15 +111,26 @@ class RandomFlip3D(SpatialTransform3D):
     Args:
         p: probability for each axis of each item.
         axis: axes to mirror along, negative: -1 is W (left and right of an axial volume), -2 is H, -3 is D.
+        swap_labels: pairs ``{left: right}`` of labels that are exchanged in a mask whose left and right are mirrored,
+            such as the two kidneys. Which axis that is, the geometry says; without one it is refused.
 
     >>> from faimed3d.basics import TensorDicom3D
     >>> RandomFlip3D(p=1, axis=-1)(TensorDicom3D(torch.tensor([[[1.0, 2.0, 3.0]]])), split_idx=0).tolist()
     [[[3.0, 2.0, 1.0]]]
     """
 
-    def __init__(self, p: float = 0.5, axis: int | Sequence[int] = (-1, -2, -3)) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        axis: int | Sequence[int] = (-1, -2, -3),
+        *,
+        swap_labels: Mapping[int, int] | None = None,
+    ) -> None:
         super().__init__(p)
         self.axis = axes_of(axis)
+        self.swap_labels = None if swap_labels is None else dict(swap_labels)
+        if swap_labels is not None:
+            both_ways(swap_labels)  # checks it
 
     @property
     def item_p(self) -> float:
@@ -171,6 +183,8 @@ class RandomDihedral3D(SpatialTransform3D):
 
     Args:
         p: probability for each item.
+        swap_labels: pairs ``{left: right}`` of labels that are exchanged where left and right of a mask are mirrored;
+            see :class:`RandomFlip3D`.
 
     >>> from faimed3d.basics import TensorDicom3D
     >>> image = TensorDicom3D(torch.arange(8.0).view(2, 2, 2))
@@ -178,8 +192,11 @@ class RandomDihedral3D(SpatialTransform3D):
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, *, swap_labels: Mapping[int, int] | None = None) -> None:
         super().__init__(p)
+        self.swap_labels = None if swap_labels is None else dict(swap_labels)
+        if swap_labels is not None:
+            both_ways(swap_labels)  # checks it
 
     def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw an order of the axes and three signs."""
@@ -363,6 +380,10 @@ class RandomSpatial3D(SpatialTransform3D):
         if sum(isinstance(part, RandomElastic3D) for part in parts) > 1:
             raise ValueError("RandomSpatial3D takes one elastic part, got more")
         self.parts = parts
+        pairs = [part.swap_labels for part in parts if part.swap_labels is not None]
+        if any(one != pairs[0] for one in pairs):
+            raise ValueError(f"the parts of RandomSpatial3D swap different labels: {pairs}")
+        self.swap_labels = pairs[0] if pairs else None
 
     def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Draw each part for each item."""

@@ -16,7 +16,7 @@ from fastai.learner import Learner
 from fastai.torch_core import to_device
 from torch import Tensor
 
-from faimed3d.augment import PadOrCrop3D, RandomCrop3D
+from faimed3d.augment import CropForeground3D, PadOrCrop3D, RandomCrop3D
 from faimed3d.data.trained_on import known_of
 from faimed3d.volume import TensorDicom3D
 
@@ -62,6 +62,11 @@ def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source
     if isinstance(source, list | tuple):
         return [TensorDicom3D.create(one, series, strict, like=like) for one in source]
     return TensorDicom3D.create(source, series, strict, like=like)
+
+
+def crops_to_foreground(learn: Learner) -> bool:
+    """Whether the items of the loaders are cropped to their foreground."""
+    return any(isinstance(step, CropForeground3D) for step in getattr(learn.dls.valid.after_item, "fs", ()))
 
 
 def device_and_type(learn: Learner) -> tuple[torch.device, torch.dtype]:

@@ -21,8 +21,8 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
-from faimed3d.inference.source import Source, device_and_type, prepare, read_as_told
-from faimed3d.losses.scales import full_resolution
+from faimed3d.inference.source import Source, crops_to_foreground, device_and_type, prepare, read_as_told, read_as_told
+from faimed3d.losses.scales
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -112,7 +112,8 @@ def predict_volume(
         labels = TensorMask3D(found, target)
         scores = None if scores is None else TensorDicom3D(scores, target)
     else:
-        warn_of_cut(working, target)
+        if sides is None or not crops_to_foreground(learn):  # that cuts background on purpose
+            warn_of_cut(working, target)
         if scores is None:
             labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
         else:

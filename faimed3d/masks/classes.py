@@ -102,6 +102,6 @@ def _renumbered(mask: Tensor, table: Mapping[float, float], other: float | None)
     mask = mask.to(signed)  # torch compares no uint16, uint32 and uint64, and searches no bool
     old = torch.tensor(sorted(table), dtype=torch.float64, device=mask.device)
     new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device).to(dtype)
-    entry = torch.searchsorted(old, mask.double()).clamp_(max=len(old) - 1)
+    entry = torch.searchsorted(old, mask.double().contiguous()).clamp_(max=len(old) - 1)
     rest = mask.to(dtype) if other is None else torch.full((), other, dtype=dtype, device=mask.device)
     return torch.where(old[entry] == mask, new[entry], rest)
