@@ -19,8 +19,9 @@ from faimed3d.volume import TensorDicom3D
 class CropForeground3D(StrictKeywords, DisplayedTransform):
     """Crop all volumes of an item to the box of its foreground; the geometry follows.
 
-    It is an item transform (of a batch the box holds the foreground of all items), of training and validation alike. ``learn.predict_volume`` brings its result back to the
-    whole grid. Volumes differ in size afterwards: ``PadOrCrop3D`` or ``RandomCrop3D`` behind it make batches.
+    It is an item transform, of training and validation alike; of a batch the box holds the foreground of all items.
+    ``learn.predict_volume`` brings its result back to the whole grid. Items differ in size afterwards: ``PadOrCrop3D``
+    or ``RandomCrop3D`` behind it make batches.
 
     Args:
         threshold: voxels of the first image above it are foreground; about -500 for CT. Default: its smallest value.
