@@ -21,8 +21,8 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import RegionReader
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
-from faimed3d.inference.source import Source, crops_to_foreground, device_and_type, prepare, read_as_told, read_as_told
-from faimed3d.losses.scales
+from faimed3d.inference.source import Source, crops_to_foreground, device_and_type, prepare, read_as_told
+from faimed3d.losses.scales import full_resolution
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
