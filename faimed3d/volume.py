@@ -260,6 +260,10 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
         attach_padding(volume, header.padding)
+        if is_mask(cls) and header.format == "dicom" and series is None and Path(source).is_dir():
+            from faimed3d.dicom.volume_reading import refuse_images_as_mask  # pydicom takes time to import
+
+            refuse_images_as_mask(str(source), header.files)
         if suv:
             volume = _as_suv(volume, header)
         return volume if dtype is None else cast(volume, dtype, source_name(volume))

@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, MRImageStorage, SegmentationStorage
 
 from faimed3d import errors
-from faimed3d.basics import TensorMask3D
+from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.dicom import dicom_inventory, read_dicom
 
 _PRIVATE = (
@@ -152,6 +152,14 @@ class TestStructureSets:
             for create in (TensorMask3D.create, read_dicom):
                 with pytest.raises(errors.UnsupportedImage, match=r"rtstruct.dcm: an RT structure set: .* plastimatch"):
                     create(source)
+
+    def test_images_beside_one_are_no_mask(self, tmp_path):
+        write_series(tmp_path)
+        shutil.copy(packaged("rtstruct.dcm"), tmp_path)
+        with pytest.raises(errors.UnsupportedImage, match=r"rtstruct.dcm: an RT structure set, and the other images"):
+            TensorMask3D.create(tmp_path)
+        assert TensorMask3D.create(tmp_path, series=0).shape == (5, 6, 7)  # asked for by name
+        np.testing.assert_array_equal(TensorDicom3D.create(tmp_path).numpy(), stored_values())
 
     def test_beside_images_are_counted(self, tmp_path):
         write_series(tmp_path)

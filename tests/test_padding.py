@@ -263,6 +263,15 @@ class TestOperations:
         assert result.padding == ()
 
 
+def test_pictures_are_scaled_by_the_rest():
+    from faimed3d.display.arrays import as_array, value_range
+
+    image, outside = padded(value=62512.0)
+    inside = image.as_subclass(Tensor)[~outside]
+    assert value_range(as_array(image)) == value_range(inside.numpy())
+    assert image.max() == 62512
+
+
 class TestTransforms:
     @pytest.mark.parametrize("transform", [MaxScale(), ZScore3D()])
     def test_scale_by_the_rest(self, transform):

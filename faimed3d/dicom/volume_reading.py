@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pydicom.uid import SegmentationStorage
 
 from faimed3d.dicom.contents import Contents, describe_volume, series_and_grid, survey, volume_key
 from faimed3d.dicom.finding import Fault, Finding, Severity
 from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.gaps import usual_gap
 from faimed3d.dicom.grouping.scan import Scan, scan_files, scan_folder
-from faimed3d.dicom.header import Tag, quote_value
+from faimed3d.dicom.header import WANTED, Tag, quote_value, read_header
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels import decode_planes, equal_pixels, padding_of_planes, resample_stack
 from faimed3d.dicom.pixels.padding import Ranges
@@ -215,11 +216,7 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
             f"per voxel; {contents.summary(scan)}"
         )
     if scan.structure_sets:
-        return UnsupportedImage(
-            f"{scan.structure_sets[0]}: an RT structure set: contours, and no voxels, which is not supported. Make a "
-            "label volume of it, with plastimatch, dcmrtstruct2nii or 3D Slicer and the images that it was drawn on, "
-            "and read that"
-        )
+        return _contours(scan.structure_sets[0])
     text = f"{path}: no DICOM image; {contents.summary(scan)}"
     if scan.folders:
         text += (
@@ -227,6 +224,31 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
             "dicom_inventory(path) and pass a row of it as series="
         )
     return NoImages(text)
+
+
+def _contours(file: str, beside: str = "") -> ReadError:
+    return UnsupportedImage(
+        f"{file}: an RT structure set{beside}: contours, and no voxels, which is not supported. Make a label "
+        "volume of it, with plastimatch, dcmrtstruct2nii or 3D Slicer and the images that it was drawn on, and read "
+        "that"
+    )
+
+
+def refuse_images_as_mask(folder: str, files: Sequence[str]) -> None:
+    """Refuse the images of a folder as a mask where a structure set lies beside them, whose contours were meant.
+
+    Args:
+        folder: what was asked for.
+        files: of the volume that was read.
+
+    Raises:
+        UnsupportedImage: the volume is no segmentation, and the folder holds an RT structure set.
+    """
+    header = read_header(files[0], WANTED)
+    if header is not None and header.text(Tag.SOPClassUID) != SegmentationStorage:
+        sets = scan_folder(folder).structure_sets
+        if sets:
+            raise _contours(sets[0], ", and the other images of the folder are no mask")
 
 
 # Its voxels -----------------------------------------------------------------------------------------------------------

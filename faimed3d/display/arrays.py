@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 
 Voxels = torch.Tensor | np.ndarray
@@ -25,7 +26,7 @@ class PlainVolume(NamedTuple):
 def as_array(t: object) -> np.ndarray:
     """The values of ``t`` as a plain numpy array that matplotlib can draw, without a copy where possible."""
     if isinstance(t, torch.Tensor):
-        t = t.as_subclass(torch.Tensor).detach()
+        t = fill_padding(t).as_subclass(torch.Tensor).detach()  # else one value without meaning sets the range
         if t.dtype in (torch.bfloat16, torch.float16):
             t = t.float()
         t = t.cpu().numpy()
