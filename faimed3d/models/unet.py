@@ -6,6 +6,7 @@ After Ronneberger et al. 2015, arXiv:1505.04597.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any  # of arguments that are handed on
 
@@ -222,7 +223,8 @@ class UNet3D(StrictKeywords, nn.Module):
         act_cls: activation.
 
     Raises:
-        ValueError: ``strides`` does not fit ``widths``.
+        ValueError: ``strides`` does not fit ``widths``; or a volume is so small that its lowest level has one voxel,
+            which cannot be normalized: the message names the smallest size.
 
     >>> UNet3D(n_in=1, n_out=2, widths=(4, 8, 16))(torch.zeros(2, 1, 5, 9, 13)).shape
     torch.Size([2, 2, 5, 9, 13])
@@ -245,6 +247,9 @@ class UNet3D(StrictKeywords, nn.Module):
                 f"strides must be one number, or one entry for each of the {len(widths) - 1} levels below the first; "
                 f"got {len(steps)} entries"
             )
+        each = [(step,) * 3 if isinstance(step, int) else tuple(step) for step in steps]
+        self.divisors = tuple(math.prod(step[axis] for step in each) for axis in range(3))
+        self.norm_type = norm_type
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
         self.encoder = nn.ModuleList()
         n = n_in
@@ -258,6 +263,24 @@ class UNet3D(StrictKeywords, nn.Module):
             self.blocks.append(UnetBlock3D(n, width, width, norm_type=norm_type, act_cls=act_cls))
             n = width
         self.final = ConvLayer(n, n_out, ks=1, ndim=3, act_cls=None, norm_type=None)
+
+    def __call__(self, x: Tensor) -> Tensor:  # not in forward, which torch.fx and torch.jit take apart
+        """Scores (B, n_out, D, H, W); an error for a volume that is too small."""
+        if not torch.compiler.is_compiling() and isinstance(x, Tensor) and x.ndim == 5:
+            self._check_size(x)
+        return super().__call__(x)
+
+    def _check_size(self, x):
+        sizes = tuple(x.shape[2:])
+        instance = self.norm_type in (NormType.Instance, NormType.InstanceZero)
+        batch = self.training and self.norm_type in (NormType.Batch, NormType.BatchZero)
+        voxels = math.prod(-(-n // divisor) for n, divisor in zip(sizes, self.divisors, strict=True))
+        if (instance and voxels == 1) or (batch and voxels * len(x) == 1):
+            raise ValueError(
+                f"UNet3D: volumes of {sizes} (D, H, W) have one voxel left at the lowest level, which divides the "
+                f"sides by {self.divisors}; one voxel cannot be normalized. At least one side must be larger than its "
+                "divisor: take larger patches, or fewer widths"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, n_out, D, H, W)."""

@@ -40,7 +40,7 @@ class ForVolumes(StrictKeywords, Callback):
         for callback in self.learn.cbs:
             kind = FOR_VOLUMES.get(type(callback))
             if kind is not None:
-                callback.__class__ = kind
+                object.__setattr__(callback, "__class__", kind)  # a Callback warns of names that a Learner has
         self.learn.metrics = [with_kept_voxels(metric, self.learn) for metric in self.learn.metrics]
         self.checked = False
 
