@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
@@ -152,12 +152,13 @@ def trained_on(found: InputStatistics | None, classes: Sequence[Any] | None = No
         return TrainedOn(classes=names, items=0 if found is None else found.items, **how)
     codes = {grid.orientation for grid in found.grids}
     spacings = np.array([grid.spacing for grid in found.grids])
-    low, middle, high = map(_triple, (spacings.min(0), np.median(spacings, axis=0), spacings.max(0)))
+    low, middle, high = map(triple, (spacings.min(0), np.median(spacings, axis=0), spacings.max(0)))
     orientation = codes.pop() if len(codes) == 1 else None
     return TrainedOn(orientation, (low, middle, high), classes=names, items=found.items, **how)
 
 
-def _triple(values: Any) -> Triple:
+def triple(values: Iterable[float]) -> Triple:
+    """Three numbers as a tuple."""
     x, y, z = (float(value) for value in values)
     return x, y, z
 

@@ -296,6 +296,7 @@ def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrain
     learn = VolumeLearner(dls, model, loss_func=loss_func, splitter=splitter, cbs=cbs, **kwargs)
     learn.trained_on = known
     learn.dls = dls  # brings the loaders to it
+    learn._trained_with = dls.train
     if pretrained:
         learn.freeze()
     return learn

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fastai.data.core import DataLoaders, TfmdDL
@@ -14,12 +16,11 @@ from torch import nn
 from faimed3d.augment import Normalize3D, Reorient3D, ZScore3D
 from faimed3d.augment.input_statistics import measure_inputs
 from faimed3d.data.one_orientation import OneOrientation
-from faimed3d.data.trained_on import TrainedOn, trained_on
+from faimed3d.data.trained_on import TrainedOn, trained_on, triple
 from faimed3d.volume import TensorDicom3D
 
 _KEY = "faimed3d.trained_on"  # in the metadata of a state dict
 _FEW = 20  # items that are looked at where only their spacing is wanted
-_ALL_TRANSFORMS = {"p", "split_idx", "order", "measured"}  # attributes that are no settings of a scaling
 _AFTER_CHANNEL = 91
 
 
@@ -80,7 +81,7 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
     Raises:
         ValueError: the loader scales its images otherwise, or stores them in another order.
     """
-    dl = vars(dl).get("dl", dl) if isinstance(dl, TfmdDL) else dl  # the loader within one for several processes
+    dl = inner(dl)
     if not isinstance(dl, TfmdDL):
         return
     _carry_orientation(dl, known)
@@ -169,8 +170,10 @@ def _steps(dl: TfmdDL) -> Iterator[Transform]:
 
 
 def _text(step: Transform) -> str:
-    settings = {name: value for name, value in vars(step).items() if name[0] != "_" and name not in _ALL_TRANSFORMS}
-    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+    """A transform with its settings: the attributes that its arguments name, none of its state."""
+    arguments = inspect.signature(type(step).__init__).parameters
+    settings = {name: value for name, value in vars(step).items() if name in arguments or name == "standard"}
+    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items() if name != 'p')})"
 
 
 def _leave_out_normalize(dl: Any, silent: bool = False) -> None:
@@ -189,6 +192,27 @@ def _leave_out_normalize(dl: Any, silent: bool = False) -> None:
 def _set_steps(pipeline: Any, steps: list) -> None:
     """Give a pipeline other transforms; other loaders may hold the old list."""
     pipeline.fs = type(pipeline.fs)(steps).sorted(key="order")
+
+
+def widen(known: TrainedOn, dl: Any) -> TrainedOn:
+    """What a network is trained on that goes on with another training loader: the spacing of both.
+
+    Args:
+        known: of the network so far.
+        dl: loader of the further training.
+    """
+    found = measure_inputs(dl, [Normalize3D], most=_FEW) if isinstance(dl, TfmdDL) else None
+    more = None if found is None else trained_on(found).spacing
+    if more is None or known.spacing is None:
+        return known
+    (low, middle, high), (less, _, most) = known.spacing, more
+    ends = (triple(map(min, low, less)), middle, triple(map(max, high, most)))
+    return known if ends == known.spacing else replace(known, spacing=ends)
+
+
+def inner(dl: Any) -> Any:
+    """The loader within one that shares its batches among several processes."""
+    return vars(dl).get("dl", dl) if isinstance(dl, TfmdDL) else dl
 
 
 def remember(model: nn.Module, known: TrainedOn) -> None:

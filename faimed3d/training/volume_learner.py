@@ -11,7 +11,7 @@ from fastai.torch_core import get_model
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
-from faimed3d.training.network_input import carry, images_of, remember
+from faimed3d.training.network_input import carry, images_of, inner, remember, widen
 
 
 class VolumeLearner(Learner):
@@ -35,6 +35,7 @@ class VolumeLearner(Learner):
 
     _dls: DataLoaders
     _carried: tuple = ()
+    _trained_with: Any = None  # the training loader whose spacing is among what is known
     _said: frozenset[str] = frozenset()
 
     @property
@@ -72,7 +73,11 @@ class VolumeLearner(Learner):
             carry(dl, known)
 
     def _do_epoch_train(self) -> None:
-        self._carry(self.dls.train)
+        dl = inner(self.dls.train)
+        self._carry(dl)
+        if self.trained_on is not None and self._trained_with is not dl:
+            self.trained_on = widen(self.trained_on, dl)
+        self._trained_with = dl
         super()._do_epoch_train()
 
     def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
@@ -91,6 +96,10 @@ class VolumeLearner(Learner):
                 warnings.warn(f"a volume is sampled too differently: {wrong}", stacklevel=2)
         super().one_batch(i, b)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: no loader of the training is, unless ``dls`` holds it."""
+        return {**super().__getstate__(), "_carried": (), "_trained_with": None}
+
     @strict_keywords(more=lambda args, kwargs: [*keywords_of(Learner.load), *keywords_of(load_model)])
     def load(self, file: Any, device: Any = None, **kwargs: Any) -> VolumeLearner:
         """Load weights as fastai does, and with them what the network was trained on, which goes before what is here.
@@ -105,7 +114,10 @@ class VolumeLearner(Learner):
             return self
         model.trained_on = None
         try:
-            super().load(file, device=device, **kwargs)
+            with warnings.catch_warnings():
+                # on loading fastai names a module of numpy that has been renamed
+                warnings.filterwarnings("ignore", "numpy.core is deprecated", DeprecationWarning)
+                super().load(file, device=device, **kwargs)
         finally:
             loaded, model.trained_on = model.trained_on, here
         if not isinstance(loaded, TrainedOn):
