@@ -36,7 +36,7 @@ class VolumeLearner(Learner):
     _dls: DataLoaders
     _carried: tuple = ()
     _trained_with: Any = None  # the training loader whose spacing is among what is known
-    _said: frozenset[str] = frozenset()
+    _spacing_errors_said: frozenset[str] = frozenset()
 
     @property
     def dls(self) -> DataLoaders:
@@ -91,8 +91,8 @@ class VolumeLearner(Learner):
         images = images_of(b)
         for item in () if images is None else images:
             wrong = None if known is None else known.spacing_error(item.geometry)
-            if wrong and wrong not in self._said:
-                self._said |= {wrong}
+            if wrong and wrong not in self._spacing_errors_said:
+                self._spacing_errors_said |= {wrong}
                 warnings.warn(f"a volume is sampled too differently: {wrong}", stacklevel=2)
         super().one_batch(i, b)
 
