@@ -18,6 +18,7 @@ from faimed3d.legacy.plane_warps import *
 from faimed3d.legacy.standard_scale import *
 from faimed3d.legacy.transforms import *
 from faimed3d.losses import *
+from faimed3d.masks import swap_labels
 from faimed3d.models import (
     AlexNet3D,
     DynamicDeepLab,

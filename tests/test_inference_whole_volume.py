@@ -144,7 +144,7 @@ class TestModel:
         voxels = image_of(0)
         voxels[4, 5, 6] = value
         net = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.InstanceNorm3d(3))
-        with pytest.raises(ValueError, match=r"gave NaN for \d+ of \d+ voxels; 1 of .* NaN or infinite: fill"):
+        with pytest.raises(ValueError, match=r"1 of \d+ voxels of the image are NaN or infinite.*FillNaN3D"):
             learner_of(table, model=net).predict_volume(TensorDicom3D(voxels, geometry_of(0)), patch=patch)
         net[0].weight.data[1] = torch.nan
         with pytest.raises(ValueError, match="all voxels that it saw are finite: look at its weights, and at overflow"):
