@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any  # of what fastai hands through
 
+import torch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, load_model
 from fastai.torch_core import get_model
@@ -12,6 +13,9 @@ from fastai.torch_core import get_model
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
 from faimed3d.training.network_input import carry, images_of, inner, remember, widen
+
+# what fastai hands on: those of torch.load among them, which SaveModelCallback passes
+_OF_LOAD = [*keywords_of(Learner.load), *keywords_of(load_model), *keywords_of(torch.load), "encoding"]
 
 
 class VolumeLearner(Learner):
@@ -100,7 +104,7 @@ class VolumeLearner(Learner):
         """What is pickled: no loader of the training is, unless ``dls`` holds it."""
         return {**super().__getstate__(), "_carried": (), "_trained_with": None}
 
-    @strict_keywords(more=lambda args, kwargs: [*keywords_of(Learner.load), *keywords_of(load_model)])
+    @strict_keywords(more=lambda args, kwargs: _OF_LOAD)
     def load(self, file: Any, device: Any = None, **kwargs: Any) -> VolumeLearner:
         """Load weights as fastai does, and with them what the network was trained on, which goes before what is here.
 
