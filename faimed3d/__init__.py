@@ -15,14 +15,13 @@ from faimed3d.legacy import moved_modules
 # where the names of users are; a test holds it against what the rooms offer
 _ROOMS = {
     "augment": """
-        ClampMask3D Clip3D HistScaled3D IntensityTransform3D KeepLargestComponent MaxScale MeanScale MedianScale
-        Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling RandomAffine3D RandomBiasField3D RandomBlur3D
-        RandomBrightness3D RandomContrast3D RandomCrop3D RandomDihedral3D RandomElastic3D RandomFlip3D
-        RandomGamma3D RandomGhosting3D RandomLowResolution3D RandomNoise3D RandomPerspective3D
-        RandomRicianNoise3D RandomRotate3D RandomRotate3DBy RandomSheer3D RandomSpatial3D RandomTransform3D
-        RandomTrapezoid3D RandomWarp3D ReduceClasses RemoveSmallObjects Reorient3D Resample3D ResampleLike
-        RescaleIntensity3D Resize3D ResizeCrop3D SpatialTransform3D StandardScale Window3D ZScore3D
-        aug_transforms_3d
+        ClampMask3D Clip3D CropForeground3D FillNaN3D HistScaled3D IntensityTransform3D KeepLargestComponent MaxScale
+        MeanScale MedianScale Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling RandomAffine3D RandomBiasField3D
+        RandomBlur3D RandomBrightness3D RandomContrast3D RandomCrop3D RandomDihedral3D RandomElastic3D RandomFlip3D
+        RandomGamma3D RandomGhosting3D RandomLowResolution3D RandomNoise3D RandomPerspective3D RandomRicianNoise3D
+        RandomRotate3D RandomRotate3DBy RandomSheer3D RandomSpatial3D RandomTransform3D RandomTrapezoid3D RandomWarp3D
+        ReduceClasses RemoveSmallObjects Reorient3D Resample3D ResampleLike RescaleIntensity3D Resize3D ResizeCrop3D
+        SpatialTransform3D StandardScale Window3D ZScore3D aug_transforms_3d
     """,
     "basics": """
         Geometry TensorDicom3D TensorMask3D crop_3d load_image_3d normalize pad_or_crop readdcm_3d reorient resample
@@ -30,10 +29,10 @@ _ROOMS = {
     """,
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
-        MatchMask OneOrientation SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
+        MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
         supported_extensions
     """,
-    "dicom": "dicom_inventory header_table is_dicom read_dicom write_seg write_series",
+    "dicom": "dicom_inventory header_table is_dicom read_dicom suv_factor write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
@@ -43,16 +42,19 @@ _ROOMS = {
     "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
     "legacy.transforms": "MaskErase MaskErease PreprocessDicom",
     "losses": """
-        CrossEntropyLoss3D DeepSupervision DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D TverskyLoss3D
+        CrossEntropyLoss3D DeepSupervision DiceCELoss3D DiceLoss3D FocalLoss3D MCCLoss OverlapLoss3D RegionLoss3D
+        TverskyLoss3D
     """,
+    "masks": "swap_labels",
     "models": """
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
     "training": """
         AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry MixSubvol
-        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner average_surface_distance
-        cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance surface_dice unet_learner_3d
+        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner WarnOfLostLabels
+        average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance
+        surface_dice unet_learner_3d
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
