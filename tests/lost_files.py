@@ -3,6 +3,7 @@
 import os
 import shutil
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,13 +245,22 @@ def outcome(case, folder, files, lost):
 
 
 def is_traceless(case, left):
-    """Whether images of several volumes are left that a time alone told apart, and no two of them lie at one place."""
+    """Whether images of several volumes are left that a time alone told apart, and now look like whole volumes.
+
+    No two of them lie at one place; or equally many lie at each, and no number says whether these are of one volume.
+    """
     kinds = {}
     for t, k in left:
         kinds.setdefault(CONTRAST.get(case.label, lambda t: 0)(t), []).append((t, k))
-    return case.label in BY_TIME and any(
-        len({t for t, _ in images}) > 1 and len({k for _, k in images}) == len(images) for images in kinds.values()
-    )
+    if case.label not in BY_TIME:
+        return False
+    for images in kinds.values():
+        counts = Counter(k for _, k in images)
+        if len({t for t, _ in images}) > 1 and (
+            max(counts.values()) == 1 or (len(set(counts.values())) == 1 and case.numbers in ("absent", "again"))
+        ):
+            return True
+    return False
 
 
 def _what(array, stored, distinct):

@@ -8,7 +8,7 @@ from dicom_archive import NORMAL, keep, several, time_points
 from dicom_series import ORIGIN, SPACING, direction_of, make_series, make_slice, stored_values, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lost_files import draw_case, draw_lost, is_traceless, outcome, write_case
+from lost_files import Case, draw_case, draw_lost, is_traceless, outcome, write_case
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom
@@ -26,6 +26,25 @@ def test_whole_series_are_read_and_with_lost_files_right_or_refused(tmp_path, da
         lost = draw_lost(case, generator.choice, generator.randint)
         if not is_traceless(case, set(files) - lost):
             assert set(outcome(case, folder, files, lost)) <= {"right", "refused"}
+
+
+@pytest.mark.parametrize(
+    ("case", "left"),
+    [
+        (  # the minute of the acquisition holds the rests of two phases, which make up a whole volume
+            Case(3, 8, "trigger time", "cut", "interleaved", "place", "off", False),
+            [(0, 0), (0, 1), (0, 3), (0, 4), (0, 5), (0, 6), (1, 2), (1, 7), (2, 2), (2, 3), (2, 4), (2, 5), (2, 7)],
+        ),
+        (  # two places are left, and times that each slice has for itself
+            Case(8, 5, "clock", "slice", "upwards", "place", "thin", True),
+            [*((t, 0) for t in range(8)), *((t, 1) for t in range(6))],
+        ),
+    ],
+)
+def test_cases_found_at_random(tmp_path, case, left):
+    folder = str(tmp_path / "series")
+    files = write_case(case, folder)
+    assert set(outcome(case, folder, files, set(files) - set(left))) <= {"right", "refused"}
 
 
 def read_rows(folder):

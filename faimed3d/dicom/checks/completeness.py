@@ -27,6 +27,7 @@ from faimed3d.errors import MissingSlices
 _AS_IT_IS = "read those that are there"
 # Two positions of the table may differ in these alone
 _OF_SLABS = {"frame time", "acquisition", "acquisition time", "content time"}
+_SMALLEST_SLAB = 3  # slices
 
 
 def find_early_end(volume: Volume, around: Surroundings) -> Iterator[Fault]:
@@ -145,7 +146,9 @@ def _are_slabs(volume: Volume, other: Volume, along: np.ndarray, around: Surroun
     names = {*volume.attributes, *other.attributes}
     told = {name for name in names if volume.attributes.get(name) != other.attributes.get(name)}
     low, high = along[0], along[-1] - volume.along[-1]
-    if not told or not told <= _OF_SLABS or low * high <= 0 or min(abs(low), abs(high)) <= GRID_TOLERANCE_MM:
+    if not told or not told <= _OF_SLABS or min(len(volume.planes), len(other.planes)) < _SMALLEST_SLAB:
+        return False
+    if low * high <= 0 or min(abs(low), abs(high)) <= GRID_TOLERANCE_MM:
         return False
     numbers = around.instance_numbers
     known = {number for number in numbers if number is not None}

@@ -14,7 +14,7 @@ from faimed3d.dicom.grouping.parts import Split
 
 # Values that rise with time at each position, best first
 _RANKED = ("time point", "time offset", "trigger time", "frame time", "acquisition time", "content time", "instance")
-_CLOCKS = ("acquisition time", "content time")
+CLOCKS = frozenset(("acquisition time", "content time"))
 _HEART_RATES = 1.5  # the largest of a scan is less than this times the smallest
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 
@@ -69,7 +69,7 @@ def _course(name: str, volumes: list[list[Candidate]], stacks: list[list[Candida
     volume_after_volume, position_after_position = _in_sequence(volumes, keys), _in_sequence(by_start, keys)
     if name == "instance":
         return Course.CLEAR if _counts_on(volumes, stacks, keys) else Course.NONE
-    if name not in (*_CLOCKS, "trigger time"):
+    if name not in (*CLOCKS, "trigger time"):
         # a time that all slices of one volume share is no time of slices: where another volume has two, some are lost
         if len(set(_have_one_time(volumes, keys))) > 1:
             return Course.CONTRADICTED

@@ -15,7 +15,7 @@ from faimed3d.dicom.grouping.attributes import CONTENT, TIMES, VOLUME_ATTRIBUTES
 from faimed3d.dicom.grouping.candidates import Candidate, candidates_of, count_positions, groups_by
 from faimed3d.dicom.grouping.parts import Part, Split, parts_of
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
-from faimed3d.dicom.grouping.time_order import split_by_time
+from faimed3d.dicom.grouping.time_order import CLOCKS, split_by_time
 from faimed3d.dicom.header import Tag
 from faimed3d.dicom.planes import Plane
 from faimed3d.dicom.planes.plane import DIMENSIONS
@@ -98,9 +98,12 @@ def _best_split(candidates: list[Candidate]) -> Split | None:
             return proposal.split
         proposals.append(proposal)
     usable = [p for p in proposals if p.fullest >= _SMALLEST_SHARE and p.split.attribute not in DIMENSIONS]
-    by_time = split_by_time(candidates, [p.split.attribute for p in usable if p.numbers_volumes])
+    numbering = {p.split.attribute for p in usable if p.numbers_volumes} - CLOCKS
+    by_time = split_by_time(candidates, [name for name in _NUMBERED if name in numbering])
     if by_time:
         return by_time
+    if numbering:  # what numbers volumes is believed before a clock, whose minute may hold the rests of two
+        usable = [p for p in usable if p.split.attribute not in CLOCKS]
     return min(usable, key=lambda proposal: proposal.empty).split if usable else None
 
 
@@ -120,7 +123,7 @@ def _proposals(candidates: list[Candidate]) -> Iterator[_Proposal]:
         times = [max(Counter(c.position for c in members).values()) for _, members in groups]
         sizes = [len(members) for _, members in groups]
         fullest = max(size / (n * count) for size, n in zip(sizes, times, strict=True))
-        numbers = name in _NUMBERED and max(times) == 1 and len(groups) < 2 * len(candidates) / count
+        numbers = max(times) == 1 and len(groups) < 2 * len(candidates) / count
         yield _Proposal(Split(name, tuple(groups)), sum(times) * count - sum(sizes), fullest, numbers)
 
 
