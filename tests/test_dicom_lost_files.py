@@ -210,3 +210,15 @@ class TestScout:
         write(series, tmp_path)
         with pytest.raises(errors.MixedSeries, match="ImageOrientationPatient"):
             read_dicom(tmp_path)
+
+
+def test_labelled_and_control_slices_are_not_one_volume(tmp_path):
+    _, datasets = several(2, 8)
+    for dataset, t, _ in datasets:
+        block = dataset.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        block.add_new(0x29, "CS", ("CONTROL", "LABEL")[t])
+    keep(datasets, lambda t, k: True, tmp_path / "whole")
+    assert sorted(dicom_inventory(tmp_path / "whole")["distinct"]) == ["spin labelling CONTROL", "spin labelling LABEL"]
+    keep(datasets, lambda t, k: t == (k > 3), tmp_path / "lost")
+    with pytest.raises(errors.MixedSeries, match="spin labelling"):
+        read_dicom(tmp_path / "lost")

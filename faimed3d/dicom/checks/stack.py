@@ -108,7 +108,7 @@ def _other_integers(volume: Volume) -> Iterator[Fault]:
 
 def _other_attributes(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     attributes = [attributes_of(plane) for plane in volume.planes]
-    own = VOLUME_ATTRIBUTES if volume.planes[0].attributes else ("b-value", "gradient")
+    own = VOLUME_ATTRIBUTES if volume.planes[0].attributes else ("b-value", "gradient", "spin labelling")
     for name in (*own, *around.family.times):  # what tells siblings apart is one in each of them
         texts = [each.get(name, "") for each in attributes]
         if not alike(name, texts):
