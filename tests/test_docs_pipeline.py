@@ -13,7 +13,7 @@ TABLES = [re.split(r"\s+\|\s+", line.strip("| \n")) for line in PAGE.splitlines(
 ROWS = [cells for cells in TABLES if cells != HEAD]
 
 
-def tests_of(file):
+def ids_in(file):
     """The ids of the tests in a file, written as ``function`` or ``Class::function``."""
     for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
@@ -33,7 +33,7 @@ def test_each_row_says_all_and_is_held_by_a_test(row):
     assert all(row)
     file, _, name = row[-1].strip("`").partition("::")
     assert name.rpartition("::")[2].startswith("test_")
-    assert name in tests_of(file)
+    assert name in ids_in(file)
 
 
 def test_links_lead_somewhere():
