@@ -46,7 +46,7 @@ KEEP = {
     "cat": lambda m: torch.cat([m[None], m[None]]),
     "unbind": lambda m: m.unbind(0)[0],
     "split": lambda m: m.split(1)[1],
-    "resize": lambda m: m.resize_3d_tensor((4, 3, 2)),
+    "resize": lambda m: m.resize_3d_tensor((4, 6, 8)),
     "resample": lambda m: m.resample((2, 2, 2)),
     "reorient": lambda m: m.reorient("SAR"),
     "crop": lambda m: m.crop_3d(((0, 1), (0, 0), (0, 0))),

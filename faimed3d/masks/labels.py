@@ -92,7 +92,12 @@ def label_counts(mask: Tensor) -> dict[int, int]:
         found = np.bincount(np.append(body[body != 0].view(np.uint8), rest), minlength=1)
         found[0] = len(flat) - found[1:].sum()
         return {int(label): int(found[label]) for label in found.nonzero()[0]}
-    labels, counts = torch.unique(plain.to(_SIGNED.get(plain.dtype, plain.dtype)), return_counts=True)
+    plain = plain.to(_SIGNED.get(plain.dtype, plain.dtype))
+    if plain.is_cpu and plain.numel() and plain.min() >= 0 and plain.max() <= 255:
+        small = plain.to(torch.uint8)
+        if not plain.is_floating_point() or torch.equal(small.to(plain.dtype), plain):
+            return label_counts(small)  # many times faster than sorting
+    labels, counts = torch.unique(plain, return_counts=True)
     return dict(zip((int(label) for label in labels.tolist()), counts.tolist(), strict=True))
 
 

@@ -1,14 +1,14 @@
 """Labels onto another grid by what its voxels hold: the share of each class, linear in between; and what was lost.
 
 The nearest voxel is the default for labels. On coarser voxels it skips thin structures: of vessels one voxel thick two
-of three are gone where the new voxel is three old ones wide.
+of three are gone where the new voxel is three old ones wide. A label of which all would be gone keeps its volume.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from faimed3d.masks.labels import label_counts
 from faimed3d.spatial.interpolation import resample_voxels
 
 LABEL_MODES = ("nearest", "linear", "present")
+_WAY_OUT = (
+    "Where the new voxels are coarser, labels='linear' weighs what each one holds, and labels='present' keeps a label "
+    "in every voxel that holds any of it"
+)
 _EVEN = 1e-4  # of a voxel: shares that differ by less are equal
 
 
@@ -81,6 +85,35 @@ def _share(inside: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[i
     return out
 
 
+def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.ndarray, what: str) -> None:
+    """Give labels that the nearest voxels missed as many voxels as they fill, those that hold most of them; say so.
+
+    Args:
+        volumes: labels (N, D, H, W).
+        result: the same (N, *size) by the nearest voxels; background alone is overwritten.
+        matrix, offset: as for ``resample_voxels``.
+        what: the function, for the warning.
+    """
+    kept = set()
+    for before, after in zip(volumes, result, strict=True):
+        left = label_counts(after)
+        for label in label_counts(before):
+            if label and label not in left:
+                share = _share((before == label).float(), matrix, offset, tuple(after.shape), False)
+                count = round(share.sum().item())
+                share = torch.where(after == 0, share, 0).flatten()
+                count = min(max(1, count), int(share.count_nonzero()))
+                if count:
+                    after[torch.unravel_index(share.topk(count).indices, after.shape)] = label
+                    kept.add(label)
+    if kept and get_worker_info() is None:
+        warnings.warn(
+            f"{what}: the nearest voxels hold nothing of {_listed(kept)}, which keeps its volume in the voxels that "
+            f"hold most of it. {_WAY_OUT}",
+            stacklevel=4,
+        )
+
+
 def warn_of_lost(before: Tensor, after: Tensor, what: str) -> None:
     """Warn of the labels of a mask that have no voxel left; in a loader's worker the learner says it for all items."""
     if get_worker_info() is not None:
@@ -89,8 +122,11 @@ def warn_of_lost(before: Tensor, after: Tensor, what: str) -> None:
     lost = [label for label in label_counts(before) if label and label not in left]
     if lost:
         warnings.warn(
-            f"{what}: no voxel is left of {'label' if len(lost) == 1 else 'labels'} {', '.join(map(str, lost))}. Where "
-            "the new voxels are coarser, labels='linear' weighs what each one holds, and labels='present' keeps a "
-            "label in every voxel that holds any of it",
+            f"{what}: no voxel is left of {_listed(lost)}. {_WAY_OUT}",
             stacklevel=4,
         )
+
+
+def _listed(labels: Iterable[int]) -> str:
+    labels = sorted(labels)
+    return f"{'label' if len(labels) == 1 else 'labels'} {', '.join(map(str, labels))}"

@@ -17,7 +17,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import FEW_OPERATIONS, fill_value, required_geometry
 from faimed3d.spatial.interpolation import resample_voxels
-from faimed3d.spatial.label_shares import blend_labels, check_mode, shares, warn_of_lost
+from faimed3d.spatial.label_shares import blend_labels, check_mode, keep_lost, shares, warn_of_lost
 
 if TYPE_CHECKING:  # tracking brings fastai, which these functions do without
     from faimed3d.tracking import TrackedTensor
@@ -73,7 +73,8 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None, la
         t: volume (..., D, H, W) with a geometry.
         other: a volume with a geometry, or a ``Geometry``.
         value: fills what lies outside ``t``. Default: 0 for masks, the smallest value of an image.
-        labels: how masks are resampled. ``'nearest'``: the nearest voxel; labels that vanish are warned of.
+        labels: how masks are resampled. ``'nearest'``: the nearest voxel; a label of which nothing would be left keeps
+            its volume, in the voxels that hold most of it, with a warning.
             ``'linear'``: the share of each class in a new voxel, and the largest wins (one-hot, linear, argmax).
             ``'present'``: any class that a new voxel holds wins over background, which keeps thin vessels, thicker.
 
@@ -140,6 +141,8 @@ def _resampled(t: T, source: Geometry, target: Geometry, value: float | None, la
         result = blend_labels(volumes, matrix, offset, target.shape, labels, int(fill))
     else:
         result = resample_voxels(volumes, matrix, offset, target.shape, mask, fill)
+        if mask:
+            keep_lost(volumes, result, matrix, offset, what)
     if mask:
         warn_of_lost(plain, result, what)
     return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)

@@ -18,7 +18,7 @@ from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
 from faimed3d.spatial.arguments import T, spatial_size
-from faimed3d.spatial.label_shares import blend_labels, check_mode, warn_of_lost
+from faimed3d.spatial.label_shares import blend_labels, check_mode, keep_lost, warn_of_lost
 
 _LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
 _CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
@@ -53,12 +53,16 @@ def resize_3d_tensor(t: T, new_shape: Sequence[int], labels: str = "nearest") ->
     plain = fill_padding(t).as_subclass(Tensor)
     check_mode(labels)
     scale = [1 if m == 1 else (n - 1) / (m - 1) for n, m in zip(old, new, strict=True)]
-    if is_mask(t) and labels != "nearest":
-        volumes = plain.reshape(-1, *old)
-        result = blend_labels(volumes, np.diag(np.array(scale, float)), np.zeros(3), new, labels, 0)
+    if is_mask(t):
+        matrix, volumes = np.diag(np.array(scale, float)), plain.reshape(-1, *old)
+        if labels == "nearest":
+            result = resize_nearest(volumes, new)
+            keep_lost(volumes, result, matrix, np.zeros(3), "resize_3d_tensor")
+        else:
+            result = blend_labels(volumes, matrix, np.zeros(3), new, labels, 0)
         result = result.reshape(*plain.shape[:-3], *new)
     else:
-        result = resize_nearest(plain, new) if is_mask(t) else resize_linear(plain, new)
+        result = resize_linear(plain, new)
     if is_mask(t):
         warn_of_lost(plain, result, "resize_3d_tensor")
     if not hasattr(t, "with_voxels"):
