@@ -31,7 +31,7 @@ def grid_like(like: Any, shape: Sequence[int], own: Grid = None) -> Grid:
     >>> grid_like(Geometry((2, 3, 4), spacing=(1, 2, 3)), (5, 2, 3, 4)).spacing
     (1.0, 2.0, 3.0)
     """
-    grid = _grid_of(like)
+    grid = grid_of(like)
     if isinstance(grid, np.ndarray) and grid.ndim == len(shape) - 2:  # images (B, C, D, H, W), masks (B, D, H, W)
         grid = grid[:, 0]
     if not fits_shape(grid, shape):
@@ -49,7 +49,8 @@ def grid_like(like: Any, shape: Sequence[int], own: Grid = None) -> Grid:
     return grid
 
 
-def _grid_of(like: Any) -> Grid:
+def grid_of(like: Any) -> Grid:
+    """The grid of ``like``, as for :func:`grid_like`."""
     if isinstance(like, Geometry):
         return like
     if is_tracked(like):

@@ -5,6 +5,7 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,12 +22,13 @@ from typing_extensions import Self
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import strict_keywords
-from faimed3d._like import grid_like
+from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
+from faimed3d.io.formats import file_format
 from faimed3d.io.nrrd_segments import Segment, read_segments, segments_for
 from faimed3d.io.source_header import source_name
 from faimed3d.io.writing import of_series
@@ -340,7 +342,15 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
 
     @classmethod
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
-        """As of ``TensorDicom3D``; of a .seg.nrrd of one layer the mask knows the names of the segments (``codes``)."""
+        """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd of one layer (``codes``).
+
+        An RT Structure Set, or a DICOM folder with one, becomes a mask on the grid of ``like=image``, see
+        :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
+        """
+        if like is not None and series is None and isinstance(source, str | Path):
+            contours = _structure_set_in(os.fspath(source))
+            if contours is not None:
+                return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
         if isinstance(source, str | Path) and mask.ndim == 3:
             mask.codes = {segment.label: segment.name for segment in read_segments(source)} or None
@@ -429,6 +439,29 @@ def _as_suv(volume: Any, header: io.SourceHeader) -> Any:
     ends = [[float(np.float32(end) * factor) for end in ends] for ends in header.padding]
     attach_padding(scaled, [(low, high) for low, high in ends])
     return scaled
+
+
+def _structure_set_in(path: str) -> str | None:
+    """The file of an RT Structure Set that a path means; None for all else."""
+    if not os.path.isdir(path) and not (os.path.isfile(path) and file_format(path) == "dicom"):
+        return None
+    from faimed3d.dicom.structure_sets.source import structure_set_in  # pydicom takes time to import
+
+    return structure_set_in(path)
+
+
+def _of_contours(cls: type[TensorMask3D], path: str, like: Any, dtype: torch.dtype | None) -> TensorMask3D:
+    """The mask of a structure set on the grid of ``like``, whose frame of reference is compared where it is known."""
+    from faimed3d.dicom import read_rtstruct  # pydicom takes time to import
+
+    if isinstance(like, str | Path):
+        like = TensorDicom3D.create(like, dtype=None)
+    if not isinstance(like, TensorDicom3D):
+        like = grid_of(like)
+    array, geometry, codes = read_rtstruct(path, like)
+    mask = cls(torch.from_numpy(array), geometry, codes=codes)
+    mask._header = io.SourceHeader((path,), "dicom")
+    return mask if dtype is None else cast(mask, dtype, path)
 
 
 def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D) -> Geometry:

@@ -10,15 +10,25 @@ The modules, bottom first; imports run one way:
 - ``segmentation.planes``, ``image_planes``: the planes of each kind of file;
 - ``grouping``, ``checks``, ``contents``: planes to volumes, and what is wrong with them;
 - ``pixels``, ``segmentation.decoding``: stored words to values;
-- ``inventory``, ``reading``, ``suv``: what users call;
+- ``inventory``, ``reading``, ``suv``, ``structure_sets``: what users call;
 - ``writing``, ``segmentation.writing``: what is written is read back.
 """
 
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.segmentation.seg_writing import write_seg
+from faimed3d.dicom.structure_sets.reading import read_rtstruct
 from faimed3d.dicom.suv import suv_factor
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
 
-__all__ = ["dicom_inventory", "header_table", "is_dicom", "read_dicom", "suv_factor", "write_seg", "write_series"]
+__all__ = [
+    "dicom_inventory",
+    "header_table",
+    "is_dicom",
+    "read_dicom",
+    "read_rtstruct",
+    "suv_factor",
+    "write_seg",
+    "write_series",
+]

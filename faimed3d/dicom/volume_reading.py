@@ -228,9 +228,9 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
 
 def _contours(file: str, beside: str = "") -> ReadError:
     return UnsupportedImage(
-        f"{file}: an RT structure set{beside}: contours, and no voxels, which is not supported. Make a label "
-        "volume of it, with plastimatch, dcmrtstruct2nii or 3D Slicer and the images that it was drawn on, and read "
-        "that"
+        f"{file}: an RT structure set{beside}: contours, and no voxels. They become a mask on the grid of the image "
+        "that they were drawn on: TensorMask3D.create(file, like=image), or faimed3d.dicom.read_rtstruct(file, "
+        "like=image), which takes the names of ROIs too"
     )
 
 
