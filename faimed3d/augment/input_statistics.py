@@ -23,6 +23,7 @@ from torch import Tensor
 
 from faimed3d.augment.base import find_volumes
 from faimed3d.geometry import Geometry
+from faimed3d.io.source_header import source_name
 from faimed3d.masks import is_mask
 
 MOST_ITEMS = 100  # mean and std vary by a tenth of their spread between scans then
@@ -74,6 +75,11 @@ def measure_inputs(dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_
             if x is None or x.ndim != 5:
                 return None
             channels = channels or _Channels(x.shape[1])
+            if len(channels.means) != x.shape[1]:
+                raise ValueError(
+                    f"{source_name(x)}: has {x.shape[1]} channels, items before it have {len(channels.means)}: give "
+                    "every item the same number of channels"
+                )
             channels.add(x.as_subclass(Tensor)[0])
             grid = x[0].geometry
             if grid is not None:

@@ -176,6 +176,7 @@ class CheckLabels(StrictKeywords, Transform):
                 f"{source_name(x)}: the mask holds the label {highest}, but there are {count} classes, labels 0 "
                 f"to {count - 1}. Name all labels in codes, merge them in item_tfms (ReduceClasses), or, if {highest} "
                 f"means 'not annotated', pass ignore_index={highest} (MaskBlock3D, SegmentationDataLoaders3D)"
+                + ("; masks of one thing, stored as 0 and 255: threshold=0.5" if highest == 255 and count == 2 else "")
             )
         if self.reader.codes is not None:
             x.codes = self.reader.codes

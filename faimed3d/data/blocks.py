@@ -37,7 +37,7 @@ from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.data.one_orientation import OneOrientation
-from faimed3d.data.segments import labels_by_name, labels_of_files, segments_of
+from faimed3d.data.segments import above, labels_by_name, labels_of_files, segments_of
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.io.casting import cast, warn_of_rounding
 from faimed3d.io.source_header import source_name
@@ -295,7 +295,7 @@ def read_labels(
     torch.int32
     """
     if isinstance(source, list | tuple | L):
-        return labels_of_files(source, codes, strict)
+        return labels_of_files(source, codes, strict, series, threshold)
     mask = TensorMask3D.create(source, series, strict, dtype=None)
     name = source_name(mask)
     if segments := segments_of(source):
@@ -309,9 +309,7 @@ def read_labels(
             "SegmentationDataLoaders3D)"
         )
     if threshold is not None:
-        if mask.isnan().any():
-            raise ValueError(f"{name}: holds NaN, neither above nor below threshold={threshold:g}")
-        mask = mask.with_voxels((mask.as_subclass(Tensor) > threshold).to(torch.uint8))
+        mask = above(mask, threshold)
     else:
         try:
             mask, rounded = round_labels(mask)

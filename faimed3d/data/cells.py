@@ -66,9 +66,13 @@ class VolumeColumn(Transform):
             raise ValueError(f"row {row.name}: the cell of column {column!r} is empty; leave the row out or fill it")
         if isinstance(cell, str | Path):
             return self.folder / f"{cell}{self.suffix}"
+        if isinstance(cell, numbers.Integral) and self.suffix:
+            return self.folder / f"{cell}{self.suffix}"
         if isinstance(cell, numbers.Number):
             raise TypeError(
-                f"row {row.name}: column {column!r} holds the number {cell!r}, not a volume: is it the right column?"
+                f"row {row.name}: column {column!r} holds the number {cell:g}, not a volume: is it the right column? "
+                "Numbers that name files or folders must be text: read the table with pd.read_csv(..., dtype=str), "
+                "which keeps zeros in front, or pass suff='.nii.gz'"
             )
         return cell
 

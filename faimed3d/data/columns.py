@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -70,6 +71,38 @@ def check_cells(df: pd.DataFrame, columns: Any, delimiter: str | None = None) ->
                 f"row {df.index[empty.argmax()]}: the cell of column {cells.name!r} is empty, as are "
                 f"{int(empty.sum())} of {len(df)}; {remedy}"
             )
+
+
+def check_numbers(df: pd.DataFrame, columns: Any) -> None:
+    """Refuse a table in which a cell of targets that are numbers is text: a CSV file with decimal commas, a word.
+
+    Args:
+        df, columns: as :func:`count_from_left` returns them.
+    """
+    for column in L(columns):
+        cells = column_of(df, column)
+        for index, cell in cells.items():
+            if isinstance(cell, str):
+                raise TypeError(
+                    f"row {index}: column {cells.name!r} holds the text {cell!r}, not a number. Read a CSV file with "
+                    "decimal commas by pd.read_csv(..., decimal=','); leave rows without a number out"
+                )
+
+
+def warn_of_numbers(df: pd.DataFrame, column: Any) -> None:
+    """Warn of fractions that are to be classes: an age or a volume is a number to predict.
+
+    Args:
+        df, column: as :func:`count_from_left` returns them.
+    """
+    cells = column_of(df, column)
+    fraction = next((cell for cell in cells if isinstance(cell, float) and not float(cell).is_integer()), None)
+    if fraction is not None:
+        warnings.warn(
+            f"column {cells.name!r} holds numbers such as {fraction:g}, and each becomes a class of its own; to "
+            "predict numbers pass y_block=RegressionBlock()",
+            stacklevel=4,
+        )
 
 
 def used_columns(df: pd.DataFrame, *columns: Any) -> list[int]:

@@ -7,19 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from fastai.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock
-from fastai.data.transforms import ColReader, GrandparentSplitter, RegexLabeller, parent_label
+from fastai.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from fastai.data.transforms import ColReader, GrandparentSplitter, RegexLabeller, RegressionSetup, parent_label
 from fastcore.foundation import L
 from fastcore.meta import delegates
 
 from faimed3d._keywords import keywords_of, strict_keywords
-from faimed3d.data.blocks import ImageBlock3D
-from faimed3d.data.columns import check_cells, count_from_left, used_columns, validation_splitter
+from faimed3d.data.blocks import ImageBlock3D, MaskReader, VolumeReader
+from faimed3d.data.columns import (
+    check_cells,
+    check_numbers,
+    count_from_left,
+    used_columns,
+    validation_splitter,
+    warn_of_numbers,
+)
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Block, Columns, Loaders3D, Transforms, of_loader, volumes_in
 from faimed3d.data.pairs import by_name
 from faimed3d.data.paths import existing_or_below
 from faimed3d.volume import TensorDicom3D
+
+
+def _has(block: TransformBlock, *kinds: type) -> bool:
+    """Whether a block reads its targets by one of these transforms."""
+    return any(isinstance(step, kinds) for step in L(block.type_tfms))
 
 
 class ImageDataLoaders3D(Loaders3D):
@@ -67,7 +79,8 @@ class ImageDataLoaders3D(Loaders3D):
                 Absolute paths stay what they are. Several columns become channels.
             folder: folder below ``path`` where relative paths begin instead.
             suff: added to each path.
-            label_col: column of the target, or several.
+            label_col: column of the target, or several; where ``y_block`` is of volumes, its cells are like those of
+                ``fn_col``, without ``suff``.
             label_delim: what separates several classes in one cell.
             y_block: block of the target: ``RegressionBlock`` for numbers. Default: one class, or several where
                 ``label_col`` or ``label_delim`` say so.
@@ -82,13 +95,21 @@ class ImageDataLoaders3D(Loaders3D):
         fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
         check_cells(df, label_col, label_delim)
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
+        get_y: Callable = ColReader(label_col, label_delim=label_delim)
         if y_block is None:
             several = (isinstance(label_col, list | tuple | L) and len(label_col) > 1) or label_delim is not None
             y_block = MultiCategoryBlock if several else CategoryBlock
+            if not several:
+                warn_of_numbers(df, *L(label_col))
+        y_block = y_block() if callable(y_block) else y_block
+        if _has(y_block, RegressionSetup):
+            check_numbers(df, label_col)
+        if _has(y_block, VolumeReader, MaskReader):  # its cells are like those of the images
+            df, get_y = volumes_in(df, label_col, path, folder)
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, validation_splitter(df, valid_col, splitter),
             valid_pct, seed, group_col, item_tfms, batch_tfms, get_x=get_x,
-            get_y=ColReader(label_col, label_delim=label_delim), keep=used_columns(df, fn_col, label_col, group_col),
+            get_y=get_y, keep=used_columns(df, fn_col, label_col, group_col),
             **kwargs,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from fastcore.foundation import L
 from fasttransform import Transform
 from torch import Tensor
 
+from faimed3d._keywords import strict_keywords
 from faimed3d.data.block_transforms import MatchMask, check_sizes
 from faimed3d.data.blocks import SOURCES, read_labels
 from faimed3d.data.segments import find_segment, inside_segment, mask_like, read_binary, segments_of
@@ -25,7 +26,14 @@ from faimed3d.volume import TensorMask3D
 Regions = Mapping[str, int | str | Iterable[int | str]] | Sequence[str]  # what makes each region, or names alone
 
 
-def RegionBlock3D(regions: Regions, resample_masks: bool | str = False) -> TransformBlock:
+@strict_keywords
+def RegionBlock3D(
+    regions: Regions,
+    resample_masks: bool | str = False,
+    strict: bool = True,
+    series: Any = None,
+    like: str | None = None,
+) -> TransformBlock:
     """``TransformBlock`` for regions that may overlap: targets (R, D, H, W) of 0 and 1, for a sigmoid.
 
     The sources of an item may be: a mask of labels, of which each region takes some; a .seg.nrrd, whose segments are
@@ -38,6 +46,8 @@ def RegionBlock3D(regions: Regions, resample_masks: bool | str = False) -> Trans
         resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
             by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error.
+        strict, series: as for ``TensorMask3D.create``.
+        like: as for :func:`MaskBlock3D`.
 
     Raises:
         ValueError: no region, or two of one name.
@@ -51,10 +61,10 @@ def RegionBlock3D(regions: Regions, resample_masks: bool | str = False) -> Trans
     >>> dls.one_batch()[1].shape, dls.vocab
     (torch.Size([4, 2, 2, 3, 4]), ['whole', 'core'])
     """
-    reader = RegionReader(regions)
+    reader = RegionReader(regions, strict, series)
     return TransformBlock(
         type_tfms=reader,
-        item_tfms=[MatchMask(resample_masks), NameRegions(reader)],
+        item_tfms=[MatchMask(resample_masks, like), NameRegions(reader)],
         dl_type=VolumeDL,
         dls_kwargs={"before_batch": check_sizes},
     )
@@ -64,7 +74,7 @@ class RegionReader(Transform):
     """Read masks of regions (R, D, H, W), uint8.
 
     Args:
-        regions: as for :func:`RegionBlock3D`.
+        regions, strict, series: as for :func:`RegionBlock3D`.
 
     Attributes:
         c: number of regions.
@@ -123,7 +133,7 @@ class RegionReader(Transform):
             )
         if len(sources) != self.c:
             raise ValueError(f"there are {self.c} regions {list(self.vocab)}, but an item has {len(sources)} masks")
-        masks = read_binary(sources, self.strict)
+        masks = read_binary(sources, self.strict, self.series)
         return self._stacked(masks[0], [mask.as_subclass(Tensor) for mask in masks])
 
     def _of_channels(self, mask: TensorMask3D) -> TensorMask3D:

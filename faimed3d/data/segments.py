@@ -101,8 +101,14 @@ def merged(parts: dict[int, Tensor], titles: dict[int, str], whose: str) -> Tens
     return labels
 
 
-def read_binary(sources: Sequence[Any], strict: bool = True) -> list[TensorMask3D]:
+def read_binary(
+    sources: Sequence[Any], strict: bool = True, series: Any = None, threshold: float | None = None
+) -> list[TensorMask3D]:
     """Masks of one thing each, uint8 (D, H, W) of 0 and 1, stored as the first of them.
+
+    Args:
+        sources, strict, series: as of ``TensorMask3D.create``.
+        threshold: make masks of probabilities: 1 above it, else 0.
 
     Raises:
         ValueError: none; a mask of several labels, or with fractions; or one on another grid than the first.
@@ -111,7 +117,9 @@ def read_binary(sources: Sequence[Any], strict: bool = True) -> list[TensorMask3
         raise ValueError("an item is a list of no masks; each needs at least one")
     masks: list[TensorMask3D] = []
     for source in sources:
-        mask = TensorMask3D.create(source, strict=strict, dtype=None)
+        mask = TensorMask3D.create(source, series, strict, dtype=None)
+        if threshold is not None:
+            mask = above(mask, threshold)
         plain = mask.as_subclass(Tensor)
         with contextlib.suppress(ValueError):  # fractions are refused below, with the values that are there
             plain = round_labels(plain)[0]
@@ -135,14 +143,31 @@ def read_binary(sources: Sequence[Any], strict: bool = True) -> list[TensorMask3
     return masks
 
 
-def labels_of_files(sources: Sequence[Any], codes: Sequence[str] | None, strict: bool = True) -> TensorMask3D:
+def above(mask: TensorMask3D, threshold: float) -> TensorMask3D:
+    """1 where a mask of probabilities is above ``threshold``, else 0, uint8.
+
+    Raises:
+        ValueError: the mask holds NaN.
+    """
+    if mask.isnan().any():
+        raise ValueError(f"{source_name(mask)}: holds NaN, neither above nor below threshold={threshold:g}")
+    return mask.with_voxels((mask.as_subclass(Tensor) > threshold).to(torch.uint8))
+
+
+def labels_of_files(
+    sources: Sequence[Any],
+    codes: Sequence[str] | None,
+    strict: bool = True,
+    series: Any = None,
+    threshold: float | None = None,
+) -> TensorMask3D:
     """Labels (D, H, W) of several masks of an item: 1 where the first is not 0, 2 where the second is not, ...
 
     Raises:
         ValueError: as of :func:`read_binary` and :func:`merged`; or there are not as many as ``codes`` besides the
             background.
     """
-    masks = read_binary(sources, strict)
+    masks = read_binary(sources, strict, series, threshold)
     if codes is not None and len(codes) != len(masks) + 1:
         raise ValueError(
             f"an item has {len(masks)} masks, so codes should be the background and {len(masks)} names, got "

@@ -13,6 +13,9 @@ _LOADERS = {
     "size_for_resampling": "put Resize3D((D, H, W)) into item_tfms",
     "get_x": "name the column with fn_col, or use a DataBlock",
     "get_y": "name the column with label_col, or use a DataBlock",
+    "batch_size": "its name is 'bs'",
+    "image_col": "its name is 'fn_col'",
+    "mask_col": "its name is 'label_col'",
 }
 
 # callable -> {argument: what to do}

@@ -6,16 +6,20 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from fastai.data.core import DataLoaders, TfmdDL
-from fastai.data.transforms import Normalize
+from fastai.data.transforms import CategoryMap, MultiCategorize, Normalize
+from fastcore.foundation import L
 from fasttransform import Transform
 from torch import nn
 
 from faimed3d.augment import Normalize3D, Reorient3D, ZScore3D
 from faimed3d.augment.input_statistics import measure_inputs
+from faimed3d.data.block_transforms import CheckLabels
 from faimed3d.data.one_orientation import OneOrientation
+from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import TrainedOn, trained_on, triple
 from faimed3d.volume import TensorDicom3D
 
@@ -56,7 +60,7 @@ def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
         how.update(mean=present.mean, std=present.std)
     elif measure and found is not None:
         how.update(mean=found.mean, std=found.std)
-    known = trained_on(found, getattr(dls, "vocab", None), **how)
+    known = trained_on(found, classes_of(dls.train), **how)
     spread = known.spread()
     if spread is not None and found is not None and not found.resampled:
         warnings.warn(spread, stacklevel=5)
@@ -79,11 +83,13 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
         file_wins: the numbers of the network take the place of those that the user gave to the loader, with a warning.
 
     Raises:
-        ValueError: the loader scales its images otherwise, or stores them in another order.
+        ValueError: the loader scales its images otherwise, stores them in another order, or has other classes.
     """
     dl = inner(dl)
     if not isinstance(dl, TfmdDL):
         return
+    if not file_wins:
+        _compare_classes(dl, known)
     _carry_orientation(dl, known)
     _leave_out_normalize(dl, silent=True)
     _carry_each_volume(dl, known)
@@ -94,6 +100,38 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
             f"these loaders scale theirs by {', '.join(here) or 'none'}: give them the same item_tfms and batch_tfms"
         )
     _carry_normalization(dl, known, file_wins)
+
+
+def classes_of(dl: TfmdDL) -> tuple[str, ...] | None:
+    """The names of the classes of a loader's targets; None where there are none, or none but numbers for voxels."""
+    vocab = getattr(dl, "vocab", None)
+    if not isinstance(vocab, CategoryMap | list | tuple | L) or not all(isinstance(name, str | Real) for name in vocab):
+        return None  # of several targets the vocabulary is one of vocabularies
+    if _of_voxels(dl) and not all(isinstance(name, str) for name in vocab):
+        return None
+    return tuple(name if isinstance(name, str) else f"{name:g}" for name in vocab)
+
+
+def _of_voxels(dl: TfmdDL) -> bool:
+    return any(isinstance(step, CheckLabels) for step in dl.after_item.fs)
+
+
+def _compare_classes(dl: TfmdDL, known: TrainedOn) -> None:
+    here = classes_of(dl)
+    if here is None or known.classes is None or here == known.classes:
+        return
+    several = any(isinstance(step, MultiCategorize) for tl in getattr(dl.dataset, "tls", ()) for step in tl.tfms.fs)
+    if here == known.classes[: len(here)] and not several:  # each label means what it means to the network
+        return
+    names = [*known.classes]
+    if any(isinstance(step, NameRegions) for step in dl.after_item.fs):
+        way = f"regions of the names {names}, in this order"
+    else:
+        way = f"codes={names}" if _of_voxels(dl) else f"y_block=CategoryBlock(vocab={names}, sort=False)"
+    raise ValueError(
+        f"the network was trained for the classes {', '.join(names)}, but these loaders have {', '.join(here)}: a "
+        f"label would mean another class. Make them with {way}, or a new learner for theirs"
+    )
 
 
 def _carry_orientation(dl: TfmdDL, known: TrainedOn) -> None:

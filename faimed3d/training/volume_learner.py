@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any  # of what fastai hands through
 
 import torch
@@ -131,7 +132,8 @@ class VolumeLearner(Learner):
                 stacklevel=2,
             )
             return self
-        self.trained_on = loaded
+        # the labels that it sees from now on are of the loaders here
+        self.trained_on = loaded if here.classes is None else replace(loaded, classes=here.classes)
         self._say_differences(file, here, loaded)
         for dl in self._dls.loaders:
             carry(dl, loaded, file_wins=True)
