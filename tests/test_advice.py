@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from cases import SHAPE, case_of
+from fastai.data.block import DataBlock
 from fastai.learner import Learner
 from torch import nn
 
 import faimed3d
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.data import ImageBlock3D, ImageDataLoaders3D, MaskBlock3D, SegmentationDataLoaders3D
+from faimed3d.data import ImageBlock3D, ImageDataLoaders3D, MaskBlock3D, RegionBlock3D, SegmentationDataLoaders3D
 from faimed3d.inference import predict_folder, predict_volume
 from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.training import VolumeLearner
 
 PACKAGE = Path(faimed3d.__file__).parent
 FACTORIES = [
@@ -43,7 +45,8 @@ def advised():
 
 def test_every_argument_that_an_error_of_reading_names_is_taken_by_what_reads():
     assert {"strict", "series", "dtype"} >= advised() >= {"strict"}
-    places = [TensorDicom3D.create, TensorMask3D.create, MaskBlock3D, predict_volume, predict_folder, *FACTORIES]
+    readers = [TensorDicom3D.create, TensorMask3D.create, MaskBlock3D, RegionBlock3D]
+    places = [*readers, predict_volume, predict_folder, VolumeLearner.predict, *FACTORIES]
     for place in places:
         assert {"strict", "series", "like"} <= set(inspect.signature(place).parameters), place.__qualname__
     ImageBlock3D(strict=False, series=0, like=None)
@@ -130,6 +133,11 @@ class TestStrict:
                 learn.predict_volume(table.image[3])
             assert learn.predict_volume(table.image[3], strict=False).shape == SHAPE
             report = learn.predict_folder(list(table.image[2:]), tmp_path / "out", strict=False)
+            learn = VolumeLearner(dls, nn.Conv3d(1, 2, 1), loss_func=CrossEntropyLoss3D())
+            with pytest.raises(ValueError, match="pass strict=False"), learn.no_bar():
+                learn.predict(table.image[3])
+            with learn.no_bar():
+                assert learn.predict(table.image[3], strict=False)[0].shape == SHAPE
         assert report["error"].tolist() == [""] * 2
         array = np.zeros(SHAPE, np.float32)
         assert learn.predict_volume(array, like=case_of(3)[0]).geometry == case_of(3)[0].geometry
@@ -157,6 +165,30 @@ class TestLikeImage:
         for images, masks in (dls.train.one_batch(), dls.valid.one_batch()):
             assert [one.geometry for one in images] == [one.geometry for one in masks]
             assert (images[:, 0] > 0.5).float().mean() == pytest.approx((masks > 0).float().mean())
+
+    @pytest.mark.parametrize(
+        "block", [lambda **k: MaskBlock3D(["none", "lesion"], **k), lambda **k: RegionBlock3D({"lesion": 1}, **k)]
+    )
+    def test_blocks_take_it_too(self, table, block):
+        """Of faulty masks, and of arrays, which do not say where they lie."""
+
+        def batch(masks, **how):
+            get = dict(zip(range(4), masks, strict=True)).get
+            data = DataBlock(
+                (ImageBlock3D(strict=False), block(**how)), get_x=dict(enumerate(table.image)).get, get_y=get
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return data.dataloaders([*range(4)], bs=2, num_workers=0, device="cpu").one_batch()
+
+        with pytest.raises(ValueError, match="pass strict=False"):
+            batch(table["mask"])
+        arrays = [case_of(k)[1].numpy().astype(np.uint8) for k in range(4)]
+        with pytest.raises(ValueError, match=r"pass like='image'"):
+            batch(arrays)
+        for images, masks in (batch(table["mask"], strict=False), batch(arrays, like="image")):
+            assert [one.geometry for one in images] == [one.geometry for one in masks]
+            assert masks.any()
 
     def test_a_mask_that_says_it_lies_elsewhere_is_not_moved(self):
         rows = [{"image": case_of(k)[0], "mask": case_of(k + 1)[1]} for k in range(4)]

@@ -16,7 +16,7 @@ from fasttransform import Transform
 from shown_labels import SHAPE, VALUES, Shown, geometry_of, image_of, labels_of, learner_of, write_cases
 from torch import nn
 
-from faimed3d.augment import PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
+from faimed3d.augment import FillNaN3D, PadOrCrop3D, RandomCrop3D, Resample3D, Resize3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.dicom import dicom_inventory
@@ -143,9 +143,16 @@ class TestModel:
         """The largest of NaN is class 0, so a lesion would be gone without a word."""
         voxels = image_of(0)
         voxels[4, 5, 6] = value
+        image = TensorDicom3D(voxels, geometry_of(0))
         net = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.InstanceNorm3d(3))
-        with pytest.raises(ValueError, match=r"1 of \d+ voxels of the image are NaN or infinite.*FillNaN3D"):
-            learner_of(table, model=net).predict_volume(TensorDicom3D(voxels, geometry_of(0)), patch=patch)
+        with pytest.raises(
+            ValueError, match=r"1 of \d+ voxels of the image are NaN or infinite, .* FillNaN3D\(value\)\("
+        ):
+            learner_of(table, model=net).predict_volume(image, patch=patch)
+        assert learner_of(table, model=net).predict_volume(FillNaN3D(0)(image), patch=patch).shape == voxels.shape
+        tears = Transform(lambda x: x / (x != x.max()) if isinstance(x, TensorDicom3D) else x)
+        with pytest.raises(ValueError, match=r"gave NaN for \d+ of \d+ voxels; 1 of .* NaN or infinite: fill"):
+            learner_of(table, None, tears, net).predict_volume(FillNaN3D(99)(image), patch=patch)
         net[0].weight.data[1] = torch.nan
         with pytest.raises(ValueError, match="all voxels that it saw are finite: look at its weights, and at overflow"):
             learner_of(table, model=net).predict_volume(table["image"][0], patch=patch)

@@ -130,7 +130,8 @@ def _finite(x: TensorDicom3D) -> TensorDicom3D:
         if wrong:
             raise ValueError(
                 f"{source_name(x)}: {wrong} of {plain.numel()} voxels of the image are NaN or infinite, which would "
-                "make all weights of a network NaN. Put FillNaN3D(value) first into item_tfms, or fill them in the file"
+                "make all weights of a network NaN. Put FillNaN3D(value) first into item_tfms, or give the filled "
+                "image: FillNaN3D(value)(TensorDicom3D.create(file))"
             )
     return x
 

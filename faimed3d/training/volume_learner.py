@@ -13,6 +13,7 @@ from fastai.torch_core import get_model
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
+from faimed3d.inference.source import read_as_told
 from faimed3d.training.network_input import carry, images_of, inner, remember, widen
 
 # what fastai hands on: those of torch.load among them, which SaveModelCallback passes
@@ -89,6 +90,23 @@ class VolumeLearner(Learner):
         dl = self.dls[ds_idx] if dl is None else dl
         self._carry(dl)
         super()._do_epoch_validate(ds_idx, dl)
+
+    def predict(
+        self,
+        item: Any,
+        rm_type_tfms: Any = None,
+        with_input: bool = False,
+        strict: bool = True,
+        series: Any = None,
+        like: Any = None,
+    ) -> tuple:  # as of fastai
+        """Predict one item as fastai does: (decoded target, decoded prediction, scores).
+
+        Args:
+            item, rm_type_tfms, with_input: as of fastai's ``Learner.predict``.
+            strict, series, like: as of ``TensorDicom3D.create``, for reading the item.
+        """
+        return super().predict(read_as_told(item, strict, series, like), rm_type_tfms, with_input)
 
     def one_batch(self, i: int, b: Any) -> None:
         """Run one batch; in validation and prediction warn once of volumes that are sampled too differently."""
