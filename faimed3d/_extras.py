@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
+
+_OF_IMAGES = ("SimpleITK", "nibabel", "monai", "torchio")
+
+
+def library_of(thing: Any) -> str:
+    """The library of medical images whose class, or a class derived from it, an object is of; '' for all others.
+
+    Nothing is imported: who has such an object has its library.
+
+    >>> import nibabel
+    >>> library_of(nibabel.Nifti1Header()), library_of([])
+    ('nibabel', '')
+    """
+    homes = [base.__module__.partition(".")[0] for base in type(thing).__mro__]
+    return next((home for home in homes if home in _OF_IMAGES), "")
 
 
 def import_extra(module: str, extra: str, what: str) -> ModuleType:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from faimed3d import io
+from faimed3d._extras import library_of
 from faimed3d.geometry import Geometry
+from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.tracking import Grid, current_grid, fits_shape, is_tracked
 
 _TOLERANCE = 0.05  # of a voxel: what rounding in headers moves the far corner of a volume
@@ -19,7 +21,8 @@ def grid_like(like: Any, shape: Sequence[int], own: Grid = None) -> Grid:
     """The grid of ``like`` for a tensor, or an error if the tensor cannot lie there.
 
     Args:
-        like: a volume (of a batch with one geometry per item, these), a ``Geometry``, an image of SimpleITK, or a path.
+        like: a volume (of a batch with one geometry per item, these), a ``Geometry``, a path, or an image
+            of SimpleITK, nibabel, MONAI or TorchIO.
         shape: of the tensor, (..., D, H, W).
         own: the tensor's own grid so far. One that a file or the user has stated must agree; a header that says
             nothing but origin 0 and axes along those of the patient is overruled, as programs write it that know none.
@@ -60,9 +63,9 @@ def grid_of(like: Any) -> Grid:
         return grid
     if isinstance(like, str | Path):
         return io.read(like, dtype=None)[1]
-    if type(like).__module__.partition(".")[0] == "SimpleITK":
-        return io.from_sitk(like)[1]
-    raise TypeError(f"like must be a volume, a Geometry, a SimpleITK image or a path, got {type(like).__name__}")
+    if library_of(like):
+        return from_library(like)[1]
+    raise TypeError(f"like must be a volume, a Geometry, a path or an image of {NAMED}, got {type(like).__name__}")
 
 
 def says_nothing(geometry: Geometry | None) -> bool:

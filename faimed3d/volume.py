@@ -21,6 +21,8 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._exchange import ExchangeMethods
+from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
@@ -30,6 +32,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
 from faimed3d.io.formats import file_format
 from faimed3d.io.nrrd_segments import Segment, read_segments, segments_for
+from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.io.source_header import source_name
 from faimed3d.io.writing import of_series
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
 
-class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
+class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
     """A volume (..., D, H, W) that knows its geometry in the patient.
 
     Every torch operation keeps the geometry exact or drops it (``t.geometry is None``); see ``faimed3d.tracking``.
@@ -209,12 +212,13 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
     @classmethod
     # without types: fastai makes a Transform of this, to which the first type that it finds is a rule of dispatch
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None, suv=False):
-        """Make a volume from a file, a DICOM folder, an array, a tensor or a SimpleITK image.
+        """Make a volume from a file, a DICOM folder, an array, a tensor or an image of another library.
 
         Args:
-            source: path, row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or
-                ``sitk.Image``. Arrays and plain tensors have no geometry of their own: spacing 1 mm, origin 0 and
-                identity direction are assumed.
+            source: path, row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or an image of
+                SimpleITK, nibabel, MONAI or TorchIO. Arrays and plain tensors have no geometry of their own: spacing
+                1 mm, origin 0 and identity direction are assumed; their axes are (D, H, W), so that what nibabel's
+                ``get_fdata()`` gives, (x, y, z), comes out transposed: give the image itself.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
             dtype: of the voxels; None keeps the stored type. A type that would change a value is refused: fractions
@@ -242,19 +246,17 @@ class TensorDicom3D(LegacyVolumeMethods, TrackedTensor):
             raise ValueError(
                 f"suv=True needs DICOM files, whose headers hold dose and weight, got {type(source).__name__}"
             )
+        if library_of(source):
+            return cls.create(cls(*from_library(source, is_mask(cls))), dtype=dtype)
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
             return volume if dtype is None else cast(volume, dtype, source_name(volume))
-        library = type(source).__module__.partition(".")[0]  # not imported where it is not used
-        if library == "SimpleITK":
-            array, geometry = io.from_sitk(source)
-            return cls.create(cls(torch.from_numpy(array), geometry), dtype=dtype)
-        if library == "pandas" and "folder" in source:
+        if type(source).__module__.partition(".")[0] == "pandas" and "folder" in source:  # not imported if not used
             source, series = source["folder"], source
         if not isinstance(source, str | Path):
             raise TypeError(
-                "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or a SimpleITK image, "
-                f"got {type(source).__name__}"
+                "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or an image of "
+                f"{NAMED}, got {type(source).__name__}"
             )
         # images are converted while they are read; labels that float32 would merge must be seen first
         direct = np.float32 if dtype == torch.float32 and not is_mask(cls) else None
@@ -419,6 +421,11 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
 
 
 def _plain_tensor(x: Any) -> Tensor:
+    if type(x) is not Tensor and library_of(x):
+        raise TypeError(
+            f"a {type(x).__name__} of {library_of(x)} has axes and a place of its own, which create understands: "
+            "TensorDicom3D.create(image), TensorMask3D.create(image)"
+        )
     if isinstance(x, Tensor):
         return x.as_subclass(Tensor)
     if isinstance(x, np.ndarray):

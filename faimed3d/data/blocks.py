@@ -33,6 +33,7 @@ from fasttransform import ItemTransform, Transform
 from joblib import Parallel, delayed
 from torch import Tensor
 
+from faimed3d._extras import library_of
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.matching import difference, match_storage, resampled_onto
@@ -50,11 +51,11 @@ class _LibraryImage(type):
     """Type of the images of other libraries, which need not be imported to be told."""
 
     def __instancecheck__(cls, x: object) -> bool:
-        return type(x).__module__.partition(".")[0] in ("SimpleITK", "nibabel")
+        return bool(library_of(x))
 
 
 class _AnyImage(metaclass=_LibraryImage):
-    """An image of SimpleITK or nibabel."""
+    """An image of SimpleITK, nibabel, MONAI or TorchIO."""
 
 
 SOURCES = (str, Path, pd.Series, np.ndarray, Tensor, list, tuple, L, _AnyImage)

@@ -36,12 +36,7 @@ def analyze_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, in
 
 def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int], strict: bool) -> Geometry:
     """The grid of a NIfTI file: see :func:`~faimed3d.io.nifti.read_nifti`."""
-    unit = int(header["xyzt_units"]) & 7
-    if unit not in _MILLIMETRES:
-        raise MissingGeometry(
-            f"{path}: xyzt_units gives length unit {unit}; NIfTI has 0 unknown, 1 m, 2 mm, 3 micrometre"
-        )
-    scale = _MILLIMETRES[unit]
+    scale = millimetres(path, header)
     codes = {name: int(header[name]) for name in ("sform_code", "qform_code")}
     for name, code in codes.items():
         if strict and not 0 <= code <= 5:
@@ -88,6 +83,16 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
         stacklevel=4,
     )
     return Geometry(shape, spacing * scale, assumed="position")
+
+
+def millimetres(path: str, header: AnalyzeHeader) -> float:
+    """How many mm the unit of length of a header has."""
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MILLIMETRES:
+        raise MissingGeometry(
+            f"{path}: xyzt_units gives length unit {unit}; NIfTI has 0 unknown, 1 m, 2 mm, 3 micrometre"
+        )
+    return _MILLIMETRES[unit]
 
 
 def set_forms(header: Nifti1Header, geometry: Geometry) -> None:

@@ -149,11 +149,13 @@ class TrackedTensor(TensorBase):
             setattr(self, name, value)
 
     def as_subclass(self, typ: type) -> Any:  # an instance of typ
-        """Cast to ``typ``; only a type of this package keeps the geometry."""
+        """Cast to ``typ``; only a type of this package keeps the geometry. MONAI's is refused: it makes one up."""
         if issubclass(typ, TrackedTensor):
             result = _wrap(self, typ, self._grid, self, self._writes)
             attach_padding(result, padding_of(self))
             return result
+        if typ is not Tensor and typ.__module__.startswith("monai."):
+            _refuse_monai(self)
         result = torch.as_subclass(self, typ)
         if typ is not Tensor:
             result.__dict__.update(self.__dict__)
@@ -368,6 +370,18 @@ def _of_numpy(result: Any, operands: Sequence[Any]) -> Any:
         for voxels, grid in numpy_functions.with_grids(result, operands)
     ]
     return tuple(made) if isinstance(result, tuple) else made[0]
+
+
+def _refuse_monai(tensor: TrackedTensor) -> None:
+    """Refuse a MetaTensor of a volume that knows its place: MONAI takes it to be (C, x, y, z) of 1 mm at origin 0."""
+    grid = current_grid(tensor)
+    if grid is None or (isinstance(grid, Geometry) and not grid.stated):
+        return
+    kind = type(tensor).__name__
+    raise TypeError(
+        f"MONAI would forget spacing and place of this {kind} (1 mm, origin 0) and take its axes (D, H, W) for (W, H, "
+        f"D). Give it image.to_monai(), and take the result back: {kind}.from_monai(transform(image.to_monai()))"
+    )
 
 
 def _pack(grid):
