@@ -350,7 +350,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
         """
         if like is not None and series is None and isinstance(source, str | Path):
-            contours = _structure_set_in(os.fspath(source))
+            contours = structure_set_in(source)
             if contours is not None:
                 return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
@@ -448,8 +448,9 @@ def _as_suv(volume: Any, header: io.SourceHeader) -> Any:
     return scaled
 
 
-def _structure_set_in(path: str) -> str | None:
-    """The file of an RT Structure Set that a path means; None for all else."""
+def structure_set_in(source: str | Path) -> str | None:
+    """The file of an RT Structure Set that a path means, itself or in a folder; None for all else."""
+    path = os.fspath(source)
     if not os.path.isdir(path) and not (os.path.isfile(path) and file_format(path) == "dicom"):
         return None
     from faimed3d.dicom.structure_sets.source import structure_set_in  # pydicom takes time to import

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from dicom_series import AXIAL, OBLIQUE, ORIGIN, SHAPE, SPACING, direction_of, write_series
-from hypothesis import given
+from dicom_series import AXIAL, NATIVE, OBLIQUE, ORIGIN, SHAPE, SPACING, direction_of, write_series
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Polygon
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -205,6 +205,32 @@ class TestDoors:
             read_rtstruct(slice_file, Geometry(SHAPE))
         with pytest.raises(FileNotFoundError):
             read_rtstruct(tmp_path / "none.dcm", Geometry(SHAPE))
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(NATIVE))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_are_read_or_refused_by_name(tmp_path, random, syntax):
+    drawn = [on_plane(FLAT, circle(3, (4, 4), 12), plane) for plane in (1, 2)]
+    path = structure_set(tmp_path / "rs.dcm", {"a": drawn, "b": drawn[:0]}, syntax=syntax)
+    data = bytearray(path.read_bytes())
+    first, second = random.randrange(132, len(data)), random.randrange(132, len(data))
+    change = random.randrange(4)
+    if change == 0:
+        data = data[:first]
+    elif change == 1:
+        data[first] = random.randrange(256)
+    elif change == 2:
+        del data[first : first + random.randrange(1, 60)]
+    else:
+        data[first : first + 8] = data[second : second + 8]
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.filterwarnings("ignore", category=UserWarning)
+        try:
+            TensorMask3D.create(path, like=FLAT)
+        except errors.ReadError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017 - most are refused, some still read
 
 
 FLAT = Geometry((4, 9, 9), spacing=(1, 2, 3), origin=(5, 6, 7))

@@ -11,6 +11,7 @@ from torch import Tensor
 from faimed3d._keywords import StrictKeywords
 from faimed3d._like import says_nothing
 from faimed3d._padding import fill_padding
+from faimed3d.data.contours import Contours
 from faimed3d.data.label_tally import LabelTally
 from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.io.casting import cast
@@ -50,6 +51,7 @@ class MatchMask(StrictKeywords, ItemTransform):
     def encodes(self, item):
         if not isinstance(item, list):
             return item
+        item = _with_voxels(item)
         for x in item:
             if isinstance(x, TensorMask3D) and x.ndim == 3:
                 self.tally.add(x)
@@ -70,6 +72,17 @@ class MatchMask(StrictKeywords, ItemTransform):
             f"the mask {source_name(mask)} does not lie on the grid of its image {source_name(image)}: "
             f"{difference(mask, image)}. {_way_out(mask, image)}"
         )
+
+
+def _with_voxels(item: list) -> list:
+    """An item whose contours have become masks on the grid of its image."""
+    contours = [x for x in item if isinstance(x, Contours)]
+    if not contours:
+        return item
+    image = next((x for x in item if isinstance(x, TensorDicom3D) and not is_mask(x)), None)
+    if image is None:
+        raise ValueError(f"{contours[0].path}: contours become voxels on the grid of an image, and this item has none")
+    return [x.on(image) if isinstance(x, Contours) else x for x in item]
 
 
 def check_like(like: str | None) -> str | None:

@@ -3,7 +3,7 @@
 An item goes through these steps; the geometry follows it all the way (``xb[i].geometry``):
 
 1. :class:`VolumeReader`, :class:`MaskReader`: images float32 (D, H, W), of several channels (C, D, H, W); masks
-   (D, H, W) of whole numbers.
+   (D, H, W) of whole numbers, or the contours of a structure set, which become voxels in the next step.
 2. :class:`MatchMask` (order -100): the mask lies on the grid of the image, or this is an error.
 3. :class:`OneOrientation` (order -99): all items are stored in one order, losslessly; image and mask alike.
 4. The user's item transforms: they see (D, H, W), which all spatial functions take.
@@ -36,10 +36,12 @@ from torch import Tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
+from faimed3d.data.contours import contours_of
 from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.segments import above, labels_by_name, labels_of_files, segments_of
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.errors import UnsupportedImage
 from faimed3d.io.casting import cast, warn_of_rounding
 from faimed3d.io.source_header import source_name
 from faimed3d.losses import CrossEntropyLoss3D
@@ -106,8 +108,8 @@ def MaskBlock3D(
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
     Args:
-        codes: names of the labels, from label 0 on. They give ``dls.c``, ``dls.vocab`` and the legend of pictures.
-            None reads all masks once to find the largest label.
+        codes: names of the labels, from label 0 on. They give ``dls.c``, ``dls.vocab`` and the legend of pictures, and
+            choose among the ROIs of RT Structure Sets, which lie on the grid of the item's image. None reads all masks once to find the largest label.
         resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
             by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
@@ -254,7 +256,13 @@ class MaskReader(StrictKeywords, Transform):
     def encodes(self, source):
         # CheckLabels judges those below 0: a loss that comes later may leave one out
         how = {"below_0": True, "strict": self.strict, "series": self.series}
-        return read_labels(source, self.codes, self.threshold, self._warn_of_rounding, **how)
+        try:
+            return read_labels(source, self.codes, self.threshold, self._warn_of_rounding, **how)
+        except UnsupportedImage:
+            contours = contours_of(source, self.codes) if self.series is None else None
+            if contours is None:
+                raise
+            return contours  # MatchMask makes voxels of them
 
     def _warn_of_rounding(self, name, others=0):
         if not self._told:
@@ -334,5 +342,9 @@ def read_labels(
 def _labels_of(source: Any, threshold: float | None, **how: Any) -> tuple[set[int], str]:
     """The labels of a mask, and its name if values near whole numbers had to be rounded."""
     rounded: list[str] = []
-    mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, **how)
+    try:
+        mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, **how)
+    except UnsupportedImage:
+        contours_of(source, None)  # says what is needed where it is a structure set
+        raise
     return set(label_counts(mask)), "".join(rounded)

@@ -102,11 +102,26 @@ def read_rtstruct(
         raise ValueError(f"holes must be one of {', '.join(map(repr, HOLES))}, got {holes!r}")
     if isinstance(rois, str):
         raise TypeError(f"rois must be names of ROIs, got the text {rois!r}: pass [{rois!r}]")
-    geometry, files = _grid(like)
+    grid, chosen = _grid(like), _chosen(read_rois(path), rois, path)
+    return _drawn(dict(enumerate(chosen, 1)), grid, path, holes, separate)
+
+
+def read_named(path: str, like: Any, names: Mapping[int, str]) -> StructureMask:
+    """As :func:`read_rtstruct`, with the ROI of each name as that label; a warning names those that are not there.
+
+    Raises:
+        ValueError: the file has none of them.
+    """
     found = read_rois(path)
-    chosen = _chosen(found, rois, path)
-    _check_frames(chosen, files, path)
-    return _drawn(chosen, geometry, path, holes, separate)
+    known = {roi.name.casefold() for roi in found}
+    missing = [name for name in names.values() if name.casefold() not in known]
+    listed = ", ".join(repr(roi.name) for roi in found)
+    if len(missing) == len(names):
+        raise ValueError(f"{path}: has no ROI of the codes {', '.join(map(repr, missing))}; it has {listed}")
+    if missing:
+        _warn(f"{path}: has no ROI {', '.join(map(repr, missing))}, so that label is empty there; it has {listed}")
+    rois = {label: _named(found, name, path) for label, name in names.items() if name not in missing}
+    return _drawn(rois, _grid(like), path)
 
 
 def _grid(like: Any) -> tuple[Geometry, Sequence[str]]:
@@ -183,12 +198,20 @@ def _check_frames(rois: Sequence[Roi], files: Sequence[str], path: str) -> None:
 # Its voxels -----------------------------------------------------------------------------------------------------------
 
 
-def _drawn(rois: Sequence[Roi], geometry: Geometry, path: str, holes: str, separate: bool) -> StructureMask:
+def _drawn(
+    rois: Mapping[int, Roi],
+    grid: tuple[Geometry, Sequence[str]],
+    path: str,
+    holes: str = "xor",
+    separate: bool = False,
+) -> StructureMask:
+    geometry, files = grid
+    _check_frames(list(rois.values()), files, path)
     shape = (len(rois), *geometry.shape) if separate else geometry.shape
-    array = np.zeros(shape, np.uint8 if separate or len(rois) <= 255 else np.int32)
+    array = np.zeros(shape, np.uint8 if separate or max(rois) <= 255 else np.int32)
     off, gaps, flat = [], [], []
     touched = False
-    for label, roi in enumerate(rois, 1):
+    for label, roi in rois.items():
         placed = place(roi, geometry, path)
         volume, count = 0.0, 0
         overlap: dict[int, int] = {}
@@ -228,7 +251,7 @@ def _drawn(rois: Sequence[Roi], geometry: Geometry, path: str, holes: str, separ
             f"{path}: the voxels differ by more than {_VOLUME_TOLERANCE:.0%} from the volume within the contours, by "
             f"the size of the voxels or as contours leave the grid: {_listed(off)}"
         )
-    return StructureMask(array, geometry, {0: "background", **{k: roi.name for k, roi in enumerate(rois, 1)}})
+    return StructureMask(array, geometry, {0: "background", **{k: roi.name for k, roi in rois.items()}})
 
 
 def _inside(
@@ -265,12 +288,12 @@ def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], where: str) -> Non
             )
 
 
-def _overlapping(path: str, rois: Sequence[Roi], label: int, overlap: dict[int, int]) -> UnsupportedImage:
+def _overlapping(path: str, rois: Mapping[int, Roi], label: int, overlap: dict[int, int]) -> UnsupportedImage:
     other, count = next(iter(overlap.items()))
-    names = f"{rois[other - 1].name!r} and {rois[label - 1].name!r}"
+    names = f"{rois[other].name!r} and {rois[label].name!r}"
     return UnsupportedImage(
         f"{path}: the ROIs {names} overlap in {count} voxels, so a voxel would need two labels. Choose some with "
-        f"faimed3d.dicom.read_rtstruct(file, like, rois=[{rois[label - 1].name!r}, ...]), or take a mask of each, "
+        f"faimed3d.dicom.read_rtstruct(file, like, rois=[{rois[label].name!r}, ...]), or take a mask of each, "
         "separate=True; in tables of cases, codes=['background', ...] chooses them"
     )
 

@@ -11,7 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 
-from faimed3d.dicom.header import WANTED, Tag, name_tag, quiet, read_header
+from faimed3d.dicom.header import WANTED, FileHeader, Tag, name_tag, quiet, read_header
 from faimed3d.errors import DamagedFile, UnsupportedImage
 
 _CONTOUR_DATA = 0x30060050
@@ -66,7 +66,7 @@ class Roi:
 def is_structure_set(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a DICOM file of an RT Structure Set."""
     header = read_header(path, WANTED)
-    return header is not None and header.text(Tag.SOPClassUID) == RTStructureSetStorage
+    return header is not None and _kind(header) == RTStructureSetStorage
 
 
 def read_rois(path: str) -> tuple[Roi, ...]:
@@ -80,7 +80,7 @@ def read_rois(path: str) -> tuple[Roi, ...]:
     header = read_header(path, WANTED)
     if header is not None and header.error:
         raise header.error
-    if header is None or header.text(Tag.SOPClassUID) != RTStructureSetStorage:
+    if header is None or _kind(header) != RTStructureSetStorage:
         raise UnsupportedImage(f"{path}: no RT structure set by {name_tag('SOPClassUID')}, so it holds no contours")
     with open(path, "rb") as file, quiet():
         try:
@@ -90,6 +90,11 @@ def read_rois(path: str) -> tuple[Roi, ...]:
             raise
         except Exception as error:  # pydicom raises many kinds on damaged input; their texts may quote the header
             raise DamagedFile(f"{path}: pydicom cannot read the contours ({type(error).__name__})") from None
+
+
+def _kind(header: FileHeader) -> str:
+    """UID of the class of an object; of the file meta information where a damaged file does not show its own."""
+    return header.text(Tag.SOPClassUID) or header.text(Tag.MediaStorageSOPClassUID)
 
 
 def _rois(dataset: Dataset, path: str) -> tuple[Roi, ...]:
