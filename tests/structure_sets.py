@@ -42,7 +42,7 @@ def structure_set(path, rois, frame=FRAME, syntax=ExplicitVRLittleEndian):
     return path
 
 
-def circle(radius, centre=(0, 0), count=400, clockwise=False):
+def circle(radius, centre=(0, 0), count=90, clockwise=False):
     """Points (N, 2) of a circle."""
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False) + 0.1
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + centre

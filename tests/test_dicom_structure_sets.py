@@ -393,6 +393,7 @@ POINTS = st.lists(st.tuples(st.integers(-40, 160), st.integers(-40, 160)), min_s
 
 class TestFilling:
     @given(st.lists(POINTS, min_size=1, max_size=3))
+    @settings(max_examples=40)
     def test_agrees_with_the_parity_of_each_point(self, polygons):
         polygons = [np.array(points) / 10 + (0.0371234, 0.0613777) for points in polygons]
         rows, columns = np.indices((12, 13))

@@ -109,7 +109,8 @@ def MaskBlock3D(
 
     Args:
         codes: names of the labels, from label 0 on. They give ``dls.c``, ``dls.vocab`` and the legend of pictures, and
-            choose among the ROIs of RT Structure Sets, which lie on the grid of the item's image. None reads all masks once to find the largest label.
+            choose among the ROIs of RT Structure Sets, which are drawn on the grid of the item's image. None reads all
+            masks once to find the largest label.
         resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
             by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
