@@ -38,6 +38,7 @@ from faimed3d.io.writing import of_series
 from faimed3d.legacy.tensors import LegacyMaskMethods, LegacyVolumeMethods
 from faimed3d.masks import class_volumes, is_mask
 from faimed3d.masks.codes import Codes, frozen_codes
+from faimed3d.masks.labels import as_integers
 from faimed3d.masks.regions import region_volumes
 from faimed3d.metadata import Metadata
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
@@ -378,6 +379,18 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     def _segments(self, path: str | Path) -> tuple[Segment, ...]:
         named = str(path).lower().endswith(".seg.nrrd")
         return segments_for(self.as_subclass(Tensor), self.codes) if named else ()
+
+    def as_sitk(self) -> sitk.Image:
+        """The mask as a ``sitk.Image`` with its geometry, of integers, as SimpleITK's filters of labels want it.
+
+        A mask of floats becomes the smallest of uint8, int16, int32 and int64 that holds its labels; integers keep
+        their type, and so does what holds fractions.
+
+        >>> mask = TensorMask3D(torch.tensor([[[0.0, 1, 1, 2]]]), {"spacing": (1, 2, 3)})
+        >>> mask.as_sitk().GetPixelIDTypeAsString()
+        '8-bit unsigned integer'
+        """
+        return io.to_sitk(as_integers(self._plain()), self.require_geometry("as_sitk"))
 
     def calc_volume(self) -> dict[str, float]:
         """Volume in mm³ of the background, of all classes together, and of each class, from whole voxel counts.

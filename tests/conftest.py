@@ -14,10 +14,15 @@ if _WORKERS > 1:
 import matplotlib as mpl
 import pytest
 from fastai.torch_core import default_device
+from hypothesis import settings
 
 from faimed3d import _blockwise
 
 mpl.use("Agg")
+
+# The same cases in every run; slow machines are no failures. ``@settings`` of a test changes what it names alone.
+settings.register_profile("faimed3d", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("faimed3d")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.geometry import Geometry
 from faimed3d.masks import are_labels, class_volumes, is_mask
-from faimed3d.masks.labels import common_type, label_counts, round_labels
+from faimed3d.masks.labels import as_integers, common_type, label_counts, round_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -22,6 +23,41 @@ def test_the_type_says_what_is_a_mask():
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
 def test_whole_numbers_of_any_type_are_labels(dtype):
     assert are_labels(torch.tensor([0, 1, 117]).to(dtype))
+
+
+class TestAsIntegers:
+    """What SimpleITK's filters of labels get."""
+
+    @given(
+        labels=st.lists(st.integers(-(2**24), 2**24) | st.integers(0, 300), min_size=1, max_size=24),
+        dtype=st.sampled_from([torch.float32, torch.float64]),
+    )
+    def test_every_label_is_kept(self, labels, dtype):
+        whole = as_integers(torch.tensor(labels).to(dtype))
+        assert whole.tolist() == labels
+        assert not whole.is_floating_point()
+        assert (whole.dtype == torch.uint8) == all(0 <= label <= 255 for label in labels)
+
+    @pytest.mark.parametrize("value", [0.5, 0.9999, torch.nan, torch.inf, -torch.inf, 2.0**63, -(2.0**63)])
+    def test_what_no_integer_holds_stays(self, value):
+        values = torch.tensor([0, value])
+        assert as_integers(values) is values
+
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.uint16, torch.int64])
+    def test_integers_keep_their_type(self, dtype):
+        assert as_integers(torch.ones(3).to(dtype)).dtype == dtype
+
+    def test_a_mask_as_it_is_read_goes_through_a_filter_of_labels(self, tmp_path):
+        labels = torch.arange(24).reshape(2, 3, 4) % 3
+        mask = TensorMask3D(labels.byte(), Geometry((2, 3, 4), (1, 2, 3)))
+        mask.save(tmp_path / "mask.nii.gz")
+        found = sitk.LabelShapeStatisticsImageFilter()
+        found.Execute(TensorMask3D.create(tmp_path / "mask.nii.gz").as_sitk())
+        assert {label: found.GetPhysicalSize(label) for label in found.GetLabels()} == {1: 48.0, 2: 48.0}
+
+    def test_images_keep_their_floats(self):
+        image = TensorDicom3D(torch.ones(2, 3, 4), Geometry((2, 3, 4)))
+        assert image.as_sitk().GetPixelID() == sitk.sitkFloat32
 
 
 @pytest.mark.parametrize("value", [0.5, torch.nan, torch.inf, -torch.inf])

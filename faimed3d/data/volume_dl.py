@@ -9,7 +9,8 @@ from fastai.data.core import TfmdDL
 from torch import Tensor
 
 from faimed3d.augment import IntensityTransform3D, RandomTransform3D
-from faimed3d.data.block_transforms import CheckLabels
+from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.kept_labels import check_labels_are_kept
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid
 from faimed3d.volume import TensorDicom3D
 
@@ -21,12 +22,14 @@ class VolumeDL(TfmdDL):
       have the same (D, H, W); else it has none.
     - ``learn.tta()`` is refused where the training transforms move voxels and the targets are volumes: fastai takes the
       mean of predictions of moved volumes without moving them back.
+    - Loaders with masks refuse a transform that is written for ``TensorDicom3D`` and would change labels as well.
     """
 
     _own_split: int | None = None  # the transforms that these items get, if nobody exchanges them
 
     def __init__(self, dataset: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(dataset, *args, **kwargs)
+        self.check_transforms()
         self._own_split = getattr(dataset, "split_idx", None)
 
     def new(self, dataset: Any = None, cls: Any = None, **kwargs: Any) -> TfmdDL:
@@ -35,6 +38,15 @@ class VolumeDL(TfmdDL):
         if dataset is None and isinstance(copy, VolumeDL):
             copy._own_split = self._own_split
         return copy
+
+    def check_transforms(self) -> None:
+        """Refuse transforms that would change the labels of masks: :func:`check_labels_are_kept`."""
+        steps = self._steps()
+        if any(isinstance(step, MatchMask) for step in steps):
+            check_labels_are_kept(steps)
+
+    def _steps(self) -> list[Any]:
+        return [step for pipeline in (self.after_item, self.after_batch) for step in getattr(pipeline, "fs", ())]
 
     def _one_pass(self) -> None:
         """Find the types of a batch; its labels are judged when it is used, for a loss may leave one out."""
@@ -90,8 +102,9 @@ class VolumeDL(TfmdDL):
         return any(isinstance(kind, type) and issubclass(kind, TensorDicom3D) for kind in types[self.n_inp :])
 
     def _refuse_moves(self) -> None:
-        steps = [*self.after_item.fs, *self.after_batch.fs]
-        moving = [t for t in steps if isinstance(t, RandomTransform3D) and not isinstance(t, IntensityTransform3D)]
+        moving = [
+            t for t in self._steps() if isinstance(t, RandomTransform3D) and not isinstance(t, IntensityTransform3D)
+        ]
         if moving:
             names = ", ".join(dict.fromkeys(type(t).__name__ for t in moving))
             raise ValueError(

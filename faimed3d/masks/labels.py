@@ -137,6 +137,21 @@ def holding_type(dtype: torch.dtype, values: list[float]) -> torch.dtype:
     raise ValueError(f"{values} are no labels that a mask of {dtype} can hold: whole numbers of up to 64 bits")
 
 
+def as_integers(values: Tensor) -> Tensor:
+    """Labels in floats as the smallest of uint8, int16, int32 and int64 that holds them; all else as it is.
+
+    Args:
+        values: plain tensor of any shape. What holds a fraction, NaN or infinity is no mask of labels and stays.
+
+    >>> [as_integers(torch.tensor([0, value])).dtype for value in (255.0, 256.0, 0.5)]
+    [torch.uint8, torch.int16, torch.float32]
+    """
+    if not values.is_floating_point() or not values.numel() or not are_labels(values):
+        return values
+    low, high = values.amin().item(), values.amax().item()
+    return values if max(-low, high) >= 2**63 else values.to(holding_type(torch.uint8, [low, high]))
+
+
 def _holds(dtype: torch.dtype, value: float) -> bool:
     if dtype.is_floating_point:
         return torch.tensor(value, dtype=torch.float64).to(dtype).item() == value

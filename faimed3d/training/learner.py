@@ -24,6 +24,7 @@ from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import CheckLabels
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.loaders import Loaders3D
+from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
 from faimed3d.models.cnn import cnn_split
@@ -290,6 +291,8 @@ def _channels(images):
 def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrained, normalize, kwargs):
     if not isinstance(dls, Loaders3D):  # they have said so themselves
         warn_of_flat_transforms(dls, stacklevel=4)
+    if isinstance(dls.train, VolumeDL):  # transforms may have been added since the loaders were made
+        dls.train.check_transforms()
     known = look_at(dls, normalize)
     splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
     cbs = L(KeepGeometry, WarnOfLostLabels) + L(cbs)
