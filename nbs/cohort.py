@@ -1,18 +1,16 @@
 """What the tutorials read is written here, so that they begin where you begin: with folders of patients.
 
-The brain is the MNI152 template that the nilearn package carries (1 mm, skull removed, symmetric), with its maps of grey
-and white matter. Nothing is downloaded, and no patient exists but in :func:`hippocampi`, where real ones are used if
-they lie beside this project.
+The brain is the MNI152 template that the nilearn package carries (1 mm, skull removed, symmetric), with its maps of
+grey and white matter. Nothing is downloaded, and no patient is real but in :func:`hippocampi`, where real ones are used
+if they lie beside this project.
 """
 
 import itertools
-import json
 import os
 import shutil
 from functools import cache
 from pathlib import Path
 
-import nibabel as nib
 import nilearn
 import numpy as np
 import pandas as pd
@@ -132,11 +130,11 @@ def _edit(path, **elements):
 # Patients with a hippocampus ------------------------------------------------------------------------------------------
 
 
-def hippocampi(folder="cohort", patients=24):
+def hippocampi(folder="cohort", patients=20):
     """Write the scans of patients with a mask of the hippocampus, and list them.
 
     Those of the Medical Segmentation Decathlon (Task04, CC-BY-SA 4.0) where they lie in ``shared/data/hippocampus``
-    beside this project, as NIfTI. Else ``patients`` of our own making, as DICOM: each one is the template, deformed, with
+    beside this project. Else ``patients`` of our own making, T1 as DICOM: each one is the template, deformed, with
     a contrast, noise and voxels of its own; its hippocampus is the grey matter around a line through the real one.
 
     Returns:
@@ -151,12 +149,8 @@ def hippocampi(folder="cohort", patients=24):
 
 
 def _row(folder, ending=""):
-    return {
-        "patient": folder.name,
-        "T1": f"{folder}/T1{ending}",
-        "T2": f"{folder}/T2{ending}",
-        "mask": f"{folder}/hippocampus.nii.gz",
-    }
+    files = {"T1": f"T1{ending}", "T2": "T2.nii.gz", "mask": "hippocampus.nii.gz"}
+    return {"patient": folder.name, **{name: f"{folder}/{file}" for name, file in files.items()}}
 
 
 def _copy_patient(folder, path):
@@ -172,9 +166,8 @@ def _make_patient(folder, number):
     folder.mkdir(parents=True)
     t1, mask = deformed_hippocampus(number)
     row = _row(folder)
-    name = f"Patient^{number + 1:02}"
-    _write(row["T1"], t1, "T1 hippocampus", 1, name=name)
-    _write(row["T2"], t2_from(t1).round(), "T2 hippocampus", 2, name=name)
+    _write(row["T1"], t1, "T1 hippocampus", 1, name=f"Patient^{number + 1:02}")
+    t2_from(t1).save(row["T2"])
     mask.save(row["mask"])
     return row
 
@@ -189,9 +182,9 @@ def t2_from(t1):
 def _template_hippocampus(right):
     """Box of the template around one hippocampus, and its mask."""
     t1, grey, _ = brain()
-    # x to the left, y to the back, z to the head (mm), radius (mm): along the left hippocampus from its head to its tail
-    line = np.array([(20, 8, -21, 6), (25, 13, -20, 6.5), (29, 20, -17, 5.5), (30, 27, -12, 5), (27, 34, -6, 4.5), (22, 38, -1, 4)], float)
-    fine = np.stack([np.interp(np.linspace(0, 5, 60), range(6), column) for column in line.T], axis=1)
+    # x to the left, y to the back, z to the head, radius (mm): along the left hippocampus from its head to its tail
+    line = (20, 8, -21, 6), (25, 13, -20, 6.5), (29, 20, -17, 5.5), (30, 27, -12, 5), (27, 34, -6, 4.5), (22, 38, -1, 4)
+    fine = np.stack([np.interp(np.linspace(0, 5, 60), range(6), column) for column in zip(*line, strict=True)], axis=1)
     if right:
         fine[:, 0] *= -1
     start = t1.geometry.world_to_index(fine[:, :3].mean(0)).round().astype(int) - (32, 38, 32)
@@ -236,8 +229,8 @@ def brain_cubes(folder="cubes", side=16):
 
     A cube is white matter if the template's map says so for over three quarters of it. Else it is called after the
     centres of regions within 14 mm of its middle (Seitzman et al. 2020, doi:10.1016/j.neuroimage.2019.116290, with
-    nilearn), if all of them agree. Cubes with much air, without a clear answer, or of a rare kind are left out, and three
-    of four cubes of cortex, of which there would be too many.
+    nilearn), if all of them agree. Cubes with much air, without a clear answer, or of a rare kind are left out, and
+    three of four cubes of cortex, of which there would be too many.
 
     Returns:
         DataFrame with the columns ``image`` (a file in ``folder``), ``region``, ``place`` and ``white`` (its share).
