@@ -17,7 +17,7 @@ from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.io.casting import cast
 from faimed3d.io.source_header import source_name
 from faimed3d.masks import is_mask
-from faimed3d.masks.labels import common_type
+from faimed3d.masks.labels import LABEL_TOLERANCE, common_type
 from faimed3d.spatial.label_shares import check_mode
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -96,6 +96,11 @@ def _way_out(mask: TensorMask3D, image: TensorDicom3D) -> str:
     """What to do about a mask on another grid than its image."""
     same_size = tuple(mask.shape[-3:]) == tuple(image.shape[-3:])
     geometry = mask.geometry
+    if same_size and geometry is not None and geometry.stated and image.geometry and not image.geometry.stated:
+        return (
+            "Nothing says where the image lies, and its size is that of the mask: if the mask was drawn on it, give "
+            "the image the place of the mask, TensorDicom3D(array, like=mask). Resampling would move the labels"
+        )
     if geometry is not None and same_size and geometry.spacing == (1, 1, 1) and not any(geometry.origin):
         return (
             "The header of the mask is that of an array (1 mm, origin 0), and its size is that of the image: if it was "
@@ -171,6 +176,7 @@ class CheckLabels(StrictKeywords, Transform):
         self.reader = reader
 
     def encodes(self, x: TensorMask3D):
+        check_whole(x)
         count, ignored = self.reader.c, self.reader.ignore_index
         if count is None or not x.numel() or self.reader.on_trial:
             return x
@@ -205,6 +211,27 @@ class CheckLabels(StrictKeywords, Transform):
         return x
 
 
+def check_whole(x: TensorMask3D) -> None:
+    """Refuse a mask of which a transform has made fractions: cast to labels they would become others.
+
+    Args:
+        x: mask, behind the item transforms.
+
+    Raises:
+        ValueError: a value is more than 1e-3 from a whole number.
+    """
+    if not x.is_floating_point():
+        return
+    plain = x.as_subclass(Tensor)
+    wrong = ~((plain - plain.round()).abs() <= LABEL_TOLERANCE)
+    if wrong.any():
+        raise ValueError(
+            f"{source_name(x)}: a transform of item_tfms has left {plain[wrong][0].item():.6g} in the mask, no whole "
+            "number and so no label. Functions and transforms of TensorDicom3D act on masks too: one that changes "
+            "images alone inherits from IntensityTransform3D"
+        )
+
+
 class ToLabels(StrictKeywords, Transform):
     """Turn the masks of a batch into the int64 labels that losses take.
 
@@ -216,7 +243,7 @@ class ToLabels(StrictKeywords, Transform):
     order = -100  # before the user's batch transforms: one byte overflows soon
 
     def encodes(self, x: TensorMask3D):
-        return x.long()
+        return (x.round() if x.is_floating_point() else x).long()
 
 
 def check_sizes(samples):  # fastai makes a transform of it, for which types would be rules of dispatch

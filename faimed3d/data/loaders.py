@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 from fastai.data.block import DataBlock
 from fastai.data.core import DataLoaders, FilteredBase, TfmdDL
 from fastai.data.transforms import RandomSplitter
+from fastcore.basics import instantiate
 from fastcore.foundation import L
 from fastcore.meta import delegates
 
@@ -115,6 +117,8 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
+        block.item_tfms = _merged(block.default_item_tfms, item_tfms)
+        block.batch_tfms = _merged(block.default_batch_tfms, batch_tfms)
         made = cls.from_dblock(block, source, path=path, bs=bs, **kwargs)  # plain DataLoaders, whatever the class
         warn_of_flat_transforms(made, stacklevel=4)
         return cls(*made.loaders, path=made.path, device=made.device)
@@ -148,6 +152,16 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
     ) -> Any:
         """As ``from_path_func``, with ``label_func`` a function of the file's name alone."""
         return cls.from_path_func(path, fnames, OfName(label_func), **kwargs)
+
+
+def _merged(of_blocks: Sequence[Any], of_user: Transforms) -> L:
+    """The transforms of blocks and user; one of the user takes the place of a block's of its class, as in fastai.
+
+    But fastai keeps only the last of several of one class, of the user's too: two flips along two axes become one.
+    """
+    given = L(of_user).map(instantiate)
+    kinds = {type(one) for one in given if not isfunction(one)}
+    return L(one for one in of_blocks if type(one) not in kinds) + given
 
 
 def read_with(blocks: Sequence[Block], strict: bool, series: Any, like: str | None) -> None:

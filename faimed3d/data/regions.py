@@ -14,7 +14,7 @@ from fasttransform import Transform
 from torch import Tensor
 
 from faimed3d._keywords import strict_keywords
-from faimed3d.data.block_transforms import MatchMask, check_sizes
+from faimed3d.data.block_transforms import MatchMask, check_sizes, check_whole
 from faimed3d.data.blocks import SOURCES, read_labels
 from faimed3d.data.segments import find_segment, inside_segment, mask_like, read_binary, segments_of
 from faimed3d.data.volume_dl import VolumeDL
@@ -185,6 +185,7 @@ class NameRegions(Transform):
         self.reader = reader
 
     def encodes(self, x: TensorMask3D):
+        check_whole(x)
         if x.ndim != 4 or len(x) != self.reader.c:
             raise ValueError(
                 f"{source_name(x)}: a transform turned the {self.reader.c} regions (R, D, H, W) into {tuple(x.shape)}"

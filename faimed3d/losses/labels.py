@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from faimed3d.masks.labels import LABEL_TOLERANCE
+
 NONE = -100  # torch's ignore_index for "no label is left out"
 
 
@@ -15,7 +17,7 @@ def flattened(inp: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: no tensors.
-        ValueError: prediction and target differ in shape.
+        ValueError: prediction and target differ in shape; the labels are fractions.
     """
     if not isinstance(inp, Tensor) or not isinstance(targ, Tensor):
         raise TypeError(
@@ -31,7 +33,20 @@ def flattened(inp: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
             f"scores {tuple(inp.shape)} (B, C, D, H, W) need labels {(len(inp), *space)} (B, D, H, W), "
             f"got {tuple(targ.shape)}"
         )
+    if targ.is_floating_point() and not torch.compiler.is_compiling():
+        targ = _whole(targ)
     return inp.flatten(2), targ.reshape(len(targ), -1).long()
+
+
+def _whole(targ: Tensor) -> Tensor:
+    """Labels in floats, without the rounding of floats; fractions, which are no labels, are an error."""
+    wrong = ~((targ - targ.round()).abs() <= LABEL_TOLERANCE)
+    if wrong.any():
+        raise ValueError(
+            f"the targets hold {targ[wrong][0].item():.6g}, no label: has a transform of batch_tfms changed the masks? "
+            "One that changes images alone inherits from IntensityTransform3D"
+        )
+    return targ.round()
 
 
 def check_labels(targ: Tensor, count: int, ignored: int | None) -> None:
@@ -56,6 +71,17 @@ def check_labels(targ: Tensor, count: int, ignored: int | None) -> None:
             f"labels must lie in 0..{count - 1} for scores of {count} classes, got {low}..{high}. If one of them means "
             "'not annotated', pass ignore_index"
         )
+
+
+def one_per_class(weight: Tensor, inp: Tensor) -> Tensor:
+    """Weights of the classes of scores (B, C, N), on their device.
+
+    Raises:
+        ValueError: there is not one for each class.
+    """
+    if weight.numel() != inp.shape[1]:
+        raise ValueError(f"weight must hold one number per class: the model gives {inp.shape[1]}, got {weight.numel()}")
+    return weight.to(inp.device)
 
 
 def reduced(each: Tensor, reduction: str, mean: Callable[[], Tensor] | None = None) -> Tensor:

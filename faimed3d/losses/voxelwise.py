@@ -11,7 +11,7 @@ from fastai.losses import CrossEntropyLossFlat, FocalLoss, FocalLossFlat
 from torch import Tensor, nn
 
 from faimed3d._keywords import keywords_of, of_bases, strict_keywords
-from faimed3d.losses.labels import NONE, check_labels, flattened, reduced
+from faimed3d.losses.labels import NONE, check_labels, flattened, one_per_class, reduced
 from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
 
@@ -91,7 +91,7 @@ class FocalLoss3D(FocalLossFlat):
         inp, targ = flattened(inp, targ)
         check_labels(targ, inp.shape[1], self.ignore_index)
         ignored = NONE if self.ignore_index is None else self.ignore_index
-        weight = None if self.func.weight is None else self.func.weight.to(inp.device)
+        weight = None if self.func.weight is None else one_per_class(self.func.weight, inp)
         entropy = F.cross_entropy(_exact(inp), targ, weight, ignore_index=ignored, reduction="none")
         total = ((1 - torch.exp(-entropy)) ** self.func.gamma * entropy).sum(1)
         if self.reduction == "sum":
@@ -122,7 +122,7 @@ def cross_entropy(
     """
     check_labels(targ, inp.shape[1], ignored)
     left_out = NONE if ignored is None else ignored
-    weight = None if weight is None else weight.to(inp.device)
+    weight = None if weight is None else one_per_class(weight, inp)
     voxels = F.cross_entropy(
         _exact(inp), targ, weight, ignore_index=left_out, reduction="none", label_smoothing=smoothing
     )

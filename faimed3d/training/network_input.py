@@ -44,8 +44,8 @@ def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
             stacklevel=5,
         )
         return TrainedOn()
-    for dl in dls.loaders:
-        _leave_out_normalize(dl)
+    for number, dl in enumerate(dls.loaders):
+        _leave_out_normalize(dl, silent=number > 0)
     present = _normalizer(dls.train)
     scaling = _scaling(dls.train)
     if normalize is True and present is None and not scaling and _is_mr(dls.train_ds):
@@ -192,7 +192,16 @@ def _same(present: Normalize3D, known: TrainedOn) -> bool:
 
 
 def _normalizer(dl: TfmdDL) -> Normalize3D | None:
-    return next((step for step in _steps(dl) if isinstance(step, Normalize3D)), None)
+    found = [step for step in _steps(dl) if isinstance(step, Normalize3D)]
+    if len(found) > 1:
+        one, two = (
+            "numbers of the training set"
+            if step.mean is None
+            else TrainedOn(mean=step.mean, std=step.std).normalization
+            for step in found[:2]
+        )
+        raise ValueError(f"the loaders have two normalizations, {one} and {two}: leave one out")
+    return found[0] if found else None
 
 
 def _scaling(dl: TfmdDL) -> tuple[str, ...]:
