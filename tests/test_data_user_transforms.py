@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fasttransform import Transform
+from fasttransform import ItemTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,13 +27,13 @@ def loaders(codes=("none", "a", "b"), **kwargs):
     return SegmentationDataLoaders3D.from_df(table, bs=2, num_workers=0, valid_pct=0.5, device="cpu", **kwargs)
 
 
-def halve(x: TensorDicom3D):
+def halve(x: TensorMask3D):
     return x / 2
 
 
-class Halve(Transform):
-    def encodes(self, x: TensorDicom3D):
-        return x / 2
+class Halve(ItemTransform):
+    def encodes(self, item):
+        return [x / 2 for x in item]
 
 
 class HalveImages(IntensityTransform3D):
