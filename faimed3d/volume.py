@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastai.torch_core import tensor as as_tensor
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -40,7 +41,7 @@ from faimed3d.masks import class_volumes, is_mask
 from faimed3d.masks.codes import Codes, frozen_codes
 from faimed3d.masks.labels import as_integers
 from faimed3d.masks.regions import region_volumes
-from faimed3d.metadata import Metadata
+from faimed3d.metadata import Metadata, without
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_shape
 
 if TYPE_CHECKING:
@@ -186,8 +187,8 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
             )
         attach_grid(self, (self.geometry or Geometry(self.shape[-3:])).replace(**changes))
 
-    def get_metadata(self, tag: str) -> Any:  # numbers, texts, a table
-        """Value of ``spacing``, ``origin``, ``direction``, ``table``, or a header tag such as ``'0008|0060'``."""
+        """Value of ``spacing``, ``origin``, ``direction``, ``table``, or of a header: ``'0008|0060'``, ``Modality``."""
+        """Value of ``spacing``, ``origin``, ``direction``, ``table``, or of a header: ``'0008|0060'``, ``'Modality'``."""
         return self.metadata[tag]
 
     def set_metadata(self, tag: str, value: Any) -> None:
@@ -195,12 +196,12 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         if tag in ("spacing", "origin", "direction"):
             self._set_geometry(**{tag: value})
         else:
-            self._tags = {**(self._tags or {}), tag: value}
+            self._tags = without(self._tags, tag) | {tag: value}
 
     def del_metadata(self, tag: str) -> None:
         """Remove a value that was set, and hide the tag of that name in the files' headers."""
         self.metadata[tag]
-        self._tags = {**(self._tags or {}), tag: None}
+        self._tags = without(self._tags, tag) | {tag: None}
 
     def metadata_to_json(self) -> str:
         """JSON text of the geometry and of the whole header: patient data included, where the files hold it."""
@@ -216,10 +217,10 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         """Make a volume from a file, a DICOM folder, an array, a tensor or an image of another library.
 
         Args:
-            source: path, row of a DICOM inventory, numpy array, tensor (which hands on its geometry), or an image of
-                SimpleITK, nibabel, MONAI or TorchIO. Arrays and plain tensors have no geometry of their own: spacing
-                1 mm, origin 0 and identity direction are assumed; their axes are (D, H, W), so that what nibabel's
-                ``get_fdata()`` gives, (x, y, z), comes out transposed: give the image itself.
+            source: path, list of the DICOM files of one series, row of a DICOM inventory, numpy array, tensor (which
+                hands on its geometry), or an image of SimpleITK, nibabel, MONAI or TorchIO. Arrays and plain tensors
+                have no geometry of their own: spacing 1 mm, origin 0 and identity direction are assumed; their axes are
+                (D, H, W), so what nibabel's ``get_fdata()`` gives, (x, y, z), comes out transposed: give the image.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
             dtype: of the voxels; None keeps the stored type. A type that would change a value is refused: fractions
@@ -243,7 +244,7 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         """
         if like is not None:
             return cls(cls.create(source, series, strict, dtype, **({"suv": suv} if suv else {})), like=like)
-        if suv and not isinstance(source, str | Path | Mapping) and not hasattr(source, "iloc"):
+        if suv and not isinstance(source, str | Path | Mapping | list | tuple | L) and not hasattr(source, "iloc"):
             raise ValueError(
                 f"suv=True needs DICOM files, whose headers hold dose and weight, got {type(source).__name__}"
             )
@@ -254,18 +255,19 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
             return volume if dtype is None else cast(volume, dtype, source_name(volume))
         if type(source).__module__.partition(".")[0] == "pandas" and "folder" in source:  # not imported if not used
             source, series = source["folder"], source
-        if not isinstance(source, str | Path):
+        if not isinstance(source, str | Path | list | tuple | L):
             raise TypeError(
-                "source must be a path, a row of a DICOM inventory, a numpy array, a tensor or an image of "
-                f"{NAMED}, got {type(source).__name__}"
+                "source must be a path, a list of the DICOM files of one series, a row of a DICOM inventory, a numpy "
+                f"array, a tensor or an image of {NAMED}, got {type(source).__name__}"
             )
         # images are converted while they are read; labels that float32 would merge must be seen first
         direct = np.float32 if dtype == torch.float32 and not is_mask(cls) else None
+        source = list(source) if isinstance(source, L) else source
         array, geometry, header = io.read(source, series=series, strict=strict, dtype=direct)
         volume = cls(torch.from_numpy(array), geometry)
         volume._header = header
         attach_padding(volume, header.padding)
-        if is_mask(cls) and header.format == "dicom" and series is None and Path(source).is_dir():
+        if is_mask(cls) and header.format == "dicom" and series is None and _is_folder(source):
             from faimed3d.dicom.volume_reading import refuse_images_as_mask  # pydicom takes time to import
 
             refuse_images_as_mask(str(source), header.files)
@@ -431,6 +433,10 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     def render_3d(self, colors: Any = None, alpha: Any = None, **kwargs: Any) -> Axes3D:
         """Draw the surface of each class in mm and return the axes: see ``faimed3d.display.render_3d``."""
         return render_3d(self, colors=colors, alpha=alpha, **kwargs)
+
+
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, str | Path) and Path(source).is_dir()
 
 
 def _plain_tensor(x: Any) -> Tensor:

@@ -81,9 +81,14 @@ def read_dicom(
 
 
 def read_volume(
-    path: str | Path | InventoryRow, series: str | int | InventoryRow | None = None, strict: bool = True
+    path: str | Path | InventoryRow | list[str], series: str | int | InventoryRow | None = None, strict: bool = True
 ) -> tuple[DicomVolume, Ranges]:
-    """What :func:`read_dicom` reads, and the ranges (low, high) of its values that are padding."""
+    """What :func:`read_dicom` reads, and the ranges (low, high) of its values that are padding.
+
+    ``path`` may be a list of files, too, which are looked at without what lies beside them.
+    """
+    if isinstance(path, list):
+        return _decode(_choose_of_files(path, series), strict)
     if isinstance(path, (pd.Series, Mapping)) and series is None:
         path, series = path["folder"], path
     path = os.fsdecode(path)  # type: ignore[arg-type] # no row any more
@@ -124,6 +129,36 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
             + _listed([f"{volumes.index(v)}  {describe_volume(v)}" for v in chosen])
         )
     return chosen[0]
+
+
+def _choose_of_files(files: list[str], series: str | int | InventoryRow | None) -> Volume:
+    """The one volume of a list of files, all of which should belong to it unless ``series`` chooses."""
+    if isinstance(series, (pd.Series, Mapping)):
+        raise TypeError("a row of an inventory names its files itself: give the row alone, not with a list of files")
+    folders = {os.path.dirname(file) for file in files}
+    folder = folders.pop() if len(folders) == 1 else os.path.commonpath(os.path.abspath(f) for f in files)
+    found = volumes_of_files(files, folder)
+    chosen = _chosen_among(found.volumes, folder, series)
+    if len(chosen) != 1:
+        scan = scan_files(files, folder)
+        contents = survey(scan)
+        if not _chosen_among(contents.volumes, folder, series):
+            raise _nothing_found(f"a list of {len(files)} files in {folder}", scan, contents, series)
+        raise SeveralVolumes(
+            f"a list of {len(files)} files in {folder}: {len(chosen)} volumes. List the files of one, or say which one "
+            "with series= and its number here:\n"
+            + _listed(
+                [f"{contents.volumes.index(v)}  {describe_volume(v)}" for v in contents.volumes if not v.never_placed]
+            )
+        )
+    volume = chosen[0]
+    used = {*volume.files, *(other.header.path for _, other in volume.doubled)}
+    if series is None and (unused := [file for file in files if file not in used]):
+        raise UnsupportedImage(
+            f"{unused[0]}: one of {len(unused)} files, of {len(files)} in a list, that hold no slice of its volume: "
+            "leave them out, or choose with series="
+        )
+    return volume
 
 
 def _chosen_among(volumes: Sequence[Volume], path: str, series: str | int | None) -> list[Volume]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,16 @@ _READERS = {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage,
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     series: Any = None,
     strict: bool = True,
     dtype: DTypeLike | None = np.float32,
 ) -> tuple[np.ndarray, Geometry, SourceHeader]:
-    """Read a volume from a file of any supported format or from a DICOM folder.
+    """Read a volume from a file of any supported format, or from a DICOM folder or its files.
 
     Args:
-        path: the file or folder. The content decides the format; a wrong or missing extension does no harm.
+        path: the file or folder, or a list of the DICOM files of one series, in any order. The content decides the
+            format; a wrong or missing extension does no harm.
         series: which series of a DICOM folder, see :func:`faimed3d.dicom.read_dicom`.
         strict: refuse what contradicts itself. False warns, or takes the trustworthy half: bytes that follow the voxels
             are ignored, the datatype wins over bitpix, a usable sform over unusable voxel sizes or the other way round,
@@ -64,7 +66,9 @@ def read(
     >>> array.dtype, geometry.spacing, header
     (dtype('float32'), (1.0, 2.0, 3.0), SourceHeader(1 file))
     """
-    path = os.fspath(path)
+    if isinstance(path, list | tuple):
+        return _read_dicom(dicom_files(path), series, strict, dtype)
+    path = os.fspath(path)  # type: ignore[arg-type] # no list any more
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if not os.path.exists(path):
@@ -84,6 +88,38 @@ def read(
             )
         array, geometry, files = _READERS[kind](path, strict, dtype)
         return array, geometry, SourceHeader(files, kind)
+
+
+def dicom_files(paths: Sequence[Any]) -> list[str]:
+    """The names in a list of files that should be the slices of one DICOM series, which is what a list means.
+
+    Raises:
+        TypeError: they are no paths. FileNotFoundError: one is not there.
+        ValueError: none, a folder, or a file of another format.
+    """
+    from faimed3d.dicom import is_dicom  # pydicom takes time to import
+
+    if not len(paths):
+        raise ValueError("a list of no files: expected the DICOM files of one series, or the path of a file or folder")
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                "source must be a path or a list of the DICOM files of one series, got list with a "
+                f"{type(path).__name__}: stack arrays and tensors first, np.stack(arrays); to ImageBlock3D an item may "
+                "be a list of volumes, its channels"
+            )
+    files = [os.fsdecode(path) for path in paths]
+    for file in files:
+        if not os.path.exists(file):
+            raise FileNotFoundError(f"{file}: no such file, in a list of {len(files)}")
+        if os.path.isdir(file):
+            raise ValueError(f"{file}: a folder in a list of {len(files)}; a list is files: give the folder alone")
+        if not is_dicom(file):
+            raise ValueError(
+                f"{file}: no DICOM file, in a list of {len(files)}. A list is the slices of one DICOM series; read "
+                "volumes one by one, and for channels give ImageBlock3D a list of files as an item, or torch.stack them"
+            )
+    return files
 
 
 @contextlib.contextmanager
@@ -120,5 +156,5 @@ def _read_dicom(path, series, strict, dtype):
 
     (array, geometry, files), padding = read_volume(path, series=series, strict=strict)
     if dtype is not None and np.dtype(dtype) != array.dtype:
-        array = convert(array, dtype, path)
+        array = convert(array, dtype, os.path.dirname(path[0]) if isinstance(path, list) else path)
     return array, geometry, SourceHeader(tuple(os.fspath(file) for file in files), "dicom", padding)

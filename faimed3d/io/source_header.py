@@ -61,7 +61,7 @@ class SourceHeader:
 
         Returns:
             Column ``tags`` (of DICOM like ``0008|0005``, else names of header fields), then one column for each slice
-            file (of other formats for the header file), named by its path.
+            file (of other formats for the header file), named by its path. Of DICOM the index has the keywords.
         """
         import pandas as pd
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import keyword_for_tag
 
 from faimed3d.dicom.header.confidentiality import is_identifying
 from faimed3d.dicom.header.parser import read_header
@@ -41,8 +42,9 @@ def header_table(
 
     Returns:
         DataFrame: column ``tags`` (``0008|0005``: group and element, hexadecimal, lower case), then one column per
-        file, named by its path. Values are text without padding, several values joined by a backslash; '' where a file
-        lacks the tag. Left out: sequences, pixel data, overlays and other binary values, the file meta information.
+        file, named by its path; the index, ``keyword``, has the standard's keywords, '' of private tags. Values are
+        text without padding, several values joined by a backslash; '' where a file lacks the tag. Left out: sequences,
+        pixel data, overlays and other binary values, the file meta information.
 
     Raises:
         FileNotFoundError: no such file.
@@ -54,6 +56,8 @@ def header_table(
     '0.661468\\\\0.661468'
     >>> "0010|0010" in table.index
     False
+    >>> header_table(get_testdata_file("CT_small.dcm")).loc["Modality", "tags"]
+    '0008|0060'
     """
     columns: dict[str, dict[int, str]] = {}
     tags: set[int] = set()
@@ -64,7 +68,8 @@ def header_table(
     table = {"tags": [f"{tag >> 16:04x}|{tag & 0xFFFF:04x}" for tag in rows]}
     for name, values in columns.items():
         table[name] = [values.get(tag, "") for tag in rows]
-    return pd.DataFrame(table, dtype=object)
+    keywords = pd.Index([keyword_for_tag(tag) for tag in rows], dtype=object, name="keyword")
+    return pd.DataFrame(table, index=keywords, dtype=object)
 
 
 def _texts(file: str) -> dict[int, str]:
