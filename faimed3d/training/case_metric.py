@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ class CaseMetric(Metric):
     """Mean over the cases; derived classes define :meth:`measure`.
 
     In distributed validation the cases of all processes count, each of them once.
+
+    Regions that may overlap (``RegionBlock3D``) are measured one by one, and count as classes 1, 2, ... in their order.
 
     Args:
         classes: labels to measure. Default: all but 0.
@@ -42,6 +45,9 @@ class CaseMetric(Metric):
         """Measure the classes of every item of the batch."""
         scores = full_resolution(learn.pred).detach().as_subclass(Tensor)
         count = scores.shape[self.axis]
+        if count > 1 and learn.y.shape == scores.shape:
+            self._add(learn, scores, *self._of_regions(learn, scores))
+            return
         found = scores.argmax(self.axis) if count > 1 else (scores.select(self.axis, 0) > 0).long()
         truth = learn.y.detach().as_subclass(Tensor).reshape(found.shape)
         ignored = left_out(learn) if self.ignore_index is None else self.ignore_index
@@ -49,7 +55,18 @@ class CaseMetric(Metric):
             kept = truth != ignored
             found, truth = found * kept, truth * kept
         labels = list(range(1, max(2, count))) if self.classes is None else list(self.classes)
-        values = torch.as_tensor(self.measure(learn, found, truth, labels), dtype=torch.float64)
+        self._add(learn, scores, self.measure(learn, found, truth, labels), labels)
+
+    def _of_regions(self, learn: Learner, scores: Tensor) -> tuple[Any, list[int]]:
+        """Values (B, regions), and the number of each region from 1 on; each is measured on its own."""
+        labels = list(range(1, scores.shape[1] + 1)) if self.classes is None else list(self.classes)
+        found = scores > logit(getattr(learn.loss_func, "threshold", 0.5))
+        truth = learn.y.detach().as_subclass(Tensor) != 0
+        each = [self.measure(learn, found[:, n - 1].long(), truth[:, n - 1].long(), [1]) for n in labels]
+        return torch.cat([torch.as_tensor(values, dtype=torch.float64) for values in each], 1), labels
+
+    def _add(self, learn: Learner, scores: Tensor, values: Any, labels: list[int]) -> None:
+        values = torch.as_tensor(values, dtype=torch.float64)
         if num_distrib() > 1:  # NCCL sends what lies on a GPU
             values = values.to(scores.device)
         values = learn.to_detach(values)  # of all processes; fastai cuts off what it repeats to fill the last batch
@@ -84,6 +101,11 @@ class CaseMetric(Metric):
 
     def _counted(self, case: float) -> float:
         return self.missing if np.isinf(case) and self.missing is not None else case
+
+
+def logit(probability: float) -> float:
+    """The score whose sigmoid is ``probability``, above 0 and below 1."""
+    return log(probability / (1 - probability))
 
 
 class ClassColumn(Metric):

@@ -24,6 +24,7 @@ from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data import CheckLabels
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.loaders import Loaders3D
+from faimed3d.data.regions import NameRegions
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
@@ -236,7 +237,7 @@ def default_metrics(dls: DataLoaders) -> list[Metric]:
         dls: loaders of training and validation.
     """
     checks = [step for dl in dls.loaders for step in getattr(getattr(dl, "after_item", None), "fs", ())]
-    return [Dice3D()] if any(isinstance(step, CheckLabels) for step in checks) else []
+    return [Dice3D()] if any(isinstance(step, CheckLabels | NameRegions) for step in checks) else []
 
 
 def _read_off(dls, n_in, n_out, loss_func):
