@@ -187,8 +187,8 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
             )
         attach_grid(self, (self.geometry or Geometry(self.shape[-3:])).replace(**changes))
 
+    def get_metadata(self, tag: str) -> Any:  # numbers, texts, a table
         """Value of ``spacing``, ``origin``, ``direction``, ``table``, or of a header: ``'0008|0060'``, ``Modality``."""
-        """Value of ``spacing``, ``origin``, ``direction``, ``table``, or of a header: ``'0008|0060'``, ``'Modality'``."""
         return self.metadata[tag]
 
     def set_metadata(self, tag: str, value: Any) -> None:
