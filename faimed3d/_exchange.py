@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any  # of packages that may be absent
 
+import numpy as np
+import torch
+from fastai.torch_core import tensor as as_tensor
 from torch import Tensor
 
 from faimed3d._assumed import warn_if_assumed
@@ -73,3 +76,19 @@ class ExchangeMethods(_Volume):
         if library_of(image) != library:
             raise TypeError(f"expected a {expected}, got {type(image).__name__}; create takes other sources")
         return cls.create(image, dtype=None)
+
+
+def plain_tensor(x: Any) -> Tensor:
+    """What ``torch.as_tensor`` takes as a plain tensor; images of other libraries are left to ``create``."""
+    if type(x) is not Tensor and library_of(x):
+        raise TypeError(
+            f"a {type(x).__name__} of {library_of(x)} has axes and a place of its own, which create understands: "
+            "TensorDicom3D.create(image), TensorMask3D.create(image)"
+        )
+    if isinstance(x, Tensor):
+        return x.as_subclass(Tensor)
+    if isinstance(x, np.ndarray):
+        if not x.dtype.isnative:
+            x = x.astype(x.dtype.newbyteorder("="))
+        return torch.from_numpy(x if x.flags.writeable and min(x.strides, default=0) >= 0 else x.copy())
+    return as_tensor(x)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fastai.torch_core import tensor as as_tensor
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from numpy.typing import ArrayLike
@@ -22,7 +21,7 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
-from faimed3d._exchange import ExchangeMethods
+from faimed3d._exchange import ExchangeMethods, plain_tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like, grid_of
@@ -93,7 +92,7 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         if isinstance(x, TensorDicom3D):
             self = x.as_subclass(cls)
         else:
-            plain = _plain_tensor(x)
+            plain = plain_tensor(x)
             self = plain.as_subclass(cls)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
                 attach_grid(self, Geometry(plain.shape[-3:], assumed="all"))
@@ -437,21 +436,6 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
 
 def _is_folder(source: Any) -> bool:
     return isinstance(source, str | Path) and Path(source).is_dir()
-
-
-def _plain_tensor(x: Any) -> Tensor:
-    if type(x) is not Tensor and library_of(x):
-        raise TypeError(
-            f"a {type(x).__name__} of {library_of(x)} has axes and a place of its own, which create understands: "
-            "TensorDicom3D.create(image), TensorMask3D.create(image)"
-        )
-    if isinstance(x, Tensor):
-        return x.as_subclass(Tensor)
-    if isinstance(x, np.ndarray):
-        if not x.dtype.isnative:
-            x = x.astype(x.dtype.newbyteorder("="))
-        return torch.from_numpy(x if x.flags.writeable and min(x.strides, default=0) >= 0 else x.copy())
-    return as_tensor(x)
 
 
 def _as_suv(volume: Any, header: io.SourceHeader) -> Any:
