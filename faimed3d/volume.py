@@ -212,6 +212,7 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
 
     @classmethod
     # without types: fastai makes a Transform of this, to which the first type that it finds is a rule of dispatch
+    @strict_keywords
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None, suv=False):
         """Make a volume from a file, a DICOM folder, an array, a tensor or an image of another library.
 
@@ -345,6 +346,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     interpolation = "nearest"
 
     @classmethod
+    @strict_keywords
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
         """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd of one layer (``codes``).
 

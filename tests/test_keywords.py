@@ -232,6 +232,12 @@ class TestByPosition:
             (lambda: names.ResizeCrop3D((0, 0, 0), (8, 8, 8), p=1), "it always acts"),
             (lambda: names.PiecewiseHistScaling(landmark_percs=1), "it takes one fitted scale"),
             (lambda: names.MaskBlock3D(cls=names.TensorMask3D), "masks are always TensorMask3D; leave it out"),
+            (lambda: names.TensorDicom3D.create("x", load_header=True), "headers are read when t.metadata is asked for"),
+            (lambda: names.TensorMask3D.create("x", load_header=False), "TensorMask3D.create.. takes no argument 'load_h"),
+            (lambda: TestByPosition.IMAGE.crop_3d(crop_by=(1, 1, 1)), "its name is 'margins'"),
+            (lambda: TestByPosition.IMAGE.crop_3d((0.1, 0.1, 0.1), perc_crop=True), "its name is 'perc_margins'"),
+            (lambda: names.resample(TestByPosition.IMAGE, reference_size=(2, 2, 2)), "size follows from the spacing"),
+            (lambda: names.ImageCorrectionWrapper(verbose=True), "it prints nothing; leave it out"),
             (lambda: names.ImageBlock3D(rescale=True), "reading applies Rescale Slope and Intercept"),
         ],
     )  # fmt: skip

@@ -23,6 +23,18 @@ RENAMED: dict[str, dict[str, str]] = {
     "*": {
         "load_header": "headers are read when t.metadata is asked for",
     },
+    "ImageCorrectionWrapper": {"verbose": "it prints nothing; leave it out"},
+    "crop_3d": {
+        "crop_by": "its name is 'margins': crop_3d(margins=(2, 10, 10))",
+        "perc_crop": "its name is 'perc_margins': crop_3d((0.1, 0.1, 0.1), perc_margins=True)",
+    },
+    "resample": {
+        "reference_spacing": "its name is 'spacing': resample(t, spacing); the size follows from the field of view",
+        "reference_size": "the size follows from the spacing: t.resample(spacing).pad_or_crop(size)",
+        "method": "images are interpolated linearly, masks by the nearest voxel; leave it out",
+        "origin": "resample_like(t, other) takes the grid of another volume, or a Geometry",
+        "direction": "resample_like(t, other) takes the grid of another volume, or a Geometry",
+    },
     "AddChannel": {"p": "it always acts, and the blocks have it already"},
     "ClampMask3D": {"p": _ALWAYS},
     "Pad3D": {"p": _ALWAYS},

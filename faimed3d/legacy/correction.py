@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from faimed3d._keywords import StrictKeywords
 from faimed3d.intensity import correct_bias_field, equalize_locally
 from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorDicom3D
@@ -14,7 +15,7 @@ from faimed3d.volume import TensorDicom3D
 __all__ = ["ImageCorrectionWrapper", "correct_bias_field", "equalize_locally"]
 
 
-class ImageCorrectionWrapper:
+class ImageCorrectionWrapper(StrictKeywords):
     """Correct an image and write it to a file: N4, then local contrast, of which either can be left out.
 
     Today ``correct_bias_field(image)``, ``equalize_locally(image)`` and ``image.save(path)``.

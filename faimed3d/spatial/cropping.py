@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d._arguments import is_number, is_whole, whole_per_axis
+from faimed3d._keywords import strict_keywords
 from faimed3d.spatial.arguments import T, cut_out, fill_value, spatial_size
 
 
+@strict_keywords
 def crop_3d(t: T, margins: float | Sequence[float] | Sequence[Sequence[float]], perc_margins: bool = False) -> T:
     """Cut margins off both ends of each axis; the geometry follows.
 

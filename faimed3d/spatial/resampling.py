@@ -12,6 +12,7 @@ from torch import Tensor
 
 from faimed3d._arguments import is_number
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._keywords import strict_keywords
 from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
@@ -28,6 +29,7 @@ _MOST_VOXELS = 2**36  # 256 GB of float32: more is a slip in the spacing
 _SHORT = (torch.float16, torch.bfloat16)  # too coarse for shares
 
 
+@strict_keywords
 def resample(t: T, spacing: float | Sequence[float], value: float | None = None, labels: str = "nearest") -> T:
     """Resample to a new spacing over the same field of view.
 
