@@ -384,15 +384,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         return segments_for(self.as_subclass(Tensor), self.codes) if named else ()
 
     def as_sitk(self) -> sitk.Image:
-        """The mask as a ``sitk.Image`` with its geometry, of integers, as SimpleITK's filters of labels want it.
-
-        A mask of floats becomes the smallest of uint8, int16, int32 and int64 that holds its labels; integers keep
-        their type, and so does what holds fractions.
-
-        >>> mask = TensorMask3D(torch.tensor([[[0.0, 1, 1, 2]]]), {"spacing": (1, 2, 3)})
-        >>> mask.as_sitk().GetPixelIDTypeAsString()
-        '8-bit unsigned integer'
-        """
+        """As of images; a mask of floats becomes the smallest of uint8, int16, int32, int64 that holds its labels."""
         return io.to_sitk(as_integers(self._plain()), self.require_geometry("as_sitk"))
 
     def calc_volume(self) -> dict[str, float]:

@@ -35,7 +35,7 @@ class Record(Transform):
         super().__init__()
         self.order, self.seen = order, []
 
-    def encodes(self, x: TensorDicom3D):
+    def encodes(self, x: TensorDicom3D | TensorMask3D):
         self.seen.append((type(x), tuple(x.shape), x.dtype))
         return x
 

@@ -71,6 +71,11 @@ class Union(Transform):
         return x
 
 
+class Asks(Transform):
+    def encodes(self, x: TensorDicom3D):
+        return x if isinstance(x, TensorMask3D) else x + 5
+
+
 class OfMasks(Transform):
     def encodes(self, x: TensorMask3D):
         return x
@@ -105,7 +110,7 @@ WRONG = (
     Transform(shift, backwards),
 )
 KEEPS = (
-    Both(), MasksLater(), Union(), OfMasks(), OfNone(), WithItem(), ShiftImages(), Larger((4, 4, 4)),
+    Both(), MasksLater(), Union(), Asks(), OfMasks(), OfNone(), WithItem(), ShiftImages(), Larger((4, 4, 4)),
     augment.Resize3D((4, 4, 4)), augment.RandomFlip3D(), augment.RandomNoise3D(), Transform(len), len, None,
     *augment.aug_transforms_3d(),
 )  # fmt: skip

@@ -263,7 +263,7 @@ class TestSources:
 
     def test_a_transform_that_loses_the_place_is_named(self, table):
         class Sheared(Transform):
-            def encodes(self, x: TensorDicom3D):
+            def encodes(self, x: TensorDicom3D | TensorMask3D):
                 return x.roll(1, -1)
 
         learn = learner_of(table, [Sheared])

@@ -18,7 +18,8 @@ def written_for_images(transform: Any) -> bool:
     """Whether masks are changed by what a transform does to ``TensorDicom3D``, for want of a method of their own.
 
     ``TensorMask3D`` is a ``TensorDicom3D``, so fastai's dispatch by type takes it for one. The transforms of this
-    package know masks, and what inherits their methods does; a method for a union of types names what it is for.
+    package know masks, and what inherits their methods does; a method for a union of types, or one that asks for
+    ``TensorMask3D`` itself, says what it is for.
 
     Args:
         transform: one step of a pipeline.
@@ -31,6 +32,8 @@ def written_for_images(transform: Any) -> bool:
         return False
     method = _method_for_masks(transform)
     if method is None or method.__module__.split(".")[0] == "faimed3d":
+        return False
+    if {"TensorMask3D", "is_mask"} & set(getattr(getattr(method, "__code__", None), "co_names", ())):
         return False
     kinds = typing.get_type_hints(method)
     names = [name for name in inspect.signature(method).parameters if name != "self"]
@@ -52,7 +55,7 @@ def check_labels_are_kept(transforms: Iterable[Any]) -> None:
             f"{wrong.name.split(' -- ')[0]} is written for TensorDicom3D and would change masks as well, for a "
             "TensorMask3D is a TensorDicom3D. If it changes values, inherit from IntensityTransform3D, which leaves "
             "masks alone; if it moves voxels, write encodes(self, x: TensorMask3D) too, which moves labels without "
-            "blending them (return x leaves them alone)"
+            "blending them, or encodes(self, x: TensorDicom3D | TensorMask3D) where one way serves both"
         )
 
 
