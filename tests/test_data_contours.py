@@ -24,7 +24,7 @@ def cases(folder, count=4, beside=False, **more):
             "Spleen": [on_plane(geometry, rectangle((3.5, 1.5), (4.5, 4.5)), 2)],
             "liver": [on_plane(geometry, rectangle((0.5, 1.5), (3.5, 4.5)), plane) for plane in (1, 2)],
             "isocenter": [contour(geometry.index_to_world([(1, 1, 1)]), "POINT")],
-            "body": [on_plane(geometry, rectangle((-0.4, -0.4), (5.4, 6.4)), plane) for plane in range(5)],
+            "body": [on_plane(geometry, rectangle((-0.49, -0.49), (5.49, 6.49)), plane) for plane in range(5)],
         }
         names = list(rois) if k % 2 else list(rois)[::-1]
         where = folder / f"ct{k}" if beside else folder / f"rs{k}"
@@ -74,3 +74,26 @@ def test_a_name_that_is_missing_is_said(tmp_path):
 def test_overlaps_are_refused(tmp_path):
     with pytest.raises(errors.UnsupportedImage, match="the ROIs 'liver' and 'body' overlap in 18 voxels"):
         loaders(cases(tmp_path), ["background", "liver", "body"]).one_batch()
+
+
+def test_regions_may_overlap(tmp_path):
+    table = cases(tmp_path)
+    regions = {"all": ("body", "liver"), "organs": ("liver", "spleen"), "spleen": ("spleen",)}
+    dls = loaders(table, codes=None, regions=regions)
+    masks = dls.one_batch()[1]
+    assert masks.shape == (2, 3, *SHAPE)
+    assert [int(part.sum()) for part in masks[0]] == [5 * 6 * 7, 18 + 3, 3]
+    dls = loaders(table, codes=None, regions=["body", "liver"])
+    assert [int(part.sum()) for part in dls.one_batch()[1][0]] == [5 * 6 * 7, 18]
+    with pytest.warns(UserWarning, match="has no ROI 'tumour'"):
+        masks = loaders(table, codes=None, regions=["tumour", "liver"]).one_batch()[1]
+    assert [int(part.sum()) for part in masks[0]] == [0, 18]
+    with pytest.raises(errors.UnsupportedImage, match="ROIs have names and no labels: make each region of names"):
+        loaders(table, codes=None, regions={"whole": (1, 2)}).one_batch()
+
+
+def test_a_network_trains_on_them(tmp_path):
+    dls = loaders(cases(tmp_path))
+    dls.show_batch()
+    picked = dls.valid_ds[0]
+    assert picked[0].shape == SHAPE

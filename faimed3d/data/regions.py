@@ -16,8 +16,10 @@ from torch import Tensor
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.block_transforms import MatchMask, check_sizes, check_whole
 from faimed3d.data.blocks import SOURCES, read_labels
+from faimed3d.data.contours import Contours, contours_of
 from faimed3d.data.segments import find_segment, inside_segment, mask_like, read_binary, segments_of
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.errors import UnsupportedImage
 from faimed3d.io.source_header import source_name
 from faimed3d.losses import RegionLoss3D
 from faimed3d.masks import label_regions
@@ -37,9 +39,9 @@ def RegionBlock3D(
     """``TransformBlock`` for regions that may overlap: targets (R, D, H, W) of 0 and 1, for a sigmoid.
 
     The sources of an item may be: a mask of labels, of which each region takes some; a .seg.nrrd, whose segments are
-    regions; a list of masks, one for each region; a mask of R channels. The loss is :class:`RegionLoss3D`.
-    ``learn.predict_volume`` gives one mask for each region. Pictures show them laid over one another in their order, so
-    list them from the outermost to the innermost.
+    regions; an RT Structure Set, whose ROIs are; a list of masks, one for each region; a mask of R channels. The
+    loss is :class:`RegionLoss3D`. ``learn.predict_volume`` gives one mask for each region. Pictures show them laid
+    over one another in their order, so list them from the outermost to the innermost.
 
     Args:
         regions: name -> labels (or names of segments) that make it; or names alone, of lists, channels and segments.
@@ -114,8 +116,23 @@ class RegionReader(Transform):
             mask = TensorMask3D.create(source, self.series, self.strict, dtype=None)
             return self._stacked(mask, [self._inside(mask, segments, part) for part in self._names()])
         if self._takes_labels:
-            return label_regions(read_labels(source, strict=self.strict, series=self.series), self.parts)
-        return self._of_channels(TensorMask3D.create(source, self.series, self.strict, dtype=None))
+            try:
+                return label_regions(read_labels(source, strict=self.strict, series=self.series), self.parts)
+            except UnsupportedImage:
+                contours = contours_of(source, ())
+                if contours is None:
+                    raise
+                raise UnsupportedImage(
+                    f"{contours.path}: an RT structure set, whose ROIs have names and no labels: make each region of "
+                    "names, regions={'whole': ('edema', 'core'), ...}"
+                ) from None
+        try:
+            return self._of_channels(TensorMask3D.create(source, self.series, self.strict, dtype=None))
+        except UnsupportedImage:
+            contours = contours_of(source, ()) if self.series is None else None
+            if contours is None:
+                raise
+            return Contours(contours.path, regions=tuple(self._names()))  # MatchMask makes voxels of them
 
     @property
     def _takes_labels(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,7 +105,7 @@ def read_rtstruct(
     return _drawn(dict(enumerate(chosen, 1)), grid, path, holes, separate)
 
 
-def read_named(path: str, like: Any, names: Mapping[int, str]) -> StructureMask:
+def read_named(path: str, like: Any, names: Mapping[int, str], separate: bool = False) -> StructureMask:
     """As :func:`read_rtstruct`, with the ROI of each name as that label; a warning names those that are not there.
 
     Raises:
@@ -121,7 +120,7 @@ def read_named(path: str, like: Any, names: Mapping[int, str]) -> StructureMask:
     if missing:
         _warn(f"{path}: has no ROI {', '.join(map(repr, missing))}, so that label is empty there; it has {listed}")
     rois = {label: _named(found, name, path) for label, name in names.items() if name not in missing}
-    return _drawn(rois, _grid(like), path)
+    return _drawn(rois, _grid(like), path, separate=separate)
 
 
 def _grid(like: Any) -> tuple[Geometry, Sequence[str]]:
@@ -211,11 +210,11 @@ def _drawn(
     array = np.zeros(shape, np.uint8 if separate or max(rois) <= 255 else np.int32)
     off, gaps, flat = [], [], []
     touched = False
-    for label, roi in rois.items():
+    for number, (label, roi) in enumerate(rois.items()):
         placed = place(roi, geometry, path)
         volume, count = 0.0, 0
         overlap: dict[int, int] = {}
-        stack = np.moveaxis(array[label - 1] if separate else array, placed.axis, 0)
+        stack = np.moveaxis(array[number] if separate else array, placed.axis, 0)
         for plane, polygons in placed.planes.items():
             rule = "xor" if placed.exclusive else holes
             if rule == "xor" and not placed.exclusive:
@@ -272,10 +271,9 @@ def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], where: str) -> Non
     """Refuse contours of one plane that overlap in part, or lie upon each other: neither hole nor part beside."""
     if len(polygons) < 2:
         return
-    ends = [(polygon.min(0), polygon.max(0)) for polygon in polygons]
-    for one, other in combinations(range(len(polygons)), 2):
-        if (ends[one][0] >= ends[other][1]).any() or (ends[other][0] >= ends[one][1]).any():
-            continue
+    low, high = (np.array([end(polygon, axis=0) for polygon in polygons]) for end in (np.min, np.max))
+    near = (low[:, None] < high).all(-1)
+    for one, other in np.argwhere(np.triu(near & near.T, 1)):
         pair = [polygons[one], polygons[other]]
         sizes = sorted(area([polygon]) for polygon in pair)
         common = (sum(sizes) - area(pair)) / 2
