@@ -5,7 +5,6 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,7 +29,7 @@ from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
-from faimed3d.io.formats import file_format
+from faimed3d.io.formats import structure_set_in
 from faimed3d.io.nrrd_segments import Segment, read_segments, segments_for
 from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.io.source_header import source_name
@@ -443,16 +442,6 @@ def _as_suv(volume: Any, header: io.SourceHeader) -> Any:
     ends = [[float(np.float32(end) * factor) for end in ends] for ends in header.padding]
     attach_padding(scaled, [(low, high) for low, high in ends])
     return scaled
-
-
-def structure_set_in(source: str | Path) -> str | None:
-    """The file of an RT Structure Set that a path means, itself or in a folder; None for all else."""
-    path = os.fspath(source)
-    if not os.path.isdir(path) and not (os.path.isfile(path) and file_format(path) == "dicom"):
-        return None
-    from faimed3d.dicom.structure_sets.source import structure_set_in  # pydicom takes time to import
-
-    return structure_set_in(path)
 
 
 def _of_contours(cls: type[TensorMask3D], path: str, like: Any, dtype: torch.dtype | None) -> TensorMask3D:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from faimed3d.errors import UnsupportedImage
+from faimed3d.io.formats import structure_set_in
 from faimed3d.io.source_header import SourceHeader
-from faimed3d.volume import TensorDicom3D, TensorMask3D, structure_set_in
+from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
 @dataclass(frozen=True)

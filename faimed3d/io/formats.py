@@ -126,3 +126,13 @@ def file_format(path: str) -> str:
         f"{path}: neither the extension {suffix!r} nor the content is that of a volume format. Supported: "
         f"{', '.join(READ_SUFFIXES)} and DICOM folders"
     )
+
+
+def structure_set_in(path: str | os.PathLike[str]) -> str | None:
+    """The file of an RT Structure Set that a path means, itself or in a folder; None for all else."""
+    path = os.fspath(path)
+    if not os.path.isdir(path) and not (os.path.isfile(path) and file_format(path) == "dicom"):
+        return None
+    from faimed3d.dicom.structure_sets.source import structure_set_in  # pydicom takes time to import
+
+    return structure_set_in(path)
