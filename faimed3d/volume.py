@@ -353,8 +353,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
         """
         if like is not None and series is None and isinstance(source, str | Path):
-            contours = structure_set_in(source)
-            if contours is not None:
+            if contours := structure_set_in(source):
                 return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
         if isinstance(source, str | Path) and mask.ndim == 3:
@@ -450,9 +449,7 @@ def _of_contours(cls: type[TensorMask3D], path: str, like: Any, dtype: torch.dty
 
     if isinstance(like, str | Path):
         like = TensorDicom3D.create(like, dtype=None)
-    if not isinstance(like, TensorDicom3D):
-        like = grid_of(like)
-    array, geometry, codes = read_rtstruct(path, like)
+    array, geometry, codes = read_rtstruct(path, like if isinstance(like, TensorDicom3D) else grid_of(like))
     mask = cls(torch.from_numpy(array), geometry, codes=codes)
     mask._header = io.SourceHeader((path,), "dicom")
     return mask if dtype is None else cast(mask, dtype, path)
