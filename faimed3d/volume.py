@@ -352,9 +352,9 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         An RT Structure Set, or a DICOM folder with one, becomes a mask on the grid of ``like=image``, see
         :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
         """
-        if like is not None and series is None and isinstance(source, str | Path):
-            if contours := structure_set_in(source):
-                return _of_contours(cls, contours, like, dtype)
+        named = like is not None and series is None and isinstance(source, str | Path)
+        if named and (contours := structure_set_in(source)):
+            return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
         if isinstance(source, str | Path) and mask.ndim == 3:
             mask.codes = {segment.label: segment.name for segment in read_segments(source)} or None
