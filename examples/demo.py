@@ -29,22 +29,22 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.layers import NormType
-from fastai.metrics import DiceMulti
 from fastai.torch_core import set_seed
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.ndimage import distance_transform_edt
 
-import faimed3d.inference  # noqa: F401 - gives Learner its predict_volume
+import faimed3d.evaluation  # noqa: F401 - gives Learner its evaluate
 from faimed3d.augment import Normalize3D, Resample3D, aug_transforms_3d
 from faimed3d.basics import TensorDicom3D, TensorMask3D, readdcm_3d, show_image_3d
 from faimed3d.data import SegmentationDataLoaders3D, intensity_stats
 from faimed3d.models import UNet3D
-from faimed3d.training import unet_learner_3d
+from faimed3d.training import dice_per_class, unet_learner_3d
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo_out")
 SLOPE, INTERCEPT = 0.25, -16.0  # of the DICOM files: value = SLOPE * stored + INTERCEPT
 GREY, WHITE = 1, 2
+CODES = ["background", "grey matter", "white matter"]
 SPACING = 1.5  # mm, of what the network sees
 PATCH, STEP = 32, 24  # voxels: side of a patch, and at most from one to the next
 MARGIN = 12  # voxels of air around the brain to train on
@@ -64,6 +64,7 @@ def main():
     draw(image, mask)
     learn, mask = train(image, mask)
     predict(learn, image, mask, dicom)
+    score(learn, dicom, labels)
     section("Written")
     for path in sorted(OUT.iterdir()):
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -183,13 +184,14 @@ def read_and_compare(brain, dicom, nifti):
 def measure(labels):
     section("3. Volumes")
     mask = TensorMask3D.create(labels)
+    mask.codes = CODES
     volumes = mask.calc_volume()
-    for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
-        print(f"  {name}: {volumes[key] / 1000:.1f} ml")
+    for name in CODES[1:]:
+        print(f"  {name}: {volumes[name] / 1000:.1f} ml")
     stored = nib.load(labels)
     voxel = abs(np.linalg.det(stored.affine[:3, :3]))
     expected = {label: np.count_nonzero(np.asarray(stored.dataobj) == label) * voxel for label in (GREY, WHITE)}
-    check("equal to nibabel's count of voxels", all(volumes[f"class {k}"] == v for k, v in expected.items()))
+    check("equal to nibabel's count of voxels", all(volumes[CODES[k]] == v for k, v in expected.items()))
     half = mask.resample(2).calc_volume()
     change = abs(half["total_mask_volume"] / volumes["total_mask_volume"] - 1)
     check(f"resampled to 2 mm the brain keeps its volume: {change:.2%} off", change < 0.02)
@@ -304,7 +306,7 @@ def train(image, mask):
         fn_col="image",
         label_col="mask",
         valid_col="valid",
-        codes=["background", "grey matter", "white matter"],
+        codes=CODES,
         item_tfms=[Resample3D(SPACING)],
         batch_tfms=[*aug_transforms_3d(low_resolution=False, blur=False), Normalize3D(*stats.mean_std())],
         bs=4,
@@ -320,7 +322,7 @@ def train(image, mask):
 
     # batch norm: instance norm scales a window by its own values, and one that is all air then looks like any other
     network = {"widths": (12, 24, 48), "norm_type": NormType.Batch}
-    learn = unet_learner_3d(dls, UNet3D, model_args=network, metrics=DiceMulti(axis=1))
+    learn = unet_learner_3d(dls, UNet3D, model_args=network, metrics=dice_per_class(dls))
     print(f"  {sum(p.numel() for p in learn.model.parameters()):,} weights, loss {learn.loss_func}")
     learn.logger = print_epoch  # where fastai would draw bars, which fill a file when the output goes to one
     with learn.no_bar():
@@ -329,17 +331,23 @@ def train(image, mask):
         learn.recorder.plot_loss()  # now: the next validation starts a new record
         plt.gca().set(xlabel="batches", ylabel="loss")
         save(plt.gcf(), "loss.png")
-        after, dice = learn.validate()
+        after, dice, grey, white = learn.validate()
         learn.show_results(max_n=3, axis="coronal")
         save(plt.gcf(), "results.png")
-    print(f"  validation loss {before:.3f} -> {after:.3f}, Dice (mean of 3 classes) {dice:.2f}")
+    print(f"  validation loss {before:.3f} -> {after:.3f}")
+    print(
+        f"  Dice of the foreground {dice:.2f}: the mean of grey {grey:.2f} and white matter {white:.2f}; no background"
+    )
     print(f"  {EPOCHS} epochs in {time.perf_counter() - begun:.0f} s")
     check("the loss fell by half or more", after < before / 2)
     return learn, mask
 
 
 def print_epoch(values):
-    print("  epoch {}: training loss {:.3f}, validation loss {:.3f}, Dice {:.2f}, {}".format(*values), flush=True)
+    print(
+        "  epoch {}: training loss {:.3f}, validation loss {:.3f}, Dice {:.2f} ({:.2f}, {:.2f}), {}".format(*values),
+        flush=True,
+    )
 
 
 def predict(learn, image, mask, dicom):
@@ -370,9 +378,6 @@ def predict(learn, image, mask, dicom):
     far = distance_transform_edt(image.numpy() <= 0, image.get_spacing()[::-1]) > FAR
     share = (tissue & far).sum() / tissue.sum()
     check(f"predicted more than {FAR} mm outside the brain: {share:.4%} of the tissue, at most 0.1%", share <= 0.001)
-    volumes, true = again.calc_volume(), mask.calc_volume()
-    for name, key in (("grey matter", f"class {GREY}"), ("white matter", f"class {WHITE}")):
-        print(f"  {name}: predicted {volumes[key] / 1000:.0f} ml, template {true[key] / 1000:.0f} ml")
 
     shown = image.strip()
     shown = shown.pad_or_crop([side + 20 for side in shown.shape])
@@ -382,6 +387,17 @@ def predict(learn, image, mask, dicom):
         labels, style = labels.resample_like(shown), {"mask_alpha": 0.5, "letters": True, "title": title}
         show_image_3d(shown, axis=1, mask=labels, nrow=6, max_slices=6, ax=ax, **style)
     save(figure, "prediction.png")
+
+
+def score(learn, dicom, labels):
+    section("7. Scores of each class of the whole brain; the background is no class")
+    cases = pd.DataFrame({"image": [str(dicom.resolve())], "mask": [str(labels.resolve())]})
+    with learn.no_bar():
+        table = learn.evaluate(cases, names=["MNI152"], patch=PATCH + 16, overlap=0.25)
+    for text in table.drop(columns=["case", "label", "error"]).round(2).to_string(index=False).splitlines():
+        print(f"  {text}")
+    check("no case failed", not len(table.failed))
+    table.to_csv(OUT / "scores.csv", index=False)
     print("  One brain, a symmetric one, the mean of many, and tissue maps that come with it: this shows that the")
     print("  parts work together, not how well such a network does on patients.")
 

@@ -7,9 +7,21 @@ import torch
 from cases import COUNT, SHAPE, case_of, classification, geometry_of, save, segmentation, write_cases
 from dicom_series import write_series
 from fastai.data.block import RegressionBlock
+from fasttransform import Transform
 
 from faimed3d.augment import PadOrCrop3D
+from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageDataLoaders3D, SegmentationDataLoaders3D, get_volumetric_files
+
+
+class ThreadsOfItem(Transform):
+    """Puts the number of torch's threads where an item is made in place of the voxels of its image."""
+
+    def encodes(self, x: TensorDicom3D):
+        return x * 0 + torch.get_num_threads()
+
+    def encodes(self, x: TensorMask3D):  # noqa: F811 - dispatched by type
+        return x
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +42,16 @@ class TestLoaders:
         assert one.one_batch()[0].shape == (1, 1, *SHAPE)
         assert two.one_batch()[0].shape == (2, 1, 5, 6, 7)
         assert one.vocab == ["none", "lesion"]
+
+    def test_a_worker_has_one_thread_as_the_readme_says(self, table, root):
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            dls = segmentation(table, root, codes=["none", "lesion"], item_tfms=ThreadsOfItem(), num_workers=1)
+            images, _ = next(iter(dls.valid))  # one_batch would not start the worker
+        finally:
+            torch.set_num_threads(before)
+        assert images.unique().tolist() == [1]
 
     def test_more_than_the_training_set_in_a_batch_is_warned_of(self, table, root):
         with pytest.warns(UserWarning, match="training has 4 items, fewer than one batch of bs=8"):
