@@ -8,7 +8,7 @@ from dicom_archive import NORMAL, keep, several, time_points
 from dicom_series import ORIGIN, SPACING, direction_of, make_series, make_slice, stored_values, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lost_files import Case, draw_case, draw_lost, is_traceless, outcome, write_case
+from lost_files import ORDERS, Case, draw_case, draw_lost, is_traceless, outcome, write_case
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom
@@ -45,6 +45,29 @@ def test_cases_found_at_random(tmp_path, case, left):
     folder = str(tmp_path / "series")
     files = write_case(case, folder)
     assert set(outcome(case, folder, files, set(files) - set(left))) <= {"right", "refused"}
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_run_of_files_from_within_one_volume_into_another_is_not_cut_into_volumes(tmp_path, data):
+    label = data.draw(st.sampled_from(["clock", "number", "trigger time", "trigger time and phase", "frame time"]))
+    volumes, slices = data.draw(st.integers(3, 6)), data.draw(st.integers(3, 6))
+    clock = data.draw(st.sampled_from(["volume", "slice"] if label == "clock" else ["none", "fixed"]))
+    numbers = data.draw(st.sampled_from(["volume", "volume downwards"]))
+    case = Case(volumes, slices, label, clock, data.draw(st.sampled_from(ORDERS)), numbers, "thickness", False)
+    folder = str(tmp_path / "series")
+    files = write_case(case, folder)
+    first, whole = data.draw(st.integers(1, slices - 1)), data.draw(st.integers(2, volumes - 1))
+    ordered = sorted(files, key=lambda image: (image[0], image[1] if numbers == "volume" else -image[1]))
+    left = set(ordered[first : first + whole * slices])
+    assert set(outcome(case, folder, files, set(files) - left)) <= {"right", "refused"}
+
+
+def test_numbers_that_begin_behind_1_tell_whole_volumes_apart(tmp_path):
+    case = Case(4, 5, "number", "none", "upwards", "volume", "thickness", False)
+    folder = str(tmp_path / "series")
+    files = write_case(case, folder)
+    assert outcome(case, folder, files, {image for image in files if image[0] == 0}) == ["right"] * 3
 
 
 def read_rows(folder):

@@ -119,7 +119,8 @@ def _have_one_time(volumes: list[list[Candidate]], keys: Keys) -> list[bool]:
 def _counts_on(volumes: list[list[Candidate]], stacks: list[list[Candidate]], numbers: Keys) -> bool:
     """Whether instance numbers count on as if none were missing.
 
-    They do if they go by the same steps at every position, and from position to position.
+    They do if they go by the same steps at every position, and from position to position. Where they begin behind 1,
+    images may be lost at both ends of the series; if it begins within a volume, its positions are in no order.
     """
     by_start = sorted(stacks, key=lambda stack: numbers[stack[0]])
     try:
@@ -129,7 +130,8 @@ def _counts_on(volumes: list[list[Candidate]], stacks: list[list[Candidate]], nu
     if np.ptp(np.diff(table, axis=1), axis=0).any():
         return False
     if _in_sequence(volumes, numbers):
-        return True
+        along = np.diff([stack[0].position for stack in by_start])
+        return bool(table.min() <= 1 or (along > 0).all() or (along < 0).all())
     steps = np.diff(table[:, 0])
     return len(steps) > 0 and _in_sequence(by_start, numbers) and not (steps % steps.min()).any()
 
