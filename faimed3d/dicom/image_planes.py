@@ -98,7 +98,10 @@ def _refuse_turned_rows(header: FileHeader) -> None:
     User data 12 is 0: all volumes as the header says; 1: all turned; 2: turned and not in turn; 3: not turned and
     turned in turn. Which volume comes first is not in the file of a slice, so nothing is turned here.
     """
-    if "epi_pepolar" not in header.text(Tag.GEPulseSequence) or header.text(Tag.GEAcquisitionCreator) != _GE_BLOCK:
+    if (
+        b"epi_pepolar" not in (header.values.get(Tag.GEPulseSequence) or b"")
+        or header.text(Tag.GEAcquisitionCreator) != _GE_BLOCK
+    ):
         return
     if header.number(Tag.GEUserData12) != 0:
         raise UnsupportedImage(
@@ -111,8 +114,8 @@ def _refuse_turned_rows(header: FileHeader) -> None:
 def _refuse_unmarked_mosaic(header: FileHeader) -> None:
     """Refuse what may be a mosaic of Siemens and is not named so."""
     if (
-        header.text(Tag.SiemensCreator) == "SIEMENS MR HEADER"
-        and len(header.values.get(Tag.SiemensMosaicCount) or b"") == 2
+        len(header.values.get(Tag.SiemensMosaicCount) or b"") == 2
+        and header.text(Tag.SiemensCreator) == "SIEMENS MR HEADER"
     ):
         tiles = header.integer(Tag.SiemensMosaicCount, 1)
         if tiles > 1:
