@@ -32,7 +32,7 @@ _ROOMS = {
         MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
         supported_extensions
     """,
-    "dicom": "dicom_inventory header_table is_dicom read_dicom suv_factor write_seg write_series",
+    "dicom": "dicom_inventory header_table is_dicom read_dicom read_rtstruct suv_factor write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",

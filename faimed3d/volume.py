@@ -332,8 +332,8 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     It is a ``TensorDicom3D`` for type dispatch. An operation on an image and a mask gives an image.
 
     >>> mask = TensorMask3D(torch.tensor([[[0, 0, 2, 2]]]))
-    >>> mask.resize_3d_tensor((1, 1, 2)).tolist()
-    [[[0, 2]]]
+    >>> mask.resize_3d_tensor((1, 1, 7)).tolist()
+    [[[0, 1, 1, 1, 1, 2, 2]]]
     """
 
     __slots__ = ("_codes",)

@@ -100,7 +100,7 @@ class TestGrid:
     @pytest.mark.parametrize("kind", [TensorDicom3D, TensorMask3D])
     def test_size_correction_keeps_the_extent_in_mm(self, kind):
         geometry = Geometry((2, 6, 8), spacing=(0.5, 2, 3))
-        x = kind(torch.arange(96).reshape(geometry.shape).float(), geometry)
+        x = kind((torch.arange(96) // 48).reshape(geometry.shape).float(), geometry)
         corrected = x.size_correction(1)
         assert corrected.shape == (2, 12, 4)
         assert corrected.get_spacing() == (1, 1, 3)

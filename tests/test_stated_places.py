@@ -57,7 +57,7 @@ KEEPING = {
     "interpolate": lambda t: F.interpolate(t.float()[None, None], scale_factor=2, mode="trilinear")[0, 0],
     "crop_3d": lambda t: t.crop_3d((1, 1, 2)),
     "pad_or_crop": lambda t: t.pad_or_crop((5, 4, 8)),
-    "resize": lambda t: t.resize_3d_tensor((3, 3, 4)),
+    "resize": lambda t: t.resize_3d_tensor((8, 9, 11)),
     "reorient": lambda t: t.reorient("RSA"),
     "as mask": TensorMask3D,
     "as image": TensorDicom3D,
@@ -169,7 +169,7 @@ class TestWarnings:
             "calc_volume": lambda: TensorMask3D(t).calc_volume(),
             "save": lambda: t.save(tmp_path / "t.nrrd"),
             "resample": lambda: t.resample(2),
-            "resample_like": lambda: t.resample_like(LOPSIDED),
+            "resample_like": lambda: t.resample_like(Geometry((2, 3, 4), (1, 2, 3))),
             "RemoveSmallObjects(mm3=True)": lambda: RemoveSmallObjects(2, mm3=True)(TensorMask3D(t)),
         }
         for what, call in calls.items():
@@ -204,7 +204,9 @@ class TestWarnings:
         labels[:, 1:3] = 1
         keeper.geometries = [Geometry((4, 4, 4), assumed="all")]
         scores = torch.stack([1 - labels, labels], 1).float()
-        learn = type("Learner", (), {"pred": scores, "y": labels, "keep_geometry": keeper})()
+        learn = type(
+            "Learner", (), {"pred": scores, "y": labels, "keep_geometry": keeper, "to_detach": lambda _, x, **__: x}
+        )()
         with pytest.warns(UserWarning, match=f"surface_dice_1mm: {NOTHING_SAYS}"):
             metric.accumulate(learn)
 

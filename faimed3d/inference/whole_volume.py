@@ -88,7 +88,7 @@ def predict_volume(
     >>> scans = [TensorDicom3D(torch.rand(4, 6, 8), {"spacing": (1, 1, 3)}) for _ in range(2)]
     >>> block = DataBlock((ImageBlock3D, MaskBlock3D(["air", "lesion"])), get_y=lambda scan: TensorMask3D(scan > 0.5))
     >>> learn = Learner(block.dataloaders(scans, bs=1), nn.Conv3d(1, 2, 3, padding=1), loss_func=CrossEntropyLoss3D())
-    >>> mask = learn.predict_volume(scans[0], patch=(4, 4, 4))
+    >>> mask = learn.predict_volume(scans[0], patch=(4, 4, 4), progress=False)
     >>> mask.shape, mask.get_spacing()
     (torch.Size([4, 6, 8]), (1.0, 1.0, 3.0))
     """

@@ -11,7 +11,6 @@ from faimed3d.io.mgh import read_mgh_header
 from faimed3d.io.nifti import read_nifti_header
 from faimed3d.io.npy import read_npy_header
 from faimed3d.io.nrrd import read_nrrd_header
-from faimed3d.masks import is_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,5 +90,7 @@ def source_name(volume: object) -> str:
     header = getattr(volume, "_header", None)
     files = header.files if header is not None else ()
     if not files:
+        from faimed3d.masks import is_mask  # brings torch, which reading does without
+
         return "a mask from memory" if is_mask(volume) else "an image from memory"
     return files[0] if len(files) == 1 else os.path.dirname(files[0])

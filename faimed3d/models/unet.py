@@ -249,7 +249,8 @@ class UNet3D(StrictKeywords, nn.Module):
             )
         each = [(step,) * 3 if isinstance(step, int) else tuple(step) for step in steps]
         self.divisors = tuple(math.prod(step[axis] for step in each) for axis in range(3))
-        self.norm_type = norm_type
+        # as numbers: TorchScript knows no such type
+        self.norm_type = norm_type.value
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
         self.encoder = nn.ModuleList()
         n = n_in
@@ -272,8 +273,8 @@ class UNet3D(StrictKeywords, nn.Module):
 
     def _check_size(self, x):
         sizes = tuple(x.shape[2:])
-        instance = self.norm_type in (NormType.Instance, NormType.InstanceZero)
-        batch = self.training and self.norm_type in (NormType.Batch, NormType.BatchZero)
+        instance = NormType(self.norm_type) in (NormType.Instance, NormType.InstanceZero)
+        batch = self.training and NormType(self.norm_type) in (NormType.Batch, NormType.BatchZero)
         voxels = math.prod(-(-n // divisor) for n, divisor in zip(sizes, self.divisors, strict=True))
         if (instance and voxels == 1) or (batch and voxels * len(x) == 1):
             raise ValueError(
