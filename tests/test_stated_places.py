@@ -169,7 +169,7 @@ class TestWarnings:
             "calc_volume": lambda: TensorMask3D(t).calc_volume(),
             "save": lambda: t.save(tmp_path / "t.nrrd"),
             "resample": lambda: t.resample(2),
-            "resample_like": lambda: t.resample_like(Geometry((2, 3, 4), (1, 2, 3))),
+            "resample_like": lambda: t.resample_like(Geometry((2, 3, 4), (1, 1, 1), (0.5, 0.5, 1))),
             "RemoveSmallObjects(mm3=True)": lambda: RemoveSmallObjects(2, mm3=True)(TensorMask3D(t)),
         }
         for what, call in calls.items():

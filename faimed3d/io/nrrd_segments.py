@@ -9,12 +9,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from faimed3d.errors import DamagedFile
 from faimed3d.io.nrrd import read_nrrd_header
-from faimed3d.masks.codes import class_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 
@@ -67,6 +68,8 @@ def segments_for(labels: Tensor, codes: Mapping[int, str] | None) -> tuple[Segme
         labels: (D, H, W), or regions (R, D, H, W).
         codes: names by label; of regions 1 names the first.
     """
+    from faimed3d.masks.codes import class_name  # brings torch, which reading does without
+
     if labels.ndim == 4:
         return tuple(Segment(class_name(layer + 1, codes), 1, layer) for layer in range(len(labels)))
     present = {int(label) for label in labels.unique().tolist()} | set(codes or ())
