@@ -88,6 +88,13 @@ def plain_tensor(x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return x.as_subclass(Tensor)
     if isinstance(x, np.ndarray):
+        if isinstance(x, np.ma.MaskedArray):
+            if x.mask is not np.ma.nomask and x.mask.any():
+                raise ValueError(
+                    f"{int(x.mask.sum())} voxels of this numpy.ma array are masked, and a tensor knows no such mask: "
+                    "say what they hold, array.filled(value)"
+                )
+            x = x.data
         if not x.dtype.isnative:
             x = x.astype(x.dtype.newbyteorder("="))
         return torch.from_numpy(x if x.flags.writeable and min(x.strides, default=0) >= 0 else x.copy())

@@ -30,7 +30,7 @@ from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
 from faimed3d.io.formats import structure_set_in
-from faimed3d.io.nrrd_segments import Segment, read_segments, segments_for
+from faimed3d.io.nrrd_segments import Segment, codes_of, read_segments, segments_for
 from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.io.source_header import source_name
 from faimed3d.io.writing import of_series
@@ -298,7 +298,8 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
             dicom: for a series: ``template``, ``modality``, ``series_description``, ... of
                 :func:`faimed3d.dicom.write_series`; nothing of the source's header is copied without a template.
         """
-        io.write(path, self._plain(), self.require_geometry("save"), self._segments(path), **dicom)
+        geometry, segments = self.require_geometry("save"), self._segments(path)
+        io.write(path, as_integers(self._plain()) if segments else self._plain(), geometry, segments, **dicom)
 
     def _segments(self, path: str | Path) -> tuple[Segment, ...]:
         """What the header of the file lists of the classes; images have none."""
@@ -347,7 +348,9 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     @classmethod
     @strict_keywords
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
-        """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd of one layer (``codes``).
+        """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd (``codes``).
+
+        Of several layers it does where each is one segment of its own; ``faimed3d.data`` takes other ones apart.
 
         An RT Structure Set, or a DICOM folder with one, becomes a mask on the grid of ``like=image``, see
         :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
@@ -356,8 +359,8 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         if named and (contours := structure_set_in(source)):
             return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
-        if isinstance(source, str | Path) and mask.ndim == 3:
-            mask.codes = {segment.label: segment.name for segment in read_segments(source)} or None
+        if isinstance(source, str | Path):
+            mask.codes = codes_of(read_segments(source), mask.shape)
         return mask
 
     @property
@@ -400,7 +403,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         """
         geometry = self.require_geometry("calc_volume")
         warn_if_assumed(geometry, "calc_volume", spacing_alone=True)
-        if self.ndim == 4 and self.codes and len(self) == len(self.codes) - 1:
+        if self.ndim == 4 and len(self) > 1 and self.codes and len(self) == max(self.codes):
             return region_volumes(self, geometry.voxel_volume, self.codes)
         if self.numel() != np.prod(geometry.shape):
             raise ValueError(

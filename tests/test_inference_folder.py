@@ -69,6 +69,44 @@ class TestFolder:
         assert report["error"].tolist() == [""]
         assert TensorMask3D.create(output, dtype=None).shape == SHAPE
 
+    def test_what_is_there_of_another_scan_is_not_taken_for_this_one(self, learn, table, tmp_path):
+        first, second = tmp_path / "a" / "scan.nii.gz", tmp_path / "b" / "scan.nii.gz"
+        for path, source in ((first, table["image"][0]), (second, table["image"][0])):
+            path.parent.mkdir()
+            TensorDicom3D.create(source).save(path)
+        learn.predict_folder([first], tmp_path / "out")
+        with pytest.warns(UserWarning, match="1 of 1 cases failed"):
+            report = learn.predict_folder([second], tmp_path / "out")
+        assert f"was predicted from {first}: pass overwrite=True" in report["error"][0]
+        assert learn.predict_folder([second], tmp_path / "out", overwrite=True)["error"].tolist() == [""]
+        assert learn.predict_folder([second], tmp_path / "out")["seconds"].isna().all()
+
+    def test_without_a_report_the_grid_tells(self, learn, table, tmp_path):
+        scan = TensorDicom3D.create(table["image"][0])
+        learn.predict_folder([scan], tmp_path, names=["a"], report=None)
+        assert learn.predict_folder([scan], tmp_path, names=["a"], report=None)["error"].tolist() == [""]
+        scan.set_origin((90, 0, 0))
+        with pytest.warns(UserWarning, match="1 of 1 cases failed"):
+            report = learn.predict_folder([scan], tmp_path, names=["a"], report=None)
+        assert "a.nii.gz is there already, but lies elsewhere" in report["error"][0]
+
+    def test_a_place_that_was_told_is_told_again(self, learn, table, tmp_path):
+        scan = TensorDicom3D.create(table["image"][0])
+        for _ in range(2):
+            report = learn.predict_folder([scan.numpy()], tmp_path, names=["a"], report=None, like=scan)
+            assert report["error"].tolist() == [""]
+
+    def test_a_report_of_another_kind_says_nothing(self, learn, table, tmp_path):
+        (tmp_path / "report.csv").write_text("a,b\n1,2\n")
+        learn.predict_folder(table["image"][:1], tmp_path, report=None)
+        assert learn.predict_folder(table["image"][:1], tmp_path)["seconds"].isna().all()
+
+    @pytest.mark.parametrize("suffix", ["nii.gz", ".dcm", ".nii.gzz", ".npy", "_seg"])
+    def test_a_format_that_cannot_be_written_is_refused_before_the_work(self, learn, table, tmp_path, suffix):
+        with pytest.raises(ValueError, match=r"suffix must end like \.nii, .*got"):
+            learn.predict_folder(table["image"][:1], tmp_path / "out", suffix=suffix)
+        assert not (tmp_path / "out").exists()
+
     def test_a_bad_file_is_named_and_does_not_stop_the_rest(self, learn, table, tmp_path):
         bad = tmp_path / "bad.nii.gz"
         bad.write_bytes(b"no volume")

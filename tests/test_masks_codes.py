@@ -4,7 +4,9 @@ import copy
 import pickle
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -172,3 +174,41 @@ class TestWhereClassesAreNamed:
         regions = label_regions(mask(), [(1, 2), 2])
         regions.codes = ["background", "organs", "spleen"]
         assert merge_regions(regions).codes == {0: "background", 1: "organs", 2: "spleen"}
+
+
+class TestSegmentationFiles:
+    @pytest.mark.parametrize(
+        "dtype", [torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool]
+    )
+    def test_hold_whole_numbers_whatever_the_type_of_the_mask(self, tmp_path, dtype):
+        labels = torch.tensor([0, 1, 1, 0]).view(1, 2, 2).to(dtype)
+        TensorMask3D(labels, {"spacing": (1, 2, 3)}, codes=["air", "liver"]).save(tmp_path / "a.seg.nrrd")
+        image = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
+        assert "integer" in image.GetPixelIDTypeAsString()
+        assert np.array_equal(sitk.GetArrayFromImage(image), labels.float().numpy())
+
+    @pytest.mark.parametrize(("most", "expected"), [(255, "uint8"), (256, "int16"), (-1, "int16"), (70_000, "int32")])
+    def test_labels_of_float_masks_become_the_smallest_type_that_holds_them(self, tmp_path, most, expected):
+        mask = TensorMask3D(torch.tensor([0.0, most]).view(1, 1, 2), {"spacing": (1, 2, 3)})
+        mask.save(tmp_path / "a.seg.nrrd")
+        found = TensorMask3D.create(tmp_path / "a.seg.nrrd", dtype=None)
+        assert (str(found.dtype), found.flatten().tolist()) == (f"torch.{expected}", [0, most])
+
+    def test_regions_keep_their_names(self, tmp_path):
+        regions = torch.zeros(2, 2, 3, 4, dtype=torch.uint8)
+        regions[0], regions[1, 0] = 1, 1
+        mask = TensorMask3D(regions, {"spacing": (1, 2, 3)}, codes=["background", "whole", "core"])
+        mask.save(tmp_path / "a.seg.nrrd")
+        found = TensorMask3D.create(tmp_path / "a.seg.nrrd")
+        assert found.codes == mask.codes
+        assert found.calc_volume() == mask.calc_volume()
+        assert TensorMask3D(regions, mask.geometry, codes={1: "whole", 2: "core"}).calc_volume() == mask.calc_volume()
+
+
+def test_masked_arrays_must_say_what_masked_voxels_hold():
+    array = np.ma.masked_less(np.arange(24.0).reshape(2, 3, 4), 5)
+    for make in (TensorDicom3D, TensorDicom3D.create, TensorMask3D.create):
+        with pytest.raises(ValueError, match=r"5 voxels of this numpy.ma array are masked.*array.filled\(value\)"):
+            make(array)
+    assert TensorDicom3D(array.filled(7)).min() == 5
+    assert TensorDicom3D(np.ma.array(array.data)).min() == 0

@@ -26,6 +26,7 @@ from faimed3d._padding import fill_padding, fill_where, is_padding, padding_of
 from faimed3d.augment.warp import Warp, apply_warp, check_fill, spatial_frame
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask, swap_labels
+from faimed3d.masks.regions import swap_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -201,7 +202,8 @@ class SpatialTransform3D(RandomTransform3D):
         if not is_mask(x) or self.swap_labels is None or not drawn["mirrored"].any():
             return result
         mirrored = drawn["mirrored"].to(result.device)
-        swapped = swap_labels(result[mirrored], self.swap_labels)
+        swap = swap_regions if result.shape[1] > 1 else swap_labels
+        swapped = swap(result[mirrored], self.swap_labels)
         result = result.to(swapped.dtype)
         result[mirrored] = swapped
         return result

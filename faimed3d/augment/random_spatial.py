@@ -112,7 +112,8 @@ class RandomFlip3D(SpatialTransform3D):
         p: probability for each axis of each item.
         axis: axes to mirror along, negative: -1 is W (left and right of an axial volume), -2 is H, -3 is D.
         swap_labels: pairs ``{left: right}`` of labels that are exchanged in a mask whose left and right are mirrored,
-            such as the two kidneys. Which axis that is, the geometry says; without one it is refused.
+            such as the two kidneys; of regions their numbers, from 1 on. Which axis that is, the geometry says;
+            without one it is refused.
 
     >>> from faimed3d.basics import TensorDicom3D
     >>> RandomFlip3D(p=1, axis=-1)(TensorDicom3D(torch.tensor([[[1.0, 2.0, 3.0]]])), split_idx=0).tolist()

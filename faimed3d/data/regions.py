@@ -212,3 +212,14 @@ class NameRegions(Transform):
     def decodes(self, x: TensorMask3D):
         x.codes = ["background", *self.reader.vocab]
         return x
+
+
+def region_names(dls: Any) -> list[str] | None:
+    """Names of the regions that are the targets of a learner's loaders; None for labels that do not overlap.
+
+    Args:
+        dls: loaders of fastai; of others nothing is known.
+    """
+    targets = getattr(getattr(dls, "train_ds", None), "tls", [])[getattr(dls, "n_inp", 1) :]
+    reader = next((step for part in targets for step in part.tfms.fs if isinstance(step, RegionReader)), None)
+    return None if reader is None else list(reader.vocab)

@@ -51,7 +51,7 @@ def evaluate(
 
     Raises:
         TypeError: the targets of ``learn.dls`` are no masks.
-        ValueError: ``names`` does not fit the cases, or ``tolerance`` is below 0.
+        ValueError: ``names`` does not fit the cases, ``tolerance`` is below 0, or ``merge`` is asked for.
 
     >>> import torch
     >>> from fastai.data.block import DataBlock
@@ -68,6 +68,8 @@ def evaluate(
     """
     if tolerance < 0:
         raise ValueError(f"tolerance is a distance in mm, 0 or more; got {tolerance!r}")
+    if kwargs.get("merge"):
+        raise ValueError("merge=True makes labels, but evaluate compares regions, which may overlap: leave merge out")
     cases = Cases(learn, data)
     names = cases.names() if names is None else [str(name) for name in names]
     if len(names) != len(cases):

@@ -20,8 +20,10 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
+from faimed3d.inference.earlier_run import refuse_of_another, sources_of
 from faimed3d.inference.source import Source, text_of
 from faimed3d.inference.whole_volume import class_codes, predict_volume
+from faimed3d.io.formats import WRITE_SUFFIXES, volume_suffix
 from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorMask3D
 
@@ -40,9 +42,10 @@ def predict_folder(
 ) -> pd.DataFrame:
     """Predict many volumes and save each as a file. Files that are there already are not made again.
 
-    Each file is written whole or not at all, so a run that was stopped goes on where it stopped. A case that fails does
-    not stop the rest: the report and a warning at the end name it. The progress bars, of the cases and of the windows
-    of each, obey ``learn.no_bar()``.
+    Each file is written whole or not at all, so a run that was stopped goes on where it stopped. A file that is there
+    of another scan, by the report of the earlier run or else by its grid, is an error of its case. A case that fails
+    does not stop the rest: the report and a warning at the end name it. The progress bars, of the cases and of the
+    windows of each, obey ``learn.no_bar()``.
 
     Args:
         learn: Learner whose model gives scores of each voxel.
@@ -64,7 +67,7 @@ def predict_folder(
 
     Raises:
         ValueError: two cases would be written to one file, or one over a source; a source without a name and no
-            ``names``; ``names`` does not fit ``items``.
+            ``names``; ``names`` does not fit ``items``; ``suffix`` is none that can be written.
 
     >>> import tempfile, torch
     >>> from fastai.data.block import DataBlock
@@ -84,16 +87,20 @@ def predict_folder(
     if isinstance(items, pd.DataFrame):
         items = [row for _, row in items.iterrows()]
     sources = list(items)
+    if suffix and volume_suffix(f"case{suffix}") not in WRITE_SUFFIXES:
+        known = ", ".join(WRITE_SUFFIXES)
+        raise ValueError(f"suffix must end like {known}, or be empty for folders of DICOM series; got {suffix!r}")
     outputs = _outputs(sources, out, names, suffix)
     _refuse_sources(sources, outputs, getattr(learn.dls, "path", "."))
     out.mkdir(parents=True, exist_ok=True)
     cases = list(zip(sources, outputs, strict=True))
     if hasattr(learn, "progress"):
         cases = progress_bar(cases)
+    earlier = sources_of(None if report is None else out / report)
     rows: list[dict[str, Any]] = []
     table = _report(rows, class_codes(learn))
     for source, output in cases:
-        rows.append(_case(learn, source, output, overwrite, kwargs))
+        rows.append(_case(learn, source, output, overwrite, kwargs, earlier))
         table = _report(rows, class_codes(learn))
         if report is not None:
             _write_csv(table, out / report)
@@ -110,7 +117,7 @@ def predict_folder(
 patch_to(Learner)(predict_folder)  # fastai's own way: a new name, none replaced
 
 
-def _case(learn, source, output, overwrite, kwargs):
+def _case(learn, source, output, overwrite, kwargs, earlier):
     """Predict and save one volume, and say how it went; volumes of the classes are under ``volumes``."""
     row = {"source": text_of(source), "folder": _folder_of(source), "series": "", "key": ""}
     if isinstance(source, pd.Series) and "key" in source:
@@ -124,6 +131,8 @@ def _case(learn, source, output, overwrite, kwargs):
             if output.exists() and not overwrite:
                 with contextlib.suppress(ReadError):  # a damaged file is written again
                     mask = TensorMask3D.create(output, dtype=None)
+                if mask is not None:
+                    refuse_of_another(learn, source, output, mask, earlier, kwargs)
                     mask.codes = class_codes(learn) if mask.codes is None else mask.codes
             if mask is None:
                 begin = time.perf_counter()

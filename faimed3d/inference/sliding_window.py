@@ -7,7 +7,7 @@ deep as a window, is held.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -96,12 +96,27 @@ def gaussian_weights(sides: Sequence[int]) -> Tensor:
     return (weights / weights.max()).clamp(min=1e-3)
 
 
-def flipped_mean(predict: Callable[[Tensor], Tensor], x: Tensor, axes: Sequence[int]) -> Tensor:
-    """Mean of ``predict`` over all flips of ``x`` along ``axes`` (dimensions of ``x``), each flipped back."""
+def flipped_mean(
+    predict: Callable[[Tensor], Tensor],
+    x: Tensor,
+    axes: Sequence[int],
+    swap: tuple[int, Mapping[int, int]] | None = None,
+) -> Tensor:
+    """Mean of ``predict`` over all flips of ``x``, each flipped back.
+
+    Args:
+        predict: (B, C, D, H, W) -> scores (B, K, D, H, W).
+        x: volumes.
+        axes: dimensions of ``x`` to flip.
+        swap: dimension with whose flip channels of the scores are exchanged, and which: channel -> channel.
+    """
     combinations = [combo for n in range(len(axes) + 1) for combo in itertools.combinations(axes, n)]
     total = predict(x)
     for combo in combinations[1:]:
-        total = total.add_(predict(x.flip(combo)).flip(combo))
+        scores = predict(x.flip(combo)).flip(combo)
+        if swap is not None and swap[0] in combo:
+            scores = scores[:, [swap[1].get(channel, channel) for channel in range(scores.shape[1])]]
+        total = total.add_(scores)
     return total.div_(len(combinations))
 
 

@@ -51,8 +51,18 @@ def prepare(learn: Learner, source: Source, crop: bool) -> tuple[TensorDicom3D, 
         )
     wrong = known_of(learn).spacing_error(x[0].require_geometry("predict_volume"))
     if wrong is not None:
+        if not volume.require_geometry("predict_volume").stated:
+            wrong += ". Or is it only that nothing says where it lies? Then pass like=, a volume that lies there"
         raise ValueError(f"{text_of(source)}: {wrong}")
     return volume, x[0]
+
+
+def read_as_prepared(learn: Learner, source: Source) -> TensorDicom3D:
+    """The source as the loaders read it, before their item transforms."""
+    volume = _loader(learn, source).dataset[0][0]
+    if not isinstance(volume, TensorDicom3D):
+        raise ValueError(f"the dls turn {text_of(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
+    return volume
 
 
 def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from faimed3d._arguments import whole_per_axis
 from faimed3d._keywords import strict_keywords
-from faimed3d.data.regions import RegionReader
+from faimed3d.data.regions import region_names
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
+from faimed3d.inference.sides import mirrored_channels
 from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
 from faimed3d.inference.source import Source, crops_to_foreground, device_and_type, prepare, read_as_told
 from faimed3d.losses.scales import full_resolution
@@ -61,7 +62,8 @@ def predict_volume(
             a size (``PadOrCrop3D``, ``RandomCrop3D``) are left out then. None: the whole volume at once.
         overlap: share of a window that its neighbour covers too, 0 to below 1.
         tta: test-time augmentation: the mean over the flips of all three axes, or of the given ones (0 = D, 1 = H,
-            2 = W).
+            2 = W). Where left and right are mirrored, the classes that ``swap_labels`` of the training transforms pairs
+            are exchanged.
         probabilities: return the probabilities as well.
         bs: windows at a time.
         memory: bytes that the float32 probabilities of all classes may take. A slab of them as deep as a window comes
@@ -79,7 +81,8 @@ def predict_volume(
     Raises:
         ValueError: the source has no geometry, or a transform loses it (the message names the transform); the model
             does not give scores of each voxel, or gives NaN; labels may overlap (several channels that do not add up to
-            1, as of ``BCEWithLogitsLossFlat``) and these are no regions; the probabilities asked for exceed ``memory``.
+            1, as of ``BCEWithLogitsLossFlat``) and these are no regions; the probabilities asked for exceed ``memory``;
+            or ``tta`` mirrors left and right of classes that are named by side, and no ``swap_labels`` is known.
         TypeError: the transforms of ``learn.dls`` do not take such a source.
 
     >>> from fastai.data.block import DataBlock
@@ -98,8 +101,9 @@ def predict_volume(
     volume, x = prepare(learn, read_as_told(source, strict, series, like), crop=sides is None)
     stored, working = volume.geometry, x.geometry
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
-    regions = region_names(learn)
-    predict = _predictor(learn, [axis + 2 for axis in axes], regions)
+    regions = region_names(learn.dls)
+    mirrored = mirrored_channels(learn, axes, working, class_codes(learn), 0 if regions is None else 1)
+    predict = _predictor(learn, axes, regions, mirrored)
     with evaluating(learn.model), torch.no_grad():
         voxels = x.as_subclass(Tensor)
         if sides is None:
@@ -149,16 +153,9 @@ def _flipped_axes(tta):
     return axes
 
 
-def region_names(learn: Learner) -> list[str] | None:
-    """Names of the regions that a learner was trained on; None for labels that do not overlap."""
-    targets = getattr(learn.dls.train_ds, "tls", [])[getattr(learn.dls, "n_inp", 1) :]
-    reader = next((step for part in targets for step in part.tfms.fs if isinstance(step, RegionReader)), None)
-    return None if reader is None else list(reader.vocab)
-
-
 def class_codes(learn: Learner) -> dict[int, str] | None:
     """Names of the classes, or regions, that a learner predicts, by label; None where its ``dls`` know none."""
-    regions = region_names(learn)
+    regions = region_names(learn.dls)
     codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
     named = codes is not None and len(codes) and all(isinstance(code, str) for code in codes)
     return dict(enumerate(codes)) if named and codes is not None else None
@@ -181,7 +178,9 @@ def _bar(learn, progress):
     return tell
 
 
-def _predictor(learn: Learner, axes: list[int], regions: list[str] | None) -> Callable[[Tensor], Tensor]:
+def _predictor(
+    learn: Learner, axes: Sequence[int], regions: list[str] | None, mirrored: tuple[int, dict[int, int]] | None
+) -> Callable[[Tensor], Tensor]:
     """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32, the mean over flips."""
     model, dtype = learn.model, device_and_type(learn)[1]
     activation = getattr(learn.loss_func, "activation", None)
@@ -189,7 +188,16 @@ def _predictor(learn: Learner, axes: list[int], regions: list[str] | None) -> Ca
         activation = torch.sigmoid
 
     def once(x):
-        scores = full_resolution(model(x.to(dtype)))  # the finest, with deep supervision
+        try:
+            scores = full_resolution(model(x.to(dtype)))  # the finest, with deep supervision
+        except RuntimeError as error:
+            first = next((m for m in model.modules() if isinstance(m, nn.Conv3d)), None)
+            if first is None or first.in_channels == x.shape[1]:
+                raise
+            raise ValueError(
+                f"the network takes {first.in_channels} channels, but this volume has {x.shape[1]}: give as many as in "
+                "training, in their order: predict_volume([file, file, ...]), or one of several as scan[0]"
+            ) from error
         if not isinstance(scores, Tensor) or scores.ndim != 5 or scores.shape[2:] != x.shape[2:]:
             came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(
@@ -209,7 +217,8 @@ def _predictor(learn: Learner, axes: list[int], regions: list[str] | None) -> Ca
         _check(probabilities, x, regions is not None)
         return probabilities
 
-    return lambda x: flipped_mean(once, x, axes)
+    swap = None if mirrored is None else (mirrored[0] + 2, mirrored[1])
+    return lambda x: flipped_mean(once, x, [axis + 2 for axis in axes], swap)
 
 
 def _check(probabilities, x, overlapping):

@@ -76,6 +76,24 @@ def segments_for(labels: Tensor, codes: Mapping[int, str] | None) -> tuple[Segme
     return tuple(Segment(class_name(label, codes), label, 0) for label in sorted(present - {0}))
 
 
+def codes_of(segments: Sequence[Segment], shape: Sequence[int]) -> dict[int, str] | None:
+    """Names of the classes of a mask by label, as its segments say; of regions 1 names the first. None for no names.
+
+    Args:
+        segments: of the file.
+        shape: of the mask, (D, H, W) or (R, D, H, W).
+
+    >>> codes_of([Segment("liver", 1, 0), Segment("cyst", 1, 1)], (2, 3, 4, 5))
+    {0: 'background', 1: 'liver', 2: 'cyst'}
+    """
+    if len(shape) == 3:
+        return {segment.label: segment.name for segment in segments} or None
+    layers = sorted(segment.layer for segment in segments)
+    if layers != list(range(shape[0])) or any(segment.label != 1 for segment in segments):
+        return None  # a layer holds several segments, or none
+    return {0: "background", **{segment.layer + 1: segment.name for segment in segments}}
+
+
 def segment_lines(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[str]:
     """Lines of a NRRD header that list segments as 3D Slicer does.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from faimed3d.masks.classes import both_ways
 from faimed3d.masks.codes import class_name
 from faimed3d.masks.labels import T, with_labels
 
@@ -59,6 +60,27 @@ def merge_regions(mask: T) -> T:
         labels[plain.select(-4, number) != 0] = number + 1
     like: T = mask.select(-4, 0)  # type: ignore[assignment]
     return with_labels(like, labels)  # the leading axes that stay, with their geometry
+
+
+def swap_regions(mask: T, pairs: Mapping[int, int]) -> T:
+    """Exchange pairs of regions, 1 is the first: what :func:`swap_labels` does to labels.
+
+    Args:
+        mask: (..., R, D, H, W).
+        pairs: ``{left: right}``; each region in one pair.
+
+    Raises:
+        ValueError: a region is in two pairs, or there is none of that number.
+
+    >>> swap_regions(torch.tensor([[0, 1], [1, 1]]).view(2, 1, 1, 2), {1: 2})[:, 0, 0].tolist()
+    [[1, 1], [0, 1]]
+    """
+    table, count = both_ways(pairs), mask.shape[-4]
+    if max(table) > count:
+        raise ValueError(f"swap_labels={dict(pairs)!r} names the region {max(table)}, but the mask has {count} regions")
+    order = [table.get(number, number) - 1 for number in range(1, count + 1)]
+    plain = mask.as_subclass(Tensor)
+    return with_labels(mask, plain.index_select(plain.ndim - 4, torch.tensor(order, device=plain.device)))
 
 
 def region_volumes(mask: Tensor, voxel_volume: float, codes: Mapping[int, str]) -> dict[str, float]:

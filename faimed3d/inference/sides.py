@@ -1,0 +1,51 @@
+"""Test-time flips of classes that are told apart by side: mirrored left is right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from fastai.learner import Learner
+
+from faimed3d.geometry import Geometry
+
+
+def mirrored_channels(
+    learn: Learner, axes: Sequence[int], working: Geometry, codes: Mapping[int, str] | None, channels_from: int
+) -> tuple[int, dict[int, int]] | None:
+    """Which axis of the flips exchanges left and right, and the channels to be exchanged with it.
+
+    The pairs are those of ``swap_labels`` of the training transforms. Without them the mean over mirrored volumes would
+    mix classes of left and right.
+
+    Args:
+        learn: its training transforms are asked.
+        axes: 0 (D), 1 (H), 2 (W), the flips.
+        working: grid on which the network works.
+        codes: names of the classes.
+        channels_from: the class of the first channel: 0, of regions 1.
+
+    Returns:
+        Axis and channel -> channel; None where nothing is to be exchanged.
+
+    Raises:
+        ValueError: names of classes say left or right, and no pairs are known.
+    """
+    axis = 2 - next(place for place, letter in enumerate(working.orientation) if letter in "LR")
+    if axis not in axes:
+        return None
+    loader = learn.dls.train
+    steps = chain(*(getattr(getattr(loader, at, None), "fs", ()) for at in ("after_item", "after_batch")))
+    pairs = next((step.swap_labels for step in steps if getattr(step, "swap_labels", None)), None)
+    if pairs is not None:
+        both = {**pairs, **{other: one for one, other in pairs.items()}}
+        return axis, {one - channels_from: other - channels_from for one, other in both.items()}
+    sided = [name for name in (codes or {}).values() if re.search(r"(?<![a-z])(left|right)(?![a-z])", name.lower())]
+    if sided:
+        raise ValueError(
+            f"tta would flip the axis {axis}, which runs from left to right, and mix classes that are told apart by "
+            f"side ({', '.join(sided)}): pass tta={tuple(a for a in axes if a != axis)} for the other flips. With "
+            "RandomFlip3D(swap_labels={left: right}) among the transforms of training they are exchanged here too"
+        )
+    return None
