@@ -334,7 +334,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
 
     >>> mask = TensorMask3D(torch.tensor([[[0, 0, 2, 2]]]))
     >>> mask.resize_3d_tensor((1, 1, 7)).tolist()
-    [[[0, 1, 1, 1, 1, 2, 2]]]
+    [[[0, 0, 0, 2, 2, 2, 2]]]
     """
 
     __slots__ = ("_codes",)
