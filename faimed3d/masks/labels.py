@@ -17,6 +17,8 @@ T = TypeVar("T", bound=Tensor)
 LABEL_TOLERANCE = 1e-3
 """How far from a whole number a value may be and still be that label: files scaled in float hold 0.9999."""
 
+_FEW = 8  # labels that are looked for one by one
+_SAMPLE = 4096  # voxels that are looked at first
 _SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}  # torch promotes no others
 
 
@@ -99,6 +101,28 @@ def label_counts(mask: Tensor) -> dict[int, int]:
             return label_counts(small)  # many times faster than sorting
     labels, counts = torch.unique(plain, return_counts=True)
     return dict(zip((int(label) for label in labels.tolist()), counts.tolist(), strict=True))
+
+
+def labels_in(mask: Tensor) -> set[int]:
+    """The labels that have a voxel; faster than counting them where they are few and small.
+
+    Args:
+        mask: whole numbers of any shape and type.
+
+    >>> labels_in(torch.tensor([[[0, 2, 2, 0, 0]]], dtype=torch.uint8))
+    {0, 2}
+    """
+    plain = mask.detach().as_subclass(Tensor)
+    if plain.dtype == torch.bool:
+        plain = plain.view(torch.uint8)
+    if plain.is_cpu and plain.numel() and plain.dtype not in _SIGNED and plain.is_contiguous():
+        # whole arrays of one byte or a few are compared many at a time
+        array = plain.reshape(-1).numpy()
+        low, high = array.min(), array.max()
+        if low >= 0 and high <= _FEW:
+            sample = set(array[:: max(1, len(array) // _SAMPLE)].tolist())
+            return {label for label in range(int(high) + 1) if label in sample or bool((array == label).any())}
+    return set(label_counts(mask))
 
 
 def common_type(*dtypes: torch.dtype) -> torch.dtype:

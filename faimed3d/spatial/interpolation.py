@@ -100,20 +100,11 @@ def _axis_by_axis(
         along[positions.last :] = fill
     order = sorted(range(3), key=lambda axis: axes[axis].growth)  # what makes the volume smaller first
 
-    def work(job: tuple[int, tuple[AxisBlock, ...]]) -> None:
-        number, blocks = job
+    for number, blocks in product(range(len(volumes)), _blocks(axes, largest_block(volumes))):
         voxels = volumes[number][tuple(block.old for block in blocks)]
         for axis in order:
             voxels = blocks[axis].apply(voxels, axis)
         result[number][tuple(block.new for block in blocks)] = voxels
-
-    threads = _blockwise.uses_cpu(volumes) and not volumes.requires_grad
-    jobs = product(range(len(volumes)), _blocks(axes, _blockwise.CHUNK if threads else largest_block(volumes)))
-    if threads:
-        _blockwise.in_threads(work, jobs)
-    else:
-        for job in jobs:
-            work(job)
     return result
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, max_pool3d
 from torch.utils.data import get_worker_info
 
-from faimed3d.masks.labels import label_counts
+from faimed3d.masks.labels import labels_in
 from faimed3d.spatial.interpolation import resample_voxels
 
 LABEL_MODES = ("nearest", "linear", "present")
@@ -61,7 +61,7 @@ def shares(
     volume: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, int, int], present: bool = False
 ) -> Iterator[tuple[int, Tensor]]:
     """The share (*size) of each class but 0 in the new voxels of one volume (D, H, W), one class after the other."""
-    for label in label_counts(volume):
+    for label in sorted(labels_in(volume)):
         if label:
             yield label, _share((volume == label).float(), matrix, offset, size, present)
 
@@ -96,8 +96,8 @@ def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.nd
     """
     kept = set()
     for before, after in zip(volumes, result, strict=True):
-        left = label_counts(after)
-        for label in label_counts(before):
+        left = labels_in(after)
+        for label in sorted(labels_in(before)):
             if label and label not in left:
                 share = _share((before == label).float(), matrix, offset, tuple(after.shape), False)
                 count = round(share.sum().item())
@@ -118,8 +118,8 @@ def warn_of_lost(before: Tensor, after: Tensor, what: str) -> None:
     """Warn of the labels of a mask that have no voxel left; in a loader's worker the learner says it for all items."""
     if get_worker_info() is not None:
         return
-    left = label_counts(after)
-    lost = [label for label in label_counts(before) if label and label not in left]
+    left = labels_in(after)
+    lost = [label for label in labels_in(before) if label and label not in left]
     if lost:
         warnings.warn(
             f"{what}: no voxel is left of {_listed(lost)}. {_WAY_OUT}",
