@@ -42,7 +42,7 @@ def _device(request):
 def real_data():
     """Folder of real volumes beside the repository; the tests that need it are skipped where it is absent."""
     if not REAL_DATA.is_dir():
-        pytest.skip("the real volumes are not on this machine")
+        pytest.skip("no real volumes lie beside the repository")
     return REAL_DATA
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import torch
 from fastai.callback.core import Callback
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader, IndexSplitter
@@ -17,6 +18,17 @@ from faimed3d.models import UNet3D
 SHAPE = (5, 6, 9)
 GRID = Geometry(SHAPE, spacing=(1, 2, 3), origin=(-7, 11, 5))
 COUNT = 6
+
+
+class Bright(nn.Module):
+    """Stands for a perfect network: above 50 is class 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return torch.cat([50 - x, x - 50], 1) + self.bias
 
 
 def write_volumes(root):

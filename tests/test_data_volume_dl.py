@@ -12,6 +12,7 @@ from fastai.data.transforms import IndexSplitter
 from fastai.learner import Learner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_trainings import Bright
 from torch import Tensor, nn
 
 import faimed3d.augment as augment
@@ -22,17 +23,6 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (3, 4, 6)
 OBLIQUE = (0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1)
-
-
-class Bright(nn.Module):
-    """Stands for a perfect network: above 50 is class 1."""
-
-    def __init__(self):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        return torch.cat([50 - x, x - 50], 1) + self.bias
 
 
 class Whole(nn.Module):

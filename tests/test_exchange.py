@@ -1,6 +1,7 @@
 """Volumes to MONAI and TorchIO and back: nibabel is the independent answer, and their own readers where installed."""
 
 import importlib.util
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -190,13 +191,14 @@ def test_every_storage_order_and_type_arrives_where_nibabel_says(order, flips, s
 
 
 class TestTo:
-    @pytest.mark.skipif(importlib.util.find_spec("monai") is not None, reason="monai is installed")
-    def test_names_the_extra_of_monai(self):
+    def test_names_the_extra_of_monai(self, monkeypatch):
+        for module in ("monai", "monai.data"):  # as if it were not installed
+            monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ImportError, match=r"to_monai needs monai: pip install monai .* extra 'interop'"):
             TensorDicom3D(volume(), OBLIQUE).to_monai()
 
-    @pytest.mark.skipif(importlib.util.find_spec("torchio") is not None, reason="torchio is installed")
-    def test_names_the_extra_of_torchio(self):
+    def test_names_the_extra_of_torchio(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torchio", None)  # as if it were not installed
         with pytest.raises(ImportError, match=r"to_torchio needs torchio: pip install torchio .* extra 'interop'"):
             TensorDicom3D(volume(), OBLIQUE).to_torchio()
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from every_loss import LOSSES
 from fastai.losses import CrossEntropyLossFlat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from faimed3d.losses import (
 )
 from faimed3d.losses.labels import ignored_label
 
-LOSSES = [CrossEntropyLoss3D, FocalLoss3D, DiceLoss3D, TverskyLoss3D, DiceCELoss3D, MCCLoss]
 OVERLAP = [DiceLoss3D, TverskyLoss3D, DiceCELoss3D, MCCLoss]
 SHAPE = (2, 3, 4)
 

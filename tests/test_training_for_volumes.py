@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from every_loss import LOSSES
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.learner import Learner
 from fastai.losses import (
@@ -16,21 +17,11 @@ from small_trainings import Classifier, fit, loaders, write_volumes
 from torch import nn
 
 from faimed3d.data import MaskBlock3D
-from faimed3d.losses import (
-    CrossEntropyLoss3D,
-    DeepSupervision,
-    DiceCELoss3D,
-    DiceLoss3D,
-    FocalLoss3D,
-    MCCLoss,
-    TverskyLoss3D,
-)
+from faimed3d.losses import DeepSupervision, DiceCELoss3D, DiceLoss3D, FocalLoss3D
 from faimed3d.models import UNet3D
 from faimed3d.training import Dice3D, unet_learner_3d
 from faimed3d.training.mixing import ChannelsLast3D, CutMix3D
 from faimed3d.training.pairing import refuse_wrong_pairs
-
-LOSSES = [CrossEntropyLoss3D, FocalLoss3D, DiceLoss3D, TverskyLoss3D, DiceCELoss3D, MCCLoss]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ from faimed3d.errors import UnsupportedImage
 from faimed3d.io.casting import cast, warn_of_rounding
 from faimed3d.io.source_header import source_name
 from faimed3d.losses import CrossEntropyLoss3D
-from faimed3d.masks.labels import label_counts, round_labels
+from faimed3d.masks.labels import label_counts, named_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -318,15 +318,7 @@ def read_labels(
             "regions, which may overlap, train on them: regions=['name', ...] (RegionBlock3D, "
             "SegmentationDataLoaders3D)"
         )
-    if threshold is not None:
-        mask = above(mask, threshold)
-    else:
-        try:
-            mask, rounded = round_labels(mask)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        if rounded:
-            when_rounded(name)
+    mask = above(mask, threshold) if threshold is not None else named_labels(mask, name, when_rounded)
     plain = mask.as_subclass(Tensor)
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from faimed3d.io.conversion import convert
-from faimed3d.masks.labels import LABEL_TOLERANCE, T, is_mask, round_labels, with_labels
+from faimed3d.masks.labels import LABEL_TOLERANCE, T, is_mask, named_labels, with_labels
 
 _NUMPY = {torch.from_numpy(np.empty(0, code)).dtype: np.dtype(code) for code in "?bBhHiIlLefd"}  # no bfloat16
 
@@ -43,12 +43,7 @@ def cast(t: T, dtype: torch.dtype, name: str) -> T:
     if dtype.is_complex or _keeps_all(stored, dtype):
         return t.to(dtype)  # type: ignore[return-value]
     if is_mask(t) and stored.is_floating_point and not dtype.is_floating_point:
-        try:
-            t, rounded = round_labels(t)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        if rounded:
-            warn_of_rounding(name)
+        t = named_labels(t, name, warn_of_rounding)
     values = t.detach().as_subclass(Tensor).cpu()
     values = values.float() if values.dtype == torch.bfloat16 else values
     array = convert(values.numpy(), _NUMPY.get(dtype, np.float32), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -75,6 +75,22 @@ def round_labels(values: T) -> tuple[T, bool]:
             "threshold=0.5 (MaskBlock3D, SegmentationDataLoaders3D) or TensorMask3D(t > 0.5)"
         )
     return with_labels(values, whole), True
+
+
+def named_labels(values: T, name: str, when_rounded: Callable[[str], object]) -> T:
+    """The labels of ``values`` by :func:`round_labels`; an error names the file, and rounding is told with its name.
+
+    >>> named_labels(torch.tensor([0.0, 0.9999]), "mask.nii", print)
+    mask.nii
+    tensor([0., 1.])
+    """
+    try:
+        values, rounded = round_labels(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if rounded:
+        when_rounded(name)
+    return values
 
 
 def label_counts(mask: Tensor) -> dict[int, int]:
