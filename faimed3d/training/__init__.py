@@ -8,11 +8,14 @@ from faimed3d.training.label_loss import WarnOfLostLabels
 from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
 from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, HausdorffDistance95, SurfaceDice
 from faimed3d.training.mixing import CutMix3D
+from faimed3d.training.precision import Autocast
+from faimed3d.training.schedules import fit_poly
 from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
 from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
 from faimed3d.training.volume_learner import VolumeLearner
 
 __all__ = [
+    "Autocast",
     "AverageSurfaceDistance",
     "CutMix3D",
     "Dice3D",
@@ -33,6 +36,7 @@ __all__ = [
     "deeplab_learner_3d",
     "default_loss",
     "dice_per_class",
+    "fit_poly",
     "hausdorff_distance",
     "surface_dice",
     "unet_learner_3d",
