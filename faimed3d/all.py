@@ -31,4 +31,5 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
+from faimed3d.plan import *
 from faimed3d.training import *

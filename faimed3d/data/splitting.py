@@ -44,13 +44,7 @@ class GroupSplitter:
 
     def __call__(self, items: pd.DataFrame | Sequence[Any]) -> Splits:
         """Return the indices of the training and of the validation items, each in the order of the items."""
-        groups = _groups_of(items, self.group)
-        if missing := int(groups.isna().sum()):
-            raise ValueError(
-                f"{missing} of {len(groups)} items have no group ({_name(self.group)}), the first is number "
-                f"{int(groups.isna().to_numpy().argmax())}: whose patient they are must be known to keep patients apart"
-            )
-        numbers = pd.factorize(groups)[0]
+        numbers = pd.factorize(named_groups(items, self.group))[0]
         count = numbers.max() + 1 if len(numbers) else 0
         if count < 2:
             raise ValueError(
@@ -92,10 +86,10 @@ def warn_of_shared_groups(
         group: as for :class:`GroupSplitter`. Default: a column named like a patient's, if there is one.
         remedy: end of the message.
     """
-    group = _patient_column(items) if group is None else group
+    group = patient_column(items) if group is None else group
     if group is None:
         return
-    groups = _groups_of(items, group)
+    groups = groups_of(items, group)
     train, valid = (set(groups.iloc[list(side)].dropna()) for side in splits[:2])
     if both := len(train & valid):
         warnings.warn(
@@ -105,7 +99,7 @@ def warn_of_shared_groups(
         )
 
 
-def _groups_of(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
+def groups_of(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
     """The group of every item."""
     if callable(group):
         each = (row for _, row in items.iterrows()) if isinstance(items, pd.DataFrame) else items
@@ -115,7 +109,18 @@ def _groups_of(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
     return column_of(items, group).reset_index(drop=True)
 
 
-def _patient_column(items: object) -> str | None:
+def named_groups(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
+    """The group of every item, as for :class:`GroupSplitter`; an error for an item without one."""
+    groups = groups_of(items, group)
+    if missing := int(groups.isna().sum()):
+        raise ValueError(
+            f"{missing} of {len(groups)} items have no group ({_name(group)}), the first is number "
+            f"{int(groups.isna().to_numpy().argmax())}: whose patient they are must be known to keep patients apart"
+        )
+    return groups
+
+
+def patient_column(items: object) -> str | None:
     """The column of a DataFrame that by its name says who the patient is, or None."""
     if not isinstance(items, pd.DataFrame):
         return None
