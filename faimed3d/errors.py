@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ChangedFile",
     "DamagedFile",
     "DuplicateSlices",
     "GantryTilt",
@@ -70,6 +71,10 @@ class TruncatedFile(ReadError):
 
 class DamagedFile(ReadError):
     """A file's header or content contradicts itself or its checksum."""
+
+
+class ChangedFile(ReadError):
+    """A file was replaced by another since it was opened."""
 
 
 class UnsupportedImage(ReadError):

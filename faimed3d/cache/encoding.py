@@ -1,0 +1,170 @@
+"""Voxels of an image in the narrowest numbers that lose nothing, to the last bit, and back to float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_WHOLE = (np.uint8, np.int16, np.uint16)
+_LARGEST_TABLE = 1 << 16
+_SAMPLE = 1 << 18  # values that are counted first: nearly all images of fractions are told by them
+_BLOCK = 1 << 16  # values worked on at a time: they stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """How stored numbers become float32: as they are, through a table of values, or as bfloat16.
+
+    Args:
+        kind: ``'number'``, ``'table'`` or ``'bfloat16'`` (stored as uint16, its bits).
+        table: float32 values by stored number, for ``'table'`` alone.
+    """
+
+    kind: str = "number"
+    table: NDArray[np.float32] | None = None
+
+    @overload
+    def __call__(self, stored: NDArray[Any]) -> NDArray[np.float32]: ...
+    @overload
+    def __call__(self, stored: Tensor) -> Tensor: ...
+    def __call__(self, stored: NDArray[Any] | Tensor) -> NDArray[np.float32] | Tensor:
+        """The float32 values of stored numbers of any shape, as a new array; of a tensor, on its device.
+
+        >>> Decoding("table", np.array([0.5, 2.5], np.float32))(np.array([[1, 1, 0]], np.uint8)).tolist()
+        [[2.5, 2.5, 0.5]]
+        """
+        if isinstance(stored, Tensor):
+            return self._of_tensor(stored)
+        if self.kind == "number":
+            return stored.astype(np.float32, order="C")
+        if self.kind == "table":
+            assert self.table is not None
+            return self.table.take(stored)
+        return (stored.astype(np.uint32, order="C") << np.uint32(16)).view(np.float32)
+
+    def _of_tensor(self, stored: Tensor) -> Tensor:
+        if self.kind == "number":
+            return stored.to(torch.float32, copy=True)
+        if self.kind == "table":
+            table = torch.from_numpy(np.array(self.table)).to(stored.device)
+            return table.index_select(0, stored.reshape(-1).to(torch.int32)).view(stored.shape)
+        return (stored.to(torch.int32) << 16).view(torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An image as it is stored.
+
+    Args:
+        voxels: array of the shape of the image.
+        decoding: what makes float32 of them.
+        dtype: torch's type of the image, such as ``'float16'``, which :func:`restore` gives it again.
+    """
+
+    voxels: NDArray[Any]
+    decoding: Decoding
+    dtype: str
+
+
+def encode_image(image: Tensor) -> Encoded:
+    """Find the narrowest numbers that hold an image exactly.
+
+    Whole numbers become uint8, int16 or uint16; other images of few different values become numbers of a table of
+    these (up to 65,536; rescaled and standardized integers are such); all else stays as it is.
+
+    Args:
+        image: plain tensor of any shape on the CPU.
+
+    Raises:
+        TypeError: complex numbers.
+        ValueError: NaN or infinity; numbers that float32 does not hold exactly.
+
+    >>> for values in ([0, 255], [0, -255], [0, 0.5]):
+    ...     encoded = encode_image(torch.tensor(values * 10, dtype=torch.float32))
+    ...     print(encoded.voxels.dtype, encoded.decoding.kind)
+    uint8 number
+    int16 number
+    uint8 table
+    """
+    dtype = str(image.dtype).removeprefix("torch.")
+    if image.is_complex():
+        raise TypeError(f"an image of a cache holds real numbers, got {dtype}; take the magnitude, abs()")
+    raw, decoding = _as_array(image)
+    values = decoding(raw) if decoding.kind == "bfloat16" else raw
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("holds NaN or infinity, which no network can be trained on; FillNaN3D replaces them")
+    for narrow in _WHOLE:
+        if raw.dtype.itemsize < np.dtype(narrow).itemsize:
+            break
+        limits = np.iinfo(narrow)
+        if limits.min <= low and high <= limits.max and (found := _as_whole(values, narrow)) is not None:
+            return Encoded(found, Decoding(), dtype)
+    if values.dtype.kind in "iu" or values.dtype == np.float64:
+        exact = values.astype(np.float32)
+        if not _equal(exact, values):
+            raise ValueError(
+                f"holds {dtype} numbers that float32 does not hold exactly, and training is in float32; "
+                "convert the image to float32 first"
+            )
+        raw = values = exact
+    if (found_table := _as_table(values, raw.dtype.itemsize)) is not None:
+        return Encoded(found_table[0], Decoding("table", found_table[1]), dtype)
+    return Encoded(raw, decoding, dtype)
+
+
+def restore(values: NDArray[np.float32], dtype: str) -> Tensor:
+    """The image of decoded values: a tensor of the type that it had when it was encoded."""
+    return torch.from_numpy(values).to(getattr(torch, dtype))
+
+
+def _as_array(image):
+    """The numbers of a tensor as an array: of bfloat16, which numpy does not know, the bits."""
+    image = image.contiguous()
+    if image.dtype == torch.bfloat16:
+        return image.view(torch.uint16).numpy(), Decoding("bfloat16")
+    return (image.view(torch.uint8) if image.dtype == torch.bool else image).numpy(), Decoding()
+
+
+def _blocks(values):
+    flat = values.reshape(-1)
+    return (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
+
+
+def _equal(some, others):
+    return all(np.array_equal(a, b) for a, b in zip(_blocks(some), _blocks(others), strict=True))
+
+
+def _as_whole(values, narrow):
+    """Values as whole numbers of a narrow type; None where that would change a bit, as the sign of -0.0."""
+    found = np.empty(values.size, narrow)
+    for block, out in zip(_blocks(values), _blocks(found), strict=True):
+        out[:] = block
+        back = out.astype(values.dtype)
+        if back.tobytes() != block.tobytes():
+            return None
+    return found.reshape(values.shape)
+
+
+def _as_table(values, itemsize):
+    """(numbers, table) where that is smaller than the image is in ``itemsize`` bytes a voxel, else None."""
+    bits = values.astype(np.float32, copy=False).reshape(-1).view(np.uint32)
+    if _too_many(np.unique(bits[:: max(1, bits.size // _SAMPLE)]), bits.size, itemsize):
+        return None
+    table = np.unique(bits)
+    if _too_many(table, bits.size, itemsize):
+        return None
+    numbers = np.empty(bits.size, np.uint8 if len(table) <= 256 else np.uint16)
+    for block, out in zip(_blocks(bits), _blocks(numbers), strict=True):
+        out[:] = np.searchsorted(table, block)
+    return numbers.reshape(values.shape), table.view(np.float32)
+
+
+def _too_many(table, count, itemsize):
+    """Whether numbers of a table need more bytes than the image does."""
+    return len(table) > _LARGEST_TABLE or count * (1 + (len(table) > 256)) + table.nbytes >= count * itemsize
