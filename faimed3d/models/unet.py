@@ -18,8 +18,10 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from torch import Tensor, nn
 
+from faimed3d._arguments import is_whole, whole_per_axis
 from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
+from faimed3d.models.levels import for_each, kernel, plain_level, residual_level
 
 
 class UnetBlock3D(nn.Module):
@@ -30,6 +32,11 @@ class UnetBlock3D(nn.Module):
         x_in_c: channels of the skip connection.
         n_out: channels of the result. Default: half of those from below plus those of the skip.
         norm_type, act_cls, kwargs: as in fastai's ``ConvLayer``.
+        ks: side of the convolutions' kernel, odd: one number or (D, H, W).
+        convs: 1 or 2 convolutions.
+
+    Raises:
+        ValueError: ``convs`` is another number, or ``ks`` is even.
     """
 
     def __init__(
@@ -39,16 +46,21 @@ class UnetBlock3D(nn.Module):
         n_out: int | None = None,
         norm_type: NormType = NormType.Batch,
         act_cls: Callable[[], nn.Module] = nn.ReLU,
+        ks: int | Sequence[int] = 3,
+        convs: int = 2,
         **kwargs: Any,
     ) -> None:
         super().__init__()
+        if convs not in (1, 2):
+            raise ValueError(f"a step up has 1 or 2 convolutions, got {convs!r}")
         self.n_out = n_out or up_in_c // 2 + x_in_c
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3, **kwargs}
         self.shrink = ConvLayer(up_in_c, up_in_c // 2, ks=1, **layer)
         self.bn = BatchNorm(x_in_c, ndim=3) if norm_type == NormType.Batch else nn.Identity()
         self.act = act_cls()
+        layer = {**kernel(ks), **layer}
         self.conv1 = ConvLayer(up_in_c // 2 + x_in_c, self.n_out, **layer)
-        self.conv2 = ConvLayer(self.n_out, self.n_out, **layer)
+        self.conv2 = ConvLayer(self.n_out, self.n_out, **layer) if convs == 2 else nn.Identity()
         apply_init(nn.Sequential(self.conv1, self.conv2), nn.init.kaiming_normal_)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -209,9 +221,11 @@ class DynamicUnet3D(StrictKeywords, nn.Module):
 
 
 class UNet3D(StrictKeywords, nn.Module):
-    """A small plain U-Net that trains from scratch: (B, n_in, D, H, W) of any size to scores (B, n_out, D, H, W).
+    """A U-Net that trains from scratch: (B, n_in, D, H, W) of any size to scores (B, n_out, D, H, W).
 
-    Strided convolutions lead down, trilinear interpolation leads up.
+    Strided convolutions lead down, trilinear interpolation leads up. The defaults are small. With ``blocks``,
+    ``kernels``, ``strides`` and ``deep_supervision`` it becomes the network of nnU-Net's plans: Isensee et al. 2021,
+    doi:10.1038/s41592-020-01008-z, or its residual encoder, Isensee et al. 2024, arXiv:2404.09556.
 
     Args:
         n_in: channels of the input.
@@ -221,13 +235,25 @@ class UNet3D(StrictKeywords, nn.Module):
             or (D, H, W), such as (1, 2, 2) while slices are thick. Default 2.
         norm_type: fastai's ``NormType``; instance norm does not depend on the size of the batch.
         act_cls: activation.
+        kernels: sides of the convolutions: one odd number for all, or for each level, from the first on, a number or
+            (D, H, W), such as (1, 3, 3) while slices are thick.
+        blocks: residual blocks of each level of the way down, one number or one for each level: nnU-Net's presets begin
+            with 1, 3, 4, 6, 6, 6. Default: no residual blocks but two convolutions a level.
+        up_convs: convolutions of each level of the way up, 1 (as nnU-Net's residual presets) or 2.
+        deep_supervision: in training give a list of scores, the finest first: those of each level of the way up but the
+            lowest, to which nnU-Net gives no weight. The losses of this package take it; see ``DeepSupervision``. In
+            evaluation it gives the finest scores alone.
 
     Raises:
-        ValueError: ``strides`` does not fit ``widths``; or a volume is so small that its lowest level has one voxel,
-            which cannot be normalized: the message names the smallest size.
+        ValueError: ``strides``, ``kernels`` or ``blocks`` do not fit ``widths``; a kernel has an even side; or a volume
+            is so small that its lowest level has one voxel, which cannot be normalized: the message names the smallest
+            size.
 
     >>> UNet3D(n_in=1, n_out=2, widths=(4, 8, 16))(torch.zeros(2, 1, 5, 9, 13)).shape
     torch.Size([2, 2, 5, 9, 13])
+    >>> net = UNet3D(widths=(4, 8, 8, 8), blocks=(1, 2, 2, 2), kernels=[(1, 3, 3), 3, 3, 3], deep_supervision=True)
+    >>> [tuple(scores.shape) for scores in net(torch.zeros(2, 1, 5, 9, 13))]
+    [(2, 2, 5, 9, 13), (2, 2, 3, 5, 7)]
     """
 
     def __init__(
@@ -238,32 +264,43 @@ class UNet3D(StrictKeywords, nn.Module):
         strides: int | Sequence[int | Sequence[int]] = 2,
         norm_type: NormType = NormType.Instance,
         act_cls: Callable[[], nn.Module] = nn.LeakyReLU,
+        kernels: int | Sequence[int | Sequence[int]] = 3,
+        blocks: int | Sequence[int] | None = None,
+        up_convs: int = 2,
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         widths = tuple(widths)
-        steps = [strides] * (len(widths) - 1) if isinstance(strides, int) else list(strides)
-        if len(steps) != len(widths) - 1:
-            raise ValueError(
-                f"strides must be one number, or one entry for each of the {len(widths) - 1} levels below the first; "
-                f"got {len(steps)} entries"
-            )
-        each = [(step,) * 3 if isinstance(step, int) else tuple(step) for step in steps]
-        self.divisors = tuple(math.prod(step[axis] for step in each) for axis in range(3))
+        steps = for_each(strides, len(widths) - 1, "strides", "levels below the first")
+        steps = [(1, 1, 1), *(whole_per_axis(step, "strides: each entry", least=1) for step in steps)]
+        sides = [kernel(side) for side in for_each(kernels, len(widths), "kernels")]
+        counts = [None] * len(widths) if blocks is None else for_each(blocks, len(widths), "blocks")
+        if any(count is not None and not (is_whole(count) and count >= 1) for count in counts):
+            raise ValueError(f"blocks must be whole numbers of 1 or more, got {blocks!r}")
+        self.divisors = tuple(math.prod(step[axis] for step in steps) for axis in range(3))
         # as numbers: TorchScript knows no such type
         self.norm_type = norm_type.value
+        self.deep_supervision = deep_supervision
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
         self.encoder = nn.ModuleList()
         n = n_in
-        for width, stride in zip(widths, [1, *steps], strict=True):
-            self.encoder.append(
-                nn.Sequential(ConvLayer(n, width, stride=stride, **layer), ConvLayer(width, width, **layer))
-            )
+        for width, step, side, count in zip(widths, steps, sides, counts, strict=True):
+            if count is None:
+                level = plain_level(n, width, step, **side, **layer)
+            else:
+                level = residual_level(n, width, step, int(count), stem=not len(self.encoder), **side, **layer)
+            self.encoder.append(level)
             n = width
         self.blocks = nn.ModuleList()
-        for width in widths[-2::-1]:
-            self.blocks.append(UnetBlock3D(n, width, width, norm_type=norm_type, act_cls=act_cls))
+        for width, side in zip(widths[-2::-1], sides[-2::-1], strict=True):
+            self.blocks.append(
+                UnetBlock3D(n, width, width, norm_type=norm_type, act_cls=act_cls, ks=side["ks"], convs=up_convs)
+            )
             n = width
         self.final = ConvLayer(n, n_out, ks=1, ndim=3, act_cls=None, norm_type=None)
+        if deep_supervision:
+            coarser = widths[-3:0:-1]  # from the lowest on, as the blocks
+            self.heads = nn.ModuleList(ConvLayer(n, n_out, ks=1, ndim=3, act_cls=None, norm_type=None) for n in coarser)
 
     def __call__(self, x: Tensor) -> Tensor:  # not in forward, which torch.fx and torch.jit take apart
         """Scores (B, n_out, D, H, W); an error for a volume that is too small."""
@@ -284,7 +321,9 @@ class UNet3D(StrictKeywords, nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (B, n_out, D, H, W)."""
+        """Scores (B, n_out, D, H, W); with deep supervision a list of them in training."""
+        if not torch.jit.is_scripting() and self.training and self.deep_supervision:  # a script gives one type
+            return self._all_scales(x)
         kept = []
         for stage in self.encoder:
             x = stage(x)
@@ -293,6 +332,19 @@ class UNet3D(StrictKeywords, nn.Module):
         for block in self.blocks:
             x = block(x, kept.pop())
         return self.final(x)
+
+    def _all_scales(self, x: Tensor) -> Any:
+        kept = []
+        for stage in self.encoder:
+            x = stage(x)
+            kept.append(x)
+        kept.pop()
+        scores: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            x = block(x, kept.pop())
+            if 0 < number <= len(self.heads):
+                scores.insert(0, self.heads[number - 1](x))
+        return [self.final(x), *scores]
 
 
 @strict_keywords
