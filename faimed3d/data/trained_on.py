@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from fastai.data.core import TfmdDL
-from fastai.learner import Learner
 from fastai.torch_core import get_model
 
 from faimed3d.augment.input_statistics import InputStatistics, measure_inputs
@@ -116,13 +115,13 @@ class TrainedOn:
         )
 
 
-def known_of(learn: Learner) -> TrainedOn:
+def known_of(learn: Any) -> TrainedOn:
     """What the network of a learner was trained on, as far as it is known.
 
     A plain ``Learner`` of fastai keeps no record: a few of its training items are looked at, once.
 
     Args:
-        learn: any learner.
+        learn: any learner, or what has ``dls`` and ``model`` as one.
     """
     known = getattr(get_model(learn.model), "trained_on", None)
     if isinstance(known, TrainedOn):

@@ -11,6 +11,7 @@ from fastai.learner import Learner
 
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.inference import Ensemble
 from faimed3d.inference.source import text_of
 from faimed3d.io.formats import volume_suffix
 from faimed3d.volume import TensorMask3D
@@ -22,14 +23,14 @@ class Cases:
     """The cases of a loader of images and masks, one after the other.
 
     Args:
-        learn: Learner.
+        learn: learner or ensemble.
         data: loader, table, list of items, or None for the validation set.
 
     Raises:
         TypeError: the targets are no masks.
     """
 
-    def __init__(self, learn: Learner, data: Any = None) -> None:
+    def __init__(self, learn: Learner | Ensemble, data: Any = None) -> None:
         if data is None:
             data = learn.dls.valid
         elif not isinstance(data, TfmdDL):

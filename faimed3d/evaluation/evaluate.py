@@ -17,13 +17,13 @@ from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.evaluation.cases import Cases
 from faimed3d.evaluation.scores import score_class
 from faimed3d.evaluation.table import ScoreTable
-from faimed3d.inference import predict_volume
+from faimed3d.inference import Ensemble, predict_volume
 from faimed3d.training.ignored import left_out
 
 
 @strict_keywords(more=lambda args, kwargs: keywords_of(predict_volume))
 def evaluate(
-    learn: Learner,
+    learn: Learner | Ensemble,
     data: TfmdDL | pd.DataFrame | Sequence[Any] | None = None,
     tolerance: float = 2.0,
     names: Sequence[str] | None = None,
@@ -36,9 +36,9 @@ def evaluate(
     background in both. A case that fails does not stop the rest: its row holds the error.
 
     Args:
-        learn: Learner whose model gives scores of each voxel.
+        learn: Learner whose model gives scores of each voxel, or an ensemble of such.
         data: a table of cases like that of training (with its columns of images and masks), a loader, or a list of
-            items. Default: the validation set.
+            items. Default: the validation set; an ensemble needs cases that no member has seen.
         tolerance: of the surface Dice, mm.
         names: name of each case. Default: that of its file or DICOM folder.
         kwargs: of :func:`predict_volume`, such as ``patch`` and ``tta``.
@@ -51,7 +51,8 @@ def evaluate(
 
     Raises:
         TypeError: the targets of ``learn.dls`` are no masks.
-        ValueError: ``names`` does not fit the cases, ``tolerance`` is below 0, or ``merge`` is asked for.
+        ValueError: ``names`` does not fit the cases, ``tolerance`` is below 0, ``merge`` is asked for, or an ensemble
+            is given no cases.
 
     >>> import torch
     >>> from fastai.data.block import DataBlock
@@ -68,6 +69,11 @@ def evaluate(
     """
     if tolerance < 0:
         raise ValueError(f"tolerance is a distance in mm, 0 or more; got {tolerance!r}")
+    if data is None and isinstance(learn, Ensemble):
+        raise ValueError(
+            "an ensemble has no validation set: its members may have been trained on the validation set of another. "
+            "Pass cases that no member has seen"
+        )
     if kwargs.get("merge"):
         raise ValueError("merge=True makes labels, but evaluate compares regions, which may overlap: leave merge out")
     cases = Cases(learn, data)
@@ -98,6 +104,7 @@ def evaluate(
 
 
 patch_to(Learner)(evaluate)  # fastai's own way: a new name, none replaced
+patch_to(Ensemble)(evaluate)  # it lies in a room below
 
 
 def _classes(learn, found, truth, tolerance):

@@ -11,6 +11,7 @@ import pandas as pd
 from fastai.learner import Learner
 
 from faimed3d.errors import ReadError
+from faimed3d.inference.members import Predictor
 from faimed3d.inference.source import Source, read_as_prepared, read_as_told, text_of
 from faimed3d.volume import TensorMask3D
 
@@ -32,7 +33,7 @@ def sources_of(report: Path | None) -> dict[str, str]:
 
 
 def refuse_of_another(
-    learn: Learner,
+    learn: Learner | Predictor,
     source: Source,
     output: Path,
     mask: TensorMask3D,

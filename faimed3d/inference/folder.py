@@ -21,8 +21,9 @@ from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.earlier_run import refuse_of_another, sources_of
+from faimed3d.inference.members import Predictor, class_codes
 from faimed3d.inference.source import Source, text_of
-from faimed3d.inference.whole_volume import class_codes, predict_volume
+from faimed3d.inference.whole_volume import predict_volume
 from faimed3d.io.formats import WRITE_SUFFIXES, volume_suffix
 from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorMask3D
@@ -31,7 +32,7 @@ from faimed3d.volume import TensorMask3D
 @strict_keywords
 @delegates(predict_volume, but=["learn", "source"])
 def predict_folder(
-    learn: Learner,
+    learn: Learner | Predictor,
     items: str | Path | pd.DataFrame | Iterable[Source],
     out: str | Path,
     names: Sequence[str] | None = None,
@@ -48,7 +49,7 @@ def predict_folder(
     windows of each, obey ``learn.no_bar()``.
 
     Args:
-        learn: Learner whose model gives scores of each voxel.
+        learn: Learner whose model gives scores of each voxel, or an :class:`Ensemble` of such.
         items: sources as :func:`predict_volume` takes them, a DICOM inventory, or a folder, whose volumes are found. If
             that folder holds ``out``, what an earlier run has written there is no source.
         out: folder to write to; it is made if need be.

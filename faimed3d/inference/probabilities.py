@@ -101,8 +101,7 @@ def most_probable(
     kept = torch.empty((count, *target.shape)) if wanted else None
     best = None
     for number, voxels in enumerate(probabilities):
-        fill = float(count > 1 and number == 0 and not overlapping)  # outside, background is certain
-        probability = bring_onto(voxels, working, target, TensorDicom3D, fill)
+        probability = bring_onto(voxels, working, target, TensorDicom3D, outside_of(number, count, overlapping))
         if kept is not None:
             kept[number] = probability
         if overlapping:
@@ -115,6 +114,16 @@ def most_probable(
             labels[probability > best] = number
             best = torch.maximum(best, probability)
     return TensorMask3D(labels, target), None if kept is None else TensorDicom3D(kept, target)
+
+
+def outside_of(channel: int, count: int, overlapping: bool) -> float:
+    """The probability of a channel where no network has looked: there, background is certain.
+
+    Args:
+        channel: of ``count`` channels.
+        overlapping: they are regions that may overlap.
+    """
+    return float(count > 1 and channel == 0 and not overlapping)
 
 
 def bring_onto(

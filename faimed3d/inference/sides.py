@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from fastai.learner import Learner
-
 from faimed3d.geometry import Geometry
+from faimed3d.inference.members import Member
 
 
 def mirrored_channels(
-    learn: Learner, axes: Sequence[int], working: Geometry, codes: Mapping[int, str] | None, channels_from: int
+    learn: Member, axes: Sequence[int], working: Geometry, codes: Mapping[int, str] | None, channels_from: int
 ) -> tuple[int, dict[int, int]] | None:
     """Which axis of the flips exchanges left and right, and the channels to be exchanged with it.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,57 +13,90 @@ import pandas as pd
 import SimpleITK as sitk
 import torch
 from fastai.data.core import TfmdDL
-from fastai.learner import Learner
 from fastai.torch_core import to_device
 from torch import Tensor
 
 from faimed3d.augment import CropForeground3D, PadOrCrop3D, RandomCrop3D
+from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
+from faimed3d.inference.members import Member, Predictor
 from faimed3d.volume import TensorDicom3D
 
 Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
 
 _CROPS = (PadOrCrop3D, RandomCrop3D)  # they fit volumes into batches and cut parts away
+_CHECKS = (MatchMask, CheckLabels, NameRegions)  # of masks; an image alone passes them
 
 
-def prepare(learn: Learner, source: Source, crop: bool) -> tuple[TensorDicom3D, TensorDicom3D]:
-    """The source as it is read, and as the model would get it in validation: (C, D, H, W), on the model's device.
+class Preparation:
+    """One source, read and prepared for networks as their models would get it in validation.
+
+    What several of them do alike, step by step, is done once: reading, the item transforms, the batch transforms.
 
     Args:
-        learn: its ``dls`` have the transforms.
         source: see ``predict_volume``.
         crop: apply the transforms that crop to a size.
+        several: there are several networks. Then each list of item transforms gets voxels of its own.
     """
-    dl = _loader(learn, source)
-    item = dl.dataset[0]
-    if len(item) != 1:
-        raise ValueError(f"predict_volume needs a model of one input, these dls have {len(item)}; see ImageBlock3D")
-    volume = item[0]
-    if not isinstance(volume, TensorDicom3D):
-        raise ValueError(f"the dls turn {text_of(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
-    volume.require_geometry("predict_volume")
-    item = _transformed(dl.after_item, item, crop)
-    batch = to_device(dl.do_batch([item]), device_and_type(learn)[0])
-    x = _transformed(dl.after_batch, batch, crop)[0]
-    if x.ndim != 5 or not isinstance(x, TensorDicom3D):
-        raise ValueError(
-            f"the transforms must make batches (B, C, D, H, W) of TensorDicom3D, got {type(x).__name__} "
-            f"{tuple(x.shape)}: ImageBlock3D gives images their channel axis"
-        )
-    wrong = known_of(learn).spacing_error(x[0].require_geometry("predict_volume"))
-    if wrong is not None:
-        if not volume.require_geometry("predict_volume").stated:
-            wrong += ". Or is it only that nothing says where it lies? Then pass like=, a volume that lies there"
-        raise ValueError(f"{text_of(source)}: {wrong}")
-    return volume, x[0]
+
+    def __init__(self, source: Source, crop: bool, several: bool = False) -> None:
+        self._source, self._crop, self._several = source, crop, several
+        self._done: dict[Any, Any] = {}
+
+    def of(self, learn: Member) -> tuple[TensorDicom3D, TensorDicom3D]:
+        """The source as it is read, and as the model gets it: (C, D, H, W), on the model's device.
+
+        Args:
+            learn: its ``dls`` have the transforms.
+        """
+        dl = _loader(learn, self._source)
+        device = device_and_type(learn)[0]
+        reading = ("read", _marks([step for part in _parts(dl) for step in part.tfms.fs]) if _parts(dl) else id(dl))
+        items = (reading, self._marks(dl.after_item))
+        volume = self._once(reading, lambda: _read(dl, self._source))
+        volume.require_geometry("predict_volume")
+        item = self._once(items, lambda: self._item(dl, volume))
+        x = self._once((items, self._marks(dl.after_batch), str(device)), lambda: self._batch(dl, item, device))
+        if x.ndim != 5 or not isinstance(x, TensorDicom3D):
+            raise ValueError(
+                f"the transforms must make batches (B, C, D, H, W) of TensorDicom3D, got {type(x).__name__} "
+                f"{tuple(x.shape)}: ImageBlock3D gives images their channel axis"
+            )
+        wrong = known_of(learn).spacing_error(x[0].require_geometry("predict_volume"))
+        if wrong is not None:
+            if not volume.require_geometry("predict_volume").stated:
+                wrong += ". Or is it only that nothing says where it lies? Then pass like=, a volume that lies there"
+            raise ValueError(f"{text_of(self._source)}: {wrong}")
+        return volume, x[0]
+
+    def _once(self, key: Any, do: Callable[[], Any]) -> Any:
+        if key not in self._done:
+            self._done[key] = do()
+        return self._done[key]
+
+    def _item(self, dl: TfmdDL, volume: TensorDicom3D) -> Any:
+        own = volume.clone() if self._several else volume  # a transform may write into the voxels
+        return self._transformed(dl.after_item, (own,))
+
+    def _batch(self, dl: TfmdDL, item: Any, device: torch.device) -> Any:
+        return self._transformed(dl.after_batch, to_device(dl.do_batch([item]), device))[0]
+
+    def _transformed(self, pipeline: Any, item: Any) -> Any:
+        for transform in self._applied(pipeline):
+            item = _applied(transform, item)
+        return item
+
+    def _applied(self, pipeline: Any) -> list[Any]:
+        return [step for step in pipeline.fs if self._crop or not isinstance(step, _CROPS)]
+
+    def _marks(self, pipeline: Any) -> tuple[Any, ...]:
+        return _marks(self._applied(pipeline))
 
 
-def read_as_prepared(learn: Learner, source: Source) -> TensorDicom3D:
+def read_as_prepared(learn: Member | Predictor, source: Source) -> TensorDicom3D:
     """The source as the loaders read it, before their item transforms."""
-    volume = _loader(learn, source).dataset[0][0]
-    if not isinstance(volume, TensorDicom3D):
-        raise ValueError(f"the dls turn {text_of(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
-    return volume
+    return _read(_loader(learn, source), source)
 
 
 def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source:
@@ -74,12 +108,12 @@ def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source
     return TensorDicom3D.create(source, series, strict, like=like)
 
 
-def crops_to_foreground(learn: Learner) -> bool:
+def crops_to_foreground(learn: Member) -> bool:
     """Whether the items of the loaders are cropped to their foreground."""
     return any(isinstance(step, CropForeground3D) for step in getattr(learn.dls.valid.after_item, "fs", ()))
 
 
-def device_and_type(learn: Learner) -> tuple[torch.device, torch.dtype]:
+def device_and_type(learn: Member) -> tuple[torch.device, torch.dtype]:
     """Where the model computes, and in which type."""
     parameter = next(learn.model.parameters(), None)
     return (learn.dls.device, torch.float32) if parameter is None else (parameter.device, parameter.dtype)
@@ -96,7 +130,7 @@ def text_of(source: Source) -> str:
     return f"a {type(source).__name__}"
 
 
-def _loader(learn: Learner, source: Source) -> TfmdDL:
+def _loader(learn: Member | Predictor, source: Source) -> TfmdDL:
     """Loader of the one source, with the transforms of validation."""
     if not isinstance(learn.dls.valid, TfmdDL):
         raise TypeError(
@@ -122,11 +156,33 @@ def _items_from(source: Source) -> Iterator[Source]:
         yield TensorDicom3D.create(source)
 
 
-def _transformed(pipeline, item, crop):
-    for transform in pipeline.fs:
-        if crop or not isinstance(transform, _CROPS):
-            item = _applied(transform, item)
-    return item
+def _read(dl, source):
+    item = dl.dataset[0]
+    if len(item) != 1:
+        raise ValueError(f"predict_volume needs a model of one input, these dls have {len(item)}; see ImageBlock3D")
+    volume = item[0]
+    if not isinstance(volume, TensorDicom3D):
+        raise ValueError(f"the dls turn {text_of(source)} into a {type(volume).__name__}, not into a TensorDicom3D")
+    return volume
+
+
+def _parts(dl):
+    """fastai's lists of items, that of the images first; none of another data set."""
+    return getattr(dl.dataset, "tls", ())
+
+
+def _marks(steps):
+    """What tells the transforms of validation apart: two with the same marks do the same."""
+    return tuple(
+        _mark(step) for step in steps if getattr(step, "split_idx", None) != 0 and not isinstance(step, _CHECKS)
+    )
+
+
+def _mark(step):
+    try:
+        return type(step), pickle.dumps(step)
+    except Exception:  # pickle raises whatever it likes; such a transform is like no other one
+        return id(step)
 
 
 def _applied(transform, item):

@@ -1,12 +1,15 @@
 """Prediction of a whole volume: from a file or DICOM folder to labels on the patient's own grid.
 
-``learn.predict_volume(source)`` reads the source, prepares it as the validation set is prepared, runs the network, and
-brings the result back onto the grid of the source, whatever resampling, cropping and padding came before.
+``learn.predict_volume(source)`` reads the source, prepares it as the validation set is prepared, runs the network, or
+those of an ensemble, and brings the result back onto the grid of the source, whatever resampling, cropping and padding
+came before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from numbers import Integral, Real
 from typing import Any  # what create takes
 
@@ -14,16 +17,18 @@ import torch
 from fastai.learner import Learner
 from fastcore.basics import patch_to
 from fastprogress.fastprogress import progress_bar
-from torch import Tensor, nn
+from torch import Tensor
 
 from faimed3d._arguments import whole_per_axis
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import region_names
+from faimed3d.inference.averaging import Run, mean_of
+from faimed3d.inference.members import Predictor, class_codes, members_of
+from faimed3d.inference.network import probabilities_of
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sides import mirrored_channels
-from faimed3d.inference.sliding_window import flipped_mean, sliding_windows
-from faimed3d.inference.source import Source, crops_to_foreground, device_and_type, prepare, read_as_told
-from faimed3d.losses.scales import full_resolution
+from faimed3d.inference.sliding_window import sliding_windows
+from faimed3d.inference.source import Preparation, Source, crops_to_foreground, read_as_told
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -31,7 +36,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 @strict_keywords
 def predict_volume(
-    learn: Learner,
+    learn: Learner | Predictor,
     source: Source,
     patch: int | Sequence[int] | None = None,
     overlap: float = 0.5,
@@ -55,7 +60,7 @@ def predict_volume(
     and brought back by the nearest voxel, with a warning. What the transforms have cut away is background.
 
     Args:
-        learn: Learner whose model gives scores of each voxel.
+        learn: Learner whose model gives scores of each voxel, or an :class:`Ensemble` of such.
         source: a file, a DICOM folder, an inventory row, an array, a tensor or a ``sitk.Image``; a list of them where
             the items of ``learn.dls`` are lists, as channels.
         patch: sides (D, H, W), or one number, of a window that slides over the volume. The transforms that crop to
@@ -86,6 +91,7 @@ def predict_volume(
         TypeError: the transforms of ``learn.dls`` do not take such a source.
 
     >>> from fastai.data.block import DataBlock
+    >>> from torch import nn
     >>> from faimed3d.data import ImageBlock3D, MaskBlock3D
     >>> from faimed3d.losses import CrossEntropyLoss3D
     >>> scans = [TensorDicom3D(torch.rand(4, 6, 8), {"spacing": (1, 1, 3)}) for _ in range(2)]
@@ -98,35 +104,42 @@ def predict_volume(
     sides, axes = _sides(patch, overlap), _flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
-    volume, x = prepare(learn, read_as_told(source, strict, series, like), crop=sides is None)
-    stored, working = volume.geometry, x.geometry
+    members = members_of(learn)
+    regions, codes = region_names(learn.dls), class_codes(learn)
+    overlapping = regions is not None
+    preparation = Preparation(read_as_told(source, strict, series, like), sides is None, len(members) > 1)
+    prepared = [preparation.of(member) for member in members]
+    stored, working = prepared[0][0].geometry, prepared[0][1].geometry
+    del preparation  # holds what lies between the source and the volumes of the networks
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
-    regions = region_names(learn.dls)
-    mirrored = mirrored_channels(learn, axes, working, class_codes(learn), 0 if regions is None else 1)
-    predict = _predictor(learn, axes, regions, mirrored)
-    with evaluating(learn.model), torch.no_grad():
+    bars = _bars(learn, progress, len(members))
+    runs = []
+    for member, (_, x), tell in zip(members, prepared, bars, strict=True):
+        mirrored = mirrored_channels(member, axes, x.geometry, codes, 1 if overlapping else 0)
+        predict = probabilities_of(member, axes, regions, mirrored)
         voxels = x.as_subclass(Tensor)
-        if sides is None:
-            slabs = iter([predict(voxels[None])[0]])
-        else:
-            slabs = sliding_windows(predict, voxels, sides, overlap, bs, _bar(learn, progress))
-        overlapping = regions is not None
+        slabs = _whole(predict, voxels) if sides is None else sliding_windows(predict, voxels, sides, overlap, bs, tell)
+        runs.append(Run(member, x.geometry, slabs))
+        if sides is None or not crops_to_foreground(member):  # that cuts background on purpose
+            warn_of_cut(x.geometry, target)
+    del prepared
+    with ExitStack() as stack, torch.no_grad():
+        for member in members:
+            stack.enter_context(evaluating(member.model))
+        slabs, working = mean_of(runs, target, memory, overlapping)
         found, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold, overlapping)
     if working.agrees(target):
         labels = TensorMask3D(found, target)
         scores = None if scores is None else TensorDicom3D(scores, target)
+    elif scores is None:
+        labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
     else:
-        if sides is None or not crops_to_foreground(learn):  # that cuts background on purpose
-            warn_of_cut(working, target)
-        if scores is None:
-            labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
-        else:
-            labels, scores = most_probable(scores, working, target, threshold, probabilities, overlapping)
+        labels, scores = most_probable(scores, working, target, threshold, probabilities, overlapping)
     if merge and overlapping:
         labels = merge_regions(labels)
     labels = _stored_as(stored, labels)
     scores = None if scores is None else _stored_as(stored, scores)
-    labels.codes = class_codes(learn)
+    labels.codes = codes
     return (labels, scores) if probabilities else labels
 
 
@@ -153,95 +166,24 @@ def _flipped_axes(tta):
     return axes
 
 
-def class_codes(learn: Learner) -> dict[int, str] | None:
-    """Names of the classes, or regions, that a learner predicts, by label; None where its ``dls`` know none."""
-    regions = region_names(learn.dls)
-    codes = getattr(learn.dls, "vocab", None) if regions is None else ["background", *regions]
-    named = codes is not None and len(codes) and all(isinstance(code, str) for code in codes)
-    return dict(enumerate(codes)) if named and codes is not None else None
+def _whole(predict, voxels):
+    """As of :func:`sliding_windows`, of one window that is the volume."""
+    yield predict(voxels[None])[0]
 
 
-def _bar(learn, progress):
-    """Function that shows how many windows are done."""
+def _bars(learn, progress, count):
+    """For each of some networks a function that says how many of its windows are done; all share one bar."""
     wanted = hasattr(learn, "progress") if progress is None else progress
     if wanted is False:
-        return lambda done, total: None
-    bars = []
+        return [lambda done, total: None] * count
+    bars, finished = [], [0] * count
 
-    def tell(done, total):
+    def tell(number, done, total):
+        finished[number] = done
         if not bars:
-            bars.append(progress_bar(range(total), leave=False))
+            bars.append(progress_bar(range(total * count), leave=False))
             bars[0].comment = "windows"
         if total > 1:
-            bars[0].update(done)
+            bars[0].update(sum(finished))
 
-    return tell
-
-
-def _predictor(
-    learn: Learner, axes: Sequence[int], regions: list[str] | None, mirrored: tuple[int, dict[int, int]] | None
-) -> Callable[[Tensor], Tensor]:
-    """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32, the mean over flips."""
-    model, dtype = learn.model, device_and_type(learn)[1]
-    activation = getattr(learn.loss_func, "activation", None)
-    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss) or (regions is not None and activation is None):
-        activation = torch.sigmoid
-
-    def once(x):
-        try:
-            scores = full_resolution(model(x.to(dtype)))  # the finest, with deep supervision
-        except RuntimeError as error:
-            first = next((m for m in model.modules() if isinstance(m, nn.Conv3d)), None)
-            if first is None or first.in_channels == x.shape[1]:
-                raise
-            raise ValueError(
-                f"the network takes {first.in_channels} channels, but this volume has {x.shape[1]}: give as many as in "
-                "training, in their order: predict_volume([file, file, ...]), or one of several as scan[0]"
-            ) from error
-        if not isinstance(scores, Tensor) or scores.ndim != 5 or scores.shape[2:] != x.shape[2:]:
-            came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ValueError(
-                f"predict_volume needs scores (B, C, D, H, W) of each voxel of {tuple(x.shape)}, but the model gave "
-                f"{came}: for labels of whole volumes use learn.predict"
-            )
-        scores = scores.as_subclass(Tensor).float()
-        if activation is not None:
-            probabilities = activation(scores)
-        else:
-            probabilities = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
-        if regions is not None and probabilities.shape[1] != len(regions):
-            raise ValueError(
-                f"the model gives scores of {probabilities.shape[1]} regions, but the dls name {len(regions)}: "
-                f"{', '.join(regions)}"
-            )
-        _check(probabilities, x, regions is not None)
-        return probabilities
-
-    swap = None if mirrored is None else (mirrored[0] + 2, mirrored[1])
-    return lambda x: flipped_mean(once, x, [axis + 2 for axis in axes], swap)
-
-
-def _check(probabilities, x, overlapping):
-    """Raise an error where no class is the most probable one: of NaN, and of labels that overlap unexpectedly.
-
-    Args:
-        probabilities: (B, K, D, H, W).
-        x: the voxels that they are of.
-        overlapping: they are of regions that may overlap.
-    """
-    total = probabilities.sum(1)
-    if missing := int(total.isnan().sum()):
-        wrong = int((~x.isfinite()).sum())
-        cause = (
-            f"{wrong} of the voxels that it saw are NaN or infinite: fill them in item_tfms or before"
-            if wrong
-            else "all voxels that it saw are finite: look at its weights, and at overflow in half precision"
-        )
-        raise ValueError(f"the model gave NaN for {missing} of {total.numel()} voxels; {cause}")
-    if not overlapping and probabilities.shape[1] > 1 and (total - 1).abs().amax() > 0.01:
-        raise ValueError(
-            "predict_volume gives each voxel its most probable class, but the probabilities of the "
-            f"{probabilities.shape[1]} classes add up to {total.amin():.3g} to {total.amax():.3g} in a voxel, not to "
-            "1: the classes may overlap, or the scores are of no classes. Use a loss over classes, the background "
-            "among them, such as DiceCELoss3D; or RegionBlock3D, for regions that may overlap"
-        )
+    return [partial(tell, number) for number in range(count)]
