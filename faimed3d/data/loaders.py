@@ -117,8 +117,8 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        block.item_tfms = _merged(block.default_item_tfms, item_tfms)
-        block.batch_tfms = _merged(block.default_batch_tfms, batch_tfms)
+        block.item_tfms = merged(block.default_item_tfms, item_tfms)
+        block.batch_tfms = merged(block.default_batch_tfms, batch_tfms)
         made = cls.from_dblock(block, source, path=path, bs=bs, **kwargs)  # plain DataLoaders, whatever the class
         warn_of_flat_transforms(made, stacklevel=4)
         return cls(*made.loaders, path=made.path, device=made.device)
@@ -154,7 +154,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         return cls.from_path_func(path, fnames, OfName(label_func), **kwargs)
 
 
-def _merged(of_blocks: Sequence[Any], of_user: Transforms) -> L:
+def merged(of_blocks: Sequence[Any], of_user: Transforms) -> L:
     """The transforms of blocks and user; one of the user takes the place of a block's of its class, as in fastai.
 
     But fastai keeps only the last of several of one class, of the user's too: two flips along two axes become one.

@@ -1,0 +1,157 @@
+"""How a case is read and brought to what lies in the cache: the blocks and item transforms of the raw scans."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.data.block import TransformBlock
+from fastcore.basics import instantiate
+from fastcore.foundation import L
+from fasttransform import Pipeline
+from torch import Tensor
+
+from faimed3d.cache.descriptions import describe
+from faimed3d.cache.keys import describe_transforms
+from faimed3d.data.block_transforms import CheckLabels
+from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
+from faimed3d.data.kept_labels import check_labels_are_kept
+from faimed3d.data.loaders import merged, read_with
+from faimed3d.io.casting import cast
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+_ANY_LABEL = 2**31  # more classes than a mask can hold
+
+
+@dataclass(frozen=True)
+class CaseReading:
+    """The arguments of :func:`preprocess` that say what a case becomes.
+
+    Args:
+        masks: each case has a mask of labels.
+        item_tfms: the deterministic transforms, in the user's order.
+        orientation, codes, resample_masks, threshold, ignore_index, like, resample_to_first, strict, series: as of
+            ``SegmentationDataLoaders3D.from_df``.
+        bricks: side of the bricks in which a file keeps its voxels; None for rows.
+    """
+
+    masks: bool = True
+    item_tfms: tuple[Any, ...] = field(default=(), compare=False)
+    orientation: str | None = None
+    codes: tuple[str, ...] | None = None
+    resample_masks: bool | str = False
+    threshold: float | None = None
+    ignore_index: int | None = None
+    like: str | None = None
+    resample_to_first: bool = False
+    strict: bool = True
+    series: Any = None
+    bricks: int | None = None
+
+    def blocks(self, codes: tuple[str, ...] | None = None) -> tuple[TransformBlock, ...]:
+        """Fresh blocks of image and mask; without masks of the image alone.
+
+        Args:
+            codes: names of the labels, in the place of its own.
+        """
+        blocks = [ImageBlock3D(resample_to_first=self.resample_to_first, orientation=self.orientation)]
+        if self.masks:
+            blocks.append(MaskBlock3D(codes or self.codes, self.resample_masks, self.threshold, self.ignore_index))
+        read_with(blocks, self.strict, self.series, self.like)
+        return tuple(blocks)
+
+    def described(self) -> dict[str, Any]:
+        """All arguments but the transforms as plain JSON."""
+        names = [one.name for one in fields(self) if one.name != "item_tfms"]
+        return {name: describe(getattr(self, name)) for name in names}
+
+    def transforms(self) -> list[Any]:
+        """The transforms as plain JSON, in the order in which they act.
+
+        Raises:
+            TypeError: one of them has no name.
+        """
+        return describe_transforms(self.item_tfms)
+
+    def stored(self, image: Any) -> str | None:
+        """How an image is stored, such as 'LPS'; None where it has no geometry.
+
+        Args:
+            image: source, as a cell of a table names it.
+        """
+        return _orientation(Pipeline(self.blocks()[0].type_tfms)(image))
+
+    def read(self, image: Any, mask: Any = None) -> tuple[TensorDicom3D, TensorMask3D | None, str | None]:
+        """Read a case and bring it through all steps: (C, D, H, W) and (D, H, W), uint8 or int32, or None.
+
+        Args:
+            image, mask: sources, as a cell of a table names them.
+
+        Returns:
+            Image and mask; and how the image was stored.
+
+        Raises:
+            TypeError: a transform drew random numbers, or made something else than an image and a mask.
+        """
+        blocks = self.blocks()
+        item = tuple(
+            Pipeline(block.type_tfms)(source)
+            for block, source in zip(blocks, (image, mask)[: len(blocks)], strict=True)
+        )
+        steps = merged([instantiate(step) for block in blocks for step in L(block.item_tfms)], list(self.item_tfms))
+        for step in steps:
+            if isinstance(step, CheckLabels) and step.reader.c is None:
+                step.reader.c = _ANY_LABEL  # labels below 0 are refused all the same
+        pipeline = Pipeline(steps)
+        if self.masks:
+            check_labels_are_kept(pipeline.fs)
+        with _nothing_drawn():
+            made = pipeline(item)
+        return *_checked(made, self.masks), _orientation(item[0])
+
+
+def _orientation(image: TensorDicom3D) -> str | None:
+    return None if image.geometry is None else image.geometry.orientation
+
+
+def _checked(made: Any, masks: bool) -> tuple[TensorDicom3D, TensorMask3D | None]:
+    parts = list(made) if isinstance(made, tuple | list) else [made]
+    kinds = (TensorDicom3D, TensorMask3D)[: 1 + masks]
+    if len(parts) != len(kinds) or not all(map(isinstance, parts, kinds)) or isinstance(parts[0], TensorMask3D):
+        came = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"the transforms made ({came}) of an item, but a case is an image{' and its mask' * masks}")
+    image, mask = parts[0], parts[1] if masks else None
+    if image.ndim != 4 or (mask is not None and (mask.ndim != 3 or mask.shape != image.shape[-3:])):
+        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise ValueError(f"the transforms made {shapes}, but a case is an image (C, D, H, W) and a mask (D, H, W)")
+    return image, None if mask is None else _narrow(mask)
+
+
+def _narrow(mask: TensorMask3D) -> TensorMask3D:
+    """The mask in the smaller of uint8 and int32 that holds its labels."""
+    plain = mask.as_subclass(Tensor)
+    plain = plain.round() if plain.is_floating_point() else plain
+    low, high = (int(plain.amin()), int(plain.amax())) if plain.numel() else (0, 0)
+    return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, "the mask"))
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Refuse a block that draws random numbers, of torch, numpy or Python: it would make another case each time."""
+    before = _states()
+    yield
+    if _states() != before:
+        raise TypeError(
+            "a transform of item_tfms draws random numbers, so what it makes cannot be kept: it belongs into "
+            "batch_tfms. If the draw does not matter, let it use a generator of its own"
+        )
+
+
+def _states() -> tuple[Any, ...]:
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the one that transforms of others use
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), name, keys.tobytes(), *rest

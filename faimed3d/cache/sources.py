@@ -1,0 +1,155 @@
+"""Which files a case is made of, with size and time of each: what tells later whether they are what they were.
+
+A source is described as plain JSON. Of a DICOM folder every file counts, of a header its data file, too; what lies in
+memory is described by its content.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fastcore.foundation import L
+from torch import Tensor
+
+from faimed3d.cache.descriptions import describe, describe_array, digest
+from faimed3d.dicom.grouping.scan import files_below, list_folder
+from faimed3d.errors import ReadError
+from faimed3d.io.formats import volume_suffix
+from faimed3d.io.metaimage import read_metaimage_header
+from faimed3d.io.nrrd import read_nrrd_header
+from faimed3d.volume import TensorDicom3D
+
+Status = tuple[int, int]  # bytes, and time of the last change in ns
+
+_HALVES = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
+_SETTLED_NS = 50 * 10**6  # a file changed less long ago may change again within one tick of its clock
+
+
+class FileStatus:
+    """Size and time of files, each looked up once: many volumes may lie in one folder."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Status | None] = {}
+        self._folders: dict[str, list[str]] = {}
+
+    def of(self, path: str) -> Status | None:
+        """Of a file; None where there is none."""
+        if path not in self._files:
+            try:
+                status = os.stat(path)
+                self._files[path] = status.st_size, status.st_mtime_ns
+            except FileNotFoundError:
+                self._files[path] = None
+        return self._files[path]
+
+    def inside(self, folder: str) -> list[str]:
+        """The files in and below a folder that reading looks at; empty where there is no such folder."""
+        if folder not in self._folders:
+            try:
+                files, links, folders = list_folder(folder)
+                self._folders[folder] = [*files, *links, *files_below(folders)]
+            except (FileNotFoundError, NotADirectoryError):
+                self._folders[folder] = []
+        return self._folders[folder]
+
+
+def describe_source(source: Any, status: FileStatus) -> Any:
+    """What a cell of a table says of a volume, as plain JSON with every file, its size and its time.
+
+    Args:
+        source: as ``VolumeColumn`` returns it: path, row of a DICOM inventory, array, image, or a list of these.
+        status: looks up files.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    if isinstance(source, list | tuple | L):
+        return [describe_source(one, status) for one in source]
+    if isinstance(source, str | Path):
+        return _describe_path(os.path.abspath(source), status)
+    if isinstance(source, pd.Series | Mapping):
+        row = {str(name): value for name, value in dict(source).items() if name not in ("folder", "files")}
+        folder = os.path.abspath(source["folder"])
+        return {"volume": digest(describe(row)), **_describe_folder(folder, status)}
+    if isinstance(source, np.ndarray | Tensor):
+        return describe_array(source)
+    return describe_array(TensorDicom3D.create(source))  # an image of another library
+
+
+def _describe_path(path: str, status: FileStatus) -> dict[str, Any]:
+    if os.path.isdir(path):
+        return _describe_folder(path, status)
+    found = [(file, status.of(file)) for file in (path, *_beside(path))]
+    if found[0][1] is None:
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return {"files": [[file, *known] for file, known in found if known is not None]}
+
+
+def _describe_folder(folder: str, status: FileStatus) -> dict[str, Any]:
+    files = [(os.path.relpath(file, folder), status.of(file)) for file in status.inside(folder)]
+    return {"folder": folder, "files": [[name, *(known or (0, 0))] for name, known in files]}
+
+
+def _beside(path: str) -> list[str]:
+    """Other files that the volume of a header needs."""
+    suffix = volume_suffix(path)
+    stem = path[: len(path) - len(suffix)]
+    if suffix in _HALVES:
+        return [stem + path[len(stem) :].replace(suffix, _HALVES[suffix])] if path.endswith(suffix) else []
+    try:
+        if suffix in (".mhd", ".mha"):
+            name = read_metaimage_header(path)["ElementDataFile"]
+        elif suffix in (".nhdr", ".nrrd"):
+            name = read_nrrd_header(path).get("data file", "LOCAL")
+        else:
+            return []
+    except (ReadError, OSError):  # reading says what is wrong
+        return []
+    return [] if name == "LOCAL" else [os.path.join(os.path.dirname(path), name)]
+
+
+def changed_file(described: Any, status: FileStatus) -> str | None:
+    """The first file of a described source that is not what it was; None where all are.
+
+    Args:
+        described: of :func:`describe_source`.
+        status: looks up files.
+    """
+    for part in _parts(described):
+        folder = part.get("folder")
+        if folder is None:
+            now = {file: status.of(file) for file, *_ in part["files"]}
+        else:
+            now = {os.path.relpath(file, folder): status.of(file) or (0, 0) for file in status.inside(folder)}
+        then = {file: tuple(known) for file, *known in part["files"]}
+        for name in {**then, **now}:
+            if then.get(name) != now.get(name):
+                return name if folder is None else os.path.join(folder, name)
+    return None
+
+
+def wait_until_settled(described: Any) -> None:
+    """Wait until what is read now cannot change without its time changing, too: clocks of files tick slowly."""
+    newest = max((row[2] for part in _parts(described) for row in part["files"]), default=0)
+    age = time.time_ns() - newest
+    if 0 <= age < _SETTLED_NS:
+        time.sleep((_SETTLED_NS - age) / 1e9)
+
+
+def bytes_of(described: Any) -> int:
+    """Size of all files of a described source together."""
+    return sum(row[1] for part in _parts(described) for row in part["files"])
+
+
+def _parts(described: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(described, list):
+        for one in described:
+            yield from _parts(one)
+    elif isinstance(described, dict) and "files" in described:
+        yield described
