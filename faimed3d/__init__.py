@@ -27,6 +27,7 @@ _ROOMS = {
         Geometry TensorDicom3D TensorMask3D crop_3d load_image_3d normalize pad_or_crop readdcm_3d reorient resample
         resample_like resize_3d_tensor retain_type show_image_3d show_images_3d strip
     """,
+    "cache": "Cache CacheError StaleCache preprocess",
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
         MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
@@ -51,8 +52,8 @@ _ROOMS = {
         resnet50_3d
     """,
     "training": """
-        AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry MixSubvol
-        ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner WarnOfLostLabels
+        AverageSurfaceDistance CheckSources CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry
+        MixSubvol ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner WarnOfLostLabels
         average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance
         surface_dice unet_learner_3d
     """,

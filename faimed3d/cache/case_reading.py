@@ -153,5 +153,5 @@ def _nothing_drawn() -> Iterator[None]:
 
 
 def _states() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the one that transforms of others use
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), name, keys.tobytes(), *rest
+    of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that transforms of others use
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(of_numpy)

@@ -111,9 +111,9 @@ def describe_array(array: np.ndarray | Tensor) -> dict[str, Any]:
             place.append(array.geometry.affine.tobytes().hex())  # repr rounds
     if isinstance(array, Tensor):
         plain = array.detach().as_subclass(Tensor).cpu().contiguous()
-        kind, voxels = str(plain.dtype), plain.flatten().view(torch.uint8).numpy()
+        kind, voxels = str(plain.dtype), plain.flatten().view(torch.uint8).numpy().data
     else:
-        kind, voxels = array.dtype.str, np.ascontiguousarray(array)
+        kind, voxels = array.dtype.str, np.ascontiguousarray(array).data
     described = {"dtype": kind, "shape": list(array.shape), "sha256": hashlib.sha256(voxels).hexdigest()}
     return {"array": type(array).__name__, **described, **({"place": place} if place else {})}
 

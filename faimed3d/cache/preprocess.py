@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from faimed3d.data.loaders import Columns, volumes_in
 
 _LISTED = 5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+_Source = tuple[Any, Any, tuple[Any, Any]]  # image, mask, both described
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _check_part(part: Any) -> None:
         )
 
 
-def _sources(df: pd.DataFrame, get_x: Any, get_y: Any, failed: dict[int, str]) -> dict[int, tuple[Any, Any, Any]]:
+def _sources(df: pd.DataFrame, get_x: Any, get_y: Any, failed: dict[int, str]) -> dict[int, _Source]:
     """Number of the row -> (image, mask, both described); what is not there is noted among the failed."""
     status = FileStatus()
     found = {}
@@ -206,12 +209,12 @@ def _sources(df: pd.DataFrame, get_x: Any, get_y: Any, failed: dict[int, str]) -
     return found
 
 
-def _orientation(sources: dict[int, tuple[Any, Any, Any]], reading: CaseReading, folder: Path) -> str | None:
+def _orientation(sources: dict[int, _Source], reading: CaseReading, folder: Path) -> str | None:
     """How the first image that can be read is stored; a file that was made of it tells it without reading."""
     transforms = reading.transforms()
     for image, _, described in sources.values():
-        for code in _ORIENTATIONS:
-            key = key_of(recipe_of(*described, replace(reading, orientation=code).described(), transforms))
+        for known in _ORIENTATIONS:
+            key = key_of(recipe_of(*described, replace(reading, orientation=known).described(), transforms))
             if is_case(path := folder / f"{key}{SUFFIX}", key):
                 return CaseFile(path).recipe["stored"]
         try:
@@ -240,7 +243,7 @@ def _make(cases: dict[int, _Case], reading: CaseReading, n_jobs: int, progress: 
     if needed > free:
         raise CacheError(f"{folder}: {space}: make room, or choose a folder on another disk")
     tasks = (delayed(_make_one)(row, case, reading) for row, case in cases.items())
-    results: Iterator[tuple[int, str]] = Parallel(n_jobs, return_as="generator_unordered")(tasks)
+    results = Parallel(n_jobs, return_as="generator_unordered")(tasks)
     if progress:
         results = progress_bar(results, total=len(cases), leave=False)
         results.comment = space

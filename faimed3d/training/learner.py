@@ -31,6 +31,7 @@ from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d
 from faimed3d.models.cnn import cnn_split
 from faimed3d.models.unet import encoder_split
 from faimed3d.training.callbacks import KeepGeometry
+from faimed3d.training.check_sources import CheckSources
 from faimed3d.training.dice import Dice3D
 from faimed3d.training.ignored import agree_on_ignored
 from faimed3d.training.label_loss import WarnOfLostLabels
@@ -74,7 +75,7 @@ def unet_learner_3d(
         splitter: model -> parameter groups. Default with ``pretrained``: first half of the encoder, second half, way
             up. Default without: one group, as no weights are worth freezing; ``freeze`` and ``fine_tune`` then train
             all of them.
-        cbs: callbacks, besides ``KeepGeometry`` and ``WarnOfLostLabels``.
+        cbs: callbacks, besides ``KeepGeometry``, ``WarnOfLostLabels`` and ``CheckSources``.
         cut: where to cut ``arch``; see ``create_body``.
         model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
         normalize: True: ``Normalize3D`` with mean and std of the training set (of 100 volumes where there are more),
@@ -296,7 +297,7 @@ def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrain
         dls.train.check_transforms()
     known = look_at(dls, normalize)
     splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
-    cbs = L(KeepGeometry, WarnOfLostLabels) + L(cbs)
+    cbs = L(KeepGeometry, WarnOfLostLabels, CheckSources) + L(cbs)
     learn = VolumeLearner(dls, model, loss_func=loss_func, splitter=splitter, cbs=cbs, **kwargs)
     learn.trained_on = known
     learn.dls = dls  # brings the loaders to it

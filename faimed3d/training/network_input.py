@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from torch import nn
 
 from faimed3d.augment import Normalize3D, Reorient3D, ZScore3D
 from faimed3d.augment.input_statistics import measure_inputs
+from faimed3d.cache.descriptions import settings_of
 from faimed3d.data.block_transforms import CheckLabels
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.regions import NameRegions
@@ -218,9 +218,8 @@ def _steps(dl: TfmdDL) -> Iterator[Transform]:
 
 def _text(step: Transform) -> str:
     """A transform with its settings: the attributes that its arguments name, none of its state."""
-    arguments = inspect.signature(type(step).__init__).parameters
-    settings = {name: value for name, value in vars(step).items() if name in arguments or name == "standard"}
-    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items() if name != 'p')})"
+    settings = settings_of(step).items()
+    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings if name != 'p')})"
 
 
 def _leave_out_normalize(dl: Any, silent: bool = False) -> None:
