@@ -52,7 +52,7 @@ _ROOMS = {
         resnet50_3d
     """,
     "training": """
-        AverageSurfaceDistance CheckSources CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry
+        AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry
         MixSubvol ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner WarnOfLostLabels
         average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance
         surface_dice unet_learner_3d

@@ -2,7 +2,6 @@
 
 from faimed3d.training import distributed  # noqa: F401 - gives Learner its distrib_ctx
 from faimed3d.training.callbacks import KeepGeometry, ReloadBestFit, StackVolumes
-from faimed3d.training.check_sources import CheckSources
 from faimed3d.training.dice import Dice3D, dice_per_class
 from faimed3d.training.for_volumes import ForVolumes
 from faimed3d.training.label_loss import WarnOfLostLabels
@@ -18,7 +17,6 @@ from faimed3d.training.volume_learner import VolumeLearner
 __all__ = [
     "Autocast",
     "AverageSurfaceDistance",
-    "CheckSources",
     "CutMix3D",
     "Dice3D",
     "ExcludedCases",
