@@ -6,14 +6,13 @@ stored but the volume.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-Box = tuple[slice, slice, slice]
+Triple = tuple[int, int, int]
 
 
 def to_bricks(volume: NDArray[Any], side: int) -> NDArray[Any]:
@@ -29,20 +28,16 @@ def to_bricks(volume: NDArray[Any], side: int) -> NDArray[Any]:
     >>> to_bricks(np.arange(8).reshape(1, 1, 2, 4), 2).tolist()
     [[0, 1, 4, 5, 2, 3, 6, 7]]
     """
-    shape = volume.shape[1:]
-    stored = np.empty((len(volume), volume[0].size), volume.dtype)
-    for first, box, _ in _bricks(shape, side, (0, 0, 0), shape):
-        brick = volume[(slice(None), *box)]
-        stored[:, first : first + brick[0].size] = brick.reshape(len(brick), -1)
+    channels, depth, height, width = volume.shape
+    stored = np.empty((channels, depth * height * width), volume.dtype)
+    for row, channel in zip(stored, volume, strict=True):
+        for brick, inner, outer in _bricks(row, (depth, height, width), side, (0, 0, 0), (depth, height, width)):
+            brick[inner] = channel[outer]
     return stored
 
 
 def from_bricks(
-    stored: NDArray[Any],
-    shape: tuple[int, int, int],
-    side: int,
-    corner: tuple[int, int, int],
-    size: tuple[int, int, int],
+    stored: NDArray[Any], shape: Triple, side: int, corner: Triple, size: Triple, dtype: DTypeLike | None = None
 ) -> NDArray[Any]:
     """A box out of a volume in bricks, as a new array (C, d, h, w).
 
@@ -51,36 +46,38 @@ def from_bricks(
         shape: voxels of the volume along (D, H, W).
         side: of a brick.
         corner, size: first voxel and voxels of the box along (D, H, W).
+        dtype: that the voxels are cast to. Default: as they are stored.
 
     >>> from_bricks(np.array([[0, 1, 4, 5, 2, 3, 6, 7]]), (1, 2, 4), 2, (0, 1, 1), (1, 1, 2)).tolist()
     [[[[5, 6]]]]
     """
-    out = np.empty((len(stored), *size), stored.dtype)
-    for first, box, sides in _bricks(shape, side, corner, size):
-        brick = stored[:, first : first + sides[0] * sides[1] * sides[2]].reshape(-1, *sides)
-        inner, outer = zip(*(_overlap(*axis) for axis in zip(box, corner, size, strict=True)), strict=True)
-        out[(slice(None), *outer)] = brick[(slice(None), *inner)]
-    return out
+    box = np.empty((len(stored), *size), stored.dtype if dtype is None else dtype)
+    for row, channel in zip(stored, box, strict=True):
+        for brick, inner, outer in _bricks(row, shape, side, corner, size):
+            channel[outer] = brick[inner]
+    return box
 
 
 def _bricks(
-    shape: tuple[int, ...], side: int, corner: tuple[int, ...], size: tuple[int, ...]
-) -> Iterator[tuple[int, Box, tuple[int, int, int]]]:
-    """(index of its first voxel in the row of all, where it lies, its sides) of each brick that a box touches."""
+    row: NDArray[Any], shape: Triple, side: int, corner: Triple, size: Triple
+) -> Iterator[tuple[NDArray[Any], tuple[slice, ...], tuple[slice, ...]]]:
+    """(brick, which part of it a box takes, where in the box that lies) for each brick that a box touches."""
     _, height, width = shape
-    axes = (
-        [(start, min(side, whole - start)) for start in range(low // side * side, low + length, side)]
-        for whole, low, length in zip(shape, corner, size, strict=True)
-    )
-    for (z, d), (y, h), (x, w) in itertools.product(*axes):
-        yield (
-            z * height * width + d * y * width + d * h * x,
-            (slice(z, z + d), slice(y, y + h), slice(x, x + w)),
-            (d, h, w),
-        )
+    deep, high, wide = (_parts(*axis, side) for axis in zip(shape, corner, size, strict=True))
+    for z, d, z_inner, z_outer in deep:
+        for y, h, y_inner, y_outer in high:
+            base, area = z * height * width + d * y * width, d * h
+            for x, w, x_inner, x_outer in wide:
+                first = base + area * x
+                brick = row[first : first + area * w].reshape(d, h, w)
+                yield brick, (z_inner, y_inner, x_inner), (z_outer, y_outer, x_outer)
 
 
-def _overlap(brick, low, length):
-    """What of a brick a box takes along an axis, and where in the box that lies."""
-    start, stop = max(brick.start, low), min(brick.stop, low + length)
-    return slice(start - brick.start, stop - brick.start), slice(start - low, stop - low)
+def _parts(whole: int, low: int, length: int, side: int) -> list[tuple[int, int, slice, slice]]:
+    """Along an axis, of each brick that a box touches: its start and side, its part in the box, and where that lies."""
+    found = []
+    for start in range(low - low % side, low + length, side):
+        stop = min(start + side, whole)
+        first, last = max(start, low), min(stop, low + length)
+        found.append((start, stop - start, slice(first - start, last - start), slice(first - low, last - low)))
+    return found

@@ -19,7 +19,7 @@ from faimed3d.cache.bricks import from_bricks, to_bricks
 from faimed3d.cache.encoding import Decoding, encode_image, restore
 from faimed3d.cache.foreground import MOST_POSITIONS, foreground_positions
 from faimed3d.cache.tensor_file import Mapped, map_arrays, write_arrays
-from faimed3d.errors import ChangedFile, UnsupportedImage
+from faimed3d.errors import ChangedFile
 from faimed3d.geometry import Geometry
 from faimed3d.masks.labels import are_labels, label_counts
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -81,8 +81,8 @@ def write_case(
     CaseFile('a', 1x2x3x4 uint8, spacing 1x2x3 mm (x, y, z))
     """
     path = os.fspath(path)
-    if image.ndim != 4:
-        raise ValueError(f"{path}: the image of a case has the axes (C, D, H, W), got {tuple(image.shape)}")
+    if image.ndim != 4 or not len(image):
+        raise ValueError(f"{path}: the image of a case has the axes (C, D, H, W), got the shape {tuple(image.shape)}")
     if bricks is not None and operator.index(bricks) < 1:
         raise ValueError(f"{path}: the side of bricks is a whole number of at least 1, or None, got {bricks!r}")
     geometry = image.require_geometry("a case of a cache")
@@ -163,15 +163,10 @@ class CaseFile:
 
     @cached_property
     def _file(self) -> Mapped:
-        file = map_arrays(self.path, _MARKER)
+        file = map_arrays(self.path, _MARKER, SCHEMA)
         if file.checksum != self.__dict__.get("_checksum", file.checksum):
             raise ChangedFile(
                 f"{self.path}: was replaced since it was opened, by a case made anew: open the cache again"
-            )
-        if file.metadata[_MARKER] != SCHEMA:
-            raise UnsupportedImage(
-                f"{self.path}: a case of schema {file.metadata[_MARKER]}, this version reads {SCHEMA}: make the cache "
-                "anew"
             )
         return file
 
@@ -256,8 +251,16 @@ class CaseFile:
         Raises:
             ValueError: the box is empty or reaches beyond the volume.
         """
-        image, decoding, mask = self.stored(corner, size)
-        return decoding(image), mask if mask is None or mask.base is None else mask.copy()
+        low, sizes = self._box(corner, size)
+        image, mask, side = self._layout
+        decoding = self.decoding
+        if side is None:
+            box = _slices(low, sizes)
+            return decoding(image[box]), None if mask is None else mask[box][0].copy()
+        labels = None if mask is None else from_bricks(mask, self._spatial, side, low, sizes)[0]
+        if decoding.kind == "number":  # cast where they are copied
+            return from_bricks(image, self._spatial, side, low, sizes, np.float32), labels
+        return decoding(from_bricks(image, self._spatial, side, low, sizes)), labels
 
     def stored(self, corner: Sequence[int] = (0, 0, 0), size: Sequence[int] | None = None) -> Stored:
         """A box in the numbers of the file, with their decoding: for sets that are kept in memory or on a device.
@@ -274,7 +277,7 @@ class CaseFile:
         low, sizes = self._box(corner, size)
         image, mask, side = self._layout
         if side is None:
-            box = (slice(None), *(slice(a, a + n) for a, n in zip(low, sizes, strict=True)))
+            box = _slices(low, sizes)
             return Stored(image[box], self.decoding, None if mask is None else mask[box][0])
         labels = None if mask is None else from_bricks(mask, self._spatial, side, low, sizes)[0]
         return Stored(from_bricks(image, self._spatial, side, low, sizes), self.decoding, labels)
@@ -360,6 +363,12 @@ def _reopen(path: str, checksum: str) -> CaseFile:
     return case
 
 
+def _slices(corner: Corner, size: Corner) -> tuple[slice, ...]:
+    """All channels of a box."""
+    (z, y, x), (d, h, w) = corner, size
+    return slice(None), slice(z, z + d), slice(y, y + h), slice(x, x + w)
+
+
 def _plain(t: Tensor) -> Tensor:
     return t.detach().cpu().as_subclass(Tensor).resolve_conj().resolve_neg()
 
@@ -372,7 +381,7 @@ def _labels(path: str, mask: TensorMask3D, geometry: Geometry) -> NDArray[Any]:
     """The labels of a mask on the grid of the image, as uint8 or int32."""
     if tuple(mask.shape) != geometry.shape:
         raise ValueError(
-            f"{path}: the mask has the axes (D, H, W) of its image, {geometry.shape}, got {tuple(mask.shape)}"
+            f"{path}: the mask of a case has the axes (D, H, W), here {geometry.shape}, got {tuple(mask.shape)}"
         )
     if not geometry.agrees(mask.require_geometry("the mask of a case of a cache")):
         raise ValueError(f"{path}: image and mask do not lie on one grid: {geometry}, {mask.geometry}; MatchMask helps")

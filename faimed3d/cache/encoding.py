@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -13,6 +14,7 @@ from torch import Tensor
 _WHOLE = (np.uint8, np.int16, np.uint16)
 _LARGEST_TABLE = 1 << 16
 _SAMPLE = 1 << 18  # values that are counted first: nearly all images of fractions are told by them
+_MOST_STEPS = 1 << 20  # of a table whose values are about evenly spaced
 _BLOCK = 1 << 16  # values worked on at a time: they stay in the cache
 
 
@@ -96,12 +98,10 @@ def encode_image(image: Tensor) -> Encoded:
         raise TypeError(f"an image of a cache holds real numbers, got {dtype}; take the magnitude, abs()")
     raw, decoding = _as_array(image)
     values = decoding(raw) if decoding.kind == "bfloat16" else raw
-    low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
+    low, high = values.min().item(), values.max().item()
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("holds NaN or infinity, which no network can be trained on; FillNaN3D replaces them")
     for narrow in _WHOLE:
-        if raw.dtype.itemsize < np.dtype(narrow).itemsize:
-            break
         limits = np.iinfo(narrow)
         if limits.min <= low and high <= limits.max and (found := _as_whole(values, narrow)) is not None:
             return Encoded(found, Decoding(), dtype)
@@ -160,9 +160,29 @@ def _as_table(values, itemsize):
     if _too_many(table, bits.size, itemsize):
         return None
     numbers = np.empty(bits.size, np.uint8 if len(table) <= 256 else np.uint16)
+    number_of = _finder(table, numbers.dtype)
     for block, out in zip(_blocks(bits), _blocks(numbers), strict=True):
-        out[:] = np.searchsorted(table, block)
+        out[:] = number_of(block)
     return numbers.reshape(values.shape), table.view(np.float32)
+
+
+def _finder(table, dtype):
+    """What finds values in a sorted table, both as bits: by their step where they are about evenly spaced, as those of
+    rescaled integers are, and that is ten times as fast as by bisection.
+    """
+    values = table.view(np.float32).astype(np.float64)
+    low, gap = values.min(), np.diff(np.sort(values)).min(initial=np.inf)
+
+    def step(bits):
+        return np.rint((bits.view(np.float32) - low) / gap).astype(np.intp)
+
+    if 0 < gap < np.inf and (values.max() - low) / gap < _MOST_STEPS:
+        steps = step(table)
+        number_by_step = np.zeros(steps.max() + 1, dtype)
+        number_by_step[steps] = np.arange(len(table))
+        if np.array_equal(number_by_step[steps], np.arange(len(table))):  # no two on one step
+            return lambda bits: number_by_step.take(step(bits))
+    return lambda bits: np.searchsorted(table, bits)
 
 
 def _too_many(table, count, itemsize):

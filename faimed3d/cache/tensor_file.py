@@ -26,6 +26,7 @@ from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 _DTYPES = {"U8": "u1", "I16": "<i2", "U16": "<u2", "F16": "<f2", "I32": "<i4", "U32": "<u4", "F32": "<f4"}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_ANEW = "Delete it, and it is made anew when the cache is"
 _NO_SUM = "0" * 64
 _ALIGNMENT = 64  # bytes: of the first array
 _LONGEST_HEADER = 100_000_000  # bytes, as of the reference implementation
@@ -58,8 +59,7 @@ class Mapped:
         array = self.arrays[name]
         if _crc(array) != self.sums[name]:
             raise DamagedFile(
-                f"{self.path}: the array {name!r} differs from its checksum: the file is damaged. Delete it, so that "
-                "it is made anew"
+                f"{self.path}: the array {name!r} differs from its checksum: the file is damaged. {_ANEW}"
             )
         return array
 
@@ -95,61 +95,72 @@ def write_arrays(path: str, metadata: Mapping[str, str], arrays: Mapping[str, ND
         replace_file(made, path)
 
 
-def map_arrays(path: str, marker: str) -> Mapped:
-    """Map a file into memory; its header is checked, and of its arrays the sizes.
+def map_arrays(path: str, marker: str, version: str) -> Mapped:
+    """Map a file into memory; its header is compared with its checksum, and its size with the header.
 
     Args:
         path: the file.
         marker: the name of a metadata text that a file of ours has.
+        version: what that text must be.
 
     Raises:
         FileNotFoundError: no such file.
         TruncatedFile, DamagedFile: the file is damaged.
-        UnsupportedImage: it is whole, but not of ours.
+        UnsupportedImage: it is not of ours, or of another version.
     """
-    size = os.stat(path).st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if length > min(size - 8, _LONGEST_HEADER) or length < 2:
-            if 2 <= length <= _LONGEST_HEADER:
-                raise TruncatedFile(f"{path}: {size} bytes cannot hold a header of {length} bytes: the file was cut")
-            raise DamagedFile(f"{path}: does not begin like a file of safetensors: it is damaged, or of another kind")
-        text = file.read(length)
+    data = _map(path)  # all comes from the one map: another process may replace the file at any time
+    length = struct.unpack("<Q", data[:8].tobytes())[0] if len(data) >= 8 else 0
+    if not 2 <= length <= _LONGEST_HEADER:
+        raise DamagedFile(f"{path}: does not begin as a file of safetensors does: it is damaged, or of another kind")
+    if length > len(data) - 8:
+        raise TruncatedFile(f"{path}: {len(data)} bytes cannot hold a header of {length} bytes: the file was cut")
+    text = data[8 : 8 + length].tobytes()
     try:
         header = json.loads(text)
         metadata = dict(header.pop("__metadata__", {}))
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise DamagedFile(f"{path}: its header is no JSON object: it is damaged, or of another kind") from None
+        raise DamagedFile(f"{path}: its header is no JSON object: the file is damaged, or of another kind") from None
     checksum = metadata.pop("sha256", None)
-    if marker not in metadata or not isinstance(checksum, str):
-        if text.count(b'"sha256"') or marker.encode() in text:
-            raise DamagedFile(f"{path}: its header is damaged")
-        raise UnsupportedImage(f"{path}: a file of safetensors, but no case of a cache: the header has no {marker!r}")
+    if marker not in metadata or not isinstance(checksum, str) or len(checksum) != len(_NO_SUM):
+        raise UnsupportedImage(
+            f"{path}: is no case of a cache, for its header has no {marker!r} with a checksum; or it is damaged"
+        )
     if hashlib.sha256(_with_sum(text, _NO_SUM, checksum)).hexdigest() != checksum:
-        raise DamagedFile(
-            f"{path}: its header differs from its checksum: the file is damaged. Delete it, so that it is made anew"
-        )
+        raise DamagedFile(f"{path}: its header differs from its checksum: the file is damaged. {_ANEW}")
+    if metadata[marker] != version:
+        raise UnsupportedImage(f"{path}: is of version {metadata[marker]} where {version} can be read. {_ANEW}")
     end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if size != end:
-        raise (TruncatedFile if size < end else DamagedFile)(
-            f"{path}: has {size} bytes where its header says {end}: the file is damaged. Delete it, so that it is made "
-            "anew"
-        )
+    if len(data) != end:
+        fault = TruncatedFile if len(data) < end else DamagedFile
+        raise fault(f"{path}: has {len(data)} bytes where its header says {end}: the file is damaged. {_ANEW}")
     sums = json.loads(metadata.pop("crc32"))
-    bytes_of = _map(path, size)
-    arrays = {name: _view(bytes_of, 8 + length, entry) for name, entry in header.items()}
+    arrays = {name: _view(data, 8 + length, entry) for name, entry in header.items()}
     return Mapped(path, checksum, metadata, arrays, sums)
 
 
-def _map(path, size):
+def _map(path):
     """All bytes of a file as a read-only array on a map of it.
 
-    Through torch, whose map needs no open file once it is made: those of Python's mmap keep one each, and systems
-    allow a process about a thousand.
+    Through torch, whose map needs no open file once it is made: each of Python's mmap keeps one, and systems allow a
+    process about a thousand.
     """
-    storage = torch.UntypedStorage.from_file(path, False, size)
-    array = torch.tensor([], dtype=torch.uint8).set_(storage, 0, (size,), (1,)).numpy()
+    while True:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not status.st_size:
+                return np.empty(0, np.uint8)
+            try:
+                storage = torch.UntypedStorage.from_file(path, False, status.st_size)
+                fault = ""
+            except RuntimeError as error:
+                fault = str(error)
+            # it opens the file itself, and by then another may have got its name
+            same = os.path.samestat(status, os.stat(path))
+        if same and fault:
+            raise OSError(f"{path}: could not be mapped into memory: {fault}")
+        if same:
+            break
+    array = torch.tensor([], dtype=torch.uint8).set_(storage, 0, (status.st_size,), (1,)).numpy()
     array.flags.writeable = False
     return array
 
@@ -164,7 +175,7 @@ def _view(data, start, entry):
 
 def _with_sum(text, new, old=_NO_SUM):
     """The bytes of a header with another checksum in it."""
-    return text.replace(b'"sha256": "' + old.encode() + b'"', b'"sha256": "' + new.encode() + b'"', 1)
+    return text.replace(f'"sha256": "{old}"'.encode(errors="replace"), f'"sha256": "{new}"'.encode(), 1)
 
 
 def _crc(array):
