@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,9 +183,7 @@ class Geometry:
         >>> Geometry((2, 3, 4), direction=(-1, 0, 0, 0, -1, 0, 0, 0, 1)).orientation
         'RAS'
         """
-        direction = np.reshape(self.direction, (3, 3))
-        world_axes = _nearest_axes(direction)
-        return "".join(_LETTERS[a][int(direction[a, k] > 0)] for k, a in enumerate(world_axes))
+        return _orientation(self.direction)
 
     def index_to_world(self, index: ArrayLike) -> NDArray[np.float64]:
         """Positions (..., 3) as (x, y, z) mm, LPS, of voxel indices (..., 3) as (d, h, w); fractions allowed."""
@@ -442,6 +441,12 @@ def _world_axis(letter: str) -> int:
         if letter in pair:
             return axis
     return -1
+
+
+@lru_cache(maxsize=256)
+def _orientation(direction: tuple[float, ...]) -> str:
+    columns = np.reshape(direction, (3, 3))
+    return "".join(_LETTERS[a][int(columns[a, k] > 0)] for k, a in enumerate(_nearest_axes(columns)))
 
 
 def _nearest_axes(direction: NDArray[np.float64]) -> list[int]:

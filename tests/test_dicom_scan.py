@@ -12,6 +12,7 @@ from dicom_faults import packaged
 from dicom_series import (
     NATIVE,
     ORIGIN,
+    SHAPE,
     compressed,
     make_series,
     make_slice,
@@ -30,6 +31,7 @@ from pydicom.uid import (
 
 from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, is_dicom, read_dicom
+from faimed3d.dicom.grouping import attributes
 from faimed3d.dicom.pixels import decode_planes
 
 
@@ -185,3 +187,13 @@ class TestFiles:
         for content in (b"", b"\0" * 400, b"hello" * 50, b"\x08\0", gzip.compress(b"x" * 999)):
             (tmp_path / "other").write_bytes(content)
             assert not is_dicom(tmp_path / "other")
+
+
+def test_the_attributes_of_a_plane_are_looked_for_once(tmp_path, monkeypatch):
+    looks = []
+    find = attributes._find_attributes
+    monkeypatch.setattr(attributes, "_find_attributes", lambda plane: looks.append(plane) or find(plane))
+    write_series(tmp_path)
+    dicom_inventory(tmp_path)
+    assert len(looks) == SHAPE[0]
+    assert len(set(map(id, looks))) == SHAPE[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faimed3d.geometry import Geometry
 from faimed3d.masks import are_labels, class_volumes, is_mask
-from faimed3d.masks.labels import as_integers, common_type, label_counts, round_labels
+from faimed3d.masks.labels import as_integers, common_type, holds, label_counts, labels_in, round_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -125,3 +125,11 @@ def test_the_common_type_holds_both(one, two):
     expected = getattr(torch, np.promote_types(one, two).name)
     assert found.is_floating_point == expected.is_floating_point
     assert found.itemsize >= expected.itemsize
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=1500), st.sampled_from([*NUMPY[1:], "bfloat16"]))
+def test_labels_that_a_mask_holds_are_those_that_are_counted(values, dtype):
+    mask = TensorMask3D(torch.tensor(values).to(getattr(torch, dtype))[None, None])
+    held = set(values)
+    assert labels_in(mask) == set(label_counts(mask)) == held
+    assert {label for label in range(13) if holds(mask, label)} == held

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from faimed3d.masks.labels import label_counts
+from faimed3d.masks.labels import labels_in
 
 _WORKERS = 256
 _CLASSES = 256
@@ -44,15 +45,13 @@ class LabelTally:
     def add(self, mask: Tensor) -> None:
         """Count one mask of labels (D, H, W)."""
         worker = get_worker_info()
-        row = self._rows[0 if worker is None else 1 + worker.id % (_WORKERS - 1)]
-        found = {label: count for label, count in label_counts(mask).items() if label}
+        row = self._rows[0 if worker is None else 1 + worker.id % (_WORKERS - 1)].numpy()
+        plain = mask.as_subclass(Tensor)
+        labelled = int(np.count_nonzero(plain.numpy())) if plain.is_cpu else int(plain.count_nonzero())
         geometry = getattr(mask, "geometry", None)
-        row[0] += 1
-        row[1] += bool(found)
-        row[2] += sum(found.values()) * (geometry.voxel_volume if geometry is not None else 1.0)
-        for label in found:
-            if 0 < label < _CLASSES:
-                row[3 + label] += 1
+        found = [label for label in labels_in(plain) if 0 < label < _CLASSES] if labelled else []
+        row[[0, 1, 2]] += (1, labelled > 0, labelled * (geometry.voxel_volume if geometry is not None else 1.0))
+        row[[3 + label for label in found]] += 1
 
     def count(self) -> LabelCount:
         """What was counted so far."""

@@ -18,7 +18,7 @@ LABEL_TOLERANCE = 1e-3
 """How far from a whole number a value may be and still be that label: files scaled in float hold 0.9999."""
 
 _FEW = 8  # labels that are looked for one by one
-_SAMPLE = 4096  # voxels that are looked at first
+_SAMPLE = 512  # voxels that are looked at first
 _SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}  # torch promotes no others
 
 
@@ -59,7 +59,7 @@ def round_labels(values: T) -> tuple[T, bool]:
     >>> round_labels(torch.tensor([0.0, 0.9999, 2.0]))
     (tensor([0., 1., 2.]), True)
     """
-    plain = values.detach().as_subclass(Tensor)
+    plain = values.as_subclass(Tensor).detach()
     if not plain.is_floating_point():
         return values, False
     whole = plain.round()
@@ -102,7 +102,7 @@ def label_counts(mask: Tensor) -> dict[int, int]:
     >>> label_counts(torch.tensor([[[0, 2, 2, 0, 0]]], dtype=torch.uint8))
     {0: 3, 2: 2}
     """
-    plain = mask.detach().as_subclass(Tensor)
+    plain = mask.as_subclass(Tensor).detach()
     if plain.dtype in (torch.uint8, torch.bool) and plain.is_cpu:
         flat = plain.reshape(-1).contiguous().view(torch.uint8).numpy()
         # eight voxels at a time: most of a mask is background
@@ -128,17 +128,39 @@ def labels_in(mask: Tensor) -> set[int]:
     >>> labels_in(torch.tensor([[[0, 2, 2, 0, 0]]], dtype=torch.uint8))
     {0, 2}
     """
-    plain = mask.detach().as_subclass(Tensor)
+    plain = _comparable(mask)
     if plain.dtype == torch.bool:
         plain = plain.view(torch.uint8)
-    if plain.is_cpu and plain.numel() and plain.dtype not in _SIGNED and plain.is_contiguous():
+    if plain.is_cpu and plain.numel() and plain.is_contiguous():
         # whole arrays of one byte or a few are compared many at a time
         array = plain.reshape(-1).numpy()
-        low, high = array.min(), array.max()
-        if low >= 0 and high <= _FEW:
+        high = array.max()
+        if high <= _FEW and (plain.dtype == torch.uint8 or array.min() >= 0):
             sample = set(array[:: max(1, len(array) // _SAMPLE)].tolist())
             return {label for label in range(int(high) + 1) if label in sample or bool((array == label).any())}
     return set(label_counts(mask))
+
+
+def holds(mask: Tensor, label: int) -> bool:
+    """Whether a voxel has the label; as a rule some voxels here and there tell.
+
+    Args:
+        mask: whole numbers of any shape and type.
+
+    >>> [holds(torch.tensor([[[0, 2, 2, 0, 0]]]), label) for label in (2, 3)]
+    [True, False]
+    """
+    plain = _comparable(mask)
+    if plain.is_cpu and plain.is_contiguous():
+        array = plain.reshape(-1).numpy()
+        return bool((array[:: max(1, len(array) // _SAMPLE)] == label).any() or (array == label).any())
+    return bool((plain == label).any())
+
+
+def _comparable(mask: Tensor) -> Tensor:
+    """The plain labels in a type that torch compares and numpy has."""
+    plain = mask.as_subclass(Tensor).detach()
+    return plain.float() if plain.dtype == torch.bfloat16 else plain.to(_SIGNED.get(plain.dtype, plain.dtype))
 
 
 def common_type(*dtypes: torch.dtype) -> torch.dtype:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, max_pool3d
 from torch.utils.data import get_worker_info
 
-from faimed3d.masks.labels import labels_in
+from faimed3d.masks.labels import holds, labels_in
 from faimed3d.spatial.interpolation import resample_voxels
 
 LABEL_MODES = ("nearest", "linear", "present")
@@ -85,8 +85,11 @@ def _share(inside: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[i
     return out
 
 
-def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.ndarray, what: str) -> None:
+def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.ndarray, what: str) -> bool:
     """Give labels that the nearest voxels missed as many voxels as they fill, those that hold most of them; say so.
+
+    Returns:
+        Whether they missed any; else none is lost.
 
     Args:
         volumes: labels (N, D, H, W).
@@ -94,11 +97,11 @@ def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.nd
         matrix, offset: as for ``resample_voxels``.
         what: the function, for the warning.
     """
-    kept = set()
+    kept, missed = set(), False
     for before, after in zip(volumes, result, strict=True):
-        left = labels_in(after)
         for label in sorted(labels_in(before)):
-            if label and label not in left:
+            if label and not holds(after, label):
+                missed = True
                 share = _share((before == label).float(), matrix, offset, tuple(after.shape), False)
                 count = round(share.sum().item())
                 share = torch.where(after == 0, share, 0).flatten()
@@ -112,14 +115,14 @@ def keep_lost(volumes: Tensor, result: Tensor, matrix: np.ndarray, offset: np.nd
             f"hold most of it. {_WAY_OUT}",
             stacklevel=4,
         )
+    return missed
 
 
 def warn_of_lost(before: Tensor, after: Tensor, what: str) -> None:
     """Warn of the labels of a mask that have no voxel left; in a loader's worker the learner says it for all items."""
     if get_worker_info() is not None:
         return
-    left = labels_in(after)
-    lost = [label for label in labels_in(before) if label and label not in left]
+    lost = [label for label in labels_in(before) if label and not holds(after, label)]
     if lost:
         warnings.warn(
             f"{what}: no voxel is left of {_listed(lost)}. {_WAY_OUT}",

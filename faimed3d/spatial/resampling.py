@@ -143,9 +143,7 @@ def _resampled(t: T, source: Geometry, target: Geometry, value: float | None, la
         result = blend_labels(volumes, matrix, offset, target.shape, labels, int(fill))
     else:
         result = resample_voxels(volumes, matrix, offset, target.shape, mask, fill)
-        if mask:
-            keep_lost(volumes, result, matrix, offset, what)
-    if mask:
+    if mask and (labels != "nearest" or keep_lost(volumes, result, matrix, offset, what)):
         warn_of_lost(plain, result, what)
     return t.with_voxels(result.to(kept).reshape(*plain.shape[:-3], *target.shape), lambda geometry: target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Collection, Iterable, Mapping, Set
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,8 +73,14 @@ _GRADIENTS = (
 )
 
 
-def attributes_of(plane: Plane) -> dict[str, str]:
-    """Labels of a plane, text by name; absent ones are left out."""
+def attributes_of(plane: Plane) -> Mapping[str, str]:
+    """Attributes of a plane, text by name; absent ones are left out."""
+    if not plane.known:
+        plane.known.update(_find_attributes(plane))
+    return plane.known
+
+
+def _find_attributes(plane: Plane) -> dict[str, str]:
     header = plane.header
     attributes = {}
     for name, tags in _TEXT_ATTRIBUTES:
@@ -110,7 +117,8 @@ def _philips_label(header: FileHeader) -> str:
     return ""
 
 
-def _one_spelling(text):
+@lru_cache(maxsize=1024)
+def _one_spelling(text: str) -> str:
     try:
         return f"{decimal_number(text):g}"
     except ValueError:

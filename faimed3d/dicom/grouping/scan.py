@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, name_tag, quote_value, read_header
@@ -213,7 +214,7 @@ def _sort_in(scan, header):
     elif short == _STRUCTURE_SET:
         scan.skipped["RT structure sets"] += 1
         scan.structure_sets.append(header.path)
-    elif short and any(short.startswith(p) if p[-1] == "." else short == p for p in _NO_IMAGE):
+    elif short and _holds_no_image(short):
         scan.skipped["DICOM objects without an image"] += 1
     elif header.error:
         scan.damaged.append(header)
@@ -237,6 +238,11 @@ def _sort_in(scan, header):
         scan.damaged.append(header)
     else:
         _sort_by_colour(scan, header)
+
+
+@lru_cache(maxsize=256)
+def _holds_no_image(kind):
+    return any(kind.startswith(p) if p[-1] == "." else kind == p for p in _NO_IMAGE)
 
 
 def _sort_by_colour(scan, header):

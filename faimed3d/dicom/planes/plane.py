@@ -88,6 +88,7 @@ class Plane:
             ``faimed3d.dicom.grouping.attributes``).
         segments: of a DICOM segmentation, pairs (frame, segment number) at this position; None for images.
         error: what makes the plane unusable, or None. An unusable plane has no size and no position.
+        known: what ``faimed3d.dicom.grouping.attributes`` has found of it, which is looked for once.
     """
 
     header: FileHeader
@@ -104,6 +105,7 @@ class Plane:
     attributes: Mapping[str, str] = field(default_factory=dict)
     segments: tuple[tuple[int, int], ...] | None = None
     error: ReadError | None = None
+    known: dict[str, str] = field(default_factory=dict, init=False)
 
     @classmethod
     def placed(
