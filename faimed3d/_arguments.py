@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
+
+_MEMORY = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt])(i?)b\s*", re.IGNORECASE | re.ASCII)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -61,6 +64,43 @@ def whole_per_axis(
     """
     one, two, three = _three(value, name, "whole number", is_whole, least, None, axes)
     return int(one), int(two), int(three)
+
+
+def share(value: object, name: str) -> float:
+    """A number from 0 to below 1, such as a threshold of probabilities.
+
+    Raises:
+        ValueError: another value.
+
+    >>> share(2, "threshold")
+    Traceback (most recent call last):
+    ValueError: threshold must be a number from 0 to below 1, got 2
+    """
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+    return float(value)
+
+
+def memory_bytes(value: object, name: str = "memory") -> float:
+    """How many bytes an amount of memory is.
+
+    Args:
+        value: a number of bytes, or a text: a number and its unit, kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB,
+            TiB (of 1024); small letters do as well.
+        name: of the argument, for the error.
+
+    Raises:
+        ValueError: something else, or below 0.
+
+    >>> memory_bytes(2**30), memory_bytes("1.5GB"), memory_bytes("2 GiB")
+    (1073741824, 1500000000.0, 2147483648.0)
+    """
+    if is_number(value) and value >= 0:
+        return value
+    if isinstance(value, str) and (found := _MEMORY.fullmatch(value)):
+        number, prefix, binary = found.groups()
+        return float(number) * (1024 if binary else 1000) ** ("KMGT".index(prefix.upper()) + 1)
+    raise ValueError(f"{name} must be a number of bytes, or a text such as '2GB', '512MB' or '2GiB', got {value!r}")
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:  # of any type

@@ -5,8 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from faimed3d._arguments import as_tuple, is_number, is_whole, per_axis, whole_per_axis
+from faimed3d._arguments import as_tuple, is_number, is_whole, memory_bytes, per_axis, share, whole_per_axis
 from faimed3d._exact import FLOAT32_EXACT, FLOAT64_EXACT, fits_float32
 
 
@@ -91,3 +93,31 @@ class TestExact:
 def test_one_or_several_numbers_become_a_tuple():
     assert as_tuple(5) == (5,)
     assert as_tuple((5, 6)) == as_tuple([5, 6]) == as_tuple(range(5, 7)) == as_tuple(np.array([5, 6])) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, 0), (2**31, 2**31), (1e9, 1e9), ("2GB", 2e9), ("512MB", 512e6), (" 1.5 gb ", 1.5e9), ("2GiB", 2**31),
+     ("3 kB", 3000), (".5TiB", 2**39), ("1.kib", 1024)],
+)  # fmt: skip
+def test_memory_is_a_number_of_bytes_or_has_a_unit(value, expected):
+    assert memory_bytes(value) == expected
+
+
+@pytest.mark.parametrize("value", [-1, True, None, "", "2", "GB", "2 XB", "-2GB", "2GB/s", float("nan"), "1e3MB", [2]])
+def test_other_amounts_of_memory_are_refused(value):
+    with pytest.raises(ValueError, match=r"memory must be a number of bytes, or a text such as '2GB', '512MB' or"):
+        memory_bytes(value)
+
+
+@given(st.floats(0, 1e6, allow_nan=False), st.sampled_from("kMGT"), st.booleans(), st.booleans())
+def test_memory_in_any_unit(number, prefix, binary, small):
+    text = f"{number:.3f}{prefix}{'i' * binary}B"
+    expected = float(f"{number:.3f}") * (1024 if binary else 1000) ** (1 + "kMGT".index(prefix))
+    assert memory_bytes(text.lower() if small else text) == expected
+
+
+@pytest.mark.parametrize("value", [1, 2, -0.1, True, "0.5", None, float("nan")])
+def test_what_is_no_share_is_refused(value):
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to below 1, got "):
+        share(value, "threshold")

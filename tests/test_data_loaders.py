@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import COUNT, SHAPE, case_of, classification, geometry_of, save, segmentation, write_cases
 from dicom_series import write_series
-from fastai.data.block import RegressionBlock
+from fastai.data.block import CategoryBlock, RegressionBlock
 from fasttransform import Transform
 
 from faimed3d.augment import PadOrCrop3D
@@ -237,3 +237,28 @@ class TestFactories:
     def test_batch_size_default_suits_volumes(self, table, root):
         dls = ImageDataLoaders3D.from_df(table, root, fn_col="image", label_col="label", valid_col="valid")
         assert dls.train.bs == 4
+
+
+class TestClassesOfValidation:
+    """What no training item has, a network cannot have learned; fastai says so within the first epoch."""
+
+    def table(self, labels):
+        images = [TensorDicom3D(torch.rand(2, 3, 4)) for _ in labels]
+        return pd.DataFrame({"image": images, "label": labels, "valid": [k >= 3 for k in range(len(labels))]})
+
+    def loaders(self, labels, **kwargs):
+        how = {"fn_col": "image", "label_col": "label", "valid_col": "valid", "bs": 1, "num_workers": 0} | kwargs
+        return ImageDataLoaders3D.from_df(self.table(labels), **how)
+
+    def test_one_alone_is_named(self):
+        text = r"validation holds classes that no training item has .*: 'cyst' \(2\)\. Training knows"
+        with pytest.raises(ValueError, match=text):
+            self.loaders(["none", "node", "none", "cyst", "cyst", "node"])
+
+    def test_of_several_classes_of_an_item_too(self):
+        with pytest.raises(ValueError, match=r"no training item has .*: 'c' \(1\)"):
+            self.loaders(["a", "a,b", "b", "a,c"], label_delim=",")
+
+    def test_named_ones_are_right(self):
+        dls = self.loaders(["a", "b", "a", "c"], y_block=CategoryBlock(vocab=["a", "b", "c"]))
+        assert int(dls.valid.one_batch()[1]) == 2

@@ -1,5 +1,7 @@
 """learn.evaluate: the scores of known mistakes, the names, the cases that fail, and the picture."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,11 +68,11 @@ class TestTable:
     def test_holds_the_scores_of_each_class_of_each_case(self, cases, tmp_path):
         table = learner(cases, tmp_path).evaluate(cases)
         assert isinstance(table, ScoreTable)
-        assert list(table["case"]) == [f"p{n}/scan" for n in range(4) for _ in range(2)]
+        assert list(table["case"]) == [f"p{n}_scan" for n in range(4) for _ in range(2)]
         assert list(table["class"]) == ["liver", "cyst"] * 4
         for number in range(4):
             said, true = pair(number)
-            liver, cyst = (row for _, row in table[table["case"] == f"p{number}/scan"].iterrows())
+            liver, cyst = (row for _, row in table[table["case"] == f"p{number}_scan"].iterrows())
             size = 2 * 3 * (5 - number)
             assert liver["dice"] == pytest.approx(2 * size / (size + 30))
             assert liver["hd95_mm"] == hausdorff_distance(said == 1, true == 1, GRID.spacing)
@@ -82,7 +84,7 @@ class TestTable:
 
     def test_is_of_the_validation_set_by_default_and_of_loaders(self, cases, tmp_path):
         learn = learner(cases, tmp_path)
-        names = ["p2/scan", "p3/scan"]
+        names = ["p2_scan", "p3_scan"]
         assert list(dict.fromkeys(learn.evaluate()["case"])) == names
         assert list(dict.fromkeys(learn.evaluate(learn.dls.valid)["case"])) == names
         assert list(dict.fromkeys(learn.evaluate(cases, names="abcd")["case"])) == [*"abcd"]
@@ -105,9 +107,9 @@ class TestTable:
     def test_a_case_that_fails_is_named_and_the_others_go_on(self, cases, tmp_path):
         learn = learner(cases, tmp_path)
         (tmp_path / "p3/mask.nii.gz").unlink()
-        with pytest.warns(UserWarning, match="1 of 2 cases failed, see the column error; the first is p3/scan: "):
+        with pytest.warns(UserWarning, match="1 of 2 cases failed, see the column error; the first is p3_scan: "):
             table = learn.evaluate()
-        assert list(table.failed["case"]) == ["p3/scan"]
+        assert list(table.failed["case"]) == ["p3_scan"]
         assert table.summary().loc["liver", ("dice", "cases")] == 1
 
     def test_goes_through_csv(self, cases, tmp_path):
@@ -155,3 +157,29 @@ class TestRefusals:
             learn.evaluate(tolerance=-1)
         with pytest.raises(TypeError, match=r"evaluate\(\) takes no argument 'tolerence': did you mean 'tolerance'"):
             learn.evaluate(tolerence=1)
+
+
+def test_cases_have_the_names_of_predict_folder(cases, tmp_path):
+    learn = learner(cases, tmp_path)
+    report = learn.predict_folder([tmp_path / image for image in cases["image"]], tmp_path / "out")
+    assert list(dict.fromkeys(learn.evaluate(cases)["case"])) == [
+        Path(output).name.removesuffix(".nii.gz") for output in report["output"]
+    ]
+
+
+def test_cases_of_dicom_folders_have_the_names_of_predict_folder(tmp_path):
+    rows = []
+    for number in range(4):
+        said, true = pair(number)
+        folder = tmp_path / f"p{number}" / "scan"
+        folder.parent.mkdir()
+        TensorDicom3D(said.astype(np.float32), GRID).save(folder)
+        TensorMask3D(true, GRID).save(tmp_path / f"m{number}.nii.gz")
+        rows.append((folder, tmp_path / f"m{number}.nii.gz", number >= 2))
+    table = pd.DataFrame(rows, columns=["image", "mask", "valid"])
+    learn = learner(table, tmp_path)
+    names = [f"p{number}_scan" for number in range(4)]
+    assert list(dict.fromkeys(learn.evaluate(table)["case"])) == names
+    for items in (table, table["image"]):
+        report = learn.predict_folder(items, tmp_path / "out", overwrite=True)
+        assert [Path(output).name for output in report["output"]] == [f"{name}.nii.gz" for name in names]

@@ -267,3 +267,12 @@ class TestHospitalExport:
         with learn.no_bar():
             learn.predict_volume(table["image"][0], patch=8)
         assert capsys.readouterr().out == ""
+
+
+def test_the_report_has_a_column_for_a_class_that_is_never_found(table, tmp_path):
+    learn = learner_of(table, None)
+    learn.dls.vocab = [*learn.dls.vocab, "cyst"]
+    report = predict_folder(learn, table["image"], tmp_path)
+    assert list(report.columns)[-5:] == ["liver", "kidney", "cyst", "warnings", "error"]
+    assert (report["cyst"] == 0).all()
+    assert "cyst (ml)" in pd.read_csv(tmp_path / "report.csv").columns

@@ -9,7 +9,7 @@ from torch import nn
 
 from faimed3d.data import ImageBlock3D, MaskBlock3D
 from faimed3d.inference import predict_volume
-from faimed3d.losses import DiceCELoss3D
+from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SCAN = TensorDicom3D(torch.rand(4, 6, 8), {"spacing": (1, 1, 3), "origin": (1, 2, 3)})
@@ -44,3 +44,20 @@ def test_an_array_without_a_place_is_led_to_like(learn):
     with pytest.raises(ValueError, match=r"spacing of 1x1x1 mm .*Then pass like=, a volume that lies there"):
         predict_volume(learn, np.asarray(SCAN))
     assert predict_volume(learn, np.asarray(SCAN), like=SCAN).geometry == SCAN.geometry
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ({"threshold": 2}, "threshold must be a number from 0 to below 1, got 2"),
+        ({"memory": "plenty"}, "memory must be a number of bytes, or a text such as '2GB'.*got 'plenty'"),
+    ],
+)
+def test_thresholds_and_amounts_of_memory_that_are_none(argument, text):
+    with pytest.raises(ValueError, match=text):
+        predict_volume(None, SCAN, **argument)
+
+
+def test_a_threshold_of_a_loss_that_is_none():
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to below 1, got 50"):
+        RegionLoss3D(threshold=50)

@@ -1,6 +1,7 @@
 """The functions of faimed3d 0.0.6 that learn a standard scale."""
 
 import numpy as np
+import pytest
 import torch
 
 from faimed3d.basics import TensorDicom3D
@@ -45,3 +46,8 @@ class TestStandardScale:
         one, other = ramp(0, 1) ** 2, 400 * ramp(0, 1) ** 2 - 90
         scale = find_standard_scale([one, other])
         torch.testing.assert_close(scale.apply(one), scale.apply(other), atol=1e-2, rtol=0)
+
+
+def test_the_pair_of_earlier_says_what_to_write():
+    with pytest.raises(TypeError, match=r"one value, not a pair: write scale = .*scale\.values and scale\.percentiles"):
+        _scale, _percentiles = find_standard_scale([torch.arange(1001.0)])

@@ -94,3 +94,11 @@ class TestMaskErase:
 
     def test_the_name_as_it_was_spelled(self):
         assert transforms.MaskErease is MaskErase
+
+
+def test_one_number_pads_all_axes():
+    mask = torch.zeros(4, 5, 6)
+    mask[1:3, 1:4, 2:3] = 1
+    assert MaskErase(mask, pad=2)(TensorDicom3D(torch.rand(4, 5, 6))).shape == (2, 2, 2)
+    with pytest.raises(ValueError, match=r"pad must be one whole number or three \(D, H, W\), at least 1"):
+        MaskErase(mask, pad=(1, 2))

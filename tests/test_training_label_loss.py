@@ -102,3 +102,32 @@ def test_a_tally_counts_masks_labels_and_mm3():
     found = tally.count() - before
     assert (found.masks, found.labelled, found.volume) == (2, 1, 18)
     assert found.classes.nonzero().flatten().tolist() == [1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_region_that_no_mask_holds_is_named(workers):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:3, 1:9, 1:9], mask[1:3, 3:5, 3:5] = 1, 2
+    images = [TensorDicom3D(torch.rand(SHAPE)) for _ in range(4)]
+    table = pd.DataFrame({"i": images, "m": [TensorMask3D(mask)] * 4, "v": [False, False, False, True]})
+    dls = SegmentationDataLoaders3D.from_df(
+        table, fn_col="i", label_col="m", valid_col="v", regions={"whole": (1, 2), "core": 7}, bs=1,
+        num_workers=workers,
+    )  # fmt: skip
+    learn = unet_learner_3d(dls, UNet3D, model_args={"widths": (2, 4)})
+    with warnings.catch_warnings(record=True) as said, learn.no_bar(), learn.no_logging():
+        warnings.simplefilter("always")
+        learn.fit(2, 1e-3)
+    texts = [str(w.message) for w in said if "none holds" in str(w.message)]
+    assert len(texts) == 1
+    assert texts[0].startswith("training: of 3 masks none holds a voxel of the region 'core', so the network learns")
+
+
+def test_regions_are_counted_one_by_one():
+    tally = LabelTally()
+    mask = torch.zeros(3, *SHAPE, dtype=torch.uint8)
+    mask[0, :2], mask[2, 0, 0, :2] = 1, 1
+    tally.add(TensorMask3D(mask))
+    found = tally.count()
+    assert (found.masks, found.labelled, found.volume) == (1, 1, 2 * 16 * 16 + 2)
+    assert found.classes.nonzero().flatten().tolist() == [1, 3]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dicom_series import stored_values, write_series
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import SaveModelCallback
 from fastai.data.transforms import Normalize
@@ -309,6 +310,18 @@ class TestEachVolume:
         learn = learner(table, normalize="volume")
         assert learn.trained_on.normalization == "each volume by its foreground"
         self.check(learn, table)
+
+    @pytest.mark.parametrize(("modality", "alone"), [("MR", True), ("CT", False)])
+    def test_is_the_default_for_mr_of_dicom(self, tmp_path, modality, alone):
+        for number in range(6):
+            write_series(tmp_path / str(number), stored_values((8, 8, 8), seed=number), Modality=modality)
+        folders = [str(tmp_path / str(number)) for number in range(6)]
+        table = pd.DataFrame({"image": folders, "label": [*"ab"] * 3, "valid": [False] * 4 + [True] * 2})
+        learn = learner(table)
+        assert learn.trained_on.each_volume == alone
+        if alone:
+            self.check(learn, table)
+        assert not learner(table, normalize=False).trained_on.each_volume
 
     def test_a_word_that_is_none_is_refused(self, table):
         with pytest.raises(ValueError, match="normalize must be True, False or 'volume', got 'scan'"):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from torch import Tensor
@@ -57,6 +58,13 @@ class StandardScale:
             raise ValueError(f"percentiles must lie in 0..100, got {self.percentiles}")
         if self.foreground not in ("minimum", "mean", "all"):
             raise ValueError(f"foreground must be 'minimum', 'mean' or 'all', got {self.foreground!r}")
+
+    def __iter__(self) -> NoReturn:
+        """Refuse ``scale, percentiles = ...``, as of 0.0.6: the two are in one value now."""
+        raise TypeError(
+            "a StandardScale is one value, not a pair: write scale = ..., then scale.values and scale.percentiles; "
+            "PiecewiseHistScaling(scale) takes it as it is"
+        )
 
     @classmethod
     def fit(

@@ -53,7 +53,7 @@ class MatchMask(StrictKeywords, ItemTransform):
             return item
         item = _with_voxels(item)
         for x in item:
-            if isinstance(x, TensorMask3D) and x.ndim == 3:
+            if isinstance(x, TensorMask3D) and x.ndim in (3, 4):
                 self.tally.add(x)
         image = next((x for x in item if isinstance(x, TensorDicom3D) and not is_mask(x)), None)
         if image is None:

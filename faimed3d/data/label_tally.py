@@ -43,13 +43,17 @@ class LabelTally:
         self._rows = torch.zeros(_WORKERS, 3 + _CLASSES, dtype=torch.float64).share_memory_()
 
     def add(self, mask: Tensor) -> None:
-        """Count one mask of labels (D, H, W)."""
+        """Count one mask of labels (D, H, W), or of regions (R, D, H, W), which count as labels 1 to R."""
         worker = get_worker_info()
         row = self._rows[0 if worker is None else 1 + worker.id % (_WORKERS - 1)].numpy()
         plain = mask.as_subclass(Tensor)
         labelled = int(np.count_nonzero(plain.numpy())) if plain.is_cpu else int(plain.count_nonzero())
         geometry = getattr(mask, "geometry", None)
-        found = [label for label in labels_in(plain) if 0 < label < _CLASSES] if labelled else []
+        if plain.ndim == 4:
+            held = {number for number, part in enumerate(plain, 1) if part.any()}
+        else:
+            held = labels_in(plain) if labelled else set()
+        found = [label for label in held if 0 < label < _CLASSES]
         row[[0, 1, 2]] += (1, labelled > 0, labelled * (geometry.voxel_volume if geometry is not None else 1.0))
         row[[3 + label for label in found]] += 1
 

@@ -27,6 +27,7 @@ from faimed3d.data.block_transforms import MatchMask, check_like
 from faimed3d.data.blocks import VolumeReader
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
+from faimed3d.data.known_classes import refuse_unknown_classes
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.paths import OfName
 from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, warn_of_shared_groups
@@ -121,6 +122,7 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         block.batch_tfms = merged(block.default_batch_tfms, batch_tfms)
         made = cls.from_dblock(block, source, path=path, bs=bs, **kwargs)  # plain DataLoaders, whatever the class
         warn_of_flat_transforms(made, stacklevel=4)
+        refuse_unknown_classes(made)
         return cls(*made.loaders, path=made.path, device=made.device)
 
     @classmethod

@@ -12,8 +12,7 @@ from fastai.learner import Learner
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.inference import Ensemble
-from faimed3d.inference.source import text_of
-from faimed3d.io.formats import volume_suffix
+from faimed3d.inference.case_names import case_names
 from faimed3d.volume import TensorMask3D
 
 _LABEL_TRANSFORMS = (ClampMask3D, ReduceClasses, KeepLargestComponent, RemoveSmallObjects, CheckLabels)
@@ -63,14 +62,10 @@ class Cases:
         return self.match._onto(mask, found)
 
     def names(self) -> list[str]:
-        """Names of all cases: of their files or DICOM folders, with as many folders before as tell them apart."""
-        paths = [self._path(number) for number in range(len(self))]
-        names = [path.parts[-1] for path in paths]
-        for depth in range(2, max(len(path.parts) for path in paths) + 1 if paths else 2):
-            names = [
-                "/".join(path.parts[-depth:]) if names.count(name) > 1 else name
-                for name, path in zip(names, paths, strict=True)
-            ]
+        """Names of all cases, as ``predict_folder`` names them; a number for what has none, and behind equal ones."""
+        found = [self._scan(number) for number in range(len(self))]
+        named = iter(case_names([scan for scan in found if scan is not None]))
+        names = [f"case {number}" if scan is None else next(named) for number, scan in enumerate(found)]
         seen: dict[str, int] = {}
         for number, name in enumerate(names):
             seen[name] = seen.get(name, 0) + 1
@@ -78,8 +73,8 @@ class Cases:
                 names[number] = f"{name} ({seen[name]})"
         return names
 
-    def _path(self, number: int) -> Path:
-        """The path of a case without the extension; of what has none, its number."""
+    def _scan(self, number: int) -> str | Path | pd.Series | None:
+        """The file, DICOM folder or row of an inventory that a case is read from; None for one in memory."""
         value = self.source(number)
         for step in self.images.tfms.fs:
             if isinstance(value, str | Path) or (isinstance(value, pd.Series) and "key" in value):
@@ -91,9 +86,4 @@ class Cases:
                 value = step(value)
             except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
                 break
-        if isinstance(value, pd.Series) and "key" in value:
-            return Path(text_of(value))
-        if not isinstance(value, str | Path):
-            return Path(f"case {number}")
-        path = Path(value)
-        return path if path.is_dir() else path.with_name(path.name[: len(path.name) - len(volume_suffix(path.name))])
+        return value if isinstance(value, str | Path | pd.Series) else None

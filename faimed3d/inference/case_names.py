@@ -48,7 +48,8 @@ def _parts_of(source: Source) -> list[str]:
     if isinstance(source, pd.Series):
         if _is_inventory_row(source):
             return _inventory_parts(source)
-        cells = [cell for cell in source if isinstance(cell, str | Path) and volume_suffix(str(cell))]
+        paths = [cell for cell in source if isinstance(cell, str | Path)]
+        cells = [path for path in paths if volume_suffix(str(path)) or Path(path).is_dir()]
         if cells:
             return _parts_of(cells[0])
     if isinstance(source, list | tuple) and source:

@@ -159,12 +159,12 @@ def _folder_of(source):
 
 
 def _report(rows, codes):
-    """The table of the cases; a class that only others show has 0 mm3 in a case."""
+    """The table of the cases; a class that a case does not show has 0 mm3 there."""
     named = [class_name(label, codes) for label in sorted(codes or ()) if label]
     found = dict.fromkeys(name for row in rows for name in row["volumes"])
     others = [name for name in found if name not in ("background", "total_mask_volume", *named)]
     others.sort(key=lambda name: int(name.split()[1]) if re.fullmatch(r"class \d+", name) else 0)
-    classes = [name for name in named if name in found] + others
+    classes = named + others
     start = ["source", "folder", "series", "key", "output", "seconds", "background", "total_mask_volume"]
     report = pd.DataFrame([{**row["volumes"], **row} for row in rows])
     report = report.reindex(columns=[*start, *classes, "warnings", "error"])

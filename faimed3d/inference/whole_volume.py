@@ -19,7 +19,7 @@ from fastcore.basics import patch_to
 from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
-from faimed3d._arguments import whole_per_axis
+from faimed3d._arguments import memory_bytes, share, whole_per_axis
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import region_names
 from faimed3d.inference.averaging import Run, mean_of
@@ -43,7 +43,7 @@ def predict_volume(
     tta: bool | Sequence[int] = False,
     probabilities: bool = False,
     bs: int = 1,
-    memory: float = 2 * 2**30,
+    memory: float | str = 2 * 2**30,
     threshold: float = 0.5,
     merge: bool = False,
     progress: bool | None = None,
@@ -71,8 +71,8 @@ def predict_volume(
             are exchanged.
         probabilities: return the probabilities as well.
         bs: windows at a time.
-        memory: bytes that the float32 probabilities of all classes may take. A slab of them as deep as a window comes
-            on top, and two volumes on the source's grid.
+        memory: bytes that the float32 probabilities of all classes may take, or a text such as '2GB'. A slab of them
+            as deep as a window comes on top, and two volumes on the source's grid.
         threshold: probability above which a voxel is inside of a region, or a model of one channel says 1.
         merge: of regions that may overlap (``RegionBlock3D``): one mask of labels 1, 2, ... in their order, the later
             ones on top, as of :func:`merge_regions`. False: one mask for each.
@@ -104,6 +104,7 @@ def predict_volume(
     sides, axes = _sides(patch, overlap), _flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
+    memory, threshold = memory_bytes(memory), share(threshold, "threshold")
     members = members_of(learn)
     regions, codes = region_names(learn.dls), class_codes(learn)
     overlapping = regions is not None

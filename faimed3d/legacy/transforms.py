@@ -10,6 +10,7 @@ from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 from torch import Tensor
 
+from faimed3d._arguments import whole_per_axis
 from faimed3d._keywords import StrictKeywords
 from faimed3d.masks import is_mask
 from faimed3d.spatial import pad_or_crop
@@ -64,7 +65,7 @@ class MaskErase(StrictKeywords, DisplayedTransform):
 
     Args:
         mask: labels (D, H, W); what is not 0 is kept. Volumes must have its size.
-        pad: voxels (D, H, W) of the result. Default: the box, its planes made square.
+        pad: voxels (D, H, W) of the result, or one number for all three. Default: the box, its planes made square.
         value: what erased and new voxels of images become. Default: the smallest value of the image; masks get 0.
 
     Raises:
@@ -75,7 +76,7 @@ class MaskErase(StrictKeywords, DisplayedTransform):
     """
 
     def __init__(
-        self, mask: Tensor | np.ndarray, pad: Sequence[int] | None = None, *, value: float | None = None
+        self, mask: Tensor | np.ndarray, pad: int | Sequence[int] | None = None, *, value: float | None = None
     ) -> None:
         keep = torch.as_tensor(mask).detach().cpu().as_subclass(Tensor) != 0
         if keep.ndim != 3 or not keep.any():
@@ -84,7 +85,8 @@ class MaskErase(StrictKeywords, DisplayedTransform):
         box = zip(kept.amin(0).tolist(), (kept.amax(0) + 1).tolist(), strict=True)
         self.keep, self.box = keep, tuple(slice(*ends) for ends in box)
         depth, *plane = (part.stop - part.start for part in self.box)
-        self.pad, self.value = (depth, max(plane), max(plane)) if pad is None else tuple(pad), value
+        square = (depth, max(plane), max(plane))
+        self.pad, self.value = square if pad is None else whole_per_axis(pad, "pad", least=1), value
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):

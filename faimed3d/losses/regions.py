@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faimed3d._arguments import share
 from faimed3d.losses.labels import reduced
 from faimed3d.losses.lists import each_volume
 from faimed3d.losses.scales import are_scales, over_scales
@@ -46,7 +47,7 @@ class RegionLoss3D:
         smooth: float = 1e-5,
         reduction: str = "mean",
     ) -> None:
-        self.dice_weight, self.bce_weight, self.threshold = dice_weight, bce_weight, threshold
+        self.dice_weight, self.bce_weight, self.threshold = dice_weight, bce_weight, share(threshold, "threshold")
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
         self.smooth, self.reduction = smooth, reduction
 

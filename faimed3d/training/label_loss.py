@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from fastai.callback.core import Callback
@@ -11,6 +12,7 @@ from faimed3d._keywords import StrictKeywords
 from faimed3d.augment import RandomCrop3D
 from faimed3d.data.block_transforms import MatchMask
 from faimed3d.data.label_tally import LabelCount, LabelTally
+from faimed3d.data.regions import region_names
 from faimed3d.volume import TensorMask3D
 
 FEW = 0.5  # of the masks with a label: what random crops around anything may well empty
@@ -51,7 +53,7 @@ class WarnOfLostLabels(StrictKeywords, Callback):
     def before_batch(self) -> None:
         """Count the masks of a batch."""
         target = self.yb[0] if len(self.yb) else None
-        if self._at and isinstance(target, TensorMask3D) and target.ndim == 4:
+        if self._at and isinstance(target, TensorMask3D) and target.ndim in (4, 5):
             for mask in target:
                 self._left.add(mask)
 
@@ -80,8 +82,28 @@ class WarnOfLostLabels(StrictKeywords, Callback):
         if read.masks != left.masks or not read.labelled:  # cut short, or of other blocks
             return
         self._told.add(split)
+        if split == "training" and (text := absent_text(read, region_names(self.dls))):
+            warnings.warn(text, stacklevel=2)
         if text := loss_text(read, left, random=self._random and split == "training", whole=split == "validation"):
             warnings.warn(f"{split}: {text}", stacklevel=2)
+
+
+def absent_text(read: LabelCount, regions: Sequence[str] | None) -> str:
+    """What to say of regions that are empty in all masks of training; '' for nothing.
+
+    Args:
+        read: count of the masks as they were read.
+        regions: their names in order; None for labels.
+    """
+    known = zip(regions or (), read.classes[1:].tolist(), strict=False)
+    empty = [name for name, masks in known if not masks]
+    if not empty:
+        return ""
+    return (
+        f"training: of {read.masks} masks none holds a voxel of the region{'s' * (len(empty) > 1)} "
+        f"{', '.join(map(repr, empty))}, so the network learns that there is none. Are the labels or names that make "
+        "it those of the masks (regions={name: labels})?"
+    )
 
 
 def loss_text(read: LabelCount, left: LabelCount, random: bool, whole: bool) -> str:
