@@ -10,6 +10,7 @@ from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, Hau
 from faimed3d.training.mixing import CutMix3D
 from faimed3d.training.precision import Autocast
 from faimed3d.training.schedules import fit_poly
+from faimed3d.training.stored_network import StoredNetwork
 from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
 from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
 from faimed3d.training.volume_learner import VolumeLearner
@@ -27,6 +28,7 @@ __all__ = [
     "ReloadBestFit",
     "SplitVolumes",
     "StackVolumes",
+    "StoredNetwork",
     "SubsampleShuffle",
     "SurfaceDice",
     "VolumeLearner",

@@ -280,6 +280,14 @@ def _read(module, state_dict, prefix, local_metadata, strict, missing, unexpecte
         module.trained_on = TrainedOn.from_dict(local_metadata[_KEY])
 
 
+def trained_on_in(state_dict: Any) -> TrainedOn | None:
+    """What the network of a state dict was trained on; None where it does not say so."""
+    for entries in getattr(state_dict, "_metadata", {}).values():
+        if _KEY in entries:
+            return TrainedOn.from_dict(entries[_KEY])
+    return None
+
+
 def images_of(batch: Any) -> TensorDicom3D | None:
     """The first input of a batch, where it is one of volumes."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else None
