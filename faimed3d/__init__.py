@@ -37,7 +37,7 @@ _ROOMS = {
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
-    "inference": "predict_folder predict_volume",
+    "inference": "Ensemble predict_folder predict_volume",
     "legacy.correction": "ImageCorrectionWrapper",
     "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
     "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
@@ -51,11 +51,12 @@ _ROOMS = {
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
+    "plan": "make_folds",
     "training": """
-        AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry
-        MixSubvol ReloadBestFit SplitVolumes StackVolumes SubsampleShuffle SurfaceDice VolumeLearner WarnOfLostLabels
-        average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss dice_per_class hausdorff_distance
-        surface_dice unet_learner_3d
+        Autocast AverageSurfaceDistance CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95 KeepGeometry
+        MixSubvol ReloadBestFit SplitVolumes StackVolumes StoredNetwork SubsampleShuffle SurfaceDice VolumeLearner
+        WarnOfLostLabels average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss dice_per_class fit_poly
+        hausdorff_distance surface_dice unet_learner_3d
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

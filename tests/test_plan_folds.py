@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faimed3d.plan import Folds, make_folds
+from faimed3d.plan.folds import Folds, make_folds
 
 
 def table(patients, **columns):

@@ -26,7 +26,8 @@ from faimed3d.training.network_input import carry, remember, trained_on_in
 _KEY = "faimed3d"
 _PICKLED = (".pth", ".pt")
 # what the optimizers in files of ``learn.save`` are made of; fastai's ``load_model`` allows the same
-_OF_OPTIMIZERS = [L, np._core.multiarray.scalar, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_OF_OPTIMIZERS = [L, _SCALAR, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
 
 
 class StoredNetwork:
