@@ -30,8 +30,8 @@ _ROOMS = {
     "cache": "Cache CacheError StaleCache preprocess",
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
-        MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels get_volumetric_files intensity_stats
-        supported_extensions
+        MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels bids_table get_volumetric_files
+        intensity_stats msd_table supported_extensions
     """,
     "dicom": "dicom_inventory header_table is_dicom read_dicom read_rtstruct suv_factor write_seg write_series",
     "display": "BasicViewer DicomExplorer ListViewer",
