@@ -124,7 +124,7 @@ class TestBids:
     def test_sessions_runs_channels_and_participants(self, tmp_path):
         write(
             tmp_path,
-            *(f"sub-{s}/ses-1/anat/sub-{s}_ses-1_run-{r}_{kind}.nii.gz" for s in "ab" for r in (1, 2) for kind in KINDS),
+            *(f"sub-{s}/ses-1/sub-{s}_ses-1_run-{r}_{kind}.nii.gz" for s in "ab" for r in (1, 2) for kind in KINDS),
             *(f"derivatives/hand/sub-{s}/ses-1/anat/sub-{s}_ses-1_desc-lesion_mask.nii.gz" for s in ("a", "b")),
             "derivatives/other/sub-a/ses-1/anat/sub-a_ses-1_desc-brain_mask.nii.gz",
         )  # fmt: skip

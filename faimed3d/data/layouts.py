@@ -68,7 +68,7 @@ def msd_table(folder: str | Path) -> pd.DataFrame:
     if odd := next((row for row in rows if [*row] != [*rows[0]]), None):
         raise ValueError(
             f"{folder}: the case {rows[0]['case']} has the images {columns}, the case {odd['case']} "
-            f"{[name for name in odd if name not in ('case', 'mask')]}: of all cases or of none each channel is one file"
+            f"{[name for name in odd if name not in ('case', 'mask')]}: of all cases or of none a channel is one file"
         )
     table = pd.DataFrame(rows)
     if (folds := _folds(folder, table["case"])) is not None:

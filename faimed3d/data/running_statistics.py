@@ -82,6 +82,17 @@ class Pool:
         return self.counts[filled], self.sums[filled] / self.counts[filled]
 
 
+def percentile_of(counts: np.ndarray, means: np.ndarray, q: float) -> float:
+    """Value below which ``q`` per cent of the voxels of a histogram lie.
+
+    Args:
+        counts, means: as :meth:`Pool.histogram` returns them.
+        q: 0 to 100.
+    """
+    below = np.cumsum(counts)
+    return float(means[np.searchsorted(below, q / 100 * (below[-1] - 1), side="right")])
+
+
 def moments_of(values: np.ndarray) -> Moments:
     """The moments of a flat array, in float64, a piece at a time."""
     mean = float(values.mean(dtype=np.float64))

@@ -26,7 +26,7 @@ from faimed3d.data.blocks import read_labels
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.columns import column_of
 from faimed3d.data.matching import match_storage
-from faimed3d.data.running_statistics import Pool, VolumeStatistics, bins_of, moments_of
+from faimed3d.data.running_statistics import Pool, VolumeStatistics, bins_of, moments_of, percentile_of
 from faimed3d.masks import is_mask
 from faimed3d.volume import TensorDicom3D
 
@@ -87,9 +87,7 @@ class IntensityStats(pd.DataFrame):
             return [self.percentile(one, column) for one in q]
         if not 0 <= q <= 100:
             raise ValueError(f"q must be a percentage, 0 to 100, got {q!r}")
-        counts, means = self._histograms[self._column(column)]
-        below = np.cumsum(counts)
-        return float(means[np.searchsorted(below, q / 100 * (below[-1] - 1), side="right")])
+        return percentile_of(*self._histograms[self._column(column)], q)
 
     def window(self, column: Any = None, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
         """Return (centre, width) that show the values between two percentiles, as ``window=`` takes them.

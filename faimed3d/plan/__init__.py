@@ -1,5 +1,6 @@
-"""A plan for a data set: how its cases are prepared, trained on, cross-validated."""
+"""A plan for a data set: what its cases are, how they are prepared, trained on, cross-validated; rules with reasons."""
 
 from faimed3d.plan.folds import make_folds
+from faimed3d.plan.report import CaseReport, describe_cases
 
-__all__ = ["make_folds"]
+__all__ = ["CaseReport", "describe_cases", "make_folds"]

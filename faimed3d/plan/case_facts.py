@@ -1,0 +1,131 @@
+"""What a plan needs to know of one case: a few numbers, from one look at its image and mask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any  # of the cells of a table
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from torch import Tensor
+
+from faimed3d._padding import is_padding
+from faimed3d.data.running_statistics import VolumeStatistics, bins_of, moments_of
+from faimed3d.volume import TensorDicom3D, TensorMask3D
+
+AXES = ("x", "y", "z")
+SIZES = ("width", "height", "depth")  # of the storage axes x, y, z
+PERCENTILES = (0.5, 99.5)  # of the foreground, Isensee et al. 2021
+_EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)  # what one faulty case may raise
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What is kept of a case: its row of the report, the intensities of its foreground, what its voxels hash to."""
+
+    row: dict[str, Any]
+    channels: tuple[VolumeStatistics, ...] = ()
+    digest: str = ""
+
+
+def measure_case(
+    row: pd.Series, read: Callable[[pd.Series], tuple[TensorDicom3D, TensorMask3D | None]], ignore_index: int | None
+) -> CaseFacts:
+    """The facts of one case; of a case that cannot be read its error in words.
+
+    Args:
+        row: of the table of cases.
+        read: gives its image (D, H, W) or (C, D, H, W), and its mask (D, H, W) on the grid of the image.
+        ignore_index: label of voxels that nobody annotated.
+    """
+    try:
+        image, mask = read(row)
+        return _facts(image, mask, ignore_index)
+    except _EXPECTED as error:
+        return CaseFacts({"error": f"{type(error).__name__}: {error}"})
+
+
+def _facts(image: TensorDicom3D, mask: TensorMask3D | None, ignore_index: int | None) -> CaseFacts:
+    voxels = image.as_subclass(Tensor).numpy()
+    channels = voxels if voxels.ndim == 4 else voxels[None]
+    known = np.isfinite(channels)
+    not_finite = int(known.size - known.sum())
+    if image.padding:
+        padded = is_padding(image, image.padding).numpy()
+        known &= ~(padded if padded.ndim == 4 else padded[None])
+    found: dict[str, Any] = {"channels": len(channels), **_place(image), "not_finite": not_finite}
+    found["modality"] = modality_of(image)
+    inside = None
+    if mask is not None:
+        labels = mask.as_subclass(Tensor).numpy()
+        classes = _classes(labels, ignore_index)
+        found |= {"foreground": sum(voxels for voxels, _ in classes.values()), "classes": classes}
+        if found["foreground"]:
+            inside = labels != 0
+            if ignore_index is not None:
+                inside &= labels != ignore_index
+    statistics = []
+    for number, (values, finite) in enumerate(zip(channels, known, strict=True)):
+        intensities, of_foreground = _intensities(values, finite, inside)
+        suffix = f"_{number}" if number else ""
+        found |= {f"{name}{suffix}": value for name, value in intensities.items()}
+        if of_foreground.size:
+            statistics.append(VolumeStatistics(moments_of(of_foreground), 1.0, 0, *bins_of(of_foreground)))
+    digest = hashlib.blake2b(np.ascontiguousarray(voxels), digest_size=16)
+    digest.update(str(voxels.shape).encode())
+    return CaseFacts(found, tuple(statistics), digest.hexdigest())
+
+
+def _place(image: TensorDicom3D) -> dict[str, Any]:
+    """Size, spacing and orientation by storage axis."""
+    geometry = image.geometry
+    found: dict[str, Any] = dict(zip(SIZES, image.shape[:-4:-1], strict=True))
+    if geometry is None:
+        return found | {"stated": False}
+    for axis, step in zip(AXES, geometry.spacing, strict=True):
+        found[f"spacing_{axis}"] = step
+    return found | {"orientation": geometry.orientation, "stated": geometry.stated}
+
+
+def _classes(labels: np.ndarray, ignore_index: int | None) -> dict[int, tuple[int, int]]:
+    """Voxels and connected components (by faces) of each label but 0 and the one that is left out."""
+    negative = labels.min() < 0
+    kept = np.where(labels < 0, 0, labels) if negative else labels
+    found = {}
+    for number, box in enumerate(ndimage.find_objects(kept.astype(np.int32, copy=False)), 1):
+        if box is not None and number != ignore_index:
+            inside = kept[box] == number
+            found[number] = (int(inside.sum()), int(ndimage.label(inside)[1]))
+    return found
+
+
+def _intensities(
+    values: np.ndarray, finite: np.ndarray, inside: np.ndarray | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Numbers of one channel, and the values of its foreground: the labelled voxels, else those above the minimum."""
+    whole = values[finite]
+    if not whole.size:
+        return {"minimum": np.nan, "maximum": np.nan, "background": 1.0}, whole
+    low, high = float(whole.min()), float(whole.max())
+    found: dict[str, Any] = {"minimum": low, "maximum": high, "background": float((whole == low).mean())}
+    found["whole_mean"], found["whole_std"] = float(whole.mean(dtype=np.float64)), float(whole.std(dtype=np.float64))
+    found["two_values"] = bool(((whole == low) | (whole == high)).all())
+    foreground = values[finite & inside] if inside is not None else whole[whole > low]
+    if foreground.size:
+        p_low, p_high = np.percentile(foreground, PERCENTILES)
+        found |= {"mean": float(foreground.mean(dtype=np.float64)), "std": float(foreground.std(dtype=np.float64))}
+        found |= {"p0.5": float(p_low), "p99.5": float(p_high)}
+    return found, foreground
+
+
+def modality_of(image: TensorDicom3D) -> str:
+    """(0008,0060) Modality of the DICOM file that a volume was read from, such as 'CT'; '' where there is none."""
+    header = getattr(image, "_header", None)
+    if header is None or header.format != "dicom" or not header.files:
+        return ""
+    from pydicom import dcmread  # takes time to import
+
+    return str(dcmread(header.files[0], stop_before_pixels=True, specific_tags=["Modality"]).get("Modality", ""))
