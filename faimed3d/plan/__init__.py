@@ -1,6 +1,8 @@
 """A plan for a data set: what its cases are, how they are prepared, trained on, cross-validated; rules with reasons."""
 
 from faimed3d.plan.folds import make_folds
-from faimed3d.plan.report import CaseReport, describe_cases
+from faimed3d.plan.plan import Plan
+from faimed3d.plan.proposal import propose
+from faimed3d.plan.report import describe_cases
 
-__all__ = ["CaseReport", "describe_cases", "make_folds"]
+__all__ = ["Plan", "describe_cases", "make_folds", "propose"]

@@ -74,6 +74,7 @@ def _facts(image: TensorDicom3D, mask: TensorMask3D | None, ignore_index: int | 
         found |= {f"{name}{suffix}": value for name, value in intensities.items()}
         if of_foreground.size:
             statistics.append(VolumeStatistics(moments_of(of_foreground), 1.0, 0, *bins_of(of_foreground)))
+    found |= dict(zip((f"box_{name}" for name in SIZES), _box(channels, known), strict=True))
     digest = hashlib.blake2b(np.ascontiguousarray(voxels), digest_size=16)
     digest.update(str(voxels.shape).encode())
     return CaseFacts(found, tuple(statistics), digest.hexdigest())
@@ -88,6 +89,18 @@ def _place(image: TensorDicom3D) -> dict[str, Any]:
     for axis, step in zip(AXES, geometry.spacing, strict=True):
         found[f"spacing_{axis}"] = step
     return found | {"orientation": geometry.orientation, "stated": geometry.stated}
+
+
+def _box(channels: np.ndarray, known: np.ndarray) -> tuple[int, ...]:
+    """Sides (x, y, z) of the smallest box that holds all voxels of the first channel above its smallest value."""
+    values = np.where(known[0], channels[0], np.inf)
+    lowest = values.min()
+    inside = known[0] & (values > lowest)
+    sides = []
+    for axis in (2, 1, 0):
+        where = np.flatnonzero(inside.any(tuple(other for other in range(3) if other != axis)))
+        sides.append(int(where[-1] - where[0]) + 1 if len(where) else inside.shape[axis])
+    return tuple(sides)
 
 
 def _classes(labels: np.ndarray, ignore_index: int | None) -> dict[int, tuple[int, int]]:

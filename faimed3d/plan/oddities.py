@@ -48,26 +48,26 @@ def find_oddities(table: pd.DataFrame, digests: Sequence[str], names: dict[int, 
         names: of the classes, by label.
     """
     found: list[list[str]] = [[] for _ in range(len(table))]
-    read = (table["error"] == "").to_numpy()
+    places = np.flatnonzero(table["error"] == "")
+    table, digests = table.iloc[places], [digests[place] for place in places]
 
-    def say(which: np.ndarray, *texts: str) -> None:
-        for number in np.flatnonzero(np.asarray(which, bool) & read):
-            found[number].append(texts[number] if len(texts) > 1 else texts[0])
+    def say(which: object, *texts: str) -> None:
+        for number in np.flatnonzero(np.asarray(which, bool)):
+            found[places[number]].append(texts[number] if len(texts) > 1 else texts[0])
 
     def column(name: str) -> np.ndarray:
-        return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)
+        return table[name].to_numpy(float, na_value=np.nan) if name in table else np.full(len(table), np.nan)
 
-    if not read.any():
-        return found
     if "orientation" in table:
         codes = table["orientation"]
-        usual = codes[read].mode()
+        usual = codes.mode()
         if len(usual):
             say((codes != usual[0]) & codes.notna(), *_each(codes, f"is stored as {{}}, most are {usual[0]}"))
-    say((table["channels"] != table.loc[read, "channels"].mode()[0]), *_each(table["channels"], "has {:.0f} channels"))
-    stated = table["stated"].to_numpy(object)
-    if len({*stated[read]}) > 1:
-        say(stated == False, "does not say where it lies, and others do")  # noqa: E712 - an array of objects
+    channels = column("channels")
+    say(channels != pd.Series(channels).mode()[0], *_each(channels, "has {:.0f} channels"))
+    stated = table["stated"].to_numpy(bool)
+    if len({*stated}) > 1:
+        say(~stated, "does not say where it lies, and others do")
     for name, words in (
         *((f"spacing_{axis}", f"spacing along {axis} is {{:.3g}} mm, the median {{:.3g}}") for axis in AXES),
         *((name, f"{name} is {{:.0f}} voxels, the median {{:.0f}}") for name in SIZES),
@@ -87,12 +87,12 @@ def find_oddities(table: pd.DataFrame, digests: Sequence[str], names: dict[int, 
         say(empty, "the mask is empty")
         for label, name in names.items():
             present = column(f"voxels_{label}") > 0
-            if present[read].any() and present[read].mean() >= _USUAL:
-                say(~present & ~empty, f"lacks {name}, which {present[read].mean():.0%} of the cases show")
+            if present.any() and present.mean() >= _USUAL:
+                say(~present & ~empty, f"lacks {name}, which {present.mean():.0%} of the cases show")
     first: dict[str, int] = {}
     for number, digest in enumerate(digests):
         if digest and (other := first.setdefault(digest, number)) != number:
-            found[number].append(f"has the very voxels of {table['case'].iloc[other]}")
+            found[places[number]].append(f"has the very voxels of {table['case'].iloc[other]}")
     return found
 
 

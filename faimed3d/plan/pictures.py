@@ -25,7 +25,7 @@ def draw_report(report: pd.DataFrame, figsize: tuple[float, float]) -> list[Axes
     """
     done = report[report["error"] == ""]
     odd = (done["oddities"] != "").to_numpy()
-    figure, axes = plt.subplots(2, 3, figsize=figsize, layout="constrained")
+    _, axes = plt.subplots(2, 3, figsize=figsize, layout="constrained")
     _points(axes[0, 0], [_numbers(done, name) for name in SIZES[::-1]], SIZES[::-1], odd, "voxels")
     spacings = [_numbers(done, f"spacing_{axis}") for axis in AXES]
     _points(axes[0, 1], spacings, AXES, odd, "spacing (mm)")
@@ -45,9 +45,12 @@ def draw_report(report: pd.DataFrame, figsize: tuple[float, float]) -> list[Axes
         steps = np.prod([np.nan_to_num(values, nan=1.0) for values in spacings], axis=0)
         volumes = [_numbers(done, f"voxels_{label}") * steps / 1000 for label in labels]
         _points(axes[1, 1], [np.where(v > 0, v, np.nan) for v in volumes], titles, odd, "volume (ml)", classes=True)
-        axes[1, 1].set_yscale("log")
+        known = np.concatenate([v[v > 0] for v in volumes]) if volumes else np.zeros(0)
+        if known.size and known.max() > 10 * known.min():
+            axes[1, 1].set_yscale("log")
         pieces = [_numbers(done, f"components_{label}") for label in labels]
         _points(axes[1, 2], pieces, titles, odd, "components (0: absent)", classes=True)
+        axes[1, 2].yaxis.get_major_locator().set_params(integer=True)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
     return list(axes.flat)
@@ -70,6 +73,9 @@ def _points(ax: Axes, columns: list, names: tuple | list, odd: np.ndarray, label
     ax.set_xlim(-0.6, len(columns) - 0.4)
     _ticks(ax, list(names))
     ax.set_ylabel(label)
+    known = np.concatenate([np.asarray(v, float)[np.isfinite(v)] for v in columns]) if columns else np.zeros(0)
+    if known.size and known.min() == known.max():
+        ax.set_ylim(known[0] - 0.5 * abs(known[0]) - 1e-9, known[0] + 0.5 * abs(known[0]) + 1e-9)
 
 
 def _ticks(ax: Axes, names: list[str]) -> None:
@@ -89,6 +95,8 @@ def _ranges(ax: Axes, done: pd.DataFrame, odd: np.ndarray) -> None:
     ax.vlines(place, low[order], high[order], colors=colors, linewidth=max(0.6, min(4, 150 / max(1, len(order)))))
     ax.scatter(place, mean[order], s=6, color="black", linewidths=0, zorder=3)
     ax.set(xlabel="cases, by mean", ylabel="foreground intensity (0.5 to 99.5 %)", xticks=[])
+    if np.nanmin(low, initial=np.inf) > 0 and np.nanmax(high, initial=0) > 100 * np.nanmedian(high):
+        ax.set_yscale("log")
 
 
 def _text(ax: Axes, report: pd.DataFrame, done: pd.DataFrame) -> None:
@@ -108,7 +116,7 @@ def _text(ax: Axes, report: pd.DataFrame, done: pd.DataFrame) -> None:
         lines += [f"{count} × {kind}" for kind, count in kinds.most_common(9)]
         if len(kinds) > 9:
             lines.append(f"and {len(kinds) - 9} other kinds")
-    ax.text(0, 1, "\n".join(lines), va="top", transform=ax.transAxes, fontsize="small", linespacing=1.5)
+    ax.text(0.08, 1, "\n".join(lines), va="top", transform=ax.transAxes, fontsize="small", linespacing=1.5)
     ax.set_axis_off()
 
 

@@ -1,0 +1,68 @@
+"""How much memory a training step of a planned network needs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from faimed3d.plan.topology import Topology, Triple
+
+_UNITS = {"": 1e9, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def in_bytes(memory: float | str) -> int:
+    """An amount of memory in bytes.
+
+    Args:
+        memory: such as ``'12GB'`` or ``'500 MB'``; a number is in GB.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> in_bytes("12GB"), in_bytes(0.5)
+    (12000000000, 500000000)
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?i?b)?\s*", str(memory), re.IGNORECASE)
+    if isinstance(memory, bool) or found is None or not float(found[1]) > 0:
+        raise ValueError(f"memory must be an amount such as '12GB', or a number of GB above 0, got {memory!r}")
+    return int(float(found[1]) * _UNITS[(found[2] or "").upper()])
+
+
+def step_memory(
+    patch: Triple,
+    topology: Topology,
+    batch: int,
+    widths: Sequence[int],
+    channels: int,
+    classes: int,
+    blocks: Sequence[int] | None = None,
+    half: bool = False,
+) -> int:
+    """Bytes of a training step of a U-Net, estimated from the sizes of what it keeps for the way back.
+
+    Args:
+        patch: voxels (D, H, W).
+        topology: strides and kernels.
+        batch: patches.
+        widths: channels of each level.
+        channels, classes: of input and output.
+        blocks: residual blocks of each level; None: two convolutions.
+        half: convolutions run in a type of two bytes.
+    """
+    size: tuple[int, ...] = patch
+    kept = float(math.prod(patch) * (channels + 4 * classes))
+    weights = 0.0
+    below = channels
+    for level, (width, kernel) in enumerate(zip(widths, topology.kernels, strict=True)):
+        if level:
+            size = tuple(math.ceil(n / by) for n, by in zip(size, topology.strides[level - 1], strict=True))
+        voxels, taps = math.prod(size), math.prod(kernel)
+        convolutions = 2 if blocks is None else 1 + 2 * blocks[min(level, len(blocks) - 1)]
+        kept += voxels * width * 3 * convolutions
+        weights += taps * width * (below + width * (convolutions - 1))
+        if level + 1 < len(widths):  # the way up: interpolated, joined, two convolutions
+            kept += voxels * (widths[level + 1] + 2 * width + 3 * 2 * width)
+            weights += taps * width * (widths[level + 1] + 3 * width)
+        below = width
+    return int(batch * kept * (2 if half else 4) * 1.1 + weights * 16 + 100e6)

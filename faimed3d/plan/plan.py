@@ -1,0 +1,303 @@
+"""``Plan``: how a data set is prepared and trained on, as plain values with a reason for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any  # of values as JSON holds them
+
+from torch import nn
+
+from faimed3d._atomic import replace_file, unfinished_folder
+from faimed3d._keywords import refuse_unknown
+from faimed3d.plan import building, rules
+from faimed3d.plan.methods_text import methods_text
+from faimed3d.plan.timing import seconds_per_step as measured
+
+_VERSION = 1
+_BY_HAND = "set by hand"
+_SCHEMES = ("ct", "volume", "foreground", "set")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a data set is prepared and trained on: plain values that JSON holds, and for each the reason.
+
+    :func:`propose` makes it. ``print(plan)`` reads like the methods section of a paper. Change it by :meth:`replace`,
+    or in the file of :meth:`to_json`.
+
+    Args:
+        task: ``'segmentation'`` or ``'classification'``.
+        cases: how many there were.
+        fn_col, label_col: columns of images and of masks or classes.
+        channels: of the images.
+        codes: names of the labels, the background first; None for classes.
+        classes: names of the classes; None for labels.
+        ignore_index: label of voxels that nobody annotated, or None.
+        resample_masks: as of ``SegmentationDataLoaders3D.from_df``.
+        modality: ``'CT'``, ``'MR'``, ... or None.
+        orientation: storage order of all items, such as ``'LPS'``.
+        spacing: (x, y, z) mm to which all are resampled; None: not at all.
+        crop: empty margins are cut off.
+        median_size: (D, H, W) voxels, after that.
+        normalization: ``'ct'`` (cut to ``clip``, then ``mean`` and ``std``), ``'set'`` (``mean`` and ``std``),
+            ``'volume'`` or ``'foreground'`` (mean and std of each volume, of its voxels above the smallest value).
+        clip: (low, high) for each channel, or None.
+        mean, std: of each channel, or None.
+        patch: (D, H, W) voxels; of classes the size of an item.
+        arch: ``'UNet3D'``, or the name of a network for classes.
+        strides, kernels: of each level, the strides without the first.
+        widths: channels of each level.
+        blocks: residual blocks of each level of the encoder; None: two convolutions.
+        up_convs: convolutions of each level of the decoder.
+        deep_supervision: as of ``UNet3D``.
+        batch_size: patches.
+        memory: bytes that a training step is predicted to need.
+        oversampling: share of the patches around a voxel of the foreground.
+        augmentation: plain arguments, see :attr:`batch_tfms`.
+        items_per_epoch, epochs: patches of an epoch, and how many of these.
+        lr, optimizer, weight_decay, schedule: ``'adamw'`` or ``'sgd'``; ``'one_cycle'`` or ``'poly'``.
+        precision: ``'float32'``, ``'bfloat16'`` or ``'float16'``.
+        loss: ``'dice_ce'`` or ``'cross_entropy'``.
+        folds: arguments of :func:`make_folds`: ``n``, ``seed``, ``group_col``, ``fold_col``.
+        device: what it was made for, ``'cpu'`` or ``'cuda'``.
+        reasons: of each field, why it is what it is.
+
+    Raises:
+        ValueError: values that contradict each other.
+
+    >>> import pandas as pd, torch
+    >>> from faimed3d.plan import propose
+    >>> cases = pd.DataFrame({"image": [torch.rand(16, 24, 24)] * 5, "mask": [torch.ones(16, 24, 24)] * 5})
+    >>> plan = propose(cases, codes=["air", "organ"], memory="1GB", device="cpu", progress=False)
+    >>> plan.patch, plan.strides
+    ((16, 24, 24), ((2, 2, 2), (2, 2, 2)))
+    >>> plan.replace(patch=(16, 16, 16)).reasons["patch"]
+    'set by hand'
+    >>> Plan.from_json(plan.to_json()) == plan
+    True
+    """
+
+    task: str
+    cases: int
+    fn_col: Any
+    label_col: Any
+    channels: int
+    codes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
+    ignore_index: int | None
+    resample_masks: bool | str
+    modality: str | None
+    orientation: str
+    spacing: tuple[float, float, float] | None
+    crop: bool
+    median_size: tuple[int, int, int]
+    normalization: str
+    clip: tuple[tuple[float, float], ...] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    patch: tuple[int, int, int]
+    arch: str
+    strides: tuple[tuple[int, int, int], ...]
+    kernels: tuple[tuple[int, int, int], ...]
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...] | None
+    up_convs: int
+    deep_supervision: bool
+    batch_size: int
+    memory: int
+    oversampling: float
+    augmentation: Mapping[str, Any]
+    items_per_epoch: int
+    epochs: int
+    lr: float
+    optimizer: str
+    weight_decay: float
+    schedule: str
+    precision: str
+    loss: str
+    folds: Mapping[str, Any]
+    device: str
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in NAMES:
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+        _check(self)
+
+    def __str__(self) -> str:
+        return methods_text(self)
+
+    def __repr__(self) -> str:
+        what = f"{len(self.codes or self.classes or ())} classes, {self.cases} cases"
+        size = " x ".join(map(str, self.patch))
+        return f"Plan({self.task}, {what}, patch {size}, batch {self.batch_size}, {self.epochs} epochs)"
+
+    def replace(self, **changes: Any) -> Plan:
+        """The plan with other values; their reason becomes ``'set by hand'``, unless ``reasons`` says another.
+
+        Args:
+            **changes: fields.
+
+        Raises:
+            TypeError: there is no such field.
+        """
+        refuse_unknown(changes, [*NAMES, "reasons"], "Plan.replace")
+        given = dict(changes.pop("reasons", {}))
+        changed = [name for name, value in changes.items() if _frozen(value) != getattr(self, name)]
+        reasons = {**self.reasons, **dict.fromkeys(changed, _BY_HAND), **given}
+        return dataclasses.replace(self, **changes, reasons=reasons)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The plan as JSON text: edit the values under ``plan``, and read it by :meth:`from_json`.
+
+        Args:
+            path: file to write as well, whole or not at all.
+        """
+        values = {name: getattr(self, name) for name in NAMES}
+        content = {"faimed3d_plan": _VERSION, "plan": values, "reasons": dict(self.reasons), "proposed": values}
+        text = _text(content)
+        if path is not None:
+            with unfinished_folder(path) as folder:
+                draft = Path(folder) / "plan.json"
+                draft.write_text(text, encoding="utf-8")
+                replace_file(str(draft), os.path.abspath(path))
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Plan:
+        """Read what :meth:`to_json` wrote. A value that was edited since has the reason that it was set by hand.
+
+        Args:
+            source: the text, or a file of it.
+
+        Raises:
+            ValueError: it is no plan, or an entry is missing, unknown or contradicts another.
+        """
+        named = isinstance(source, Path) or not str(source).lstrip().startswith("{")
+        text = Path(source).read_text(encoding="utf-8") if named else str(source)
+        where = f"{source}: " if named else ""
+        try:
+            content = json.loads(text)
+            values, reasons, proposed = content["plan"], content["reasons"], content.get("proposed", {})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{where}is no plan as Plan.to_json writes it: {error!r}") from error
+        if missing := [name for name in NAMES if name not in values]:
+            raise ValueError(f"{where}the plan has no entry {', '.join(missing)}")
+        if unknown := [name for name in values if name not in NAMES]:
+            raise ValueError(f"{where}the plan has the entry {unknown[0]!r}, which no plan has")
+        for name in NAMES:
+            if name in proposed and values[name] != proposed[name]:
+                reasons[name] = f"{_BY_HAND}; proposed was {json.dumps(proposed[name])}: {reasons.get(name, '')}"
+        return cls(**values, reasons=reasons)
+
+    @property
+    def y_block(self) -> Any:
+        """The block of targets that are no masks; None for masks."""
+        return building.y_block(self)
+
+    @property
+    def item_tfms(self) -> list[Any]:
+        """The deterministic transforms of an item, which a cache keeps: crop, resample, z-score of each volume."""
+        return building.item_tfms(self)
+
+    @property
+    def batch_tfms(self) -> list[Any]:
+        """The transforms of a batch: what is the same for all scans, and the augmentation."""
+        return building.batch_tfms(self)
+
+    def network(self) -> nn.Module:
+        """The network, new and untrained."""
+        return building.network(self)
+
+    def for_budget(self, minutes: float, seconds_per_step: float | None = None) -> Plan:
+        """The plan with as many epochs as end in some minutes, validation included, and a narrower network if need be.
+
+        Where fewer than 15 epochs would fit, the widths are halved, down to 8 channels.
+
+        Args:
+            minutes: of the training of one fold.
+            seconds_per_step: how long a training step takes. Default: a few are timed, with random values, on the
+                device of the plan.
+
+        Raises:
+            ValueError: not even one epoch ends in this time.
+        """
+        plan = self
+        while True:
+            seconds = measured(plan) if seconds_per_step is None else seconds_per_step
+            steps = max(1, round(plan.items_per_epoch / plan.batch_size))
+            most = rules.training_of(plan.task, plan.device).epochs
+            epochs = rules.budget(minutes, seconds, steps, most)
+            if epochs >= min(most, rules.FEWEST_EPOCHS) or plan.task != "segmentation" or min(plan.widths) < 16:
+                break
+            plan = plan.replace(
+                widths=tuple(width // 2 for width in plan.widths),
+                reasons={"widths": f"halved, so that at least {rules.FEWEST_EPOCHS} epochs end in {minutes:g} minutes"},
+            )
+            if seconds_per_step is not None:
+                seconds_per_step /= 3  # half the width is a quarter of the work, and half of what memory moves
+        if not epochs:
+            raise ValueError(
+                f"one epoch of {steps} steps of {seconds:.3g} s does not end in {minutes:g} minutes: allow at least "
+                f"{steps * seconds / 60 / rules.TRAINING_SHARE:.3g}, or a smaller patch or items_per_epoch"
+            )
+        why = f"{steps} steps of {seconds:.3g} s each: ends within {minutes:g} minutes, {rules.TRAINING_SHARE:.0%} of "
+        why += f"which train; {most} at most"
+        return plan.replace(epochs=epochs, reasons={"epochs": why})
+
+
+NAMES = tuple(one.name for one in fields(Plan) if one.name != "reasons")
+"""The fields of a plan, its reasons left out."""
+
+
+def _check(plan: Plan) -> None:
+    """Refuse values that contradict each other."""
+    levels = len(plan.widths)
+    wrong = None
+    if plan.task not in ("segmentation", "classification"):
+        wrong = f"task must be 'segmentation' or 'classification', got {plan.task!r}"
+    elif plan.normalization not in _SCHEMES:
+        wrong = f"normalization must be one of {', '.join(_SCHEMES)}, got {plan.normalization!r}"
+    elif plan.normalization in ("ct", "set") and (plan.mean is None or plan.std is None):
+        wrong = f"normalization {plan.normalization!r} needs mean and std"
+    elif plan.normalization == "ct" and plan.clip is None:
+        wrong = "normalization 'ct' needs clip"
+    elif plan.task == "segmentation" and not (len(plan.strides) + 1 == levels == len(plan.kernels)):
+        wrong = (
+            f"there are {levels} widths, so there must be {levels - 1} strides and {levels} kernels; got "
+            f"{len(plan.strides)} and {len(plan.kernels)}"
+        )
+    elif plan.blocks is not None and len(plan.blocks) != levels:
+        wrong = f"there are {levels} widths, so there must be {levels} blocks; got {len(plan.blocks)}"
+    elif len(plan.patch) != 3 or min(plan.patch) < 1:
+        wrong = f"patch must be three whole numbers of voxels (D, H, W), got {plan.patch!r}"
+    elif min(plan.batch_size, plan.epochs, plan.items_per_epoch) < 1:
+        wrong = "batch_size, epochs and items_per_epoch must be 1 or more"
+    elif unknown := [name for name in plan.reasons if name not in NAMES]:
+        wrong = f"there is a reason for {unknown[0]!r}, which no plan has"
+    if wrong:
+        raise ValueError(f"this plan cannot be: {wrong}")
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, in mappings as they are: those hold plain JSON."""
+    if isinstance(value, Mapping):
+        return json.loads(json.dumps(dict(value)))
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """JSON with an entry a line, and lists of numbers in one."""
+    parts = []
+    for name, part in content.items():
+        if isinstance(part, Mapping):
+            rows = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in part.items()]
+            parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(rows) + "\n }")
+        else:
+            parts.append(f"{json.dumps(name)}: {json.dumps(part)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"

@@ -1,0 +1,328 @@
+"""``propose``: from a table of cases, or the report on it, to a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from faimed3d._keywords import keywords_of, strict_keywords
+from faimed3d.data.splitting import patient_column
+from faimed3d.plan import rules
+from faimed3d.plan.case_facts import AXES, SIZES
+from faimed3d.plan.folds import FOLDS
+from faimed3d.plan.memory import in_bytes, step_memory
+from faimed3d.plan.plan import Plan
+from faimed3d.plan.report import CaseReport, describe_cases
+from faimed3d.plan.rules import NNUNET, Choice
+from faimed3d.plan.topology import Topology
+from faimed3d.training.precision import fast_dtype
+
+
+@strict_keywords(more=lambda args, kwargs: keywords_of(describe_cases))
+def propose(
+    df: pd.DataFrame,
+    memory: float | str = "8GB",
+    *,
+    minutes: float | None = None,
+    modality: str | None = None,
+    device: str | torch.device | None = None,
+    group_col: str | None = None,
+    report: CaseReport | None = None,
+    **kwargs: Any,
+) -> Plan:
+    """Propose how to prepare and train on a data set, by the published rules of nnU-Net; each decision has its reason.
+
+    The cases are read once, by :func:`describe_cases`. The rules and their sources: ``docs/plan.md``.
+
+    Args:
+        df: table of cases, with masks or classes.
+        memory: what a training step may need: ``'12GB'``, or a number of GB; of a GPU a little less than it has.
+        minutes: of the training of one fold. A few training steps are timed, and epochs and widths chosen so that it
+            ends in time (:meth:`Plan.for_budget`). Default: no limit.
+        modality: ``'CT'``, ``'MR'``, ... Default: what DICOM headers or the values say.
+        device: what will train, ``'cpu'`` or ``'cuda'``. Default: a GPU where there is one.
+        group_col: column of the patient. Default: one named like it.
+        report: of these cases, where it is at hand; they are not read again then.
+        **kwargs: of :func:`describe_cases`, such as ``fn_col``, ``label_col``, ``codes``, ``n_jobs``.
+
+    Raises:
+        ValueError: no case can be read, or the arguments do not fit the table.
+        TypeError: arguments of reading beside a ``report``.
+
+    >>> import numpy as np
+    >>> cases = pd.DataFrame({"image": [np.random.default_rng(0).normal(size=(8, 9, 10))] * 5, "label": [*"abaab"]})
+    >>> plan = propose(cases, device="cpu", progress=False)
+    >>> plan.task, plan.classes, plan.patch, plan.spacing
+    ('classification', ('a', 'b'), (8, 9, 10), None)
+    """
+    limit = in_bytes(memory)
+    if report is None:
+        report = describe_cases(df, **kwargs)
+    elif kwargs:
+        raise TypeError(
+            f"report says how the cases were read, so {', '.join(kwargs)} cannot be asked for: leave it out"
+        )
+    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
+    plan = _Proposal(df, report, limit, kind, modality, group_col).plan()
+    return plan if minutes is None else plan.for_budget(minutes)
+
+
+class _Proposal:
+    """The decisions, one after the other: each may need those before it."""
+
+    def __init__(
+        self, df: pd.DataFrame, report: CaseReport, limit: int, device: str, modality: str | None, group_col: Any
+    ) -> None:
+        self.df, self.report, self.limit, self.device, self.asked = df, report, limit, device, modality
+        self.group_col = group_col
+        self.done = pd.DataFrame(report[report["error"] == ""])
+        self.task: str = report.attrs["task"]
+        self.training = rules.training_of(self.task, device)
+        self.values: dict[str, Any] = {}
+        self.reasons: dict[str, str] = {}
+
+    def set(self, name: str, choice: Choice | Any, reason: str = "") -> Any:
+        value, reason = choice if isinstance(choice, Choice) else (choice, reason)
+        self.values[name] = value
+        if reason:
+            self.reasons[name] = reason
+        return value
+
+    def plan(self) -> Plan:
+        """Decide everything."""
+        self._columns()
+        self._values()
+        self._grid()
+        if self.task == "segmentation":
+            self._unet()
+        else:
+            self._classifier()
+        self._training()
+        return Plan(**self.values, reasons=self.reasons)
+
+    def _columns(self) -> None:
+        read, names = self.report.attrs["columns"], list(self.report.attrs["codes"])
+        seg = self.task == "segmentation"
+        self.set(
+            "task", self.task, f"the cells of the column {read['label_col']!r} are {'volumes' if seg else 'classes'}"
+        )
+        failed = len(self.report) - len(self.done)
+        self.set("cases", len(self.done), f"{failed} more could not be read" if failed else "all could be read")
+        for name in ("fn_col", "label_col"):
+            self.set(name, read[name], "as asked, or by its name")
+        counts = self.done["channels"].astype(int)
+        self.set("channels", int(counts.mode()[0]), "as the images have")
+        if counts.nunique() > 1:
+            raise ValueError(
+                f"the cases have {', '.join(map(str, sorted(counts.unique())))} channels, the odd ones are "
+                f"{', '.join(self.done['case'][counts != self.values['channels']][:5])}: all need the same"
+            )
+        self.set("codes", names if seg else None, "names of the labels" if seg else "the targets are classes")
+        self.set("classes", None if seg else names, "the targets are labels" if seg else "the classes that were found")
+        self.set(
+            "ignore_index",
+            read["ignore_index"],
+            "as asked" if read["ignore_index"] is not None else "no label is left out",
+        )
+        self.set(
+            "resample_masks",
+            read["resample_masks"],
+            "as asked" if read["resample_masks"] else "all lie on their images",
+        )
+
+    def _values(self) -> None:
+        done = self.done
+        stated = list(done["modality"].fillna("")) if "modality" in done else []
+        low, high = done["minimum"].dropna(), done["maximum"].dropna()
+        kind = self.set("modality", rules.modality(self.asked, stated, low, high))
+        voxels = np.prod([self._floats(name) for name in SIZES], axis=0)
+        box = np.prod([self._floats(f"box_{name}") for name in SIZES], axis=0)
+        share = float(np.median(box / voxels))
+        if self.task == "classification":
+            crop = self.set("crop", False, "where in an image something is may tell its class")
+        else:
+            crop = self.set("crop", rules.crops(kind, share))
+        two = bool(done["two_values"].fillna(False).astype(bool).all()) if "two_values" in done else False
+        scheme = self.set("normalization", rules.normalization(kind, crop, two))
+        pooled = self.report.attrs["intensities"]
+        none = "each volume has its own"
+        if scheme == "ct":
+            self.set("clip", [(one["low"], one["high"]) for one in pooled], f"percentiles 0.5 and 99.5 ({NNUNET})")
+            self.set("mean", [one["mean"] for one in pooled], "of the foreground of all cases")
+            self.set("std", [max(one["std"], 1e-6) for one in pooled], "of the foreground of all cases")
+            if any(one["high"] <= one["low"] for one in pooled):  # nothing to cut to
+                self.values["clip"] = [(one["low"] - 1, one["high"] + 1) for one in pooled]
+        elif scheme == "set":
+            means, stds = [], []
+            for number in range(self.values["channels"]):
+                suffix = f"_{number}" if number else ""
+                mean, std = self._floats(f"whole_mean{suffix}"), self._floats(f"whole_std{suffix}")
+                means.append(float(mean.mean()))
+                stds.append(max(float(np.sqrt((std**2 + (mean - mean.mean()) ** 2).mean())), 1e-6))
+            self.set("mean", means, "of all voxels of the set, each case alike")
+            self.set("std", stds, "of all voxels of the set, each case alike")
+            self.set("clip", None, "nothing is cut")
+        else:
+            for name in ("clip", "mean", "std"):
+                self.set(name, None, none)
+
+    def _grid(self) -> None:
+        done = self.done
+        codes = list(done["orientation"].dropna()) if "orientation" in done else []
+        target = self.set(
+            "orientation", rules.usual_orientation(codes) if codes else Choice("LPS", "none says its own")
+        )
+        sizes, spacings = [], []
+        prefix = "box_" if self.values["crop"] else ""
+        columns = [
+            [self._floats(f"{start}{name}") for name in names] for start, names in ((prefix, SIZES), ("spacing_", AXES))
+        ]
+        for number, code in enumerate(done["orientation"] if "orientation" in done else [None] * len(done)):
+            order = rules.axis_order(code, target) if isinstance(code, str) else [0, 1, 2]
+            size, spacing = ([column[axis][number] for axis in order] for column in columns)
+            sizes.append(size)
+            spacings.append(spacing)
+        sizes_xyz, spacings_xyz = np.array(sizes, float), np.array(spacings, float)
+        known = np.isfinite(spacings_xyz).all(1) & done["stated"].astype(bool).to_numpy()
+        if known.mean() > 0.5:
+            chosen = self.set("spacing", rules.target_spacing(spacings_xyz[known], sizes_xyz[known]))
+            self.sizes = np.where(known[:, None], sizes_xyz * spacings_xyz / np.array(chosen), sizes_xyz)
+        else:
+            self.set("spacing", None, "most cases do not say what theirs is")
+            self.sizes = sizes_xyz
+        self.steps = self.values["spacing"] or (1.0, 1.0, 1.0)
+        self._set_median("median of each axis at the target spacing")
+
+    def _set_median(self, reason: str) -> None:
+        median = np.median(self.sizes, axis=0)[::-1]
+        self.set("median_size", [max(1, round(float(n))) for n in median], reason)
+
+    def _unet(self) -> None:
+        training, classes = self.training, len(self.values["codes"])
+        half = self._precision() != "float32"
+
+        def cost(patch: Any, topology: Topology, batch: int) -> int:
+            levels = topology.levels
+            blocks = _blocks(levels) if training.blocks else None
+            wide = rules.widths(levels, training.width, training.most_width)
+            return step_memory(patch, topology, batch, wide, self.values["channels"], classes, blocks, half)
+
+        voxels = float(np.prod(self.sizes, axis=1).sum())
+        found = rules.fit_patch(self.steps[::-1], self.values["median_size"], self.limit, cost, voxels, training.batch)
+        levels = found.topology.levels
+        self.set("patch", found.patch, found.reason)
+        self.set("arch", "UNet3D", NNUNET)
+        self.set(
+            "strides",
+            found.topology.strides,
+            f"axes near the finest spacing are halved while 4 voxels are left ({NNUNET})",
+        )
+        self.set(
+            "kernels", found.topology.kernels, f"1 along an axis while its spacing is over twice the finest ({NNUNET})"
+        )
+        first, most = training.width, training.most_width
+        self.set(
+            "widths",
+            rules.widths(levels, first, most),
+            f"{first}, doubled at each level, {most} at most ({training.source})",
+        )
+        blocks = _blocks(levels) if training.blocks else None
+        self.set("blocks", blocks, rules.RESENC if blocks else "plain convolutions are faster on a CPU")
+        self.set("up_convs", 1 if blocks else 2, rules.RESENC if blocks else NNUNET)
+        deep = levels >= rules.DEEP
+        self.set("deep_supervision", deep, NNUNET if deep else f"{levels} levels have no coarser scale to supervise")
+        self._batch(found.batch, found.memory)
+        share = rules.OVERSAMPLING
+        self.set("oversampling", share, f"small structures are seen often enough ({NNUNET})")
+
+    def _batch(self, batch: int, memory: int) -> None:
+        most = self.training.batch
+        if batch == most:
+            why = f"{most} at most {'on a CPU, for more steps' if self.device == 'cpu' else ''}".strip()
+        else:
+            why = f"the most that fit into {self.limit / 1e9:g} GB, with up to 5 % of the voxels of the set ({NNUNET})"
+        self.set("batch_size", batch, why)
+        over = memory > self.limit
+        self.set("memory", memory, "more than asked for: the smallest patches need it" if over else "predicted")
+
+    def _classifier(self) -> None:
+        most = rules.CLASSIFICATION_VOXELS["cpu" if self.device == "cpu" else "cuda"]
+        median = self.values["median_size"]
+        factor = (math.prod(median) / most) ** (1 / 3)
+        same = len(np.unique(np.round(self.sizes), axis=0)) == 1
+        reason = "the size of all cases" if same else "median size of the cases; they are padded or cropped to it"
+        patch = list(median)
+        if factor > 1:
+            patch = [max(1, round(n / factor)) for n in median]
+            reason = (
+                f"the median size would be more than {round(most ** (1 / 3))}^3 voxels, so all axes are made coarser"
+            )
+            if self.values["spacing"] is not None:
+                finer = [mm * factor for mm in self.values["spacing"]]
+                self.set("spacing", finer, f"{factor:.3g} times the median, so that an item fits ({rules.OURS})")
+                self.sizes = self.sizes / factor
+                self._set_median("median of each axis at the target spacing")
+        self.set("patch", patch, reason)
+        self.set("arch", "resnet18_3d", rules.MEDMNIST)
+        none = "the network has its own"
+        for name, value in (("strides", ()), ("kernels", ()), ("widths", ()), ("blocks", None), ("up_convs", 0)):
+            self.set(name, value, none)
+        self.set("deep_supervision", False, "of segmentation")
+        self.set("oversampling", 0.0, "of segmentation")
+        batch = max(rules.LEAST_BATCH, min(self.training.batch, len(self.done) // 2))
+        voxels = math.prod(patch)
+        memory = lambda n: int(n * voxels * 64 * 4 * 2 + 33e6 * 16 + 100e6)  # noqa: E731
+        while batch > 2 and memory(batch) > self.limit:
+            batch -= 1
+        self._batch(batch, memory(batch))
+
+    def _precision(self) -> str:
+        if self.training.precision is not None:
+            return self.training.precision
+        try:
+            return str(fast_dtype(self.device)).removeprefix("torch.")
+        except (RuntimeError, AssertionError):  # planned for a GPU on a machine without one
+            return "float16"
+
+    def _training(self) -> None:
+        training, values = self.training, self.values
+        names = values["codes"] or values["classes"]
+        self.set("augmentation", rules.augmentation(tuple(values["patch"]), names, values["orientation"], self.task))
+        items = max(1, round(values["cases"] * (1 - 1 / FOLDS)))
+        least = training.least_steps * values["batch_size"]
+        self.set(
+            "items_per_epoch",
+            max(items, least),
+            f"{training.least_steps} batches" if least > items else "cases of training",
+        )
+        on = f"on {'a CPU' if self.device == 'cpu' else 'a GPU'} ({training.source})"
+        for name in ("epochs", "lr", "optimizer", "weight_decay", "schedule"):
+            self.set(name, getattr(training, name), on)
+        self.set("precision", self._precision(), f"what is fast {on.partition(' (')[0]}")
+        seg = self.task == "segmentation"
+        self.set("loss", "dice_ce" if seg else "cross_entropy", NNUNET if seg else "of classes")
+        group = self.group_col if self.group_col is not None else patient_column(self.df)
+        fold_col = "fold" if "fold" in self.df.columns else None
+        few = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
+        folds = {"n": None if fold_col else max(2, few), "seed": 0, "group_col": group, "fold_col": fold_col}
+        why = (
+            "the column fold says them"
+            if fold_col
+            else f"{few}, {'by patient' if group is not None else 'each case its own patient'} ({NNUNET})"
+        )
+        self.set("folds", folds, why)
+        self.set("device", self.device, "as asked, or what is there")
+
+    def _floats(self, name: str) -> np.ndarray:
+        return (
+            self.done[name].to_numpy(float, na_value=np.nan) if name in self.done else np.full(len(self.done), np.nan)
+        )
+
+
+def _blocks(levels: int) -> Sequence[int]:
+    return [rules.RESENC_BLOCKS[min(level, len(rules.RESENC_BLOCKS) - 1)] for level in range(levels)]

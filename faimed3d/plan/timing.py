@@ -1,0 +1,58 @@
+"""How long a training step of a plan takes, measured."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from faimed3d.losses import DiceCELoss3D
+from faimed3d.plan import building
+
+if TYPE_CHECKING:
+    from faimed3d.plan.plan import Plan
+
+_MOST = 20.0  # seconds after which no further step is timed
+
+
+def seconds_per_step(plan: Plan, steps: int = 3) -> float:
+    """Seconds of a training step of a plan on its device: forward, loss, backward, optimizer; the median of a few.
+
+    Args:
+        plan: any.
+        steps: how many are timed, after one that is not.
+    """
+    device = torch.device(plan.device)
+    network = building.network(plan).to(device).train()
+    images = torch.randn(plan.batch_size, plan.channels, *plan.patch, device=device)
+    if plan.task == "segmentation":
+        loss: nn.Module | DiceCELoss3D = DiceCELoss3D()
+        targets = torch.randint(len(plan.codes or ()), (plan.batch_size, *plan.patch), device=device)
+    else:
+        loss = nn.CrossEntropyLoss()
+        targets = torch.randint(len(plan.classes or ()), (plan.batch_size,), device=device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
+    half = None if plan.precision == "float32" else getattr(torch, plan.precision)
+    found: list[float] = []
+    begun = time.perf_counter()
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        with torch.autocast(device.type, half, enabled=half is not None):
+            scores = network(images)
+        loss(_single(scores), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(time.perf_counter() - start)
+        if time.perf_counter() - begun > _MOST:
+            break
+    timed = sorted(found[1:] or found)
+    return timed[len(timed) // 2]
+
+
+def _single(scores):
+    """Scores in single precision, of each scale."""
+    return [one.float() for one in scores] if isinstance(scores, list | tuple) else scores.float()
