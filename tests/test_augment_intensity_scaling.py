@@ -77,3 +77,14 @@ class TestNormalize:
     def test_comes_last_as_in_fastai(self):
         assert Normalize3D(0, 1).order == 99
         assert isinstance(Normalize3D(0, 1), IntensityTransform3D)
+
+
+def test_clip_has_limits_of_its_own_for_each_channel():
+    image = TensorDicom3D(torch.arange(24.0).view(2, 1, 3, 4))
+    clipped = Clip3D((2, 14), (5, 20))(image)
+    assert clipped.flatten(1).amin(1).tolist() == [2, 14]
+    assert clipped.flatten(1).amax(1).tolist() == [5, 20]
+    with pytest.raises(ValueError, match="Clip3D has limits for 2 channels, the images have 1"):
+        Clip3D((2, 14), (5, 20))(image[:1])
+    with pytest.raises(ValueError, match="Clip3D needs low < high"):
+        Clip3D((2, 14), (5, 14))

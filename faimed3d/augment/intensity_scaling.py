@@ -86,7 +86,8 @@ class Clip3D(_Scaling3D):
     """Cut values below ``low`` and above ``high``; the units stay.
 
     Args:
-        low, high: in the units of the image, or percentiles (0..100) of each item where ``percentiles``.
+        low, high: in the units of the image, numbers or one number for each channel; or percentiles (0..100) of each
+            item where ``percentiles``.
         percentiles: cut at percentiles of the item's finite voxels.
 
     >>> Clip3D(-100, 100)(TensorDicom3D([[[-1000.0, 40.0, 700.0]]])).tolist()
@@ -95,21 +96,27 @@ class Clip3D(_Scaling3D):
 
     scales = False
 
-    def __init__(self, low: float, high: float, percentiles: bool = False) -> None:
-        if not low < high:
+    def __init__(self, low: float | Sequence[float], high: float | Sequence[float], percentiles: bool = False) -> None:
+        lows, highs = _channels("low", low), _channels("high", high)
+        if len(lows) != len(highs) or not all(one < other for one, other in zip(lows, highs, strict=True)):
             raise ValueError(f"Clip3D needs low < high, got {low!r} and {high!r}")
-        if percentiles and not (low >= 0 and high <= 100):
+        if percentiles and not (len(lows) == 1 and lows[0] >= 0 and highs[0] <= 100):
             raise ValueError(f"percentiles must lie in 0..100, got {low!r} and {high!r}")
         super().__init__()
         self.low, self.high, self.percentiles = low, high, percentiles
 
     def apply(self, x: Tensor) -> Tensor:
         """Scale every channel of every item on its own."""
-        if not self.percentiles:
-            return x.clamp(self.low, self.high)
-        return _each_channel(
-            lambda channel: channel.clamp(*intensity.percentiles_of(channel, (self.low, self.high))), x
-        )
+        lows, highs = _channels("low", self.low), _channels("high", self.high)
+        if self.percentiles:
+            limits = (lows[0], highs[0])
+            return _each_channel(lambda channel: channel.clamp(*intensity.percentiles_of(channel, limits)), x)
+        if len(lows) == 1:
+            return x.clamp(lows[0], highs[0])
+        if len(lows) != x.shape[1]:
+            raise ValueError(f"Clip3D has limits for {len(lows)} channels, the images have {x.shape[1]}")
+        low, high = (torch.tensor(v, dtype=x.dtype, device=x.device).view(1, -1, 1, 1, 1) for v in (lows, highs))
+        return x.clamp(low, high)
 
 
 class RescaleIntensity3D(_Scaling3D):

@@ -165,9 +165,10 @@ def _folds(folder: Path, cases: pd.Series) -> list[int] | None:
         return None
     content = json.loads(file.read_text(encoding="utf-8"))
     parts = content.get("folds", [*content.values()]) if isinstance(content, dict) else content
+    parts = parts if isinstance(parts, list) else []
     of_case: dict[str, int] = {}
     for number, part in enumerate(parts):
-        names = part.get("val", part.get("valid", [])) if isinstance(part, dict) else part
+        names: Any = part.get("val", part.get("valid", [])) if isinstance(part, dict) else part
         for name in names:
             case = str(name)[: len(str(name)) - len(volume_suffix(str(name)))]
             if of_case.setdefault(case, number) != number:
@@ -264,7 +265,8 @@ def _bids_files(folders: Iterable[Path]) -> list[Path]:
 def _entities(name: str) -> tuple[dict[str, str], str]:
     """Entities and suffix of a BIDS name without its extension: ``sub-01_acq-a_T1w`` has sub, acq and T1w."""
     *parts, suffix = name.split("_")
-    return dict(found.groups() for part in parts if (found := _ENTITY.fullmatch(part))), suffix
+    pairs = [found for part in parts if (found := _ENTITY.fullmatch(part))]
+    return {found[1]: found[2] for found in pairs}, suffix
 
 
 def _of_kind(files: Iterable[Path], kind: str) -> dict[_Case, Path]:

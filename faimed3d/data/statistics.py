@@ -87,7 +87,8 @@ class IntensityStats(pd.DataFrame):
             return [self.percentile(one, column) for one in q]
         if not 0 <= q <= 100:
             raise ValueError(f"q must be a percentage, 0 to 100, got {q!r}")
-        return percentile_of(*self._histograms[self._column(column)], q)
+        counts, means = self._histograms[self._column(column)]
+        return percentile_of(counts, means, q)
 
     def window(self, column: Any = None, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
         """Return (centre, width) that show the values between two percentiles, as ``window=`` takes them.

@@ -8,7 +8,6 @@ from fastai.data.block import CategoryBlock
 from torch import nn
 
 from faimed3d import models
-from faimed3d._keywords import keywords_of
 from faimed3d.augment import (
     Clip3D,
     CropForeground3D,
@@ -54,7 +53,8 @@ def batch_tfms(plan: Plan) -> list[Any]:
     steps: list[Any] = []
     if plan.normalization == "ct":
         assert plan.clip is not None
-        steps += [Clip3D(*plan.clip[0])] if len(plan.clip) == 1 else [Clip3D(*zip(*plan.clip, strict=True))]
+        low, high = zip(*plan.clip, strict=True)
+        steps.append(Clip3D(low[0], high[0]) if len(low) == 1 else Clip3D(low, high))
     steps += augmentation(plan)
     if plan.normalization in ("ct", "set"):
         steps.append(Normalize3D(plan.mean, plan.std))
@@ -77,11 +77,7 @@ def augmentation(plan: Plan) -> list[Any]:
 def network(plan: Plan) -> nn.Module:
     """The network, new and untrained."""
     if plan.arch == "UNet3D":
-        return UNet3D(
-            plan.channels,
-            len(plan.codes or ()),
-            **{k: v for k, v in unet_arguments(plan).items() if k in keywords_of(UNet3D)},
-        )
+        return UNet3D(plan.channels, len(plan.codes or ()), **unet_arguments(plan))
     arch = getattr(models, plan.arch, None)
     if arch is None:
         raise ValueError(f"arch must be a network of faimed3d.models, such as 'UNet3D' or 'resnet18_3d': {plan.arch!r}")

@@ -75,7 +75,7 @@ def _facts(image: TensorDicom3D, mask: TensorMask3D | None, ignore_index: int | 
         if of_foreground.size:
             statistics.append(VolumeStatistics(moments_of(of_foreground), 1.0, 0, *bins_of(of_foreground)))
     found |= dict(zip((f"box_{name}" for name in SIZES), _box(channels, known), strict=True))
-    digest = hashlib.blake2b(np.ascontiguousarray(voxels), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=16)
     digest.update(str(voxels.shape).encode())
     return CaseFacts(found, tuple(statistics), digest.hexdigest())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ _LEAST = 0.25  # of the median: what a value differs at least by to be odd, howe
 _USUAL = 0.9  # share of the cases that show a class from which on its absence is odd
 
 
-def outliers(values: Sequence[float], least: float = _LEAST) -> np.ndarray:
+def outliers(values: Sequence[float] | np.ndarray, least: float = _LEAST) -> np.ndarray:
     """Which values lie far from the others: modified z-score above 3.5, and at least ``least`` of the median away.
 
     After Iglewicz and Hoaglin, "How to detect and handle outliers" (1993): 0.6745 * (x - median) / MAD. Where more than
@@ -48,7 +48,7 @@ def find_oddities(table: pd.DataFrame, digests: Sequence[str], names: dict[int, 
         names: of the classes, by label.
     """
     found: list[list[str]] = [[] for _ in range(len(table))]
-    places = np.flatnonzero(table["error"] == "")
+    places = np.flatnonzero(table["error"] == "").tolist()
     table, digests = table.iloc[places], [digests[place] for place in places]
 
     def say(which: object, *texts: str) -> None:
@@ -96,5 +96,5 @@ def find_oddities(table: pd.DataFrame, digests: Sequence[str], names: dict[int, 
     return found
 
 
-def _each(values: Sequence[object], words: str) -> list[str]:
+def _each(values: Iterable[object], words: str) -> list[str]:
     return [words.format(value) for value in values]

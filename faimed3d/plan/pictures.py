@@ -91,7 +91,7 @@ def _ranges(ax: Axes, done: pd.DataFrame, odd: np.ndarray) -> None:
     low, mean, high = (_numbers(done, name) for name in ("p0.5", "mean", "p99.5"))
     order = np.argsort(mean)
     place = np.arange(len(order))
-    colors = np.where(odd[order], _ODD, _USUAL)
+    colors = [_ODD if one else _USUAL for one in odd[order]]
     ax.vlines(place, low[order], high[order], colors=colors, linewidth=max(0.6, min(4, 150 / max(1, len(order)))))
     ax.scatter(place, mean[order], s=6, color="black", linewidths=0, zorder=3)
     ax.set(xlabel="cases, by mean", ylabel="foreground intensity (0.5 to 99.5 %)", xticks=[])
