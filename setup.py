@@ -25,7 +25,7 @@ setup(
     license=about["license"],
     keywords=about["keywords"].split(),
     packages=find_packages(include=["faimed3d", "faimed3d.*"]),
-    package_data={"faimed3d": ["py.typed"]},
+    package_data={"faimed3d": ["py.typed"], "faimed3d.browser": ["static/*"]},
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
     extras_require={

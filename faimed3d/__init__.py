@@ -25,7 +25,7 @@ _ROOMS = {
     """,
     "basics": """
         Geometry TensorDicom3D TensorMask3D crop_3d load_image_3d normalize pad_or_crop readdcm_3d reorient resample
-        resample_like resize_3d_tensor retain_type show_image_3d show_images_3d strip
+        resample_like resize_3d_tensor retain_type show_image_3d show_images_3d strip view_3d
     """,
     "cache": "Cache CacheError StaleCache preprocess",
     "data": """

@@ -15,6 +15,7 @@ from fasttransform import retain_type as _retain_type
 from fasttransform.cast import cast
 
 from faimed3d import io
+from faimed3d.browser import view_3d
 from faimed3d.display import show_image_3d, show_images_3d
 from faimed3d.geometry import Geometry
 from faimed3d.intensity import divide_by_max, normalize
@@ -38,6 +39,7 @@ __all__ = [
     "show_image_3d",
     "show_images_3d",
     "strip",
+    "view_3d",
 ]
 
 

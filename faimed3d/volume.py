@@ -25,6 +25,7 @@ from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
+from faimed3d.browser import View3D, view_3d
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
@@ -325,6 +326,11 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         if isinstance(ctx, int | str):
             return show_volume(self, axis=ctx, **kwargs)
         return show_volume(self, ctx=ctx, **kwargs)
+
+    @delegates(view_3d)
+    def view_3d(self, mask: Any = None, other: Any = None, **kwargs: Any) -> View3D:
+        """Look through the volume with the mouse, in a notebook or a saved page: see ``faimed3d.browser.view_3d``."""
+        return view_3d(self, mask, other, **kwargs)
 
 
 class TensorMask3D(LegacyMaskMethods, TensorDicom3D):

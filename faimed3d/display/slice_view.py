@@ -44,7 +44,7 @@ class SliceView:
         cmap: str = "bone",
     ) -> None:
         self.ax, self.image, self.mask_alpha, self.cmap = ax, image, mask_alpha, cmap
-        self.labels = None if labels is None else _stored_alike(labels, image)
+        self.labels = None if labels is None else stored_alike(labels, image)
         self.limits = limits or value_range(as_array(image))
         self.set_axis(axis)
 
@@ -96,7 +96,7 @@ class SliceView:
         return next(replace(self._layout, slices=(k,)).cut(as_array(volume)))
 
 
-def _stored_alike(labels: Any, image: Voxels) -> Any:  # what has a geometry has reorient
+def stored_alike(labels: Any, image: Voxels) -> Any:  # what has a geometry has reorient
     """The labels in the storage order of the image, once it is sure that they lie on its grid."""
     here, there = geometry_of(labels), geometry_of(image)
     layout = lay_out(tuple(image.shape), there, 0)

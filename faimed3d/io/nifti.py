@@ -112,7 +112,13 @@ def read_nifti_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False) -> bytes:
+def nifti_header_bytes(
+    array: np.ndarray,
+    geometry: Geometry,
+    pair: bool = False,
+    scaling: tuple[float, float] = (1, 0),
+    labels: bool = False,
+) -> bytes:
     """The header of a NIfTI-1 file that is written; little-endian voxels follow.
 
     The sform is exact to float32. The qform can hold orthogonal axes alone: it is the nearest such grid, and is left
@@ -124,6 +130,8 @@ def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False
         array: (D,H,W) or (C,D,H,W).
         geometry: its :class:`~faimed3d.geometry.Geometry`.
         pair: whether the voxels lie in a file of their own.
+        scaling: (slope, inter): the values are slope * stored + inter.
+        labels: whether the voxels are labels, said by intent_code NIFTI_INTENT_LABEL.
     """
     from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 
@@ -132,7 +140,9 @@ def nifti_header_bytes(array: np.ndarray, geometry: Geometry, pair: bool = False
     header.set_data_shape(array.shape[::-1] if array.ndim == 3 else (*array.shape[:0:-1], array.shape[0]))
     header.set_xyzt_units("mm")
     set_forms(header, geometry)
-    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["scl_slope"], header["scl_inter"] = scaling
+    if labels:
+        header.set_intent("label")
     if not pair:
         header.set_data_offset(352)
     return header.binaryblock + bytes(4)  # no extension follows
