@@ -48,7 +48,8 @@ async ([number, position]) => {
   gl.readPixels(0, 0, gl.canvas.width, gl.canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
   const click = (x, y) => {
     for (const kind of ["mousedown", "mouseup"]) {
-      gl.canvas.dispatchEvent(new MouseEvent(kind, { clientX: canvas.left + x, clientY: canvas.top + y, bubbles: true }));
+      const where = { clientX: canvas.left + x, clientY: canvas.top + y, bubbles: true };
+      gl.canvas.dispatchEvent(new MouseEvent(kind, where));
     }
     return [...viewer.state.position];
   };
