@@ -34,9 +34,12 @@ LOOK = """
 async ([number, position]) => {
   await faimed3d.open(number);
   const viewer = faimed3d.viewer, nv = viewer.nv, gl = nv.gl;
-  viewer.set({ position, crosshair: false, smooth: false, window: [500, 1000] });
-  viewer.redrawPicture();
   nv.resizeListener();
+  nv.isBusy = true; // draws once below
+  viewer.set({ position, crosshair: false, smooth: false, window: [500, 1000] });
+  nv.isBusy = true;
+  viewer.redrawPicture();
+  nv.isBusy = false;
   const pixels = new Uint8Array(4 * gl.canvas.width * gl.canvas.height);
   const canvas = gl.canvas.getBoundingClientRect();
   const letters = [];
@@ -83,7 +86,7 @@ def gallery(browser, tmp_path_factory):  # noqa: F811
     path = tmp_path_factory.mktemp("pages") / "gallery.html"
     volumes = [oblique(k) for k in range(20)]
     write_page(path, [view_3d(image).entry(head=f"case {k}") for k, (image, _) in enumerate(volumes)], "gallery")
-    page = Page(browser, path, size=(640, 360))
+    page = Page(browser, path, size=(620, 300))
     yield page, volumes
     page.close()
 

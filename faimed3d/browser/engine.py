@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-from isal import igzip
-
 from faimed3d._extras import import_extra
 
 _STATIC = Path(__file__).parent / "static"
@@ -55,7 +53,14 @@ def engine_source() -> str:
 @cache
 def packed_engine() -> bytes:
     """The module of :func:`engine_source`, packed by gzip."""
-    return igzip.compress(engine_source().encode(), compresslevel=3, mtime=0)
+    return packed(engine_source().encode())
+
+
+def packed(data: bytes) -> bytes:
+    """Bytes by gzip, the same for the same bytes."""
+    from isal import igzip  # only pages and notebooks need it
+
+    return igzip.compress(data, compresslevel=3, mtime=0)
 
 
 def viewer_source() -> str:

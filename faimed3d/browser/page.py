@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isal import igzip
-
 from faimed3d.browser.case import Case
-from faimed3d.browser.engine import packed_engine, style_source, viewer_source
+from faimed3d.browser.engine import packed, packed_engine, style_source, viewer_source
 from faimed3d.browser.files import pack, surface_bytes
 
 # the browser itself then refuses whatever would leave the file
@@ -48,7 +46,7 @@ def page(entries: Sequence[Entry], title: str) -> str:
 
     def blob(data: bytes) -> str:
         name = f"f3d-{len(blobs)}"
-        blobs.append(_script(name, base64.b64encode(igzip.compress(data, compresslevel=2, mtime=0)).decode()))
+        blobs.append(_script(name, base64.b64encode(packed(data)).decode()))
         return name
 
     cases = []
