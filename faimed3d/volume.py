@@ -354,7 +354,7 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
     @classmethod
     @strict_keywords
     def create(cls, source, series=None, strict=True, dtype=torch.float32, like=None):
-        """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd (``codes``).
+        """As of ``TensorDicom3D``; a mask knows the names of the segments of a .seg.nrrd or DICOM SEG (``codes``).
 
         Of several layers it does where each is one segment of its own; ``faimed3d.data`` takes other ones apart.
 
@@ -367,6 +367,10 @@ class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
         mask = super().create(source, series, strict, dtype, like)
         if isinstance(source, str | Path):
             mask.codes = codes_of(read_segments(source), mask.shape)
+        if mask._header is not None and mask._header.format == "dicom":
+            from faimed3d.dicom.segmentation.segment_names import segment_names  # pydicom takes time to import
+
+            mask.codes = segment_names(mask._header.files) or None
         return mask
 
     @property

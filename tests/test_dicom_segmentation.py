@@ -25,6 +25,7 @@ from faimed3d import errors
 from faimed3d.dicom import dicom_inventory, read_dicom, write_seg
 from faimed3d.dicom.header import dataset_bytes
 from faimed3d.geometry import Geometry
+from faimed3d.volume import TensorMask3D
 
 GEOMETRY = Geometry((5, 6, 7), SPACING, ORIGIN, direction_of(OBLIQUE).ravel())
 
@@ -370,3 +371,20 @@ def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):
         ImportError, match=r"needs highdicom: pip install highdicom \(or faimed3d with its extra 'dicom-seg'\)"
     ):
         write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path)
+
+
+class TestNamesOfSegments:
+    @pytest.mark.parametrize(("labels_given", "names"), [(None, {1: "liver", 2: "label 7"}), ({7: "cyst"}, None)])
+    def test_are_those_that_the_mask_knows(self, tmp_path, labels_given, names):
+        write_series(tmp_path / "scan", np.zeros((5, 6, 7), np.int16))
+        voxels = labels()
+        voxels[voxels == 2] = 7
+        mask = TensorMask3D(voxels, GEOMETRY, codes={0: "none", 2: "liver", 3: "spleen"} | {1: "liver", 2: "kidney"})
+        write_seg(tmp_path / "seg.dcm", mask, GEOMETRY, tmp_path / "scan", labels=labels_given)
+        found = [item.SegmentLabel for item in dcmread(tmp_path / "seg.dcm").SegmentSequence]
+        assert found == (list(names.values()) if names else ["label 1", "cyst"])
+        assert TensorMask3D.create(tmp_path / "seg.dcm").codes == dict(enumerate(found, 1))
+
+    def test_images_have_none(self, tmp_path):
+        (file,) = write([make_slice(np.zeros((6, 7), np.int16), ORIGIN)], tmp_path)
+        assert TensorMask3D.create(file).codes is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ class PlainVolume(NamedTuple):
     array: np.ndarray  # (D, H, W)
     geometry: Geometry | None
     is_mask: bool
+    codes: Mapping[int, str] | None = None  # names of the classes of a mask
 
 
 def as_array(t: object) -> np.ndarray:
@@ -48,7 +49,9 @@ def _plain_volumes(t: Voxels) -> list[PlainVolume]:
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise ValueError(f"a volume must be (D, H, W) or (C, D, H, W) with at least one voxel, got shape {array.shape}")
     is_mask = getattr(t, "interpolation", None) == "nearest" or array.dtype == bool
-    return [PlainVolume(one, geometry_of(t), is_mask) for one in (array if array.ndim == 4 else array[None])]
+    parts = array if array.ndim == 4 else array[None]
+    codes = getattr(t, "codes", None) if is_mask and len(parts) == 1 else None  # regions are volumes of their own
+    return [PlainVolume(one, geometry_of(t), is_mask, codes) for one in parts]
 
 
 def one_volume(t: Voxels) -> list[PlainVolume]:

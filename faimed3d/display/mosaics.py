@@ -19,6 +19,7 @@ from fastcore.meta import delegates
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
 
 from faimed3d._keywords import strict_keywords
 from faimed3d.display.annotations import inches, write_letters, write_numbers
@@ -32,6 +33,7 @@ from faimed3d.display.arrays import (
     value_range,
 )
 from faimed3d.display.artists import artist_keywords
+from faimed3d.display.class_legend import class_handles, legend_height, name_classes
 from faimed3d.display.colors import class_colors, color_index, colors_of
 from faimed3d.display.default_window import default_window
 from faimed3d.display.layout import Mosaic, best_columns, lay_out, lay_over
@@ -69,6 +71,7 @@ def _show(
     max_slices: int | None = None,
     slice_numbers: bool = False,
     letters: bool = False,
+    legend: bool | None = None,
     title: str | None = None,
     ctx: Axes | None = None,
     ax: Axes | None = None,
@@ -103,7 +106,14 @@ def _show(
         window = default_window(t, volumes)
     overlays = _overlays(layers, masks, len(volumes))
     options = [kwargs if labels else {**kwargs, **_color_range(layer.arrays, window, kwargs)} for layer in layers]
-    axes = [ax] if ax is not None else _new_axes([layer.mosaic.size for layer in layers], figsize, title)
+    handles = []
+    if legend or (legend is None and ax is None):
+        handles = class_handles(masks if masks is not None else volumes if labels else [], cmap if labels else "bone")
+    if ax is not None:
+        axes = [ax]
+        name_classes(ax, handles)
+    else:
+        axes = _new_axes([layer.mosaic.size for layer in layers], figsize, title, handles)
     if title is not None:
         axes[0].set_title(title)
     for one, layer, overlay, given in zip(axes, layers, overlays, options, strict=True):
@@ -153,6 +163,7 @@ def show_image_3d(
         max_slices: show at most this many slices, evenly spread. None: all.
         slice_numbers: write each slice's index along ``axis`` into its corner.
         letters: write at the edges of the first slice where the patient's R, L, A, P, S, I lie.
+        legend: whether to name the classes of a mask that knows their names (``codes``). None: in a new figure.
         title: text above the mosaic.
         ctx: axes to draw on, in fastai's name.
         ax: axes to draw on, in matplotlib's name.
@@ -330,14 +341,18 @@ def _mosaic_on(ax: Axes) -> Mosaic | None:
     return next((_drawn[image] for image in ax.images if image in _drawn), None)
 
 
-def _new_axes(sizes: list[tuple[float, float]], figsize: tuple[float, float], title: str | None) -> list[Axes]:
+def _new_axes(
+    sizes: list[tuple[float, float]], figsize: tuple[float, float], title: str | None, handles: list[Patch]
+) -> list[Axes]:
     """Axes of equal width one below the other, of the proportions of ``sizes`` (width, height), in a new figure."""
     heights = [height / width for width, height in sizes]
     head = 0 if title is None else _HEAD
     width = min(figsize[0], (figsize[1] - head) / sum(heights))
-    height = width * sum(heights) + head
-    space = {"left": 0, "right": 1, "bottom": 0, "top": 1 - head / height, "hspace": 0.02}
+    foot = legend_height(handles, width)
+    height = width * sum(heights) + head + foot
+    space = {"left": 0, "right": 1, "bottom": foot / height, "top": 1 - head / height, "hspace": 0.02}
     figure = plt.figure(figsize=(width, height))
+    name_classes(figure, handles)
     return list(figure.subplots(len(sizes), squeeze=False, gridspec_kw={"height_ratios": heights, **space}).flat)
 
 

@@ -70,7 +70,8 @@ def write_seg(
         geometry: its :class:`~faimed3d.geometry.Geometry`, in the world of the template; its grid may be another.
         template: DICOM folder of one series, or file, that the mask was drawn on. The elements of
             ``TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as references.
-        labels: name by label value, at most 64 characters each.
+        labels: name by label value, at most 64 characters each. Default: the names that a ``TensorMask3D`` knows
+            (``codes``).
         series_description: (0008,103E), at most 64 characters.
         series_number: (0020,0011), from 1.
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
@@ -100,11 +101,14 @@ def write_seg(
     import_extra("highdicom.seg", "dicom-seg", "a DICOM segmentation")
     path = os.path.abspath(os.fsdecode(path))
     _check_target(path)
+    codes = getattr(mask, "codes", None)
     mask = check_volume(mask, geometry)
     if np.prod(mask.shape[1:]) < _FEWEST_PIXELS:
         raise ValueError(f"a slice of a DICOM segmentation has at least {_FEWEST_PIXELS} pixels here, got {mask.shape}")
     row_and_column_cosines(geometry)  # refuses a sheared grid
     values = _label_values(mask)
+    if labels is None and codes:
+        labels = {label: name for label, name in codes.items() if label in values}
     names = _names(values, labels)
     check_text("series_description (0008,103E)", series_description)
     if check_series_number(series_number) < 1:
