@@ -2,6 +2,7 @@
 
 from faimed3d.training import distributed  # noqa: F401 - gives Learner its distrib_ctx
 from faimed3d.training.callbacks import KeepGeometry, ReloadBestFit, StackVolumes
+from faimed3d.training.checkpoint import Checkpoint
 from faimed3d.training.dice import Dice3D, dice_per_class
 from faimed3d.training.for_volumes import ForVolumes
 from faimed3d.training.label_loss import WarnOfLostLabels
@@ -18,6 +19,7 @@ from faimed3d.training.volume_learner import VolumeLearner
 __all__ = [
     "Autocast",
     "AverageSurfaceDistance",
+    "Checkpoint",
     "CutMix3D",
     "Dice3D",
     "ExcludedCases",

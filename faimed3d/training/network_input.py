@@ -54,7 +54,7 @@ def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
     found = measure_inputs(dls.train, [Normalize3D]) if measure else measure_inputs(dls.train, most=_FEW)
     how: dict[str, Any] = {"scaling": scaling, "each_volume": normalize == "volume" and present is None}
     if normalize == "volume":
-        own = _text(ZScore3D("minimum"))
+        own = step_text(ZScore3D("minimum"))
         how["scaling"] = tuple(text for text in scaling if text != own)
     if present is not None and present.mean is not None:
         how.update(mean=present.mean, std=present.std)
@@ -93,7 +93,7 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
     _carry_orientation(dl, known)
     _leave_out_normalize(dl, silent=True)
     _carry_each_volume(dl, known)
-    here = tuple(text for text in _scaling(dl) if not (known.each_volume and text == _text(ZScore3D("minimum"))))
+    here = tuple(text for text in _scaling(dl) if not (known.each_volume and text == step_text(ZScore3D("minimum"))))
     if here != known.scaling:
         raise ValueError(
             f"the network was trained on images that are scaled by {', '.join(known.scaling) or 'no transform'}, but "
@@ -153,7 +153,7 @@ def _carry_orientation(dl: TfmdDL, known: TrainedOn) -> None:
 
 def _carry_each_volume(dl: TfmdDL, known: TrainedOn) -> None:
     scale = ZScore3D("minimum")
-    if known.each_volume and _text(scale) not in _scaling(dl):
+    if known.each_volume and step_text(scale) not in _scaling(dl):
         scale.order = _AFTER_CHANNEL
         _set_steps(dl.after_item, [*dl.after_item.fs, scale])
 
@@ -207,7 +207,7 @@ def _normalizer(dl: TfmdDL) -> Normalize3D | None:
 def _scaling(dl: TfmdDL) -> tuple[str, ...]:
     """The transforms but ``Normalize3D`` that scale images, with their settings."""
     return tuple(
-        _text(step) for step in _steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
+        step_text(step) for step in _steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
     )
 
 
@@ -216,7 +216,7 @@ def _steps(dl: TfmdDL) -> Iterator[Transform]:
     yield from dl.after_batch.fs
 
 
-def _text(step: Transform) -> str:
+def step_text(step: Transform) -> str:
     """A transform with its settings: the attributes that its arguments name, none of its state."""
     settings = settings_of(step).items()
     return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in settings if name != 'p')})"
