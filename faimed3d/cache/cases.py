@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from fastai.data.block import TransformBlock
 from fastai.data.transforms import ColReader
+from fasttransform import Pipeline
 
 from faimed3d.cache.case_file import CaseFile
 from faimed3d.cache.case_reading import CaseReading
@@ -150,8 +151,8 @@ class Cache:
 
     @property
     def item_tfms(self) -> list[Any]:
-        """The transforms that the cases went through."""
-        return list(self.reading.item_tfms)
+        """The transforms that the cases went through, in the order in which they act."""
+        return list(Pipeline(list(self.reading.item_tfms)).fs) if self.reading.item_tfms else []
 
     @property
     def orientation(self) -> str | None:
