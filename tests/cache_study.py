@@ -126,10 +126,11 @@ def written(folder):
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.glob("*.safetensors")}
 
 
-def differences(table, cache, steps=STEPS):
+def differences(table, cache, steps=STEPS, orientation=None):
     """Rows of which the cache holds something else than the ordinary loaders make."""
     wrong = []
-    for index, (image, mask), case in zip(table.index, expected(table, steps), cache, strict=True):
+    items = expected(table, steps, orientation=orientation)
+    for index, (image, mask), case in zip(table.index, items, cache, strict=True):
         kept, labels = case.whole()
         same = torch.equal(image, kept) and torch.equal(mask, labels) and image.geometry == kept.geometry
         wrong += [] if same else [index]

@@ -181,8 +181,7 @@ class Cache:
         """
         if self.reading.masks:
             return self.reading.blocks(self.codes)
-        target = self.y_block() if callable(self.y_block) else self.y_block
-        return (*self.reading.blocks(), target)
+        return (*self.reading.blocks(), self.y_block)
 
     @property
     def get_x(self) -> VolumeColumn:
@@ -192,7 +191,7 @@ class Cache:
     @property
     def get_y(self) -> Any:  # a transform
         """Reads the target from a row of the table: the source of the mask, or what the column holds."""
-        return VolumeColumn(self.label_col, self.path) if self.reading.masks else target_column(self.label_col)
+        return VolumeColumn(self.label_col, self.path) if self.reading.masks else ColReader(self.label_col)
 
     def unused(self) -> list[Path]:
         """Files of cases in the folder that are none of these: of other arguments, sources or versions."""
@@ -218,8 +217,3 @@ def is_case(path: Path, key: str) -> bool:
         return path.is_file() and CaseFile(path).key == key
     except (ReadError, OSError):
         return False
-
-
-def target_column(column: Any) -> Any:
-    """What reads a target that is no mask from a row."""
-    return ColReader(column)

@@ -7,6 +7,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import pandas as pd
 from fastprogress.fastprogress import progress_bar
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from faimed3d._keywords import strict_keywords
 from faimed3d.cache.case_file import CaseFile, write_case
@@ -23,8 +23,11 @@ from faimed3d.cache.cases import SUFFIX, Cache, CacheError, is_case
 from faimed3d.cache.keys import deterministic, key_of, recipe_of
 from faimed3d.cache.sources import FileStatus, changed_file, describe_source, wait_until_settled
 from faimed3d.cache.space import expected_bytes, free_bytes, in_words
+from faimed3d.data.blocks import MaskReader, VolumeReader
 from faimed3d.data.columns import check_cells, count_from_left
+from faimed3d.data.image_loaders import has
 from faimed3d.data.loaders import Columns, volumes_in
+from faimed3d.data.regions import RegionReader
 
 _LISTED = 5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -124,6 +127,12 @@ def preprocess(
     y_block = _given(y_block, plan, "y_block", None)
     _check_part(part)
     fn_col, label_col = count_from_left(df, fn_col), count_from_left(df, label_col)
+    y_block = y_block() if callable(y_block) else y_block
+    if y_block is not None and has(y_block, VolumeReader, MaskReader, RegionReader):
+        raise TypeError(
+            "y_block is the block of targets that stay in the table, classes or numbers, got one of volumes: masks of "
+            "labels are what a cache keeps without it"
+        )
     if not len(df):
         raise ValueError("there are no cases: the table is empty")
     codes = _given(codes, plan, "codes", None)
@@ -143,6 +152,7 @@ def preprocess(
     )
     reading.transforms()  # refuses what has no name
     reading.blocks()  # and arguments that contradict each other
+    path = Path(path).absolute()  # other processes may be at home elsewhere
     df, get_x = volumes_in(df, fn_col, path, None, suff)
     get_y = None
     if reading.masks:
@@ -162,15 +172,12 @@ def preprocess(
         key = key_of(recipe)
         cases[row] = _Case(folder / f"{key}{SUFFIX}", key, recipe, image, mask)
     mine = cases if part is None else {row: case for row, case in cases.items() if row % part[1] == part[0]}
-    _make(
-        {row: case for row, case in mine.items() if not is_case(case.path, case.key)}, reading, n_jobs, progress, failed
-    )
-    if part is not None:
-        failed = {row: text for row, text in failed.items() if row % part[1] == part[0]}
+    mine = {row: case for row, case in mine.items() if not is_case(case.path, case.key)}
+    _make(mine, reading, n_jobs, progress, failed)
     _report(failed, df, skip_failed)
     kept = [row for row in cases if row not in failed]
     return Cache(
-        folder, df.iloc[kept], fn_col, label_col, reading, Path(path), suff,
+        folder, df.iloc[kept], fn_col, label_col, reading, path, suff,
         tuple(cases[row].key for row in kept), tuple(list(sources[row][2]) for row in kept), y_block,
     )  # fmt: skip
 

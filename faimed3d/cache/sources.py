@@ -28,7 +28,7 @@ from faimed3d.volume import TensorDicom3D
 Status = tuple[int, int]  # bytes, and time of the last change in ns
 
 _HALVES = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
-_SETTLED_NS = 50 * 10**6  # a file changed less long ago may change again within one tick of its clock
+_TICK_NS, _COARSE_NS = 50 * 10**6, 2 * 10**9  # of the clocks of files; of those that know whole seconds alone
 
 
 class FileStatus:
@@ -137,14 +137,10 @@ def changed_file(described: Any, status: FileStatus) -> str | None:
 def wait_until_settled(described: Any) -> None:
     """Wait until what is read now cannot change without its time changing, too: clocks of files tick slowly."""
     newest = max((row[2] for part in _parts(described) for row in part["files"]), default=0)
-    age = time.time_ns() - newest
-    if 0 <= age < _SETTLED_NS:
-        time.sleep((_SETTLED_NS - age) / 1e9)
-
-
-def bytes_of(described: Any) -> int:
-    """Size of all files of a described source together."""
-    return sum(row[1] for part in _parts(described) for row in part["files"])
+    tick = _TICK_NS if newest % 10**9 else _COARSE_NS
+    age = time.time_ns() - newest  # below 0 where the clock of a server is ahead
+    if age < tick:
+        time.sleep(min(tick, tick - age) / 1e9)
 
 
 def _parts(described: Any) -> Iterator[dict[str, Any]]:

@@ -65,8 +65,8 @@ def in_words(count: float) -> str:
     >>> in_words(1_500_000_000)
     '1.5 GB'
     """
-    power = min(3, max(0, int(math.log10(max(count, 1)) // 3)))
-    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+    power = next((k for k in range(4) if count < 999.5 * 1000**k), 4)
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def free_bytes(folder: str | os.PathLike[str]) -> int:

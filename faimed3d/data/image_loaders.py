@@ -29,7 +29,7 @@ from faimed3d.data.paths import existing_or_below
 from faimed3d.volume import TensorDicom3D
 
 
-def _has(block: TransformBlock, *kinds: type) -> bool:
+def has(block: TransformBlock, *kinds: type) -> bool:
     """Whether a block reads its targets by one of these transforms."""
     return any(isinstance(step, kinds) for step in L(block.type_tfms))
 
@@ -102,9 +102,9 @@ class ImageDataLoaders3D(Loaders3D):
             if not several:
                 warn_of_numbers(df, *L(label_col))
         y_block = y_block() if callable(y_block) else y_block
-        if _has(y_block, RegressionSetup):
+        if has(y_block, RegressionSetup):
             check_numbers(df, label_col)
-        if _has(y_block, VolumeReader, MaskReader):  # its cells are like those of the images
+        if has(y_block, VolumeReader, MaskReader):  # its cells are like those of the images
             df, get_y = volumes_in(df, label_col, path, folder)
         return cls._from_blocks(
             df, (ImageBlock3D(img_cls, resample_to_first), y_block), path, validation_splitter(df, valid_col, splitter),
