@@ -64,7 +64,16 @@ def doubled(x: torch.Tensor):
 
 
 def noisy(x: TensorDicom3D | TensorMask3D):
-    return x + (torch.rand(()) * 0).to(x.dtype)
+    return x if x.dtype == torch.uint8 else x + torch.rand(())
+
+
+def noisy_by_itself(x: TensorDicom3D | TensorMask3D):
+    return x if x.dtype == torch.uint8 else x + np.random.default_rng().random()
+
+
+def draws_for_nothing(x: TensorDicom3D | TensorMask3D):
+    torch.rand(())
+    return x
 
 
 def dies(x: TensorDicom3D | TensorMask3D):

@@ -216,7 +216,7 @@ class TestSources:
             cache.check()
 
     def test_one_that_changes_while_it_is_read(self, study, folder, monkeypatch):
-        monkeypatch.setattr(CaseReading, "read", lambda self, image, mask: os.utime(image) or (None, None, None))
+        monkeypatch.setattr(CaseReading, "read", lambda self, image, mask, twice: os.utime(image) or (None, None, None))
         with pytest.raises(CacheError, match=r"image0.nii changed while it was read: call preprocess again"):
             cached(study, folder)
 
@@ -248,13 +248,17 @@ class TestFailures:
             (cache_study.Times(2.0, p=0.5), TypeError, "Times draws at random"),
             (Normalize3D(), ValueError, r"Normalize3D\(\) takes its numbers from a training set"),
             (lambda x: x, TypeError, "<lambda> has no name that another process could find it by"),
-            (cache_study.noisy, CacheError, "draws random numbers, so what it makes cannot be kept"),
+            (cache_study.noisy, CacheError, "3 of 3 .*\n.*make another case each time, so one of them draws random"),
+            (cache_study.noisy_by_itself, CacheError, "1 of 3 .*\n.*make another case each time"),
             (cache_study.two_images, CacheError, r"transforms made \(TensorDicom3D, TensorDicom3D\)"),
         ],
     )
     def test_transforms_that_cannot_be_kept(self, study, folder, step, error, text):
         with pytest.raises(error, match=text):
             cached(study, folder, [step])
+
+    def test_numbers_may_be_drawn_that_do_not_matter(self, study, folder):
+        assert differences(study, cached(study, folder, [cache_study.draws_for_nothing]), ()) == []
 
     def test_too_little_space_is_said_before(self, study, folder, monkeypatch):
         patch(monkeypatch, "free_bytes", lambda folder: 100)

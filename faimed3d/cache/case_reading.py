@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -86,23 +84,36 @@ class CaseReading:
         """
         return _orientation(Pipeline(self.blocks()[0].type_tfms)(image))
 
-    def read(self, image: Any, mask: Any = None) -> tuple[TensorDicom3D, TensorMask3D | None, str | None]:
+    def read(
+        self, image: Any, mask: Any = None, twice: bool = False
+    ) -> tuple[TensorDicom3D, TensorMask3D | None, str | None]:
         """Read a case and bring it through all steps: (C, D, H, W) and (D, H, W), uint8 or int32, or None.
 
         Args:
             image, mask: sources, as a cell of a table names them.
+            twice: do it twice, and compare; it is done wherever random numbers were drawn meanwhile, which another
+                thread may have done.
 
         Returns:
             Image and mask; and how the image was stored.
 
         Raises:
-            TypeError: a transform drew random numbers, or made something else than an image and a mask.
+            TypeError: the same steps made two things, or something else than an image and a mask.
         """
+        before = _states()
+        case = self._read_once(image, mask)
+        if (twice or _states() != before) and not _same(case, self._read_once(image, mask)):
+            raise TypeError(
+                "the transforms of item_tfms make another case each time, so one of them draws random numbers and what "
+                "it makes cannot be kept: it belongs into batch_tfms"
+            )
+        return case
+
+    def _read_once(self, image: Any, mask: Any) -> tuple[TensorDicom3D, TensorMask3D | None, str | None]:
         blocks = self.blocks()
-        item = tuple(
-            Pipeline(block.type_tfms)(source)
-            for block, source in zip(blocks, (image, mask)[: len(blocks)], strict=True)
-        )
+        sources = (image, mask)[: len(blocks)]
+        item = tuple(Pipeline(block.type_tfms)(source) for block, source in zip(blocks, sources, strict=True))
+        stored = _orientation(item[0])
         steps = merged([instantiate(step) for block in blocks for step in L(block.item_tfms)], list(self.item_tfms))
         for step in steps:
             if isinstance(step, CheckLabels) and step.reader.c is None:
@@ -110,9 +121,7 @@ class CaseReading:
         pipeline = Pipeline(steps)
         if self.masks:
             check_labels_are_kept(pipeline.fs)
-        with _nothing_drawn():
-            made = pipeline(item)
-        return *_checked(made, self.masks), _orientation(item[0])
+        return *_checked(pipeline(item), self.masks), stored
 
 
 def _orientation(image: TensorDicom3D) -> str | None:
@@ -140,18 +149,16 @@ def _narrow(mask: TensorMask3D) -> TensorMask3D:
     return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, "the mask"))
 
 
-@contextmanager
-def _nothing_drawn() -> Iterator[None]:
-    """Refuse a block that draws random numbers, of torch, numpy or Python: it would make another case each time."""
-    before = _states()
-    yield
-    if _states() != before:
-        raise TypeError(
-            "a transform of item_tfms draws random numbers, so what it makes cannot be kept: it belongs into "
-            "batch_tfms. If the draw does not matter, let it use a generator of its own"
-        )
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two cases are equal to the last bit."""
+    return all(
+        a is b or (a.dtype == b.dtype and a.geometry == b.geometry and torch.equal(a, b))
+        for a, b in zip(one[:2], other[:2], strict=True)
+    )
 
 
 def _states() -> tuple[Any, ...]:
-    of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that transforms of others use
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(of_numpy)
+    """Where the random numbers of torch, numpy and Python stand."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that transforms of others use
+    words = [x.tobytes() if isinstance(x, np.ndarray) else x for x in numpy_state["state"].values()]
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), words

@@ -249,7 +249,7 @@ def _make(cases: dict[int, _Case], reading: CaseReading, n_jobs: int, progress: 
     space = f"{len(cases)} cases need about {in_words(needed)}, and {in_words(free)} are free"
     if needed > free:
         raise CacheError(f"{folder}: {space}: make room, or choose a folder on another disk")
-    tasks = (delayed(_make_one)(row, case, reading) for row, case in cases.items())
+    tasks = (delayed(_make_one)(row, case, reading, twice=row == min(cases)) for row, case in cases.items())
     results = Parallel(n_jobs, return_as="generator_unordered")(tasks)
     if progress:
         results = progress_bar(results, total=len(cases), leave=False)
@@ -263,12 +263,12 @@ def _make(cases: dict[int, _Case], reading: CaseReading, n_jobs: int, progress: 
         ) from error
 
 
-def _make_one(row: int, case: _Case, reading: CaseReading) -> tuple[int, str]:
+def _make_one(row: int, case: _Case, reading: CaseReading, twice: bool) -> tuple[int, str]:
     """Number of the row, and what went wrong; '' for nothing."""
     described = [case.recipe["image"], case.recipe["mask"]]
     try:
         wait_until_settled(described)
-        image, mask, stored = reading.read(case.image, case.mask)
+        image, mask, stored = reading.read(case.image, case.mask, twice)
         if changed := changed_file(described, FileStatus()):
             return row, f"{changed} changed while it was read: call preprocess again when it is written"
         recipe = {**case.recipe, "stored": stored}  # no part of the key, for it follows from the rest
