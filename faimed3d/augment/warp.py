@@ -138,8 +138,32 @@ def affine_matrix(degrees: Any, scale: Any = None, shear: Any = None) -> Tensor:
     return matrix
 
 
+def warp_terms(size: tuple[int, int, int], frames: Tensor, warp: Warp) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The terms of N warps that depend on the mm of the voxels, for positions s from -1 to 1; float64.
+
+    Args:
+        size, frames, warp: as for :func:`sampling_grid`.
+
+    Returns:
+        The matrix (N, 3, 3), the constant (N, 3), which holds that of the bend as well, and the control points
+        (N, 3, d, h, w) or None.
+    """
+    depth, height, width = size
+    field = frames * (torch.tensor([width, height, depth], dtype=torch.float64) / 2)  # s in -1..1 to mm
+    pull = torch.linalg.inv(warp.matrix)
+    linear = torch.linalg.solve(field, pull @ field)
+    start = -torch.linalg.solve(field, pull @ warp.shift[..., None])[..., 0] - warp.bend.sum(-1) / 3
+    if warp.displacement is None:
+        return linear, start, None
+    return linear, start, torch.linalg.solve(field, warp.displacement.flatten(2)).reshape(warp.displacement.shape)
+
+
 def sampling_grid(
-    size: tuple[int, int, int], frames: Tensor, warp: Warp, device: torch.device | str | None = None
+    size: tuple[int, int, int],
+    frames: Tensor,
+    warp: Warp,
+    device: torch.device | str | None = None,
+    onto: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Where each voxel of the warped volumes is sampled: (N, D, H, W, 3), as ``F.grid_sample`` takes it.
 
@@ -151,14 +175,20 @@ def sampling_grid(
         frames: (N, 3, 3), of :func:`spatial_frame`.
         warp: a ``Warp`` of N items.
         device: of the result, which is float32.
+        onto: what is sampled is another volume than the warped one, such as that of which this is a patch: factor and
+            shift (N, 3) along (x, y, z) that take the positions in the one, -1 to 1, to those in the other.
     """
     count, (depth, height, width) = len(warp), size
-    field = frames * (torch.tensor([width, height, depth], dtype=torch.float64) / 2)  # s in -1..1 to mm
-    pull = torch.linalg.inv(warp.matrix)
-    linear = torch.linalg.solve(field, pull @ field)
-    start = -torch.linalg.solve(field, pull @ warp.shift[..., None])[..., 0] - warp.bend.sum(-1) / 3
+    linear, start, control = warp_terms(size, frames, warp)
+    bend, taper = warp.bend, warp.taper
+    tilted = bool(warp.tilt.any())
+    if onto is not None and not tilted:  # what follows is linear in these terms
+        factor, shift = onto
+        linear, bend, taper = (value * factor[..., None] for value in (linear, bend, taper))
+        start = start * factor + shift
+        control = None if control is None else control * factor[..., None, None, None]
     linear, start, bend, taper, tilt = (
-        value.to(device, torch.float32) for value in (linear, start, warp.bend, warp.taper, warp.tilt)
+        value.to(device, torch.float32) for value in (linear, start, bend, taper, warp.tilt)
     )
     sw, sh, sd = (centres(n, device)[:, None] for n in (width, height, depth))
 
@@ -175,17 +205,19 @@ def sampling_grid(
     if warp.bend[..., 2].any():
         columns.append(sd**2)
         planes.append(bend[:, None, None, None, :, 2].expand(planes[0].shape))
-    if warp.displacement is not None:
-        control = torch.linalg.solve(field, warp.displacement.flatten(2)).reshape(warp.displacement.shape)
-        control = control.to(device, torch.float32).movedim(1, -1)  # (N, d, h, w, 3)
-        weights = [spline_matrix(n, m).to(device) for n, m in zip(size, control.shape[1:4], strict=True)]
-        rows = weights[1] @ (weights[2] @ control).flatten(3)
+    if control is not None:
+        points = control.to(device, torch.float32).movedim(1, -1)  # (N, d, h, w, 3)
+        weights = [spline_matrix(n, m).to(device) for n, m in zip(size, points.shape[1:4], strict=True)]
+        rows = weights[1] @ (weights[2] @ points).flatten(3)
         columns.append(weights[0])
         planes.append(rows.reshape(count, -1, height, width, 3))
     grid = _product(torch.cat(columns, 1), torch.cat(planes, 1).flatten(2)).reshape(count, *size, 3)
-    if warp.tilt.any():
+    if tilted:
         tw, th, td = (tilt[:, a, None] * s[:, 0] for a, s in enumerate((sw, sh, sd)))
         grid /= (1 + td[:, :, None, None] + (th[:, :, None] + tw[:, None])[:, None]).clamp_(min=0.1)[..., None]
+        if onto is not None:
+            factor, shift = (value.to(device, torch.float32)[:, None, None, None] for value in onto)
+            grid.mul_(factor).add_(shift)
     return grid
 
 
@@ -196,20 +228,23 @@ def check_fill(fill: float | str | None) -> None:
         raise ValueError(f"fill must be a number, None, 'edge' or 'reflect', got {fill!r}")
 
 
-def sample_3d(x: Tensor, grid: Tensor, interpolation: str = "linear", fill: float | str | None = None) -> Tensor:
+def sample_3d(
+    x: Tensor, grid: Tensor, interpolation: str = "linear", fill: float | str | Tensor | None = None
+) -> Tensor:
     """Sample volumes at the positions of a grid, all of them at once.
 
     Args:
         x: (N, C, D, H, W). What ``'linear'`` reads becomes float32 if it is of no wider floating type.
         grid: (N, D', H', W', 3) of :func:`sampling_grid`.
         interpolation: ``'linear'`` (trilinear) or ``'nearest'``, which keeps the type and invents no value.
-        fill: what lies outside: a number, ``'edge'`` or ``'reflect'``. Default: 0 with ``'nearest'``, else the smallest
-            value of each channel (air in CT; not 0, which is water).
+        fill: what lies outside: a number, one for each channel (C,), ``'edge'`` or ``'reflect'``. Default: 0 with
+            ``'nearest'``, else the smallest value of each channel (air in CT; not 0, which is water).
 
     Returns:
         (N, C, D', H', W').
     """
-    check_fill(fill)
+    if not isinstance(fill, Tensor):
+        check_fill(fill)
     nearest = interpolation == "nearest"
     values = x if x.dtype in (torch.float32, torch.float64) else x.to(_wide_enough(x) if nearest else torch.float32)
     grid = grid.to(values.dtype)
@@ -277,8 +312,10 @@ def _product(columns: Tensor, planes: Tensor) -> Tensor:
     return out
 
 
-def _outside(x: Tensor, fill: float | None, nearest: bool) -> float | Tensor:
+def _outside(x: Tensor, fill: float | Tensor | None, nearest: bool) -> float | Tensor:
     """The value outside the volume: ``fill``, or the default of :func:`sample_3d`."""
+    if isinstance(fill, Tensor):
+        return fill.to(x).reshape(-1, 1, 1, 1)
     if fill is not None or nearest:
         return fill or 0
     lowest = x.amin((2, 3, 4), keepdim=True)
