@@ -25,9 +25,7 @@ def probabilities_of(
         mirrored: of :func:`mirrored_channels`.
     """
     model, dtype = learn.model, device_and_type(learn)[1]
-    activation = getattr(learn.loss_func, "activation", None)
-    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss) or (regions is not None and activation is None):
-        activation = torch.sigmoid
+    activation = activation_of(learn, regions)
 
     def once(x):
         try:
@@ -46,11 +44,7 @@ def probabilities_of(
                 f"predict_volume needs scores (B, C, D, H, W) of each voxel of {tuple(x.shape)}, but the model gave "
                 f"{came}: for labels of whole volumes use learn.predict"
             )
-        scores = scores.as_subclass(Tensor).float()
-        if activation is not None:
-            probabilities = activation(scores)
-        else:
-            probabilities = scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
+        probabilities = activation(scores.as_subclass(Tensor).float())
         if regions is not None and probabilities.shape[1] != len(regions):
             raise ValueError(
                 f"the model gives scores of {probabilities.shape[1]} regions, but the dls name {len(regions)}: "
@@ -61,6 +55,21 @@ def probabilities_of(
 
     swap = None if mirrored is None else (mirrored[0] + 2, mirrored[1])
     return lambda x: flipped_mean(once, x, [axis + 2 for axis in axes], swap)
+
+
+def activation_of(learn: Member, regions: list[str] | None) -> Callable[[Tensor], Tensor]:
+    """Function from scores (B, K, D, H, W) of the network to probabilities: that of the loss, where it has one.
+
+    Args:
+        learn: its loss is asked.
+        regions: their names, where the channels are regions that may overlap.
+    """
+    activation = getattr(learn.loss_func, "activation", None)
+    if isinstance(learn.loss_func, nn.BCEWithLogitsLoss) or (regions is not None and activation is None):
+        return torch.sigmoid
+    if activation is not None:
+        return activation
+    return lambda scores: scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid()
 
 
 def _check(probabilities, x, overlapping):
