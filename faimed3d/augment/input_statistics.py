@@ -41,18 +41,21 @@ class InputStatistics:
     items: int
 
 
-def measure_inputs(dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_ITEMS) -> InputStatistics | None:
+def measure_inputs(
+    dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_ITEMS, values: bool = True
+) -> InputStatistics | None:
     """Look at the images of a loader as its transforms of validation prepare them.
 
     Args:
         dl: loader of the training set.
         leave_out: types of batch transforms that are not applied.
         most: items that are looked at. Of more, these are spread evenly over the data set, and a warning says so.
+        values: mean and std are wanted, so those of whole volumes where the items are patches of them.
 
     Returns:
         The statistics of the first input of all items, of finite voxels; None where it is no volume.
     """
-    dataset = dl.dataset
+    dataset = getattr(dl.dataset, "whole", dl.dataset) if values else dl.dataset
     count = len(dataset)
     chosen = range(count) if count <= most else [number * (count - 1) // max(1, most - 1) for number in range(most)]
     if count > most == MOST_ITEMS:

@@ -102,6 +102,7 @@ def write_case(
         "geometry": {name: getattr(geometry, name) for name in _PLACE},
         "nifti_codes": geometry.nifti_codes,
         "padding": [list(ends) for ends in image.padding],
+        "lowest": [float(channel.min()) for channel in _plain(image)],
         "mask": None,
     }
     if mask is not None:
@@ -195,6 +196,11 @@ class CaseFile:
         """Sizes along (C, D, H, W)."""
         channels, depth, height, width = self._values["shape"]
         return channels, depth, height, width
+
+    @cached_property
+    def lowest(self) -> tuple[float, ...]:
+        """The smallest value of each channel: what lies around the case where a patch hangs over."""
+        return tuple(self._values["lowest"])
 
     @property
     def bricks(self) -> int | None:

@@ -131,7 +131,7 @@ def known_of(learn: Any) -> TrainedOn:
         found = None
         if isinstance(learn.dls.train, TfmdDL):
             with contextlib.suppress(OSError, ReadError):  # the training files need not be where one predicts
-                found = measure_inputs(learn.dls.train, most=_FEW)
+                found = measure_inputs(learn.dls.train, most=_FEW, values=False)
         kept["_trained_on"] = trained_on(found)
     return kept["_trained_on"]
 

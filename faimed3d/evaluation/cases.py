@@ -13,6 +13,7 @@ from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, R
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.inference import Ensemble
 from faimed3d.inference.case_names import case_names
+from faimed3d.inference.source import scans_of
 from faimed3d.volume import TensorMask3D
 
 _LABEL_TRANSFORMS = (ClampMask3D, ReduceClasses, KeepLargestComponent, RemoveSmallObjects, CheckLabels)
@@ -31,7 +32,7 @@ class Cases:
 
     def __init__(self, learn: Learner | Ensemble, data: Any = None) -> None:
         if data is None:
-            data = learn.dls.valid
+            data = scans_of(learn.dls)
         elif not isinstance(data, TfmdDL):
             data = learn.dls.test_dl(data, with_labels=True)
         parts: Any = getattr(data.dataset, "tls", ())

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import torch
-from fastai.data.core import TfmdDL
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import to_device
 from torch import Tensor
 
@@ -110,7 +110,12 @@ def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source
 
 def crops_to_foreground(learn: Member) -> bool:
     """Whether the items of the loaders are cropped to their foreground."""
-    return any(isinstance(step, CropForeground3D) for step in getattr(learn.dls.valid.after_item, "fs", ()))
+    return any(isinstance(step, CropForeground3D) for step in getattr(scans_of(learn.dls).after_item, "fs", ()))
+
+
+def scans_of(dls: DataLoaders) -> Any:
+    """The loader that reads scans from their files: that of validation, but where training is from a cache."""
+    return getattr(dls, "scans", None) or dls.valid
 
 
 def device_and_type(learn: Member) -> tuple[torch.device, torch.dtype]:
@@ -132,9 +137,9 @@ def text_of(source: Source) -> str:
 
 def _loader(learn: Member | Predictor, source: Source) -> TfmdDL:
     """Loader of the one source, with the transforms of validation."""
-    if not isinstance(learn.dls.valid, TfmdDL):
+    if not isinstance(scans_of(learn.dls), TfmdDL):
         raise TypeError(
-            f"these dls hold a {type(learn.dls.valid).__name__} of torch, which does not say how a volume "
+            f"these dls hold a {type(scans_of(learn.dls)).__name__} of torch, which does not say how a volume "
             "is read and prepared: set learn.dls to DataLoaders of a DataBlock or of SegmentationDataLoaders3D"
         )
     for item in _items_from(source):

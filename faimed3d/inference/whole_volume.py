@@ -64,7 +64,8 @@ def predict_volume(
         source: a file, a DICOM folder, an inventory row, an array, a tensor or a ``sitk.Image``; a list of them where
             the items of ``learn.dls`` are lists, as channels.
         patch: sides (D, H, W), or one number, of a window that slides over the volume. The transforms that crop to
-            a size (``PadOrCrop3D``, ``RandomCrop3D``) are left out then. None: the whole volume at once.
+            a size (``PadOrCrop3D``, ``RandomCrop3D``) are left out then. None: that of the training patches of
+            ``PatchDataLoaders3D``, else the whole volume at once.
         overlap: share of a window that its neighbour covers too, 0 to below 1.
         tta: test-time augmentation: the mean over the flips of all three axes, or of the given ones (0 = D, 1 = H,
             2 = W). Where left and right are mirrored, the classes that ``swap_labels`` of the training transforms pairs
@@ -101,6 +102,7 @@ def predict_volume(
     >>> mask.shape, mask.get_spacing()
     (torch.Size([4, 6, 8]), (1.0, 1.0, 3.0))
     """
+    patch = getattr(learn.dls, "patch", None) if patch is None else patch
     sides, axes = _sides(patch, overlap), _flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")

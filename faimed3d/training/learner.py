@@ -297,7 +297,9 @@ def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrain
         dls.train.check_transforms()
     known = look_at(dls, normalize)
     splitter = splitter or (pretrained_splitter if pretrained else trainable_params)
-    cbs = L(KeepGeometry, WarnOfLostLabels, CheckSources) + L(cbs)
+    given = {cb if isinstance(cb, type) else type(cb) for cb in L(cbs)}
+    brought = [cb for cb in L(getattr(dls, "learner_cbs", None)) if type(cb) not in given]
+    cbs = L(KeepGeometry, WarnOfLostLabels, CheckSources) + L(brought) + L(cbs)
     learn = VolumeLearner(dls, model, loss_func=loss_func, splitter=splitter, cbs=cbs, **kwargs)
     learn.trained_on = known
     learn.dls = dls  # brings the loaders to it

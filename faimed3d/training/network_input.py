@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -18,6 +17,7 @@ from faimed3d.augment import Normalize3D, Reorient3D, ZScore3D
 from faimed3d.augment.input_statistics import measure_inputs
 from faimed3d.cache.descriptions import settings_of
 from faimed3d.data.block_transforms import CheckLabels
+from faimed3d.data.done_before import all_steps, done_before
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import TrainedOn, trained_on, triple
@@ -51,7 +51,7 @@ def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
     if normalize is True and present is None and not scaling and _is_mr(dls.train_ds):
         normalize = "volume"
     measure = normalize is True and present is None and not scaling
-    found = measure_inputs(dls.train, [Normalize3D]) if measure else measure_inputs(dls.train, most=_FEW)
+    found = measure_inputs(dls.train, [Normalize3D]) if measure else measure_inputs(dls.train, most=_FEW, values=False)
     how: dict[str, Any] = {"scaling": scaling, "each_volume": normalize == "volume" and present is None}
     if normalize == "volume":
         own = step_text(ZScore3D("minimum"))
@@ -137,6 +137,14 @@ def _compare_classes(dl: TfmdDL, known: TrainedOn) -> None:
 def _carry_orientation(dl: TfmdDL, known: TrainedOn) -> None:
     if known.orientation is None:
         return
+    before = done_before(dl)
+    if before is not None:
+        if before.orientation not in (None, known.orientation):
+            raise ValueError(
+                f"the network was trained on scans stored {known.orientation}, but those of this cache are stored "
+                f"{before.orientation}: make it with preprocess(..., orientation={known.orientation!r})"
+            )
+        return
     asked = [step.code.upper() for step in dl.after_item.fs if isinstance(step, Reorient3D)]
     if asked:
         if asked[-1] != known.orientation:
@@ -154,6 +162,12 @@ def _carry_orientation(dl: TfmdDL, known: TrainedOn) -> None:
 def _carry_each_volume(dl: TfmdDL, known: TrainedOn) -> None:
     scale = ZScore3D("minimum")
     if known.each_volume and step_text(scale) not in _scaling(dl):
+        before = done_before(dl)
+        if before is not None and before.parts:
+            raise ValueError(
+                "each volume is to be scaled by its own foreground (normalize='volume'), but these loaders give "
+                "patches: put ZScore3D('minimum') into the item_tfms of the cache"
+            )
         scale.order = _AFTER_CHANNEL
         _set_steps(dl.after_item, [*dl.after_item.fs, scale])
 
@@ -192,7 +206,7 @@ def _same(present: Normalize3D, known: TrainedOn) -> bool:
 
 
 def _normalizer(dl: TfmdDL) -> Normalize3D | None:
-    found = [step for step in _steps(dl) if isinstance(step, Normalize3D)]
+    found = [step for step in all_steps(dl) if isinstance(step, Normalize3D)]
     if len(found) > 1:
         one, two = (
             "numbers of the training set"
@@ -207,13 +221,8 @@ def _normalizer(dl: TfmdDL) -> Normalize3D | None:
 def _scaling(dl: TfmdDL) -> tuple[str, ...]:
     """The transforms but ``Normalize3D`` that scale images, with their settings."""
     return tuple(
-        step_text(step) for step in _steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
+        step_text(step) for step in all_steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
     )
-
-
-def _steps(dl: TfmdDL) -> Iterator[Transform]:
-    yield from dl.after_item.fs
-    yield from dl.after_batch.fs
 
 
 def step_text(step: Transform) -> str:
@@ -247,7 +256,7 @@ def widen(known: TrainedOn, dl: Any) -> TrainedOn:
         known: of the network so far.
         dl: loader of the further training.
     """
-    found = measure_inputs(dl, [Normalize3D], most=_FEW) if isinstance(dl, TfmdDL) else None
+    found = measure_inputs(dl, [Normalize3D], most=_FEW, values=False) if isinstance(dl, TfmdDL) else None
     more = None if found is None else trained_on(found).spacing
     if more is None or known.spacing is None:
         return known

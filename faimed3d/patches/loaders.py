@@ -1,0 +1,235 @@
+"""``PatchDataLoaders3D``: training on patches of cached cases, validation on whole ones, prediction of raw scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.callback.core import Callback
+from fastai.data.block import DataBlock
+from fastai.data.core import test_set
+from fastai.torch_core import default_device
+from fastcore.basics import instantiate
+from fastcore.foundation import L
+
+from faimed3d._arguments import whole_per_axis
+from faimed3d._keywords import strict_keywords
+from faimed3d.augment import Normalize3D, RandomCrop3D, Window3D
+from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
+from faimed3d.cache import CaseFile
+from faimed3d.data.block_transforms import AddChannel, CheckLabels, ToLabels, check_sizes
+from faimed3d.data.blocks import MaskReader
+from faimed3d.data.done_before import DoneBefore
+from faimed3d.data.loaders import Loaders3D, Transforms, merged
+from faimed3d.data.splitting import GivenSplits
+from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
+from faimed3d.patches.drawing import MOST_PATCHES
+from faimed3d.patches.patch_dl import PatchDL
+from faimed3d.training import WholeCases
+
+
+class PatchDataLoaders3D(Loaders3D):
+    """Loaders that train on patches of a cache, validate on its whole cases, and predict raw scans.
+
+    Three loaders: ``dls.train`` gives patches, drawn anew in each epoch; ``dls.valid`` whole cases, which the learners
+    show to the network window by window (:class:`~faimed3d.training.WholeCases`), so that metrics are of cases;
+    ``dls.scans`` reads the sources of validation as the cache did, for ``learn.evaluate``, ``learn.predict_volume`` and
+    ``dls.test_dl``.
+
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from faimed3d.cache import preprocess
+    >>> from faimed3d.volume import TensorDicom3D, TensorMask3D
+    >>> images = [TensorDicom3D(torch.rand(6, 8, 10)) for _ in range(4)]
+    >>> table = pd.DataFrame({"image": images, "mask": [TensorMask3D(image > 0.5) for image in images]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = preprocess(table, folder, codes=["dark", "bright"], n_jobs=1, progress=False)
+    ...     dls = PatchDataLoaders3D.from_cache(cache, (4, 4, 4), valid=[3], num_workers=0, device="cpu")
+    ...     images, masks = dls.one_batch()
+    >>> images.shape, masks.shape, [len(dl) for dl in dls.loaders]
+    (torch.Size([2, 1, 4, 4, 4]), torch.Size([2, 4, 4, 4]), [1, 1, 1])
+    """
+
+    cache: Any = None
+    patch: tuple[int, int, int] | None = None
+    valid_overlap: float = 0.5
+
+    @classmethod
+    @strict_keywords
+    def from_cache(
+        cls,
+        cache: Any,
+        patch: int | Sequence[int],
+        bs: int = 2,
+        valid: Sequence[int] = (),
+        *,
+        length: int | None = None,
+        foreground: float = 1 / 3,
+        batch_tfms: Transforms = None,
+        valid_overlap: float = 0.5,
+        num_workers: int | None = None,
+        path: str | Path = ".",
+        device: Any = None,
+    ) -> PatchDataLoaders3D:
+        """Make loaders from a cache of images with masks.
+
+        All that is random about a patch follows from its number, so ``torch.manual_seed`` repeats a run with any number
+        of workers. Transforms that move the content (:class:`~faimed3d.augment.RandomSpatial3D`,
+        ``aug_transforms_3d()``) are one resampling, about the centre of the patch, which reads no more of the case than
+        it needs. On a CPU the random transforms of intensities act in the workers, on a GPU on batches.
+
+        Args:
+            cache: of ``preprocess``, with masks.
+            patch: voxels (D, H, W), or one number for all three. Where a case is smaller it lies in the middle, with
+                its smallest value around it; the mask is ``ignore_index`` there, or 0.
+            bs: patches in a batch.
+            valid: numbers of the rows of ``cache.table`` that are validated on; all others are trained on.
+            length: patches in an epoch. Default: as many as training has cases. Each case comes once before one comes
+                again.
+            foreground: share of patches around a voxel of a class; of those of the case each is as likely as any other.
+                The other patches are anywhere.
+            batch_tfms: transforms of the patches.
+            valid_overlap: share of a window that its neighbour covers too, in validation.
+            num_workers: processes that make patches. Default: as many as there are cores, at most 16.
+            path: where a ``Learner`` keeps its files.
+            device: where batches go. Default: the GPU where there is one.
+
+        Raises:
+            ValueError: no masks, no cases to train on, a row that is not there; a share that is none; or a transform
+                that would scale each patch by its own values.
+        """
+        size = whole_per_axis(patch, "patch", least=1)
+        if not 0 <= foreground <= 1:
+            raise ValueError(f"foreground must be a share from 0 to 1, got {foreground!r}")
+        train, valid = _sides(len(cache), valid)
+        length = len(train) if length is None else length
+        if not bs <= length < MOST_PATCHES:
+            raise ValueError(
+                f"an epoch of length={length} patches must have at least one batch of bs={bs}, and fewer than "
+                f"{MOST_PATCHES} patches"
+            )
+        WholeCases(size, valid_overlap)  # checks the overlap
+        device = torch.device(default_device() if device is None else device)
+        spatial, others = _divided(batch_tfms)
+        scans = _raw_loader(cache, (train, valid), others, device)
+        reader = next(step.reader for step in scans.after_item.fs if isinstance(step, CheckLabels))
+        cases = [cache[row] for row in range(len(cache))]
+        _check_masks(cases)
+        done = sorted(cache.item_tfms, key=lambda step: step.order)
+        orientations = {case.geometry.orientation for case in cases}
+        stored = orientations.pop() if len(orientations) == 1 else None
+        of_workers, of_batches = _where(others, device)
+        common = {"before_batch": check_sizes, "num_workers": num_workers, "device": device}
+        moved = merged_spatial(spatial)
+        patches = Patches([cases[row] for row in train], reader, size, length, foreground, moved)
+        train_dl = PatchDL(
+            patches, bs=bs, drop_last=True,
+            after_item=[DoneBefore([*done, *L(moved)], stored, parts=True), AddChannel(), CheckLabels(reader), *of_workers],
+            after_batch=[ToLabels(), *of_batches], **common,
+        )  # fmt: skip
+        valid_dl = VolumeDL(
+            CachedCases([cases[row] for row in valid], reader), bs=1,
+            after_item=[DoneBefore(done, stored), AddChannel(), CheckLabels(reader)],
+            after_batch=[ToLabels(), *others], **common,
+        )  # fmt: skip
+        train_dl._one_pass()
+        for dl in (valid_dl, scans):  # so that they need not read one of theirs to know
+            dl._n_inp, dl._types = train_dl._n_inp, train_dl._types
+        made = cls(train_dl, valid_dl, scans, path=path, device=device)
+        made.cache, made.patch, made.valid_overlap = cache, size, valid_overlap
+        return made
+
+    @property
+    def scans(self) -> VolumeDL:
+        """Loader of the sources of validation, with all the steps that the cache has done already."""
+        return self.loaders[2]
+
+    @property
+    def learner_cbs(self) -> list[Callback]:
+        """The callback that learners of patches need."""
+        assert self.patch is not None  # from_cache has set it
+        return [WholeCases(self.patch, self.valid_overlap, self.train.bs)]
+
+    def test_dl(
+        self, test_items: Any, rm_type_tfms: Any = None, with_labels: bool = False, **kwargs: Any
+    ) -> VolumeDL:  # as of fastai
+        """Loader of raw scans, prepared as those of the cache.
+
+        Args:
+            test_items: a table, or a list of sources.
+            rm_type_tfms, with_labels, kwargs: as of fastai's ``test_dl``.
+        """
+        items = test_set(self.scans.dataset, test_items, rm_tfms=rm_type_tfms, with_labels=with_labels)
+        return self.scans.new(items, **kwargs)
+
+    def new_empty(self) -> PatchDataLoaders3D:
+        """The same without cases, for export."""
+        empty = super().new_empty()
+        empty.patch, empty.valid_overlap = self.patch, self.valid_overlap
+        return empty
+
+
+def _sides(count: int, valid: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows of training and of validation."""
+    rows = [int(row) for row in valid]
+    wrong = [row for row in rows if not 0 <= row < count]
+    if wrong or len(set(rows)) != len(rows):
+        raise ValueError(
+            f"valid must be numbers of rows of the cache, each once, from 0 to {count - 1}; got {wrong or rows}"
+        )
+    train = [row for row in range(count) if row not in set(rows)]
+    if not train:
+        raise ValueError(f"all {count} cases are in validation, so nothing is left to train on")
+    return train, rows
+
+
+def _check_masks(cases: Sequence[CaseFile]) -> None:
+    without = next((case for case in cases if not case.has_mask), None)
+    if without is not None:
+        raise ValueError(
+            f"{without.path}: a case without a mask; patches need masks of labels. For classes of whole volumes use "
+            "ImageDataLoaders3D"
+        )
+
+
+def _divided(batch_tfms: Transforms) -> tuple[list[SpatialTransform3D], list[Any]]:
+    """Transforms that move the content, which act where patches are cut, and all others."""
+    transforms = [instantiate(transform) for transform in L(batch_tfms)]
+    for transform in transforms:
+        if isinstance(transform, RandomCrop3D):
+            raise ValueError("patches are cut already: leave RandomCrop3D out, and give its size as patch")
+        if getattr(transform, "scales", False) and not isinstance(transform, Normalize3D | Window3D):
+            name = type(transform).__name__
+            raise ValueError(
+                f"{name} would scale each patch by its own values: put it into the item_tfms of the cache, where it "
+                "sees whole volumes"
+            )
+    spatial = [transform for transform in transforms if isinstance(transform, SpatialTransform3D)]
+    return spatial, [transform for transform in transforms if not isinstance(transform, SpatialTransform3D)]
+
+
+def _where(transforms: Sequence[Any], device: torch.device) -> tuple[list[Any], list[Any]]:
+    """Transforms that act on items in the workers, and those that act on batches: on a GPU all."""
+    count = 0
+    if device.type == "cpu":
+        count = next(
+            (k for k, one in enumerate(transforms) if not isinstance(one, RandomTransform3D) or isinstance(one, Normalize3D)),
+            len(transforms),
+        )
+    return list(transforms[:count]), list(transforms[count:])
+
+
+def _raw_loader(
+    cache: Any, splits: tuple[list[int], list[int]], batch_tfms: Sequence[Any], device: torch.device
+) -> VolumeDL:
+    """A loader of the sources of validation, with all steps; none of them is read to make it."""
+    block = DataBlock(cache.raw_blocks(), get_x=cache.get_x, get_y=cache.get_y, splitter=GivenSplits(splits))
+    items = block.datasets(cache.table).subset(1)
+    return VolumeDL(
+        items, bs=1, num_workers=0, device=device, before_batch=check_sizes,
+        after_item=merged(block.default_item_tfms, cache.item_tfms),
+        after_batch=merged(block.default_batch_tfms, batch_tfms),
+    )  # fmt: skip

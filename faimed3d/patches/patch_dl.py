@@ -1,0 +1,25 @@
+"""The ``DataLoader`` of patches: what it draws follows from one random number of each epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.patches.drawing import drawn_by, numbers_of_epoch
+
+
+class PatchDL(VolumeDL):
+    """Batches of patches: items and their transforms are drawn by the number of the patch, in whatever process.
+
+    So ``torch.manual_seed`` repeats a run with any number of workers, and in a distributed run the processes share the
+    patches of one epoch.
+    """
+
+    def get_idxs(self) -> list[int]:
+        """Numbers of the patches of the next epoch."""
+        return numbers_of_epoch(self.n)
+
+    def do_item(self, s: Any) -> Any:
+        """Make an item, and let its transforms draw by its number."""
+        with drawn_by(s or 0):
+            return super().do_item(s)
