@@ -139,7 +139,8 @@ def merged_spatial(transforms: Sequence[Any]) -> SpatialTransform3D | None:
         return transforms[0] if transforms else None
     fills = {transform.fill for transform in transforms} - {None}
     if len(fills) > 1:
+        named = sorted(map(str, fills))
         raise ValueError(
-            f"the spatial transforms of patches act as one and fill what lies outside in one way, got {sorted(map(str, fills))}"
+            f"the spatial transforms of patches act as one and fill what lies outside in one way, got {named}"
         )
     return RandomSpatial3D(*transforms, fill=fills.pop() if fills else None)

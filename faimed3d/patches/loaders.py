@@ -20,7 +20,6 @@ from faimed3d.augment import Normalize3D, RandomCrop3D, Window3D
 from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
 from faimed3d.cache import CaseFile
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, ToLabels, check_sizes
-from faimed3d.data.blocks import MaskReader
 from faimed3d.data.done_before import DoneBefore
 from faimed3d.data.loaders import Loaders3D, Transforms, merged
 from faimed3d.data.splitting import GivenSplits
@@ -127,7 +126,7 @@ class PatchDataLoaders3D(Loaders3D):
         patches = Patches([cases[row] for row in train], reader, size, length, foreground, moved)
         train_dl = PatchDL(
             patches, bs=bs, drop_last=True,
-            after_item=[DoneBefore([*done, *L(moved)], stored, parts=True), AddChannel(), CheckLabels(reader), *of_workers],
+            after_item=[DoneBefore([*done, *L(moved)], stored, True), AddChannel(), CheckLabels(reader), *of_workers],
             after_batch=[ToLabels(), *of_batches], **common,
         )  # fmt: skip
         valid_dl = VolumeDL(
@@ -216,7 +215,11 @@ def _where(transforms: Sequence[Any], device: torch.device) -> tuple[list[Any], 
     count = 0
     if device.type == "cpu":
         count = next(
-            (k for k, one in enumerate(transforms) if not isinstance(one, RandomTransform3D) or isinstance(one, Normalize3D)),
+            (
+                k
+                for k, one in enumerate(transforms)
+                if not isinstance(one, RandomTransform3D) or isinstance(one, Normalize3D)
+            ),
             len(transforms),
         )
     return list(transforms[:count]), list(transforms[count:])
