@@ -32,5 +32,6 @@ from faimed3d.models import (
     resnet101_3d,
     resnet152_3d,
 )
+from faimed3d.patches import *
 from faimed3d.plan import *
 from faimed3d.training import *

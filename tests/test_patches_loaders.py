@@ -27,7 +27,8 @@ from faimed3d.augment import (
 from faimed3d.cache import case_file
 from faimed3d.models import UNet3D
 from faimed3d.patches import PatchDataLoaders3D
-from faimed3d.training import WholeCases, dice_per_class, unet_learner_3d
+from faimed3d.training import dice_per_class, unet_learner_3d
+from faimed3d.training.whole_cases import WholeCases
 
 VALID = [3, 4]
 PATCH = (4, 6, 5)

@@ -9,7 +9,8 @@ from torch import nn
 
 from faimed3d.data import RegionBlock3D
 from faimed3d.losses import DiceCELoss3D
-from faimed3d.training import Dice3D, WholeCases
+from faimed3d.training import Dice3D
+from faimed3d.training.whole_cases import WholeCases
 
 PATCH = (4, 4, 5)
 

@@ -183,7 +183,8 @@ class SpatialTransform3D(RandomTransform3D):
         frames = torch.stack([spatial_frame(geometry) for geometry in geometries])
         warp = self.draw_warp(geometries)
         mirrored = None if self.swap_labels is None else _mirrored(warp, geometries, type(self).__name__)
-        return {"frames": frames, "warp": warp, "size": geometries[0].shape, "grids": {}, "mirrored": mirrored}
+        drawn = {"frames": frames, "warp": warp, "size": geometries[0].shape, "grids": {}}
+        return {**drawn, "mirrored": mirrored, "swap_labels": self.swap_labels}
 
     def draw_warp(self, geometries: Sequence[Geometry]) -> Warp:
         """Return a ``Warp`` of ``len(geometries)`` items."""

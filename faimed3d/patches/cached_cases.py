@@ -117,7 +117,7 @@ class Patches(CachedCases):
         voxels = patch.sample(torch.as_tensor(image), "linear", torch.tensor(case.lowest), grids)
         labels = patch.sample(self._labels(mask)[None], "nearest", self.ignore_index or 0, grids)[0]
         if drawn is not None and drawn["mirrored"] is not None and drawn["mirrored"].any():
-            labels = swap_labels(labels, self.spatial.swap_labels)  # type: ignore[union-attr] # it has drawn
+            labels = swap_labels(labels, drawn["swap_labels"])
         return TensorDicom3D(voxels, geometry), TensorMask3D(labels, geometry)
 
     def _labels(self, mask: Any) -> Tensor:

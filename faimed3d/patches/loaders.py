@@ -27,14 +27,15 @@ from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
 from faimed3d.patches.drawing import MOST_PATCHES
 from faimed3d.patches.patch_dl import PatchDL
-from faimed3d.training import WholeCases
+from faimed3d.training.whole_cases import WholeCases
 
 
 class PatchDataLoaders3D(Loaders3D):
     """Loaders that train on patches of a cache, validate on its whole cases, and predict raw scans.
 
     Three loaders: ``dls.train`` gives patches, drawn anew in each epoch; ``dls.valid`` whole cases, which the learners
-    show to the network window by window (:class:`~faimed3d.training.WholeCases`), so that metrics are of cases;
+    show to the network window by window, so that loss and metrics are of cases (a plain ``Learner`` does so with
+    ``cbs=dls.learner_cbs``);
     ``dls.scans`` reads the sources of validation as the cache did, for ``learn.evaluate``, ``learn.predict_volume`` and
     ``dls.test_dl``.
 

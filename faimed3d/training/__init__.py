@@ -15,7 +15,6 @@ from faimed3d.training.stored_network import StoredNetwork
 from faimed3d.training.subvolumes import MixSubvol, SplitVolumes, SubsampleShuffle
 from faimed3d.training.surface_distances import average_surface_distance, hausdorff_distance, surface_dice
 from faimed3d.training.volume_learner import VolumeLearner
-from faimed3d.training.whole_cases import WholeCases
 
 __all__ = [
     "Autocast",
@@ -36,7 +35,6 @@ __all__ = [
     "SurfaceDice",
     "VolumeLearner",
     "WarnOfLostLabels",
-    "WholeCases",
     "average_surface_distance",
     "cnn_learner_3d",
     "deeplab_learner_3d",

@@ -25,7 +25,7 @@ class WholeCases(StrictKeywords, Callback):
 
     The probabilities of overlapping windows are blended as in ``learn.predict_volume``. Their logarithms are the
     scores, so that loss and metrics are those of cases, not of patches. ``PatchDataLoaders3D`` bring it to the learners
-    of this package; a plain ``Learner`` is given it.
+    of this package.
 
     Args:
         patch: voxels (D, H, W) of a window, or one number for all three.
