@@ -221,7 +221,9 @@ def _normalizer(dl: TfmdDL) -> Normalize3D | None:
 def _scaling(dl: TfmdDL) -> tuple[str, ...]:
     """The transforms but ``Normalize3D`` that scale images, with their settings."""
     return tuple(
-        step_text(step) for step in all_steps(dl) if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
+        step_text(step)
+        for step in all_steps(dl)
+        if getattr(step, "scales", False) and not isinstance(step, Normalize3D)
     )
 
 
