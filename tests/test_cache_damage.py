@@ -89,6 +89,14 @@ class TestDamaged:
         with pytest.raises(DamagedFile, match=f"the array '{part}' differs from its checksum"):
             case.read() if part == "table" else case.positions(1)
 
+    def test_a_number_that_the_table_lacks_is_told(self, whole):
+        path, content, *_ = whole
+        length = struct.unpack("<Q", content[:8])[0]
+        at = 8 + length + json.loads(content[8 : 8 + length])["image"]["data_offsets"][0]
+        path.write_bytes(content[:at] + b"\xff\xff" + content[at + 2 :])
+        with pytest.raises(DamagedFile, match="a: the number 65535 is stored, of a table of"):
+            CaseFile(path).read((0, 0, 0), (1, 1, 1))
+
     def test_voxels_are_checked_when_asked_for(self, whole):
         path, content, *_ = whole
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

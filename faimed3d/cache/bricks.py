@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from faimed3d.cache.prefetch import part_of, will_need
+
 Triple = tuple[int, int, int]
+Slices = tuple[slice, slice, slice]
 
 
 def to_bricks(volume: NDArray[Any], side: int) -> NDArray[Any]:
@@ -30,8 +33,9 @@ def to_bricks(volume: NDArray[Any], side: int) -> NDArray[Any]:
     """
     channels, depth, height, width = volume.shape
     stored = np.empty((channels, depth * height * width), volume.dtype)
+    touched = _Touched((depth, height, width), side, (0, 0, 0), (depth, height, width))
     for row, channel in zip(stored, volume, strict=True):
-        for brick, inner, outer in _bricks(row, (depth, height, width), side, (0, 0, 0), (depth, height, width)):
+        for brick, inner, outer in touched.bricks(row):
             brick[inner] = channel[outer]
     return stored
 
@@ -42,7 +46,7 @@ def from_bricks(
     """A box out of a volume in bricks, as a new array (C, d, h, w).
 
     Args:
-        stored: array (C, D * H * W) of :func:`to_bricks`.
+        stored: array (C, D * H * W) of :func:`to_bricks`, contiguous.
         shape: voxels of the volume along (D, H, W).
         side: of a brick.
         corner, size: first voxel and voxels of the box along (D, H, W).
@@ -52,25 +56,44 @@ def from_bricks(
     [[[[5, 6]]]]
     """
     box = np.empty((len(stored), *size), stored.dtype if dtype is None else dtype)
+    touched = _Touched(shape, side, corner, size)
+    for row in stored:
+        will_need(touched.runs(row))
     for row, channel in zip(stored, box, strict=True):
-        for brick, inner, outer in _bricks(row, shape, side, corner, size):
+        for brick, inner, outer in touched.bricks(row):
             channel[outer] = brick[inner]
     return box
 
 
-def _bricks(
-    row: NDArray[Any], shape: Triple, side: int, corner: Triple, size: Triple
-) -> Iterator[tuple[NDArray[Any], tuple[slice, ...], tuple[slice, ...]]]:
-    """(brick, which part of it a box takes, where in the box that lies) for each brick that a box touches."""
-    _, height, width = shape
-    deep, high, wide = (_parts(*axis, side) for axis in zip(shape, corner, size, strict=True))
-    for z, d, z_inner, z_outer in deep:
-        for y, h, y_inner, y_outer in high:
-            base, area = z * height * width + d * y * width, d * h
-            for x, w, x_inner, x_outer in wide:
-                first = base + area * x
-                brick = row[first : first + area * w].reshape(d, h, w)
-                yield brick, (z_inner, y_inner, x_inner), (z_outer, y_outer, x_outer)
+class _Touched:
+    """The bricks that a box touches."""
+
+    def __init__(self, shape: Triple, side: int, corner: Triple, size: Triple) -> None:
+        self.shape = shape
+        self.deep, self.high, self.wide = (_parts(*axis, side) for axis in zip(shape, corner, size, strict=True))
+
+    def bricks(self, row: NDArray[Any]) -> Iterator[tuple[NDArray[Any], Slices, Slices]]:
+        """(brick, which part of it the box takes, where in the box that lies) of each."""
+        _, height, width = self.shape
+        for z, d, z_inner, z_outer in self.deep:
+            for y, h, y_inner, y_outer in self.high:
+                base, area = (z * height + d * y) * width, d * h
+                for x, w, x_inner, x_outer in self.wide:
+                    first = base + area * x
+                    brick = row[first : first + area * w].reshape(d, h, w)
+                    yield brick, (z_inner, y_inner, x_inner), (z_outer, y_outer, x_outer)
+
+    def runs(self, row: NDArray[Any]) -> Iterator[tuple[int, int]]:
+        """(address, bytes) of the bricks that follow each other."""
+        _, height, width = self.shape
+        begin, item = part_of(row)[0], row.itemsize
+        start, (last, side, *_) = self.wide[0][0], self.wide[-1]
+        for z, d, *_ in self.deep:
+            for y, h, *_ in self.high:
+                yield (
+                    begin + ((z * height + d * y) * width + d * h * start) * item,
+                    d * h * (last + side - start) * item,
+                )
 
 
 def _parts(whole: int, low: int, length: int, side: int) -> list[tuple[int, int, slice, slice]]:

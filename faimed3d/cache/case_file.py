@@ -18,8 +18,9 @@ from faimed3d._padding import attach_padding
 from faimed3d.cache.bricks import from_bricks, to_bricks
 from faimed3d.cache.encoding import Decoding, encode_image, restore
 from faimed3d.cache.foreground import MOST_POSITIONS, foreground_positions
+from faimed3d.cache.prefetch import read_alone
 from faimed3d.cache.tensor_file import Mapped, map_arrays, write_arrays
-from faimed3d.errors import ChangedFile
+from faimed3d.errors import ChangedFile, DamagedFile
 from faimed3d.geometry import Geometry
 from faimed3d.masks.labels import are_labels, label_counts
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -239,7 +240,11 @@ class CaseFile:
     @cached_property
     def _layout(self) -> tuple[NDArray[Any], NDArray[Any] | None, int | None]:
         """Image and mask, channels first, and the side of their bricks."""
-        return self._file.arrays["image"], self._file.arrays.get("mask"), self.bricks
+        image, mask = self._file.arrays["image"], self._file.arrays.get("mask")
+        if self.bricks is not None:  # whoever chose them reads patches of more than the memory holds
+            for array in (image, *(() if mask is None else (mask,))):
+                read_alone(array)
+        return image, mask, self.bricks
 
     def read(
         self, corner: Sequence[int] = (0, 0, 0), size: Sequence[int] | None = None
@@ -259,14 +264,19 @@ class CaseFile:
         """
         low, sizes = self._box(corner, size)
         image, mask, side = self._layout
-        decoding = self.decoding
         if side is None:
             box = _slices(low, sizes)
-            return decoding(image[box]), None if mask is None else mask[box][0].copy()
+            return self._decoded(image[box]), None if mask is None else mask[box][0].copy()
         labels = None if mask is None else from_bricks(mask, self._spatial, side, low, sizes)[0]
-        if decoding.kind == "number":  # cast where they are copied
+        if self.decoding.kind == "number":  # cast where they are copied
             return from_bricks(image, self._spatial, side, low, sizes, np.float32), labels
-        return decoding(from_bricks(image, self._spatial, side, low, sizes)), labels
+        return self._decoded(from_bricks(image, self._spatial, side, low, sizes)), labels
+
+    def _decoded(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            return self.decoding(stored)
+        except DamagedFile as error:
+            raise DamagedFile(f"{self.path}: {error}") from None
 
     def stored(self, corner: Sequence[int] = (0, 0, 0), size: Sequence[int] | None = None) -> Stored:
         """A box in the numbers of the file, with their decoding: for sets that are kept in memory or on a device.

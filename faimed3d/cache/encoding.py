@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from faimed3d.errors import DamagedFile
+
 _WHOLE = (np.uint8, np.int16, np.uint16)
 _LARGEST_TABLE = 1 << 16
 _SAMPLE = 1 << 18  # values that are counted first: nearly all images of fractions are told by them
@@ -37,6 +39,9 @@ class Decoding:
     def __call__(self, stored: NDArray[Any] | Tensor) -> NDArray[np.float32] | Tensor:
         """The float32 values of stored numbers of any shape, as a new array; of a tensor, on its device.
 
+        Raises:
+            DamagedFile: numbers that the table does not have.
+
         >>> Decoding("table", np.array([0.5, 2.5], np.float32))(np.array([[1, 1, 0]], np.uint8)).tolist()
         [[2.5, 2.5, 0.5]]
         """
@@ -46,7 +51,7 @@ class Decoding:
             return stored.astype(np.float32, order="C")
         if self.kind == "table":
             assert self.table is not None
-            return self.table.take(stored)
+            return _look_up(self.table, stored)
         return (stored.astype(np.uint32, order="C") << np.uint32(16)).view(np.float32)
 
     def _of_tensor(self, stored: Tensor) -> Tensor:
@@ -121,6 +126,20 @@ def encode_image(image: Tensor) -> Encoded:
 def restore(values: NDArray[np.float32], dtype: str) -> Tensor:
     """The image of decoded values: a tensor of the type that it had when it was encoded."""
     return torch.from_numpy(values).to(getattr(torch, dtype))
+
+
+def _look_up(table, numbers):
+    """Values of a table by their numbers; in blocks, for the indices that numpy needs take eight bytes each."""
+    numbers = np.ascontiguousarray(numbers)
+    if numbers.max(initial=0) >= len(table):
+        raise DamagedFile(f"the number {numbers.max()} is stored, of a table of {len(table)} values: it is damaged")
+    values = np.empty(numbers.shape, np.float32)
+    indices = np.empty(min(numbers.size, _BLOCK), np.intp)
+    for block, out in zip(_blocks(numbers), _blocks(values), strict=True):
+        part = indices[: len(block)]
+        part[:] = block
+        table.take(part, out=out, mode="clip")  # without the check that was made above
+    return values
 
 
 def _as_array(image):

@@ -22,6 +22,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from faimed3d._atomic import replace_file, unfinished_folder
+from faimed3d.cache.prefetch import part_of, will_need
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 _DTYPES = {"U8": "u1", "I16": "<i2", "U16": "<u2", "F16": "<f2", "I32": "<i4", "U32": "<u4", "F32": "<f4"}
@@ -57,6 +58,7 @@ class Mapped:
             DamagedFile: they differ.
         """
         array = self.arrays[name]
+        will_need([part_of(array)])
         if _crc(array) != self.sums[name]:
             raise DamagedFile(
                 f"{self.path}: the array {name!r} differs from its checksum: the file is damaged. {_ANEW}"
@@ -108,13 +110,7 @@ def map_arrays(path: str, marker: str, version: str) -> Mapped:
         TruncatedFile, DamagedFile: the file is damaged.
         UnsupportedImage: it is not of ours, or of another version.
     """
-    data = _map(path)  # all comes from the one map: another process may replace the file at any time
-    length = struct.unpack("<Q", data[:8].tobytes())[0] if len(data) >= 8 else 0
-    if not 2 <= length <= _LONGEST_HEADER:
-        raise DamagedFile(f"{path}: does not begin as a file of safetensors does: it is damaged, or of another kind")
-    if length > len(data) - 8:
-        raise TruncatedFile(f"{path}: {len(data)} bytes cannot hold a header of {length} bytes: the file was cut")
-    text = data[8 : 8 + length].tobytes()
+    data, text = _map(path)
     try:
         header = json.loads(text)
         metadata = dict(header.pop("__metadata__", {}))
@@ -129,32 +125,32 @@ def map_arrays(path: str, marker: str, version: str) -> Mapped:
         raise DamagedFile(f"{path}: its header differs from its checksum: the file is damaged. {_ANEW}")
     if metadata[marker] != version:
         raise UnsupportedImage(f"{path}: is of version {metadata[marker]} where {version} can be read. {_ANEW}")
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    start = 8 + len(text)
+    end = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if len(data) != end:
         fault = TruncatedFile if len(data) < end else DamagedFile
         raise fault(f"{path}: has {len(data)} bytes where its header says {end}: the file is damaged. {_ANEW}")
     sums = json.loads(metadata.pop("crc32"))
-    arrays = {name: _view(data, 8 + length, entry) for name, entry in header.items()}
+    arrays = {name: _view(data, start, entry) for name, entry in header.items()}
     return Mapped(path, checksum, metadata, arrays, sums)
 
 
 def _map(path):
-    """All bytes of a file as a read-only array on a map of it.
+    """All bytes of a file as a read-only array on a map of it, and its header.
 
-    Through torch, whose map needs no open file once it is made: each of Python's mmap keeps one, and systems allow a
+    The map is torch's, which needs no open file once it is made: each of Python's mmap keeps one, and systems allow a
     process about a thousand.
     """
     while True:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            if not status.st_size:
-                return np.empty(0, np.uint8)
+            text = _header_text(path, file, status.st_size)
             try:
                 storage = torch.UntypedStorage.from_file(path, False, status.st_size)
                 fault = ""
             except RuntimeError as error:
                 fault = str(error)
-            # it opens the file itself, and by then another may have got its name
+            # torch opens the file itself, and by then another may have got its name
             same = os.path.samestat(status, os.stat(path))
         if same and fault:
             raise OSError(f"{path}: could not be mapped into memory: {fault}")
@@ -162,7 +158,18 @@ def _map(path):
             break
     array = torch.tensor([], dtype=torch.uint8).set_(storage, 0, (status.st_size,), (1,)).numpy()
     array.flags.writeable = False
-    return array
+    return array, text
+
+
+def _header_text(path, file, size):
+    """The header of a file; read and not mapped, for systems may read on far beyond a page of a map."""
+    start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= _LONGEST_HEADER:
+        raise DamagedFile(f"{path}: does not begin as a file of safetensors does: it is damaged, or of another kind")
+    if length > size - 8:
+        raise TruncatedFile(f"{path}: {size} bytes cannot hold a header of {length} bytes: the file was cut")
+    return file.read(length)
 
 
 def _view(data, start, entry):
