@@ -1,9 +1,9 @@
 """Patches out of a case of the cache, against a slice of an array in memory, npy, blosc2 and zarr; sizes on the disk.
 
 A patch of image and mask is read out of 140x512x512 voxels, as float32 and uint8. The files lie in the page cache, and
-the times are those of the processor, so that other programs count little. Before each patch of the last table nothing of
-the file is in memory; it counts what the disk reads (Linux). Peers hold float32, as MONAI and nnU-Net store images: blosc2
-as nnU-Net packs it (zstd 8), zarr as it does by default.
+times are those of the processor, so that other programs count little. Before each patch of the last table nothing of
+the file is in memory; it counts what the disk reads (Linux). Peers hold float32, as MONAI and nnU-Net store images:
+blosc2 as nnU-Net packs it (zstd 8), zarr as it does by default.
 """
 
 import importlib.util
