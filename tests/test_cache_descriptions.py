@@ -44,6 +44,10 @@ def helper(x):
     return x * 2
 
 
+def of_another_module(x):
+    return cache_study.doubled(x)
+
+
 def same(x):
     return x
 
@@ -112,6 +116,9 @@ def test_code_of_the_user_counts(monkeypatch):
     monkeypatch.setattr(module, "helper", same)
     found.append(digest(describe(shifted)))
     assert len({*found}) == 3
+    found.append(digest(describe(of_another_module)))
+    monkeypatch.setattr(cache_study, "FACTOR", 5)
+    assert digest(describe(of_another_module)) != found[-1]
     monkeypatch.undo()
     assert digest(describe(shifted)) == found[0]
 

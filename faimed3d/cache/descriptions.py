@@ -178,7 +178,8 @@ def _refuse(what: str, advice: str) -> None:
 
 
 def _root(thing: Any) -> str:
-    return str(getattr(thing, "__module__", None) or "builtins").partition(".")[0]
+    home = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
+    return str(home or "builtins").partition(".")[0]
 
 
 def _is_known(thing: Any) -> bool:
@@ -279,7 +280,10 @@ def _is_of_python(name: str, value: Any) -> bool:
 
 
 def _code_of_function(function: types.FunctionType, seen: set[int]) -> list[Any]:
-    used = {name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__}
+    names = _names(function.__code__)
+    used = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for module in [value for value in used.values() if isinstance(value, types.ModuleType) and not _is_known(value)]:
+        used |= {f"{module.__name__}.{name}": getattr(module, name) for name in names if hasattr(module, name)}
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     defaults = [function.__defaults__, *sorted((function.__kwdefaults__ or {}).items())]
     called = [[name, _code(used[name], seen)] for name in sorted(used)]
