@@ -52,6 +52,7 @@ class TestRoundTrip:
         assert (back.dtype, bits(back)) == (image.dtype, bits(image))
         assert (back.geometry, back.geometry.nifti_codes) == (image.geometry, image.geometry.nifti_codes)
         assert (back.geometry.stated, back.padding) == (image.geometry.stated, image.padding)
+        assert file.lowest == tuple(image.float().flatten(1).amin(1).tolist())
         assert (file.shape, file.geometry, file.bricks) == (image.shape, image.geometry, side)
         if mask is None:
             assert (labels, file.labels, file.counts, file.has_mask) == (None, (), (), False)

@@ -103,7 +103,7 @@ def write_case(
         "geometry": {name: getattr(geometry, name) for name in _PLACE},
         "nifti_codes": geometry.nifti_codes,
         "padding": [list(ends) for ends in image.padding],
-        "lowest": [float(channel.min()) for channel in _plain(image)],
+        "lowest": [float(encoded.decoding(channel).min()) for channel in encoded.voxels],
         "mask": None,
     }
     if mask is not None:
