@@ -52,7 +52,7 @@ _ROOMS = {
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
-    "plan": "Plan describe_cases make_folds propose",
+    "plan": "Plan cross_validate describe_cases make_folds propose",
     "training": """
         Autocast AverageSurfaceDistance Checkpoint CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95
         KeepGeometry MixSubvol ReloadBestFit SplitVolumes StackVolumes StoredNetwork SubsampleShuffle SurfaceDice

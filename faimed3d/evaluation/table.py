@@ -31,7 +31,7 @@ class ScoreTable(pd.DataFrame):
     @property
     def scores(self) -> list[str]:
         """The columns that hold scores: Dice, HD95, surface Dice, volume error."""
-        names = [*WHERE, *_VOLUMES, "label", "error"]
+        names = [*WHERE, *_VOLUMES, "fold", "label", "error"]
         return [name for name in self.columns if name not in names]
 
     @property

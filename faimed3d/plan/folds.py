@@ -46,20 +46,28 @@ class Folds:
         Raises:
             ValueError: there is no such fold.
         """
-        number = self._number(fold)
+        number = self.names.index(self.name(fold))
         sides: Splits = ([], [])
         for case, own in enumerate(self.numbers):
             sides[own == number].append(case)
         return sides
 
-    def _number(self, fold: Any) -> int:
-        words = not any(isinstance(name, Integral) for name in self.names)
+    def name(self, fold: Any) -> int | str:
+        """The name of a fold that is given by its name, or by its number where names are words.
+
+        Args:
+            fold: name or number.
+
+        Raises:
+            ValueError: there is no such fold.
+        """
         if isinstance(fold, bool) or not isinstance(fold, Integral | str):
             raise self._unknown(fold)
         if fold in self.names:
-            return self.names.index(fold)
+            return self.names[self.names.index(fold)]
+        words = not any(isinstance(name, Integral) for name in self.names)
         if words and isinstance(fold, Integral) and 0 <= int(fold) < len(self.names):
-            return int(fold)
+            return self.names[int(fold)]
         raise self._unknown(fold)
 
     def _unknown(self, fold: Any) -> ValueError:
