@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from torch import Tensor
 
@@ -50,6 +51,9 @@ class Plan:
             num_workers=0, device="cpu",
         )  # fmt: skip
         return unet_learner_3d(dls, UNet3D, widths=(self.width, 4))
+
+    def fit(self, learn):
+        learn.fit_poly(self.epochs, self.lr)
 
 
 @dataclass
@@ -208,7 +212,8 @@ class TestAgain:
 
 
 class TestKilled:
-    @pytest.mark.parametrize("moment", [0, 1, 3, 5])
+    @pytest.mark.filterwarnings("ignore:1 of 1 epochs are in", "ignore:Exception occured in `Checkpoint`")
+    @pytest.mark.parametrize("moment", [0, 1, 3, 5, 7])  # before the first file; after each of four
     def test_at_any_moment_of_writing_no_half_fold_is_taken_for_a_whole_one(self, cache, done, tmp_path, moment):
         child = os.fork()
         if not child:
@@ -227,7 +232,7 @@ class TestKilled:
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         cv, fits = again_as_planned(cache, tmp_path)
-        assert len(fits) == (0 if moment >= 3 else 1)  # after the second file the training is safe
+        assert len(fits) == (moment < 5)  # fold.json is the third; before it a checkpoint says that all is trained
         expected = done[1].table[done[1].table["fold"] == 0].reset_index(drop=True)
         pd.testing.assert_frame_equal(pd.DataFrame(cv.table), pd.DataFrame(expected))
 
@@ -238,6 +243,33 @@ def again_as_planned(cache, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fastai.learner.Learner.fit_poly", lambda learn, *args: (fits.append(1), fit_poly(learn, *args)))
         return cross_validate(Plan(), cache, folder, folds=[0], progress=False), fits
+
+    def test_within_a_training_it_goes_on_from_the_last_epoch(self, cache, tmp_path, monkeypatch):
+        monkeypatch.setattr("faimed3d.plan.cross_validation._MINUTES", 0)
+        plan, wanted = Plan(epochs=3), tmp_path / "wanted"
+        expected = cross_validate(plan, cache, wanted, folds=[0], progress=False)
+        begun = []
+
+        class Stop(Callback):
+            def before_epoch(self):
+                begun.append(self.epoch)
+                if len(begun) == 3:
+                    raise KeyboardInterrupt
+
+        learner = Plan.learner
+        monkeypatch.setattr(Plan, "learner", lambda *args: add_cb(learner(*args), Stop()))
+        with pytest.raises(KeyboardInterrupt):
+            cross_validate(plan, cache, tmp_path / "cv", folds=[0], progress=False)
+        with pytest.warns(UserWarning, match="2 of 3 epochs are in .* and are not trained again"):
+            cv = cross_validate(plan, cache, tmp_path / "cv", folds=[0], progress=False)
+        pd.testing.assert_frame_equal(pd.DataFrame(cv.table), pd.DataFrame(expected.table))
+        names = ["fold.json", "network.safetensors", "scores.csv"]
+        assert sorted(path.name for path in (tmp_path / "cv" / "fold_0").iterdir()) == names
+
+
+def add_cb(learn, callback):
+    learn.add_cb(callback)
+    return learn
 
 
 class TestFailures:

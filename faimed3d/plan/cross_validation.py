@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from fastai.callback.schedule import SchedExp  # noqa: F401 - gives Learner fit_one_cycle
 from fastai.learner import Learner
 from fastai.torch_core import no_random
 from fastprogress.fastprogress import progress_bar
@@ -26,14 +25,15 @@ from faimed3d.inference import Ensemble, predict_volume
 from faimed3d.plan.fold_files import FoldFiles, as_json
 from faimed3d.plan.folds import Folds, make_folds
 from faimed3d.plan.function_code import function_code
-from faimed3d.training import StoredNetwork
+from faimed3d.training import Checkpoint, StoredNetwork
+
+_CHECKPOINT = "training-"
+_MINUTES = 1  # between two checkpoints
 
 
 class PlanLike(Protocol):
     """What a cross-validation needs of a plan."""
 
-    epochs: int
-    lr: float
     folds: Mapping[str, Any]  # arguments of make_folds
 
     def to_json(self) -> str:
@@ -41,6 +41,9 @@ class PlanLike(Protocol):
 
     def learner(self, cache: Any, fold: Any) -> Learner:
         """A learner of a fold, untrained."""
+
+    def fit(self, learn: Learner) -> Any:
+        """Train it."""
 
 
 class CrossValidation:
@@ -113,10 +116,10 @@ def cross_validate(
 ) -> CrossValidation:
     """Train a network on each fold, score each case by the network that has not seen it, and keep all in a folder.
 
-    Call it again to go on: a fold that is finished is read, and one that was stopped is trained anew; a training goes
-    on from its last epoch. A fold is trained again where the plan, ``fit``, ``seed``, ``minutes`` or a case of the
-    cache has changed, and a warning says what; it is scored again where ``kwargs`` have. Files are written whole or not
-    at all. On a cluster each job takes some ``folds``; a call without them collects all.
+    Call it again to go on: a fold that is finished is read, and a training that was stopped goes on from its
+    :class:`Checkpoint`, at most a minute or an epoch before. A fold is trained again where the plan, ``fit``, ``seed``,
+    ``minutes`` or a case of the cache has changed, and a warning says what; it is scored again where ``kwargs`` have.
+    Files are written whole or not at all. On a cluster each job takes some ``folds``; a call without them collects all.
 
     The folder holds for each fold the weights (``network.safetensors``, for :class:`StoredNetwork`), the scores
     (``scores.csv``) and what they were made of (``fold.json``).
@@ -126,7 +129,7 @@ def cross_validate(
         cache: of ``preprocess``, of the whole table.
         folder: made if need be.
         folds: names of the folds to train and score. Default: all.
-        fit: trains a learner. Default: ``plan.epochs`` at ``plan.lr``, by the schedule of the plan.
+        fit: trains a learner. Default: ``plan.fit``, which is ``plan.epochs`` at ``plan.lr``.
         minutes: of the training of a fold, as of ``plan.for_budget``: as many epochs as end in them.
         seed: of the random numbers of the first fold; the second one has the next.
         progress: show progress bars, and fastai's tables of the epochs.
@@ -148,8 +151,9 @@ def cross_validate(
     ...     table = df.assign(valid=[k in make_folds(df, 2).split(fold)[1] for k in range(4)])
     ...     dls = SegmentationDataLoaders3D.from_df(table, fn_col="image", label_col="mask", valid_col="valid", bs=1)
     ...     return unet_learner_3d(dls, UNet3D, widths=(2, 4))
-    >>> plan = SimpleNamespace(epochs=1, lr=1e-2, folds={"n": 2}, to_json=lambda: "{}", learner=learner)
-    >>> cache = SimpleNamespace(table=df, keys=("a", "b", "c", "d"), check=lambda: None)  # as preprocess makes it
+    >>> fit = lambda learn: learn.fit_poly(1, 1e-2)
+    >>> plan = SimpleNamespace(folds={"n": 2}, to_json=lambda: "{}", learner=learner, fit=fit)  # as of propose
+    >>> cache = SimpleNamespace(table=df, keys=("a", "b", "c", "d"), check=lambda: None)  # of preprocess
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     cv = cross_validate(plan, cache, folder, progress=False)
     ...     again = cross_validate(plan, cache, folder, progress=False)  # reads what is there
@@ -213,6 +217,8 @@ class _Work:
         if not files.has_network(trained_by):
             _say_what_changed(name, files, as_json(trained_by))
             learn = self._train(name, files, trained_by)
+        for checkpoint in files.folder.glob(f"{_CHECKPOINT}*"):
+            checkpoint.unlink(missing_ok=True)
         scored_by = {"tolerance": 2.0, **kwargs}
         table = files.scores(scored_by)
         if table is None:
@@ -233,8 +239,9 @@ class _Work:
         with no_random(trained_by["seed"], reproducible=False):
             learn = self.learner(name)
             learn.path, learn.model_dir = files.folder, "."
+            learn.add_cb(Checkpoint(f"{_CHECKPOINT}{digest(trained_by)}", minutes=_MINUTES))
             with self._bars(learn):
-                _fit(learn, self.plan) if self.fit is None else self.fit(learn)
+                (self.fit or self.plan.fit)(learn)
         files.write_network(learn, trained_by)
         return learn
 
@@ -245,13 +252,6 @@ class _Work:
                 stack.enter_context(learn.no_bar())
                 stack.enter_context(learn.no_logging())
             yield
-
-
-def _fit(learn: Any, plan: Any) -> None:
-    if getattr(plan, "schedule", "poly") == "one_cycle":
-        learn.fit_one_cycle(plan.epochs, plan.lr)
-    else:
-        learn.fit_poly(plan.epochs, plan.lr)
 
 
 def _values(plan: PlanLike) -> Any:
