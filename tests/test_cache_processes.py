@@ -5,10 +5,12 @@ import warnings
 import cache_study
 import numpy as np
 import pytest
+import test_cache_descriptions
 from cache_study import STEPS, cached, differences, make_study, try_to_break, written
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 
 from faimed3d.cache import CacheError
+from faimed3d.cache.descriptions import describe, digest
 
 STEPS_OF_USER = (*STEPS, cache_study.Times(3.0), cache_study.same)
 
@@ -26,6 +28,9 @@ def test_kill_9_at_any_time_and_two_writers_at_once_leave_no_wrong_case(study, t
 
 
 def test_processes(study, tmp_path, capsys):
+    (found,) = Parallel(n_jobs=2)([delayed(test_cache_descriptions.found_in_this_process)()])
+    keys = [digest(describe(one)) for one in test_cache_descriptions.OTHERS]
+    assert found == (keys, True, False)
     cache = cached(study, tmp_path / "cache", STEPS_OF_USER, n_jobs=2, progress=True)  # each imports torch
     assert differences(study, cache, STEPS_OF_USER) == []
     assert "6 cases need about" in capsys.readouterr().out

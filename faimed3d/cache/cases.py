@@ -144,8 +144,9 @@ class Cache:
             listed = "; ".join(f"row {index!r}: {file}" for index, file in list(changed.items())[:_LISTED])
             more = f"; and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
             raise StaleCache(
-                f"{self.folder}: the files of {len(changed)} of {len(self)} cases have changed since the cache was "
-                f"made ({listed}{more}): call preprocess again, with the same arguments, which makes these cases anew",
+                f"{self.folder}: the files of {len(changed)} of {len(self)} cases have changed, or are gone, since the "
+                f"cache was made ({listed}{more}): call preprocess again, with the same arguments, which makes these "
+                "cases anew",
                 {index: f"{file} has changed" for index, file in changed.items()},
             )
 

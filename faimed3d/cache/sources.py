@@ -27,7 +27,7 @@ from faimed3d.volume import TensorDicom3D
 
 Status = tuple[int, int]  # bytes, and time of the last change in ns
 
-_HALVES = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
+_HALVES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _TICK_NS, _COARSE_NS = 50 * 10**6, 2 * 10**9  # of the clocks of files; of those that know whole seconds alone
 
 
@@ -44,7 +44,7 @@ class FileStatus:
             try:
                 status = os.stat(path)
                 self._files[path] = status.st_size, status.st_mtime_ns
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self._files[path] = None
         return self._files[path]
 
@@ -101,7 +101,8 @@ def _beside(path: str) -> list[str]:
     suffix = volume_suffix(path)
     stem = path[: len(path) - len(suffix)]
     if suffix in _HALVES:
-        return [stem + path[len(stem) :].replace(suffix, _HALVES[suffix])] if path.endswith(suffix) else []
+        names = (*_HALVES, *(half.upper() for half in _HALVES))
+        return [stem + half for half in names if stem + half != path]
     try:
         if suffix in (".mhd", ".mha"):
             name = read_metaimage_header(path)["ElementDataFile"]
