@@ -28,6 +28,7 @@ _ROOMS = {
         resample_like resize_3d_tensor retain_type show_image_3d show_images_3d strip view_3d
     """,
     "cache": "Cache CacheError StaleCache preprocess",
+    "browser": "save_views",
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
         MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels bids_table get_volumetric_files

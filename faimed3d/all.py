@@ -8,6 +8,7 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
 from faimed3d.augment import *
 from faimed3d.basics import *
+from faimed3d.browser import save_views
 from faimed3d.cache import Cache, CacheError, StaleCache, preprocess
 from faimed3d.data import *
 from faimed3d.dicom import *

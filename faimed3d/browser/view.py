@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.browser.case import Case, make_case, value_at
 from faimed3d.browser.engine import require_engine
 from faimed3d.browser.files import pack, surface_bytes
+from faimed3d.browser.list_heads import head_of
 from faimed3d.browser.page import Entry, page
 from faimed3d.browser.reduction import reduced
 from faimed3d.browser.widget import Answer, make_widget
@@ -198,14 +199,20 @@ class View3D:
         """
         write_page(path, [self.entry(max_voxels)], title)
 
-    def entry(self, max_voxels: int = _IN_PAGES, head: str = "") -> Entry:
+    def entry(self, max_voxels: int = _IN_PAGES, head: str = "", rank: float = 0) -> Entry:
         """The case as one of a page.
 
         Args:
             max_voxels: of the image in the page.
             head: HTML of its entry in the list of cases.
+            rank: the smallest comes first in the list.
         """
-        return Entry(reduced(self._case, max_voxels), self._state, head)
+        return Entry(reduced(self._case, max_voxels), dict(self._state), head, rank)
+
+    @property
+    def case(self) -> Case:
+        """What is shown, as plain arrays."""
+        return self._case
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # of IPython
         return self.widget._repr_mimebundle_(**kwargs)
@@ -225,7 +232,7 @@ class View3D:
         return {"described": described}, files
 
 
-def write_page(path: str | Path, entries: Sequence[Entry], title: str) -> None:
+def write_page(path: str | Path, entries: Iterable[Entry], title: str) -> None:
     """Write a page of cases, whole or not at all.
 
     Args:
@@ -238,11 +245,39 @@ def write_page(path: str | Path, entries: Sequence[Entry], title: str) -> None:
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a viewer is saved as .html, got {os.fspath(path)!r}")
-    text = page(entries, title)
     with unfinished_folder(path) as folder:
         made = Path(folder) / "page.html"
-        made.write_text(text, encoding="utf-8")
+        with open(made, "w", encoding="utf-8") as file:
+            file.writelines(page(entries, title))
         replace_file(str(made), os.path.abspath(path))
+
+
+@strict_keywords
+def save_views(path: str | Path, views: Mapping[str, View3D], title: str = "faimed3d", max_voxels: int = 2**26) -> None:
+    """Write several views as one HTML file with a list, as ``View3D.save`` does for one.
+
+    Args:
+        path: the file, ``.html``; written whole or not at all.
+        views: name -> view. The names stand in the list.
+        title: of the page.
+        max_voxels: of all images together; each is reduced to its share, at most 256^3.
+
+    Raises:
+        ValueError: another extension, or no view.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_views(f"{folder}/all.html", {"one": view_3d(np.zeros((2, 3, 4))), "two": view_3d(np.ones((2, 3, 4)))})
+    """
+    if not views:
+        raise ValueError("there is no view to save: the mapping is empty")
+    most = share_of(len(views), max_voxels)
+    write_page(path, (view.entry(most, head_of(name, view.case, view.position)) for name, view in views.items()), title)
+
+
+def share_of(count: int, max_voxels: int = 2**26) -> int:
+    """The voxels of each of ``count`` images in a page that holds ``max_voxels`` in all, at most 256^3."""
+    return max(1, min(_IN_PAGES, max_voxels // max(1, count)))
 
 
 @strict_keywords

@@ -17,9 +17,11 @@ from fastcore.meta import delegates
 from fastprogress.fastprogress import progress_bar
 
 from faimed3d._keywords import strict_keywords
+from faimed3d.browser.engine import require_engine
 from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
+from faimed3d.inference.case_page import write_case_page
 from faimed3d.inference.earlier_run import refuse_of_another, sources_of
 from faimed3d.inference.members import Predictor, class_codes
 from faimed3d.inference.source import Source, text_of
@@ -39,6 +41,7 @@ def predict_folder(
     suffix: str = ".nii.gz",
     overwrite: bool = False,
     report: str | Path | None = "report.csv",
+    truths: str | Sequence[Any] | None = None,
     **kwargs: Any,
 ) -> pd.DataFrame:
     """Predict many volumes and save each as a file. Files that are there already are not made again.
@@ -58,7 +61,11 @@ def predict_folder(
         suffix: format of the files.
         overwrite: predict and write again what is there.
         report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml.
-            None: no file.
+            None: no file. ``'report.html'``: that, and at the end one page beside it that any browser opens from the
+            disk: a list of the cases with a small picture, volumes and what is implausible, and each in the viewer of
+            ``view_3d``, reduced so that the page holds 64 million voxels. It names cases as their files are named.
+        truths: true masks for that page, one for each item, paths or tensors (None where there is none), or the
+            column of ``items`` that has them. The page then shows Dice and errors, the worst cases first.
         kwargs: of :func:`predict_volume`.
 
     Returns:
@@ -68,7 +75,7 @@ def predict_folder(
 
     Raises:
         ValueError: two cases would be written to one file, or one over a source; a source without a name and no
-            ``names``; ``names`` does not fit ``items``; ``suffix`` is none that can be written.
+            ``names``; ``names`` or ``truths`` do not fit ``items``; ``suffix`` is none that can be written.
 
     >>> import tempfile, torch
     >>> from fastai.data.block import DataBlock
@@ -85,12 +92,20 @@ def predict_folder(
     out = Path(out)
     if isinstance(items, str | Path):
         items = _scans_in(items, out, names, suffix)
+    if isinstance(truths, str):
+        truths = _column(items, truths)
     if isinstance(items, pd.DataFrame):
         items = [row for _, row in items.iterrows()]
     sources = list(items)
     if suffix and volume_suffix(f"case{suffix}") not in WRITE_SUFFIXES:
         known = ", ".join(WRITE_SUFFIXES)
         raise ValueError(f"suffix must end like {known}, or be empty for folders of DICOM series; got {suffix!r}")
+    if truths is not None and len(truths) != len(sources):
+        raise ValueError(f"there are {len(sources)} items and {len(truths)} truths: each item needs one, or None")
+    page = None
+    if report is not None and Path(report).suffix.lower() in (".html", ".htm"):
+        require_engine("a report as a page")
+        page, report = out / report, Path(report).with_suffix(".csv")
     outputs = _outputs(sources, out, names, suffix)
     _refuse_sources(sources, outputs, getattr(learn.dls, "path", "."))
     out.mkdir(parents=True, exist_ok=True)
@@ -105,6 +120,8 @@ def predict_folder(
         table = _report(rows, class_codes(learn))
         if report is not None:
             _write_csv(table, out / report)
+    if page is not None:
+        write_case_page(learn, page, sources, table, truths, kwargs)
     failed = table[table["error"] != ""]
     if len(failed):
         warnings.warn(
@@ -116,6 +133,14 @@ def predict_folder(
 
 
 patch_to(Learner)(predict_folder)  # fastai's own way: a new name, none replaced
+
+
+def _column(items, name):
+    """The cells of a column of a table of items."""
+    if not isinstance(items, pd.DataFrame) or name not in items:
+        has = f"has {', '.join(map(str, items.columns))}" if isinstance(items, pd.DataFrame) else "items is no table"
+        raise ValueError(f"truths names the column {name!r} of items, which {has}")
+    return items[name].tolist()
 
 
 def _case(learn, source, output, overwrite, kwargs, earlier):

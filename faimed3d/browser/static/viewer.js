@@ -163,6 +163,14 @@ export class Viewer {
     // NiiVue moves the letters of a single plane into the picture where that does not fill the canvas
     nv.drawSliceOrientationText = (where, plane) =>
       Object.getPrototypeOf(nv).drawSliceOrientationText.call(nv, where, plane);
+    // the edges of labels are those of voxels, whether the image is smooth or not
+    const filter = nv.updateInterpolation;
+    nv.updateInterpolation = (layer, ...more) => {
+      const { isNearestInterpolation } = nv.opts;
+      if (layer > 0 && !cell.viewer.isBlended) nv.opts.isNearestInterpolation = true;
+      filter.call(nv, layer, ...more);
+      nv.opts.isNearestInterpolation = isNearestInterpolation;
+    };
     this.listen(cell, nv);
     return { canvas, caption, cell, nv };
   }
@@ -316,6 +324,10 @@ export class Viewer {
     this.state.window = this.windows[0][this.state.channel];
     this.applyWindow(0);
     this.tell(["window", "channel"]);
+  }
+
+  get isBlended() {
+    return this.second && this.cells?.length === 1 && this.state.blend > 0;
   }
 
   get second() {
