@@ -1,4 +1,4 @@
-"""Validation in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for where it is absent."""
+"""Validation and training in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for where it is absent."""
 
 import os
 import sys
@@ -11,11 +11,16 @@ import torch
 from fastai.data.block import DataBlock
 from fastai.learner import Learner
 from fastai.metrics import Dice, DiceMulti, JaccardCoeff, JaccardCoeffMulti
+from fastai.optimizer import SGD
+from fastai.torch_core import get_model
 from torch import distributed, nn
 
+from faimed3d.augment import RandomAffine3D, RandomFlip3D, RandomSpatial3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageBlock3D, MaskBlock3D
 from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.models import UNet3D
+from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.training import (
     AverageSurfaceDistance,
     ExcludedCases,
@@ -23,6 +28,7 @@ from faimed3d.training import (
     KeepGeometry,
     SurfaceDice,
     dice_per_class,
+    unet_learner_3d,
 )
 
 SHAPE = (4, 6, 8)
@@ -84,7 +90,27 @@ def values(ignored, distributed_run=False):
     return {metric.name + type(metric).__name__: float(value) for metric, value in zip(metrics, found, strict=True)}
 
 
-def process(rank, port, ignored, found):
+def training(cache, bs, distributed_run=False):
+    """Parameters after a training on patches, and what its epochs said of the whole cases."""
+    tfms = RandomSpatial3D(RandomAffine3D(degrees=10), RandomFlip3D())
+    dls = PatchDataLoaders3D.from_cache(
+        cache, (4, 6, 5), bs, valid=[1, 3, 4], length=8, batch_tfms=tfms, num_workers=0, device="cpu"
+    )
+    torch.manual_seed(0)
+    learn = unet_learner_3d(
+        dls, UNet3D, widths=(4, 6), loss_func=CrossEntropyLoss3D(), metrics=dice_per_class(dls), opt_func=SGD
+    )
+    if distributed_run:
+        learn.to_distributed(sync_bn=False)
+    torch.manual_seed(1)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(2, 0.1)
+    return [p.detach().numpy() for p in get_model(learn.model).parameters()], [
+        list(row) for row in learn.recorder.values
+    ]
+
+
+def process(rank, port, ignored, cache, found):
     """One of two processes."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -94,6 +120,7 @@ def process(rank, port, ignored, found):
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     stand_in_for_accelerate()
     found[rank] = [values(label, distributed_run=True) for label in ignored]
+    found[f"training {rank}"] = training(cache, 2, distributed_run=True)
     distributed.destroy_process_group()
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastai.torch_core import num_distrib
+from fastcore.basics import chunked
+
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.drawing import drawn_by, numbers_of_epoch
 
@@ -16,8 +19,18 @@ class PatchDL(VolumeDL):
     """
 
     def get_idxs(self) -> list[int]:
-        """Numbers of the patches of the next epoch."""
-        return numbers_of_epoch(self.n)
+        """Numbers of the patches of the next epoch.
+
+        Of several processes fastai gives each a run of them in one piece. They are ordered so that the batches that the
+        processes make at the same time are together one batch of a single process.
+        """
+        numbers = numbers_of_epoch(self.n)
+        count = num_distrib()
+        if count < 2:
+            return numbers
+        batches = list(chunked(numbers, self.bs, drop_last=True))
+        batches = batches[: len(batches) // count * count] or batches
+        return [number for rank in range(count) for batch in batches[rank::count] for number in batch]
 
     def do_item(self, s: Any) -> Any:
         """Make an item, and let its transforms draw by its number."""
