@@ -49,7 +49,7 @@ def test_two_processes_train_as_one_does_with_batches_of_twice_the_size(found, c
         for one, two in zip(epochs, said, strict=True):
             assert one[2:] == pytest.approx(
                 two[2:], rel=1e-4
-            )  # metrics are of all cases; fastai's losses are not quite
+            )  # metrics are of all cases, fastai's losses nearly
 
 
 class TestContext:

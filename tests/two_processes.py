@@ -1,4 +1,4 @@
-"""Validation and training in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for where it is absent."""
+"""Validation and training in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for."""
 
 import os
 import sys

@@ -6,6 +6,7 @@ it needs of the volume besides the patch itself, the margin, follows from what w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
@@ -71,7 +72,7 @@ class PatchWarp:
         part: Tensor,
         interpolation: str = "linear",
         outside: float | Tensor = 0.0,
-        grids: dict[Any, Tensor] | None = None,
+        grid: Tensor | None = None,
     ) -> Tensor:
         """The patch (C, *size) from the part of the volume that :attr:`box` names.
 
@@ -79,23 +80,17 @@ class PatchWarp:
             part: (C, d, h, w), plain.
             interpolation: as for :func:`sample_3d`.
             outside: value outside of the volume where ``fill`` is None, one or (C,).
-            grids: a dict in which the sampling grid is kept for the next volume of the same patch (its mask).
+            grid: where it is sampled, of :func:`sampling_grids`, for several volumes of the same patch.
         """
         told = isinstance(self.fill, str) or (self.fill is not None and interpolation != "nearest")
         fill: Any = self.fill if told else outside
         if self.is_exact or self.warp is None:
             whole = self._placed(part, fill)
             return whole if self.warp is None else rotate_3d(whole, self.warp.matrix[0])
-        grids = {} if grids is None else grids
-        key = part.device
-        if key not in grids:
-            low, size = (torch.tensor(numbers[::-1], dtype=torch.float64) for numbers in self.box)
-            corner, patch = (torch.tensor(n[::-1], dtype=torch.float64) for n in (self.corner, self.size))
-            onto = ((patch / size)[None], ((2 * (corner - low) + patch) / size - 1)[None])
-            grids[key] = sampling_grid(self.size, self.frame[None], self.warp, part.device, onto)
+        grid = sampling_grids([self], part.device)[0] if grid is None else grid
         if interpolation == "nearest" and part.device.type == "cpu" and not isinstance(fill, str | Tensor):
-            return _nearest(part, grids[key][0], fill)
-        return sample_3d(part[None], grids[key], interpolation, fill)[0]
+            return _nearest(part, grid, fill)
+        return sample_3d(part[None], grid[None], interpolation, fill)[0]
 
     def _placed(self, part: Tensor, fill: Any) -> Tensor:
         """The part at its place in the patch, with ``fill`` around it."""
@@ -111,6 +106,27 @@ class PatchWarp:
         taken = [slice(max(0, -b), max(0, m - b)) for b, m in zip(before, self.size, strict=True)]
         whole[(slice(None), *inner)] = part[(slice(None), *taken)]
         return whole
+
+
+def sampling_grids(patches: Sequence[PatchWarp], device: torch.device | str | None = None) -> list[Tensor | None]:
+    """Where the voxels of patches of one size are sampled, (D, H, W, 3) each; None for those that need no sampling.
+
+    Args:
+        patches: of one size.
+        device: of the result.
+    """
+    moved = [patch for patch in patches if not patch.is_exact]
+    if not moved:
+        return [None] * len(patches)
+    low, size, corner = (
+        torch.tensor([numbers[::-1] for numbers in each], dtype=torch.float64)
+        for each in zip(*((*patch.box, patch.corner) for patch in moved), strict=True)
+    )
+    whole = torch.tensor(moved[0].size[::-1], dtype=torch.float64)
+    onto = whole / size, (2 * (corner - low) + whole) / size - 1
+    warp = Warp.joined([patch.warp for patch in moved if patch.warp is not None])
+    grids = iter(sampling_grid(moved[0].size, torch.stack([patch.frame for patch in moved]), warp, device, onto))
+    return [None if patch.is_exact else next(grids) for patch in patches]
 
 
 def reach(size: Triple, frames: Tensor, warp: Warp) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ shear the patient: a rotation keeps every distance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -89,6 +90,19 @@ class Warp:
             self.tilt + other.tilt,
             other.displacement if self.displacement is None else self.displacement,
         )
+
+    @classmethod
+    def joined(cls, warps: Sequence[Warp]) -> Warp:
+        """Return the warp of the items of several, one after the other."""
+        count = next((warp.displacement.shape[1:] for warp in warps if warp.displacement is not None), None)
+        terms: dict[str, Any] = {}
+        for field in fields(cls):
+            parts = [getattr(warp, field.name) for warp in warps]
+            if field.name == "displacement" and count is not None:
+                still = [torch.zeros(len(warp), *count, dtype=torch.float64) for warp in warps]
+                parts = [zeros if part is None else part for zeros, part in zip(still, parts, strict=True)]
+            terms[field.name] = None if parts[0] is None else torch.cat(parts)
+        return cls(**terms)
 
     def is_orthogonal(self) -> Tensor:
         """N bools: whether an item is only rotated by right angles and mirrored, so that no voxel is interpolated."""

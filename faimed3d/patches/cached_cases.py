@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from faimed3d.augment import RandomSpatial3D
 from faimed3d.augment.base import SpatialTransform3D
-from faimed3d.augment.patch_warp import PatchWarp
+from faimed3d.augment.patch_warp import PatchWarp, sampling_grids
 from faimed3d.augment.warp import spatial_frame
 from faimed3d.data.blocks import MaskReader
+from faimed3d.geometry import Geometry
 from faimed3d.masks import swap_labels
 from faimed3d.patches.drawing import Triple, case_of, draw_corner
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -60,6 +61,22 @@ class CachedCases:
         return self.reader.ignore_index
 
 
+class Drawn(NamedTuple):
+    """What is random about a patch.
+
+    Args:
+        case: that it is of.
+        geometry: where it lies.
+        patch: how it is taken out of the case.
+        swapped: pairs of labels that are exchanged.
+    """
+
+    case: Any
+    geometry: Geometry
+    patch: PatchWarp
+    swapped: Mapping[int, int] | None
+
+
 class Patches(CachedCases):
     """Patches drawn from cases: an item follows from its number (``numbers_of_epoch``), whoever makes it.
 
@@ -98,31 +115,47 @@ class Patches(CachedCases):
         return Patches([], self.reader, self.size, 0, self.foreground, self.spatial)
 
     def __getitem__(self, number: int) -> tuple[TensorDicom3D, TensorMask3D]:
+        drawn = self.draw(number)
+        (voxels,), (labels,) = self.sample([drawn])
+        return TensorDicom3D(voxels, drawn.geometry), TensorMask3D(labels, drawn.geometry)
+
+    def draw(self, number: int) -> Drawn:
+        """What is random about a patch, by torch's random numbers.
+
+        Args:
+            number: of :func:`numbers_of_epoch`.
+        """
         case = self.cases[case_of(number, len(self.cases))]
         corner = draw_corner(case, self.size, self.foreground, self.ignore_index)
         geometry = case.geometry.regrid(self.size, offset=corner)
-        drawn = None
+        moved: dict[str, Any] = {}
         if self.spatial is not None and torch.rand(()).item() < self.spatial.item_p:
-            drawn = self.spatial.draw([geometry])
-        patch = PatchWarp(
-            self.size,
-            corner,
-            case.shape[-3:],
-            spatial_frame(geometry) if drawn is None else drawn["frames"][0],
-            None if drawn is None else drawn["warp"],
-            None if self.spatial is None else self.spatial.fill,
-        )
-        image, mask = case.read(*patch.box)
-        grids: dict[Any, Tensor] = {}
-        voxels = patch.sample(torch.as_tensor(image), "linear", torch.tensor(case.lowest), grids)
-        labels = patch.sample(self._labels(mask)[None], "nearest", self.ignore_index or 0, grids)[0]
-        if drawn is not None and drawn["mirrored"] is not None and drawn["mirrored"].any():
-            labels = swap_labels(labels, drawn["swap_labels"])
-        return TensorDicom3D(voxels, geometry), TensorMask3D(labels, geometry)
+            moved = self.spatial.draw([geometry])
+        frame = moved["frames"][0] if moved else spatial_frame(geometry)
+        fill = None if self.spatial is None else self.spatial.fill
+        patch = PatchWarp(self.size, corner, case.shape[-3:], frame, moved.get("warp"), fill)
+        mirrored = moved.get("mirrored")
+        swapped = moved["swap_labels"] if mirrored is not None and mirrored.any() else None
+        return Drawn(case, geometry, patch, swapped)
 
-    def _labels(self, mask: Any) -> Tensor:
-        """The mask as a tensor of a type that holds the label outside of the case."""
-        labels = torch.as_tensor(mask)
+    def sample(self, drawn: Sequence[Drawn]) -> tuple[list[Tensor], list[Tensor]]:
+        """Read and sample patches: images (C, D, H, W) and masks (D, H, W), plain tensors where the cases lie.
+
+        Args:
+            drawn: of :meth:`draw`.
+        """
+        images, masks = [], []
+        read = [one.case.read(*one.patch.box) for one in drawn]
+        parts = [(torch.as_tensor(image), self._labels(torch.as_tensor(mask))) for image, mask in read]
+        grids = sampling_grids([one.patch for one in drawn], parts[0][0].device)
+        for one, (image, mask), grid in zip(drawn, parts, grids, strict=True):
+            images.append(one.patch.sample(image, "linear", torch.tensor(one.case.lowest), grid))
+            labels = one.patch.sample(mask[None], "nearest", self.ignore_index or 0, grid)[0]
+            masks.append(labels if one.swapped is None else swap_labels(labels, one.swapped))
+        return images, masks
+
+    def _labels(self, labels: Tensor) -> Tensor:
+        """The mask in a type that holds the label outside of the case."""
         return labels if 0 <= (self.ignore_index or 0) <= 255 else labels.to(torch.int32)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+import torch
 from fastai.torch_core import num_distrib
 from fastcore.basics import chunked
 
@@ -36,3 +39,25 @@ class PatchDL(VolumeDL):
         """Make an item, and let its transforms draw by its number."""
         with drawn_by(s or 0):
             return super().do_item(s)
+
+
+class DevicePatchDL(PatchDL):
+    """Batches of patches of cases that lie on a device, where they are cut, moved and decoded; without workers.
+
+    The labels of the cases are known to be classes, and their voxels to be finite, so that no item is looked at.
+    """
+
+    def create_batches(self, samps: Iterable[int]) -> Iterator[Any]:
+        """Make batches of the patches of these numbers."""
+        for numbers in chunked(samps, self.bs, self.drop_last):
+            drawn = []
+            for number in numbers:
+                with drawn_by(number):
+                    drawn.append(self.dataset.draw(number))
+            images, masks = map(torch.stack, self.dataset.sample(drawn))
+            grids = np.empty(len(drawn), object)
+            grids[:] = [one.geometry for one in drawn]
+            batch = TensorDicom3D(images), TensorMask3D(masks)
+            for volumes in batch:
+                attach_grid(volumes, grids)
+            yield batch

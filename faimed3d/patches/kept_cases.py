@@ -1,0 +1,58 @@
+"""Cases that are kept on a device, in the numbers of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faimed3d.cache import CaseFile
+from faimed3d.geometry import Geometry
+
+SHARE = 0.5  # of the free memory of a device that cases may take; the network needs the rest
+
+Triple = tuple[int, int, int]
+
+
+class KeptCase:
+    """A case whose voxels lie on a device as they are stored; a box is decoded there.
+
+    Args:
+        case: the file.
+        device: where its voxels lie from now on.
+    """
+
+    def __init__(self, case: CaseFile, device: torch.device) -> None:
+        self.path, self.shape, self.geometry, self.lowest = case.path, case.shape, case.geometry, case.lowest
+        self.labels = case.labels
+        self._positions = {label: case.positions(label) for label in case.labels if label > 0}
+        stored = case.stored()
+        self.image, self.mask = _on(stored.image, device), _on(stored.mask, device)
+        self.decoding = stored.decoding.to(device)
+
+    def positions(self, label: int) -> NDArray[np.int64]:
+        """As of ``CaseFile``."""
+        return self._positions[label]
+
+    def read(self, corner: Triple, size: Triple) -> tuple[Tensor, Tensor]:
+        """As of ``CaseFile``; tensors on the device, the mask a view."""
+        d, h, w = (slice(low, low + n) for low, n in zip(corner, size, strict=True))
+        return self.decoding(self.image[:, d, h, w]), self.mask[d, h, w]
+
+
+def bytes_of(cases: Sequence[CaseFile]) -> int:
+    """What the cases take on a device."""
+    return sum(case.nbytes for case in cases)
+
+
+def fits(cases: Sequence[CaseFile], device: torch.device) -> bool:
+    """Whether the cases fit on a GPU beside a network: into half of its free memory; never on another device."""
+    return device.type == "cuda" and bytes_of(cases) <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _on(array: NDArray | None, device: torch.device) -> Tensor:
+    assert array is not None  # the loaders have looked for masks
+    return torch.from_numpy(np.array(array)).to(device)  # a copy: that of the file is read-only
