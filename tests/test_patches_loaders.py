@@ -27,6 +27,7 @@ from faimed3d.augment import (
 from faimed3d.cache import case_file
 from faimed3d.models import UNet3D
 from faimed3d.patches import PatchDataLoaders3D
+from faimed3d.patches.kept_cases import fits
 from faimed3d.training import dice_per_class, unet_learner_3d
 from faimed3d.training.whole_cases import WholeCases
 
@@ -346,3 +347,36 @@ class TestLearners:
         dls = loaders(made)
         batch = dls.test_dl([made.table["image"][0]], num_workers=0).one_batch()
         torch.testing.assert_close(batch[0][0].as_subclass(Tensor), made[0].whole()[0].as_subclass(Tensor))
+
+
+class TestOnADevice:
+    def test_patches_are_those_of_the_files(self, cache, tmp_path):
+        tfms = [RandomSpatial3D(RandomAffine3D(p=0.6), RandomElastic3D(p=0.5)), RandomFlip3D()]
+        for made in (cache, make_cache(tmp_path, bricks=4, item_tfms=[ZScore3D()])):
+            how = {"patch": (5, 6, 4), "length": 12, "batch_tfms": tfms, "bs": 3, "foreground": 0.5}
+            found = []
+            for kept in (False, True):
+                torch.manual_seed(4)
+                found.append([part for batch in loaders(made, on_device=kept, **how).train for part in batch])
+            for one, two in zip(*found, strict=True):
+                assert type(one) is type(two)
+                assert one.dtype == two.dtype
+                torch.testing.assert_close(one.as_subclass(Tensor), two.as_subclass(Tensor), atol=1e-3, rtol=1e-4)
+                assert [item.geometry for item in one] == [item.geometry for item in two]
+
+    def test_it_is_said_where_they_are(self, cache):
+        assert loaders(cache).place.startswith("made by workers from the files of 3 cases, ")
+        dls = loaders(cache, on_device=True)
+        assert dls.place.startswith("made on cpu, which keeps 3 cases, ")
+        assert dls.train.num_workers == 1  # fastai's way to say none
+        learn = learner(dls)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1)
+
+    def test_a_gpu_keeps_what_fits_into_half_of_its_free_memory(self, cache, monkeypatch):
+        cases = [cache[0], cache[1]]
+        total = sum(Path(case.path).stat().st_size for case in cases)
+        for free, kept in ((2 * total, True), (2 * total - 1, False)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 9 * free))
+            assert fits(cases, torch.device("cuda:0")) is kept
+        assert not fits(cases, torch.device("cpu"))

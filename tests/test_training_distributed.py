@@ -47,9 +47,7 @@ def test_two_processes_train_as_one_does_with_batches_of_twice_the_size(found, c
         for one, two in zip(parameters, here, strict=True):
             np.testing.assert_allclose(one, two, atol=1e-5)
         for one, two in zip(epochs, said, strict=True):
-            assert one[2:] == pytest.approx(
-                two[2:], rel=1e-4
-            )  # metrics are of all cases, fastai's losses nearly
+            assert one[2:] == pytest.approx(two[2:], rel=1e-4)  # metrics are of all cases, fastai's losses nearly
 
 
 class TestContext:

@@ -88,6 +88,7 @@ class PatchWarp:
             whole = self._placed(part, fill)
             return whole if self.warp is None else rotate_3d(whole, self.warp.matrix[0])
         grid = sampling_grids([self], part.device)[0] if grid is None else grid
+        assert grid is not None  # it is not exact
         if interpolation == "nearest" and part.device.type == "cpu" and not isinstance(fill, str | Tensor):
             return _nearest(part, grid, fill)
         return sample_3d(part[None], grid[None], interpolation, fill)[0]

@@ -58,8 +58,10 @@ class Decoding:
         if self.kind == "number":
             return stored.to(torch.float32, copy=True)
         if self.kind == "table":
-            table = torch.from_numpy(np.array(self.table)).to(stored.device)
-            return table.index_select(0, stored.reshape(-1).to(torch.int32)).view(stored.shape)
+            tables = vars(self).setdefault("_tables", {})  # each device is sent it once
+            if stored.device not in tables:
+                tables[stored.device] = torch.from_numpy(np.array(self.table)).to(stored.device)
+            return tables[stored.device].index_select(0, stored.reshape(-1).to(torch.int32)).view(stored.shape)
         return (stored.to(torch.int32) << 16).view(torch.float32)
 
 

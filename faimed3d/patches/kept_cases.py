@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from fastprogress.fastprogress import progress_bar
 from numpy.typing import NDArray
 from torch import Tensor
 
 from faimed3d.cache import CaseFile
-from faimed3d.geometry import Geometry
 
 SHARE = 0.5  # of the free memory of a device that cases may take; the network needs the rest
+_LONG_WORK = 50  # cases from which on a progress bar is shown
 
 Triple = tuple[int, int, int]
 
@@ -27,11 +29,11 @@ class KeptCase:
 
     def __init__(self, case: CaseFile, device: torch.device) -> None:
         self.path, self.shape, self.geometry, self.lowest = case.path, case.shape, case.geometry, case.lowest
-        self.labels = case.labels
+        self.labels, self.whole = case.labels, case.whole
         self._positions = {label: case.positions(label) for label in case.labels if label > 0}
         stored = case.stored()
         self.image, self.mask = _on(stored.image, device), _on(stored.mask, device)
-        self.decoding = stored.decoding.to(device)
+        self.decoding = stored.decoding
 
     def positions(self, label: int) -> NDArray[np.int64]:
         """As of ``CaseFile``."""
@@ -43,14 +45,31 @@ class KeptCase:
         return self.decoding(self.image[:, d, h, w]), self.mask[d, h, w]
 
 
-def bytes_of(cases: Sequence[CaseFile]) -> int:
-    """What the cases take on a device."""
-    return sum(case.nbytes for case in cases)
-
-
 def fits(cases: Sequence[CaseFile], device: torch.device) -> bool:
-    """Whether the cases fit on a GPU beside a network: into half of its free memory; never on another device."""
-    return device.type == "cuda" and bytes_of(cases) <= SHARE * torch.cuda.mem_get_info(device)[0]
+    """Whether the cases fit on a GPU beside a network: into half of its free memory. False for other devices."""
+    return device.type == "cuda" and _bytes_of(cases) <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def keep(cases: Sequence[CaseFile], device: torch.device) -> list[KeptCase]:
+    """Bring cases to a device; a progress bar shows how many are there."""
+    shown = progress_bar(cases, leave=False) if len(cases) >= _LONG_WORK else cases
+    return [KeptCase(case, device) for case in shown]
+
+
+def place_of(cases: Sequence[CaseFile], device: torch.device | None) -> str:
+    """In words where patches are made, and of what.
+
+    Args:
+        cases: of training.
+        device: on which they are kept; None where they are read from their files.
+    """
+    size = f"{len(cases)} cases, {_bytes_of(cases) / 2**30:.2g} GiB"
+    return f"made by workers from the files of {size}" if device is None else f"made on {device}, which keeps {size}"
+
+
+def _bytes_of(cases: Sequence[CaseFile]) -> int:
+    """What cases take on a device is what their files take on the disk."""
+    return sum(os.path.getsize(case.path) for case in cases)
 
 
 def _on(array: NDArray | None, device: torch.device) -> Tensor:

@@ -26,7 +26,8 @@ from faimed3d.data.splitting import GivenSplits
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
 from faimed3d.patches.drawing import MOST_PATCHES
-from faimed3d.patches.patch_dl import PatchDL
+from faimed3d.patches.kept_cases import fits, keep, place_of
+from faimed3d.patches.patch_dl import DevicePatchDL, PatchDL
 from faimed3d.training.whole_cases import WholeCases
 
 
@@ -38,6 +39,11 @@ class PatchDataLoaders3D(Loaders3D):
     ``cbs=dls.learner_cbs``);
     ``dls.scans`` reads the sources of validation as the cache did, for ``learn.evaluate``, ``learn.predict_volume`` and
     ``dls.test_dl``.
+
+    Attributes:
+        cache: that of the cases; not kept in exported learners.
+        patch: voxels (D, H, W) of a patch, and of the windows of validation and prediction.
+        place: where the training cases are, in words.
 
     >>> import tempfile
     >>> import pandas as pd
@@ -56,6 +62,7 @@ class PatchDataLoaders3D(Loaders3D):
     cache: Any = None
     patch: tuple[int, int, int] | None = None
     valid_overlap: float = 0.5
+    place: str = ""
 
     @classmethod
     @strict_keywords
@@ -70,6 +77,7 @@ class PatchDataLoaders3D(Loaders3D):
         foreground: float = 1 / 3,
         batch_tfms: Transforms = None,
         valid_overlap: float = 0.5,
+        on_device: bool | None = None,
         num_workers: int | None = None,
         path: str | Path = ".",
         device: Any = None,
@@ -93,6 +101,9 @@ class PatchDataLoaders3D(Loaders3D):
                 The other patches are anywhere.
             batch_tfms: transforms of the patches.
             valid_overlap: share of a window that its neighbour covers too, in validation.
+            on_device: keep the training cases on the device, in the numbers of their files, and make patches there,
+                without workers. Default: on a GPU if they fit into half of its free memory. ``dls.place`` says where
+                they are.
             num_workers: processes that make patches. Default: as many as there are cores, at most 16.
             path: where a ``Learner`` keeps its files.
             device: where batches go. Default: the GPU where there is one.
@@ -121,11 +132,17 @@ class PatchDataLoaders3D(Loaders3D):
         done = sorted(cache.item_tfms, key=lambda step: step.order)
         orientations = {case.geometry.orientation for case in cases}
         stored = orientations.pop() if len(orientations) == 1 else None
-        of_workers, of_batches = _where(others, device)
-        common = {"before_batch": check_sizes, "num_workers": num_workers, "device": device}
         moved = merged_spatial(spatial)
-        patches = Patches([cases[row] for row in train], reader, size, length, foreground, moved)
-        train_dl = PatchDL(
+        sources: list[Any] = [cases[row] for row in train]
+        kept = fits(sources, device) if on_device is None else on_device
+        place = place_of(sources, device if kept else None)
+        if kept:
+            sources = keep(sources, device)
+            num_workers = 0
+        of_workers, of_batches = ([], others) if kept else _where(others, device)
+        common = {"before_batch": check_sizes, "num_workers": num_workers, "device": device}
+        patches = Patches(sources, reader, size, length, foreground, moved)
+        train_dl = (DevicePatchDL if kept else PatchDL)(
             patches, bs=bs, drop_last=True,
             after_item=[DoneBefore([*done, *L(moved)], stored, True), AddChannel(), CheckLabels(reader), *of_workers],
             after_batch=[ToLabels(), *of_batches], **common,
@@ -139,7 +156,7 @@ class PatchDataLoaders3D(Loaders3D):
         for dl in (valid_dl, scans):  # so that they need not read one of theirs to know
             dl._n_inp, dl._types = train_dl._n_inp, train_dl._types
         made = cls(train_dl, valid_dl, scans, path=path, device=device)
-        made.cache, made.patch, made.valid_overlap = cache, size, valid_overlap
+        made.cache, made.patch, made.valid_overlap, made.place = cache, size, valid_overlap, place
         return made
 
     @property

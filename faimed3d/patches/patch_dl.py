@@ -12,6 +12,8 @@ from fastcore.basics import chunked
 
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.drawing import drawn_by, numbers_of_epoch
+from faimed3d.tracking import attach_grid
+from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
 class PatchDL(VolumeDL):
@@ -55,9 +57,9 @@ class DevicePatchDL(PatchDL):
                 with drawn_by(number):
                     drawn.append(self.dataset.draw(number))
             images, masks = map(torch.stack, self.dataset.sample(drawn))
-            grids = np.empty(len(drawn), object)
-            grids[:] = [one.geometry for one in drawn]
-            batch = TensorDicom3D(images), TensorMask3D(masks)
-            for volumes in batch:
-                attach_grid(volumes, grids)
+            grid = np.empty(len(drawn), object)
+            grid[:] = [one.geometry for one in drawn]
+            batch = images.as_subclass(TensorDicom3D), masks.as_subclass(TensorMask3D)
+            attach_grid(batch[0], grid[:, None])
+            attach_grid(batch[1], grid)
             yield batch
