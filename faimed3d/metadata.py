@@ -58,11 +58,10 @@ class Metadata(Mapping[str, Any]):  # numbers, texts, a table
             return self._header.table()
         if self._header is None or set_by_user is not None:
             raise KeyError(key)
-        rows = self._header.table().set_index("tags")
-        row = next((name for name in names if name in rows.index), None)
-        if row is None:
+        values = self._header.values_of(names)
+        if values is None:
             raise KeyError(f"{key}{_hint(key, self._header.format)}")
-        return _one_or_all(rows.loc[row].tolist())
+        return _one_or_all(values)
 
     @property
     def assumed(self) -> str | None:

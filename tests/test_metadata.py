@@ -5,10 +5,12 @@ import pytest
 from dicom_series import write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from faimed3d.basics import TensorDicom3D
 from faimed3d.dicom import header_table
 from faimed3d.io import write
+from faimed3d.io.source_header import SourceHeader
 from faimed3d.metadata import names_of
 
 
@@ -81,3 +83,35 @@ def test_names_are_of_one_value(key):
     assert names[0] == key
     assert len(names) <= 2
     assert all(set(names_of(name)) == set(names) for name in names)
+
+
+class TestOneValue:
+    """A header value is looked for alone; the table is made when it is asked for."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        files = write_series(
+            tmp_path, SpecificCharacterSet="ISO_IR 192", PatientName="Müller^Ä", StudyDescription="a\\b ",
+            WindowCenter=[40, 60], FlipAngle=None,
+        )  # fmt: skip
+        dataset = dcmread(files[1])
+        dataset.ImageComments = "one alone"
+        dataset.save_as(files[1])
+        return tmp_path
+
+    def test_is_that_of_the_table_for_every_tag(self, folder):
+        metadata = TensorDicom3D.create(folder).metadata
+        rows = metadata["table"].set_index("tags")
+        assert len(rows) > 25
+        for tag, row in rows.iterrows():
+            expected = row.tolist()
+            assert metadata[tag] == (expected[0] if len(set(expected)) == 1 else expected)
+        assert metadata["PatientName"] == "Müller^Ä"
+        assert metadata["ImageComments"].count("one alone") == 1
+
+    def test_reads_no_table(self, folder, monkeypatch):
+        image = TensorDicom3D.create(folder)
+        monkeypatch.setattr(SourceHeader, "table", lambda *_: pytest.fail("the whole table was read"))
+        assert image.get_metadata("PatientName") == "Müller^Ä"
+        with pytest.raises(KeyError, match=r"PatientNam.*did you mean 'PatientName'"):
+            image.metadata["PatientNam"]

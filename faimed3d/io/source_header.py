@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faimed3d.io.metaimage import read_metaimage_header
 from faimed3d.io.mgh import read_mgh_header
@@ -75,6 +77,21 @@ class SourceHeader:
         if deidentify:
             fields = {name: value for name, value in fields.items() if _is_technical(name, value)}
         return pd.DataFrame({"tags": list(fields), path: list(fields.values())}, dtype=object)
+
+    def values_of(self, names: Sequence[str]) -> list[Any] | None:
+        """What the files hold under the first of some names that they know, one value for each file; None for none.
+
+        Args:
+            names: tags of DICOM like ``0008|0005``, names of header fields of other formats.
+        """
+        if self.format == "dicom":
+            from faimed3d.dicom.header.header_table import header_values  # pydicom takes time to import
+
+            tags = (int(name.replace("|", ""), 16) for name in names if re.fullmatch(r"[0-9a-f]{4}\|[0-9a-f]{4}", name))
+            return next((found for tag in tags if (found := header_values(self.files, tag)) is not None), None)
+        rows = self.table().set_index("tags")
+        row = next((name for name in names if name in rows.index), None)
+        return None if row is None else rows.loc[row].tolist()
 
     def __repr__(self) -> str:
         return f"SourceHeader({len(self.files)} file{'' if len(self.files) == 1 else 's'})"

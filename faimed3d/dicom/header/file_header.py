@@ -29,7 +29,7 @@ class FileHeader:
         pixel_offset: where its bytes begin, in the file or in the inflated data set.
         pixel_length: how many they are; -1 where they are encapsulated.
         deflated_start: where the deflated data set begins in the file; None where it is not deflated.
-        vrs: VR by tag (b"" in implicit files), where all elements were asked for; else None.
+        vrs: VR by tag (b"" in implicit files), where they were asked for; else None.
         error: what ended the reading of the header early.
         identity: device and number of the file; links have those of what they lead to.
         signature: its :func:`~faimed3d._file_signature.file_signature` when the header was read.

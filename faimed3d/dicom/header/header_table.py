@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import pandas as pd
 from pydicom.charset import convert_encodings, decode_bytes
@@ -72,9 +72,20 @@ def header_table(
     return pd.DataFrame(table, index=keywords, dtype=object)
 
 
-def _texts(file: str) -> dict[int, str]:
+def header_values(files: Sequence[str | os.PathLike[str]], tag: int) -> list[str] | None:
+    """One row of the header table: the texts of ``tag`` in the files, in their order; None where no file has it.
+
+    >>> from pydicom.data import get_testdata_file
+    >>> header_values([get_testdata_file("CT_small.dcm")], 0x00080060)
+    ['CT']
+    """
+    found = [_texts(os.fspath(file), (tag, Tag.SpecificCharacterSet)) for file in files]
+    return [texts.get(tag, "") for texts in found] if any(tag in texts for texts in found) else None
+
+
+def _texts(file: str, wanted: Container[int] | None = None) -> dict[int, str]:
     """Values of a file's top-level elements as text, by tag; binary ones are left out."""
-    header = read_header(file, None)
+    header = read_header(file, wanted, vrs=True)
     if header is None:
         raise DamagedFile(f"{file}: not a DICOM file")
     if header.error and not header.pixel_tag:

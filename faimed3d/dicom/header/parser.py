@@ -42,19 +42,20 @@ _DEEPEST = 64  # nested sequences
 _INFLATED_HEAD = 1 << 26  # bytes of a deflated header: a bound against files that inflate without end
 
 
-def read_header(path: str | os.PathLike[str], wanted: Container[int] | None) -> FileHeader | None:
+def read_header(path: str | os.PathLike[str], wanted: Container[int] | None, vrs: bool = False) -> FileHeader | None:
     """Read the top level of one file's header.
 
     Args:
         path: file name.
         wanted: tags to keep; None for all.
+        vrs: keep their VRs, too, and no binary values; always so for all tags.
 
     Returns:
         The header, its ``error`` set where the file is damaged or cut; None where the file is not DICOM.
     """
     header = FileHeader(str(path))
-    if wanted is None:
-        wanted, header.vrs = _AllTags(), {}
+    if wanted is None or vrs:
+        wanted, header.vrs = _AllTags() if wanted is None else wanted, {}
     with open(path, "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         header.size, header.identity = status.st_size, (status.st_dev, status.st_ino)
