@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from fastai.data.core import DataLoaders
+from tiny_networks import tiny_network
 
 import faimed3d.all as names
+from faimed3d import models
 
 FOLDER = Path(__file__).parents[1] / "docs"
 PAGE = (FOLDER / "from_0.0.6.md").read_text(encoding="utf-8")
@@ -124,3 +127,68 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", PAGE)
     assert links
     assert all((FOLDER / link).exists() for link in links)
+
+
+# How the code on the page is run: {} stands for it; None where it shows what 0.0.6 wrote, or names a shape
+RUNS = {
+    "(B, 1, D, H, W)": None,
+    "(B, D, H, W)": None,
+    "smooth=0": None,
+    "squared=True": None,
+    "(dls, arch)": "unet_learner_3d{}",
+    "RandomCrop3D((32, 128, 128))": "loaders(item_tfms={})",
+    "Resize3D(128)": "{}",
+    "Resize3D(scale_factor=...)": "loaders(item_tfms={})",
+    "add_to_existing=True": "image.show(); mask.show({})",
+    "as_sitk()": "mask.{}",
+    "aug_transforms_3d(p_all=0.1, warp=True, sheer=True)": "loaders(batch_tfms={})",
+    "batch_tfms=[MaxScale()]": "loaders({})",
+    "create_cnn_model_3d(arch, n_out)": "{}",
+    "create_deeplab_model_3d(arch, n_out)": "{}",
+    "create_head(nf, n_out, lin_ftrs)": "{}",
+    "create_unet_model_3d(arch, n_out, img_size)": "{}",
+    "crop_3d(margins, perc_margins)": "image.{}",
+    "dtype=None": "TensorMask3D.create(mask.numpy(), {})",
+    "dtype=torch.int64": "F.one_hot(TensorMask3D.create(mask.numpy(), {}), 3)",
+    "encodes(self, x: TensorDicom3D)": "class Own(IntensityTransform3D):\n    def {}: return x\nloaders(item_tfms=Own)",
+    "encodes(self, x: TensorMask3D)": "class Own(ItemTransform):\n    def {}: return x",
+    "item_tfms=[Resize3D(size)]": "loaders({})",
+    "pretrained=False": "unet_learner_3d(dls, arch, {})",
+    "show(1)": "image.{}",
+    "target[:, 0]": "{}",
+    "target[:, None]": "{}",
+}
+
+
+def test_all_code_of_the_page_is_run():
+    assert {code for code in quoted(PAGE) if re.search(r"[(\[=]", code)} == set(RUNS)
+
+
+@pytest.mark.parametrize("code", [code for code, run in RUNS.items() if run])
+def test_the_code_of_the_page_runs(code):
+    space = vars(models) | vars(names)
+    image = names.TensorDicom3D(torch.rand(8, 8, 8), {"spacing": (1, 2, 3)})
+    mask = names.TensorMask3D((image > 0.5).to(torch.uint8), like=image)
+
+    def loaders(**kwargs):
+        table = names.pd.DataFrame({"image": [image] * 4, "mask": [mask] * 4})
+        dls = names.SegmentationDataLoaders3D.from_df(
+            table,
+            fn_col="image",
+            label_col="mask",
+            bs=2,
+            valid_pct=0.5,
+            num_workers=0,
+            codes=["none", "node"],
+            **kwargs,
+        )
+        dls.one_batch()
+        return dls
+
+    space |= {
+        "image": image, "mask": mask, "loaders": loaders, "dls": loaders(), "arch": tiny_network, "n_out": 2,
+        "img_size": (8, 8, 8), "nf": 4, "lin_ftrs": [4], "margins": 0.1, "perc_margins": True, "size": (4, 4, 4),
+        "target": torch.zeros(2, 1, 2, 2, 2), "F": torch.nn.functional,
+    }  # fmt: skip
+    exec(RUNS[code].format(code.replace("...", "0.5")), space)
+    names.plt.close("all")
