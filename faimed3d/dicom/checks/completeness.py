@@ -26,7 +26,7 @@ from faimed3d.errors import MissingSlices
 
 _AS_IT_IS = "read those that are there"
 # Two positions of the table may differ in these alone
-_OF_SLABS = {"frame time", "acquisition", "acquisition time", "content time"}
+_OF_SLABS = {"stack", "frame time", "acquisition", "acquisition time", "content time"}
 _SMALLEST_SLAB = 3  # slices
 
 

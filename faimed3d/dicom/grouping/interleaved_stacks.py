@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def split_interleaved(part: Part, normal: np.ndarray) -> list[Part]:
         Parts; one that no attribute splits as it is. Stacks one behind the other, of thin and of thick slices, stay
         one, and so do even ones that were acquired in two passes.
     """
-    if part.repeats or len(part.planes) < 2 * _SMALLEST_STACK:
+    if part.repeats or len(part.planes) < 2:
         return [part]
     stacked = _Stacked(part.planes, normal)
     for name in stacked.counts:
@@ -70,6 +71,8 @@ class _Stacked:
         groups with holes are left: these are no stacks, but for ``holes``.
         """
         stacks = [self._along[[c.position for c in members]] for _, members in groups]
+        if name == "stack" and len(groups) > 1 and min(map(len, stacks)) < _SMALLEST_STACK and not holes:
+            return not any(_overlap(one, other) for one, other in combinations(stacks, 2))
         if len(groups) < 2 or not all(len(some) >= _SMALLEST_STACK and is_regular(some) for some in stacks):
             return False
         overlap = _all_overlap(stacks)
@@ -86,6 +89,10 @@ class _Stacked:
         if not stated or name == "content time":
             return False
         return all(abs(own / stated - 1) <= MULTIPLE_TOLERANCE for own in apart)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(one.min() < other.max() and other.min() < one.max())
 
 
 def _all_overlap(stacks: list[np.ndarray]) -> bool:

@@ -22,6 +22,7 @@ from faimed3d.dicom.planes.plane import DIMENSIONS
 
 # The fullest group of an attribute that leaves positions empty must have this share of them, else it is of slices
 _SMALLEST_SHARE = 0.5
+_SMALLEST_SLAB = 3  # slices of one of several stacks that overlap, which have less than that share
 # Of the course of time, what has one value in a volume; clocks tick on in it
 _NUMBERED = ("time offset", "frame time", "acquisition")
 
@@ -82,12 +83,14 @@ class _Proposal:
         empty: how many positions its groups lack: of a group that holds a position n times, n times as many.
         fullest: the largest share of positions that one of the groups has.
         numbers_volumes: whether it numbers volumes, so that none has two of its values, and not the slices in them.
+        makes_slabs: whether its groups are stacks without a hole, several slices each, one behind the other.
     """
 
     split: Split
     empty: int
     fullest: float
     numbers_volumes: bool
+    makes_slabs: bool
 
 
 def _best_split(candidates: list[Candidate]) -> Split | None:
@@ -97,7 +100,9 @@ def _best_split(candidates: list[Candidate]) -> Split | None:
         if not proposal.empty:
             return proposal.split
         proposals.append(proposal)
-    usable = [p for p in proposals if p.fullest >= _SMALLEST_SHARE and p.split.attribute not in DIMENSIONS]
+    usable = [
+        p for p in proposals if (p.fullest >= _SMALLEST_SHARE or p.makes_slabs) and p.split.attribute not in DIMENSIONS
+    ]
     numbering = {p.split.attribute for p in usable if p.numbers_volumes} - CLOCKS
     by_time = split_by_time(candidates, [name for name in _NUMBERED if name in numbering])
     if by_time:
@@ -124,7 +129,14 @@ def _proposals(candidates: list[Candidate]) -> Iterator[_Proposal]:
         sizes = [len(members) for _, members in groups]
         fullest = max(size / (n * count) for size, n in zip(sizes, times, strict=True))
         numbers = max(times) == 1 and len(groups) < 2 * len(candidates) / count
-        yield _Proposal(Split(name, tuple(groups)), sum(times) * count - sum(sizes), fullest, numbers)
+        slabs = max(times) == 1 and all(_is_slab(members) for _, members in groups)
+        yield _Proposal(Split(name, tuple(groups)), sum(times) * count - sum(sizes), fullest, numbers, slabs)
+
+
+def _is_slab(members: list[Candidate]) -> bool:
+    """Whether candidates lie at neighbouring positions, which are numbered along the normal."""
+    positions = [candidate.position for candidate in members]
+    return len(positions) >= _SMALLEST_SLAB and max(positions) - min(positions) == len(positions) - 1
 
 
 def _held_together(candidates: list[Candidate]) -> list[list[Candidate]]:
