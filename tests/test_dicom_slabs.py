@@ -60,3 +60,14 @@ def test_a_stack_of_few_slices_does_not_join_the_next(tmp_path, sizes):
     assert list(dicom_inventory(tmp_path)["slices"]) == list(sizes)
     for number in range(len(sizes)):
         np.testing.assert_array_equal(read_dicom(tmp_path, number)[0], volume[owner == number])
+
+
+def test_the_reason_names_what_differs_but_makes_no_volumes(tmp_path):
+    datasets = make_series(stored_values((5, 6, 7))) + make_series(stored_values((5, 6, 7), seed=1))[1:4]
+    for number, dataset in enumerate(datasets):
+        dataset.InstanceNumber, dataset.SOPInstanceUID = number + 1, f"1.2.9.{number}"
+        dataset.ContentTime = f"1000{(number * 7) % 60:02d}.0"
+    write(datasets, tmp_path, [f"{n}.dcm" for n in range(len(datasets))])
+    text = r"lie at one position .*what differs in them \(content time\) makes no whole volumes"
+    with pytest.raises(errors.DuplicateSlices, match=text):
+        read_dicom(tmp_path)

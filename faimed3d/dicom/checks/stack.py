@@ -10,7 +10,7 @@ import numpy as np
 
 from faimed3d.dicom.checks.wording import mm_text, position_text
 from faimed3d.dicom.finding import Fault
-from faimed3d.dicom.grouping.attributes import VOLUME_ATTRIBUTES, alike, attributes_of, nearly
+from faimed3d.dicom.grouping.attributes import TIMES, VOLUME_ATTRIBUTES, alike, attributes_of, nearly
 from faimed3d.dicom.grouping.dicom_volume import Volume, is_straight
 from faimed3d.dicom.grouping.gaps import drift_tolerance, gap_tolerance, holes, is_even, short_gaps, usual_gap
 from faimed3d.dicom.grouping.identifiers import KIND_TAGS
@@ -71,11 +71,21 @@ def find_doubled(volume: Volume, around: Surroundings) -> Iterator[Fault]:
     more = f" and {len(volume.doubled) - 1} more such pairs" if len(volume.doubled) > 1 else ""
     yield Fault(
         DuplicateSlices,
-        f"{volume.name}: {kept.name} and {other.name} lie at one position ({position_text(kept)}){more}, and no time, "
-        "echo or acquisition tells them apart",
+        f"{volume.name}: {kept.name} and {other.name} lie at one position ({position_text(kept)}){more}, and "
+        f"{_what_tells(volume)}",
         tuple(plane for pair in volume.doubled for plane in pair),
         repair="drop copies that are equal in every pixel",
     )
+
+
+def _what_tells(volume: Volume) -> str:
+    """Why doubled slices are not two volumes."""
+    pairs = [(attributes_of(kept), attributes_of(other)) for kept, other in volume.doubled]
+    differing = [name for name in (*VOLUME_ATTRIBUTES, *TIMES) if all(a.get(name) != b.get(name) for a, b in pairs)]
+    if not differing:
+        return "no time, echo or acquisition tells them apart"
+    names = ", ".join(dict.fromkeys(differing))
+    return f"what differs in them ({names}) makes no whole volumes"
 
 
 def find_mixture(volume: Volume, around: Surroundings) -> Iterator[Fault]:
