@@ -58,7 +58,7 @@ _ROOMS = {
         Autocast AverageSurfaceDistance Checkpoint CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95
         KeepGeometry MixSubvol ReloadBestFit SplitVolumes StackVolumes StoredNetwork SubsampleShuffle SurfaceDice
         VolumeLearner WarnOfLostLabels average_surface_distance cnn_learner_3d deeplab_learner_3d default_loss
-        dice_per_class fit_poly hausdorff_distance surface_dice training_memory unet_learner_3d
+        dice_per_class fit_poly hausdorff_distance surface_dice training_memory unet_learner_3d volume_learner
     """,
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -6,7 +6,7 @@ from faimed3d.training.checkpoint import Checkpoint
 from faimed3d.training.dice import Dice3D, dice_per_class
 from faimed3d.training.for_volumes import ForVolumes
 from faimed3d.training.label_loss import WarnOfLostLabels
-from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d
+from faimed3d.training.learner import cnn_learner_3d, deeplab_learner_3d, default_loss, unet_learner_3d, volume_learner
 from faimed3d.training.memory import training_memory
 from faimed3d.training.metrics import AverageSurfaceDistance, ExcludedCases, HausdorffDistance95, SurfaceDice
 from faimed3d.training.mixing import CutMix3D
@@ -46,4 +46,5 @@ __all__ = [
     "surface_dice",
     "training_memory",
     "unet_learner_3d",
+    "volume_learner",
 ]

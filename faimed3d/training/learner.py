@@ -197,6 +197,50 @@ def cnn_learner_3d(
     return _learner(dls, model, loss, splitter, cnn_split, cbs, pretrained, normalize, kwargs)
 
 
+@strict_keywords
+@delegates(Learner.__init__, but=_NAMED)
+def volume_learner(
+    dls: DataLoaders,
+    model: nn.Module,
+    *,
+    loss_func: Callable | None = None,
+    splitter: Callable | None = None,
+    cbs: Callback | Sequence[Callback] | None = None,
+    normalize: bool | str = True,
+    **kwargs: Any,
+) -> VolumeLearner:
+    """Make a Learner with a network that is there: one of MONAI's, or your own.
+
+    Args:
+        dls: batches of images (B, C, D, H, W) and labels, categories or numbers.
+        model: takes the images; gives scores (B, n_out, D, H, W) for labels of voxels, or a list of them on several
+            scales; (B, n_out) for volumes.
+        loss_func, cbs, normalize, kwargs: see :func:`unet_learner_3d`.
+        splitter: model -> parameter groups. Default: one group.
+
+    Raises:
+        TypeError: ``model`` is a class or a function and no network.
+        ValueError: the ``dls`` do not tell the loss.
+
+    >>> import torch
+    >>> from faimed3d.volume import TensorDicom3D
+    >>> items = [(TensorDicom3D(torch.rand(1, 4, 6, 8) + 6.5), TensorMask3D(torch.zeros(4, 6, 8).long()))] * 2
+    >>> dls = DataLoaders.from_dsets(items, items, bs=2, num_workers=0)
+    >>> learn = volume_learner(dls, nn.Conv3d(1, 2, 3, padding=1))
+    >>> learn.loss_func, round(learn.trained_on.mean[0])
+    (DiceCELoss3D(dice_weight=1.0, ce_weight=1.0), 7)
+    """
+    refuse_loss_for_pictures(loss_func)
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a network, an nn.Module, got {model!r}: call it, or use unet_learner_3d or cnn_learner_3d, "
+            "which build a network from a function"
+        )
+    _, _, loss = _read_off(dls, 1, 1, loss_func)  # what the network takes and gives is its own matter
+    kwargs = {"metrics": default_metrics(dls), **kwargs}
+    return _learner(dls, model, loss, splitter, None, cbs, False, normalize, kwargs)
+
+
 def default_loss(dls: DataLoaders, batch: tuple | None = None) -> Callable:
     """The loss that suits the targets of ``dls``.
 
