@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from fastai.data.block import CategoryBlock
+from fastai.data.transforms import IndexSplitter
+from fastai.learner import Learner
+from fastai.metrics import RocAuc, RocAucBinary, accuracy
+from fastai.optimizer import Adam, OptimWrapper
+from fastcore.foundation import L
 from torch import nn
 
 from faimed3d import models
@@ -18,7 +26,11 @@ from faimed3d.augment import (
     ZScore3D,
     aug_transforms_3d,
 )
+from faimed3d.data import ImageDataLoaders3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
+from faimed3d.patches import PatchDataLoaders3D
+from faimed3d.plan.folds import make_folds
+from faimed3d.training import Autocast, Dice3D, VolumeLearner, cnn_learner_3d, dice_per_class, unet_learner_3d
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
@@ -94,3 +106,50 @@ def unet_arguments(plan: Plan) -> dict[str, Any]:
         "up_convs": plan.up_convs,
         "deep_supervision": plan.deep_supervision,
     }
+
+
+def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -> Any:
+    """Loaders of patches for masks, of whole items for classes."""
+    folds = make_folds(cache.table, **plan.folds)
+    valid = [] if fold is None else folds.split(fold)[1]
+    if plan.task == "segmentation":
+        given = {"bs": plan.batch_size, "length": plan.items_per_epoch, "foreground": plan.oversampling}
+        return PatchDataLoaders3D.from_cache(
+            cache, plan.patch, valid=valid, batch_tfms=batch_tfms(plan), **{**given, **kwargs}
+        )
+    given = {"bs": plan.batch_size, "item_tfms": item_tfms(plan), "batch_tfms": batch_tfms(plan)}
+    return ImageDataLoaders3D.from_df(
+        cache.table, cache.path, fn_col=plan.fn_col, label_col=plan.label_col, y_block=y_block(plan),
+        splitter=IndexSplitter(valid), orientation=plan.orientation, **{**given, **kwargs},
+    )  # fmt: skip
+
+
+def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
+    """An ordinary learner: network, loss, metrics, optimizer and precision of the plan."""
+    callbacks = [Autocast(plan.precision)] if plan.precision != "float32" else []
+    how = {
+        "opt_func": opt_func(plan),
+        "wd": plan.weight_decay,
+        "lr": plan.lr,
+        **kwargs,
+        "cbs": [*callbacks, *L(kwargs.get("cbs"))],
+    }
+    if plan.task == "segmentation":
+        how.setdefault("metrics", [Dice3D(), *dice_per_class(dls)])
+        sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
+        return unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
+    how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])
+    return cnn_learner_3d(dls, getattr(models, plan.arch), n_in=plan.channels, **how)
+
+
+def opt_func(plan: Plan) -> Callable:
+    """What makes the optimizer."""
+    if plan.optimizer == "sgd":
+        return partial(OptimWrapper, opt=torch.optim.SGD, momentum=0.99, nesterov=True)
+    return Adam  # of fastai: its weight decay is decoupled, as in AdamW
+
+
+def fit(plan: Plan, learn: Learner, **kwargs: Any) -> None:
+    """Train by the schedule of the plan."""
+    schedule = learn.fit_one_cycle if plan.schedule == "one_cycle" else learn.fit_poly
+    schedule(plan.epochs, plan.lr, **kwargs)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any  # of values as JSON holds them
 
+from fastai.learner import Learner
 from torch import nn
 
 from faimed3d._atomic import replace_file, unfinished_folder
@@ -17,6 +18,7 @@ from faimed3d._keywords import refuse_unknown
 from faimed3d.plan import building, rules
 from faimed3d.plan.methods_text import methods_text
 from faimed3d.plan.timing import seconds_per_step as measured
+from faimed3d.training import VolumeLearner
 
 _VERSION = 1
 _BY_HAND = "set by hand"
@@ -213,6 +215,37 @@ class Plan:
     def network(self) -> nn.Module:
         """The network, new and untrained."""
         return building.network(self)
+
+    def dataloaders(self, cache: Any, fold: int | str | None = 0, **kwargs: Any) -> Any:
+        """Loaders of one fold: patches of the cache for masks, whole items for classes.
+
+        Args:
+            cache: of ``preprocess(df, folder, plan)``.
+            fold: which of the plan's folds is validated on; None: none, all cases are trained on.
+            **kwargs: of ``PatchDataLoaders3D.from_cache``, or of ``ImageDataLoaders3D.from_df`` for classes, such as
+                ``num_workers`` and ``device``; they take the place of the plan's.
+        """
+        return building.dataloaders(self, cache, fold, **kwargs)
+
+    def learner(self, cache: Any, fold: int | str | None = 0, dls: Any = None, **kwargs: Any) -> VolumeLearner:
+        """An ordinary learner of one fold: loaders, network, loss, metrics, optimizer and precision of the plan.
+
+        Args:
+            cache, fold: as of :meth:`dataloaders`.
+            dls: loaders. Default: those of :meth:`dataloaders`.
+            **kwargs: of ``unet_learner_3d``, or of ``cnn_learner_3d`` for classes, such as ``cbs`` and ``metrics``;
+                they take the place of the plan's.
+        """
+        return building.learner(self, self.dataloaders(cache, fold) if dls is None else dls, **kwargs)
+
+    def fit(self, learn: Learner, **kwargs: Any) -> None:
+        """Train a learner for ``epochs`` by ``schedule``: ``fit_one_cycle`` or ``fit_poly``.
+
+        Args:
+            learn: of :meth:`learner`.
+            **kwargs: of these, such as ``cbs``.
+        """
+        building.fit(self, learn, **kwargs)
 
     def for_budget(self, minutes: float, seconds_per_step: float | None = None) -> Plan:
         """The plan with as many epochs as end in some minutes, validation included, and a narrower network if need be.
