@@ -15,7 +15,10 @@ from fastai.optimizer import Adam, OptimWrapper
 from fastcore.foundation import L
 from torch import nn
 
-from faimed3d import models
+from faimed3d import (
+    evaluation,  # noqa: F401 - gives Learner its evaluate
+    models,
+)
 from faimed3d.augment import (
     Clip3D,
     CropForeground3D,
@@ -30,7 +33,7 @@ from faimed3d.data import ImageDataLoaders3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan.folds import make_folds
-from faimed3d.training import Autocast, Dice3D, VolumeLearner, cnn_learner_3d, dice_per_class, unet_learner_3d
+from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, unet_learner_3d
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
@@ -135,7 +138,7 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
         "cbs": [*callbacks, *L(kwargs.get("cbs"))],
     }
     if plan.task == "segmentation":
-        how.setdefault("metrics", [Dice3D(), *dice_per_class(dls)])
+        how.setdefault("metrics", dice_per_class(dls))
         sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
         return unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
     how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])

@@ -293,7 +293,7 @@ class _Proposal:
         training, values = self.training, self.values
         names = values["codes"] or values["classes"]
         self.set("augmentation", rules.augmentation(tuple(values["patch"]), names, values["orientation"], self.task))
-        items = max(1, round(values["cases"] * (1 - 1 / FOLDS)))
+        items = max(1, round(values["cases"] * (1 - 1 / self._folds())))
         least = training.least_steps * values["batch_size"]
         self.set(
             "items_per_epoch",
@@ -306,17 +306,20 @@ class _Proposal:
         self.set("precision", self._precision(), f"what is fast {on.partition(' (')[0]}")
         seg = self.task == "segmentation"
         self.set("loss", "dice_ce" if seg else "cross_entropy", NNUNET if seg else "of classes")
-        group = self.group_col if self.group_col is not None else patient_column(self.df)
-        fold_col = "fold" if "fold" in self.df.columns else None
-        few = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
-        folds = {"n": None if fold_col else max(2, few), "seed": 0, "group_col": group, "fold_col": fold_col}
-        why = (
-            "the column fold says them"
-            if fold_col
-            else f"{few}, {'by patient' if group is not None else 'each case its own patient'} ({NNUNET})"
-        )
-        self.set("folds", folds, why)
         self.set("device", self.device, "as asked, or what is there")
+
+    def _folds(self) -> int:
+        """Decide the folds; their number."""
+        group = self.group_col if self.group_col is not None else patient_column(self.df)
+        if "fold" in self.df.columns:
+            folds = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold"}
+            self.set("folds", folds, "the column fold says them")
+            return max(2, self.df["fold"].nunique())
+        count = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
+        folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None}
+        whose = "by patient" if group is not None else "each case as a patient of its own"
+        self.set("folds", folds, f"{folds['n']}, {whose} ({NNUNET})")
+        return folds["n"]
 
     def _floats(self, name: str) -> np.ndarray:
         return (
