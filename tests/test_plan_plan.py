@@ -121,7 +121,10 @@ class TestTransforms:
 
     def test_of_classes_all_items_have_one_size(self):
         plan = plan_of(report_of([[28, 28, 28]] * 5, None, task="classification", codes=["a", "b"]))
-        assert (plan.patch, plan.spacing, plan.arch) == ((28, 28, 28), None, "resnet18_3d")
+        assert (plan.patch, plan.spacing, plan.strides) == ((28, 28, 28), None, ((2, 2, 2),) * 2)
+        assert plan.replace(arch="resnet18_3d").network()[0][1][0].conv1[0].weight.shape[0] == 64
+        with pytest.raises(ValueError, match="arch must be 'UNet3D encoder' or a network of faimed3d"):
+            plan.replace(arch="resnet99").network()
         large = plan_of(report_of([[256, 256, 128]] * 5, [[1, 1, 2]] * 5, task="classification"))
         assert math.prod(large.patch) <= 1.1 * 64**3
         assert large.spacing == pytest.approx((3.17, 3.17, 6.35), rel=1e-2)
@@ -206,6 +209,8 @@ def test_a_report_and_arguments_of_reading_contradict_each_other():
     report = report_of([[8, 8, 8]] * 5, None)
     with pytest.raises(TypeError, match="report says how the cases were read, so codes cannot be asked for"):
         propose(table_of(report), report=report, codes=["a"])
+    with pytest.raises(ValueError, match="all cases are of one class, a: there is nothing to tell apart"):
+        plan_of(report_of([[8, 8, 8]] * 5, None, task="classification", codes=["a"]))
     report.loc[0, "channels"] = 2
     with pytest.raises(ValueError, match="the cases have 1, 2 channels, the odd ones are case 0"):
         plan_of(report)

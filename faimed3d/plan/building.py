@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from fastai.data.block import CategoryBlock
 from fastai.data.transforms import IndexSplitter
+from fastai.layers import NormType
 from fastai.learner import Learner
 from fastai.metrics import RocAuc, RocAucBinary, accuracy
 from fastai.optimizer import Adam, OptimWrapper
@@ -37,6 +38,8 @@ from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
+
+ENCODER = "UNet3D encoder"
 
 
 def y_block(plan: Plan) -> Any:
@@ -91,12 +94,22 @@ def augmentation(plan: Plan) -> list[Any]:
 
 def network(plan: Plan) -> nn.Module:
     """The network, new and untrained."""
-    if plan.arch == "UNet3D":
+    if plan.task == "segmentation":
         return UNet3D(plan.channels, len(plan.codes or ()), **unet_arguments(plan))
+    return create_cnn_model_3d(encoder(plan), len(plan.classes or ()), n_in=plan.channels)
+
+
+def encoder(plan: Plan) -> Any:
+    """What a network of classes is built over: the way down of a U-Net, or a network of ``faimed3d.models``."""
+    if plan.arch == ENCODER:
+        how = {**unet_arguments(plan), "up_convs": 2, "deep_supervision": False, "norm_type": NormType.Batch}
+        return nn.Sequential(*UNet3D(plan.channels, 2, **how).encoder)
     arch = getattr(models, plan.arch, None)
     if arch is None:
-        raise ValueError(f"arch must be a network of faimed3d.models, such as 'UNet3D' or 'resnet18_3d': {plan.arch!r}")
-    return create_cnn_model_3d(arch, len(plan.classes or ()), n_in=plan.channels)
+        raise ValueError(
+            f"arch must be {ENCODER!r} or a network of faimed3d.models, such as 'resnet18_3d', got {plan.arch!r}"
+        )
+    return arch
 
 
 def unet_arguments(plan: Plan) -> dict[str, Any]:
@@ -142,7 +155,7 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
         sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
         return unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
     how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])
-    return cnn_learner_3d(dls, getattr(models, plan.arch), n_in=plan.channels, **how)
+    return cnn_learner_3d(dls, encoder(plan), n_in=plan.channels, **how)
 
 
 def opt_func(plan: Plan) -> Callable:

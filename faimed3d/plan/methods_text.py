@@ -70,7 +70,7 @@ def _normalized(plan: Plan) -> str:
 
 def _network(plan: Plan) -> str:
     if plan.task == "classification":
-        return f"A {plan.arch} takes items of {by(plan.patch)} voxels (D, H, W)"
+        return f"{plan.arch} with fastai's head takes items of {by(plan.patch)} voxels (D, H, W)"
     kind = "residual U-Net" if plan.blocks is not None else "U-Net"
     return f"A {kind} ({plan.arch}) of {len(plan.widths)} levels takes patches of {by(plan.patch)} voxels (D, H, W)"
 
@@ -103,9 +103,9 @@ SECTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Any], str | None]]]] =
     ],
     "Network": [
         (("arch", "patch"), _network),
-        (("strides",), _of_voxels(lambda plan: f"Strides are {', '.join(map(by, plan.strides)) or 'none'}")),
-        (("kernels",), _of_voxels(lambda plan: f"Kernels are {', '.join(map(by, plan.kernels))}")),
-        (("widths",), _of_voxels(lambda plan: f"Levels have {', '.join(map(str, plan.widths))} channels")),
+        (("strides",), lambda plan: f"Strides are {', '.join(map(by, plan.strides)) or 'none'}"),
+        (("kernels",), lambda plan: f"Kernels are {', '.join(map(by, plan.kernels))}"),
+        (("widths",), lambda plan: f"Levels have {', '.join(map(str, plan.widths))} channels"),
         (("blocks",), lambda p: f"They have {', '.join(map(str, p.blocks))} residual blocks" if p.blocks else None),
         (("up_convs",), _of_voxels(lambda plan: f"The way up has {_count(plan.up_convs, 'convolution')} a level")),
         (("deep_supervision",), _of_voxels(

@@ -51,7 +51,7 @@ class Plan:
         clip: (low, high) for each channel, or None.
         mean, std: of each channel, or None.
         patch: (D, H, W) voxels; of classes the size of an item.
-        arch: ``'UNet3D'``, or the name of a network for classes.
+        arch: ``'UNet3D'``; of classes ``'UNet3D encoder'``, or the name of a network of ``faimed3d.models``.
         strides, kernels: of each level, the strides without the first.
         widths: channels of each level.
         blocks: residual blocks of each level of the encoder; None: two convolutions.
@@ -266,7 +266,7 @@ class Plan:
             steps = max(1, round(plan.items_per_epoch / plan.batch_size))
             most = rules.training_of(plan.task, plan.device).epochs
             epochs = rules.budget(minutes, seconds, steps, most)
-            if epochs >= min(most, rules.FEWEST_EPOCHS) or plan.task != "segmentation" or min(plan.widths) < 16:
+            if epochs >= min(most, rules.FEWEST_EPOCHS) or min(plan.widths, default=0) < 16:
                 break
             plan = plan.replace(
                 widths=tuple(width // 2 for width in plan.widths),
@@ -300,7 +300,7 @@ def _check(plan: Plan) -> None:
         wrong = f"normalization {plan.normalization!r} needs mean and std"
     elif plan.normalization == "ct" and plan.clip is None:
         wrong = "normalization 'ct' needs clip"
-    elif plan.task == "segmentation" and not (len(plan.strides) + 1 == levels == len(plan.kernels)):
+    elif plan.arch.startswith("UNet3D") and not (len(plan.strides) + 1 == levels == len(plan.kernels)):
         wrong = (
             f"there are {levels} widths, so there must be {levels - 1} strides and {levels} kernels; got "
             f"{len(plan.strides)} and {len(plan.kernels)}"

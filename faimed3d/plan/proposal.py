@@ -12,14 +12,14 @@ import torch
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.splitting import patient_column
-from faimed3d.plan import rules
+from faimed3d.plan import building, rules
 from faimed3d.plan.case_facts import AXES, SIZES
 from faimed3d.plan.folds import FOLDS
 from faimed3d.plan.memory import in_bytes, step_memory
 from faimed3d.plan.plan import Plan
 from faimed3d.plan.report import CaseReport, describe_cases
 from faimed3d.plan.rules import NNUNET, Choice
-from faimed3d.plan.topology import Topology
+from faimed3d.plan.topology import Topology, topology_of
 from faimed3d.training.precision import fast_dtype
 
 
@@ -208,37 +208,35 @@ class _Proposal:
 
         def cost(patch: Any, topology: Topology, batch: int) -> int:
             levels = topology.levels
-            blocks = _blocks(levels) if training.blocks else None
+            blocks = _blocks(levels, rules.RESENC_BLOCKS) if training.blocks else None
             wide = rules.widths(levels, training.width, training.most_width)
             return step_memory(patch, topology, batch, wide, self.values["channels"], classes, blocks, half)
 
         voxels = float(np.prod(self.sizes, axis=1).sum())
         found = rules.fit_patch(self.steps[::-1], self.values["median_size"], self.limit, cost, voxels, training.batch)
-        levels = found.topology.levels
         self.set("patch", found.patch, found.reason)
-        self.set("arch", "UNet3D", NNUNET)
-        self.set(
-            "strides",
-            found.topology.strides,
-            f"axes near the finest spacing are halved while 4 voxels are left ({NNUNET})",
-        )
-        self.set(
-            "kernels", found.topology.kernels, f"1 along an axis while its spacing is over twice the finest ({NNUNET})"
-        )
-        first, most = training.width, training.most_width
-        self.set(
-            "widths",
-            rules.widths(levels, first, most),
-            f"{first}, doubled at each level, {most} at most ({training.source})",
-        )
-        blocks = _blocks(levels) if training.blocks else None
-        self.set("blocks", blocks, rules.RESENC if blocks else "plain convolutions are faster on a CPU")
-        self.set("up_convs", 1 if blocks else 2, rules.RESENC if blocks else NNUNET)
+        plain = "plain convolutions are faster on a CPU"
+        counts = rules.RESENC_BLOCKS if training.blocks else None
+        self._levels(found.topology, "UNet3D", counts, rules.RESENC if training.blocks else plain)
+        levels = found.topology.levels
+        self.set("up_convs", 1 if training.blocks else 2, rules.RESENC if training.blocks else NNUNET)
         deep = levels >= rules.DEEP
         self.set("deep_supervision", deep, NNUNET if deep else f"{levels} levels have no coarser scale to supervise")
         self._batch(found.batch, found.memory)
         share = rules.OVERSAMPLING
         self.set("oversampling", share, f"small structures are seen often enough ({NNUNET})")
+
+    def _levels(self, topology: Topology, arch: str, counts: Sequence[int] | None, why: str) -> None:
+        """Decide the levels of the network."""
+        first, most = self.training.width, self.training.most_width
+        self.set("arch", arch, NNUNET)
+        halved = f"axes near the finest spacing are halved while 4 voxels are left ({NNUNET})"
+        self.set("strides", topology.strides, halved)
+        thick = f"1 along an axis while its spacing is over twice the finest ({NNUNET})"
+        self.set("kernels", topology.kernels, thick)
+        doubled = f"{first}, doubled at each level, {most} at most ({self.training.source})"
+        self.set("widths", rules.widths(topology.levels, first, most), doubled)
+        self.set("blocks", None if counts is None else _blocks(topology.levels, counts), why)
 
     def _batch(self, batch: int, memory: int) -> None:
         most = self.training.batch
@@ -268,16 +266,20 @@ class _Proposal:
                 self.sizes = self.sizes / factor
                 self._set_median("median of each axis at the target spacing")
         self.set("patch", patch, reason)
-        self.set("arch", "resnet18_3d", rules.MEDMNIST)
-        none = "the network has its own"
-        for name, value in (("strides", ()), ("kernels", ()), ("widths", ()), ("blocks", None), ("up_convs", 0)):
-            self.set(name, value, none)
+        topology = topology_of(self.steps[::-1], patch)
+        self._levels(
+            topology, building.ENCODER, rules.RESNET_BLOCKS, f"as many as in the ResNet-18 of {rules.MEDMNIST}"
+        )
+        self.set("up_convs", 0, "there is no way up")
         self.set("deep_supervision", False, "of segmentation")
         self.set("oversampling", 0.0, "of segmentation")
         batch = max(rules.LEAST_BATCH, min(self.training.batch, len(self.done) // 2))
-        voxels = math.prod(patch)
-        memory = lambda n: int(n * voxels * 64 * 4 * 2 + 33e6 * 16 + 100e6)  # noqa: E731
-        while batch > 2 and memory(batch) > self.limit:
+        wide, blocks = self.values["widths"], self.values["blocks"]
+
+        def memory(batch: int) -> int:
+            return step_memory(tuple(patch), topology, batch, wide, self.values["channels"], 0, blocks)
+
+        while batch > rules.LEAST_BATCH and memory(batch) > self.limit:
             batch -= 1
         self._batch(batch, memory(batch))
 
@@ -327,5 +329,5 @@ class _Proposal:
         )
 
 
-def _blocks(levels: int) -> Sequence[int]:
-    return [rules.RESENC_BLOCKS[min(level, len(rules.RESENC_BLOCKS) - 1)] for level in range(levels)]
+def _blocks(levels: int, counts: Sequence[int]) -> Sequence[int]:
+    return [counts[min(level, len(counts) - 1)] for level in range(levels)]

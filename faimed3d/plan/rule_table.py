@@ -23,7 +23,7 @@ RULES = (
     ),
     Rule(
         "arch",
-        "`UNet3D`; of classes `resnet18_3d`",
+        "`UNet3D`; of classes its way down, with batch norm and fastai's head",
         f"{NNUNET}; {MEDMNIST}",
     ),
     Rule(

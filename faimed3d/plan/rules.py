@@ -18,7 +18,7 @@ from faimed3d.plan.topology import Topology, Triple, first_patch, padded, smalle
 
 NNUNET = "nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z"
 RESENC = "nnU-Net ResEnc presets, Isensee et al. 2024, arXiv:2404.09556"
-OURS = "measured with this library"
+OURS = "this library's choice"
 MEDMNIST = "MedMNIST v2, Yang et al. 2023, doi:10.1038/s41597-022-01721-8"
 ONE_CYCLE = "Smith and Topin 2018, arXiv:1708.07120"
 SOURCES = (NNUNET, RESENC, MEDMNIST, ONE_CYCLE, OURS)
@@ -31,6 +31,7 @@ OVERSAMPLING = 1 / 3
 HU_AIR = (-3100.0, -900.0)  # what the smallest value of a CT lies between: air is -1000, padding -1024 to -3024
 DEEP = 3  # levels from which on deep supervision has something to supervise
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)
+RESNET_BLOCKS = (2, 2, 2, 2, 2, 2, 2, 2)  # of classes: as many as in a ResNet-18
 TRAINING_SHARE = 0.85  # of the minutes asked for: the rest is validation, reading, checkpoints
 FEWEST_EPOCHS = 15  # fewer than these, and a narrower network learns more in the same time
 
@@ -65,12 +66,12 @@ SEGMENTATION = {
 }  # fmt: skip
 CLASSIFICATION = {
     "cpu": Training(
-        width=0, most_width=0, batch=16, epochs=30, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
-        schedule="one_cycle", precision="float32", blocks=False, source=OURS,
+        width=16, most_width=256, batch=16, epochs=30, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
+        schedule="one_cycle", precision="float32", blocks=True, source=OURS,
     ),
     "cuda": Training(
-        width=0, most_width=0, batch=16, epochs=100, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
-        schedule="one_cycle", precision=None, blocks=False, source=MEDMNIST,
+        width=64, most_width=512, batch=16, epochs=100, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
+        schedule="one_cycle", precision=None, blocks=True, source=MEDMNIST,
     ),
 }  # fmt: skip
 CLASSIFICATION_VOXELS = {"cpu": 64**3, "cuda": 128**3}  # of an item
