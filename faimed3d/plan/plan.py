@@ -38,7 +38,7 @@ class Plan:
         fn_col, label_col: columns of images and of masks or classes.
         channels: of the images.
         codes: names of the labels, the background first; None for classes.
-        classes: names of the classes; None for labels.
+        classes: the classes, as the table has them; None for labels.
         ignore_index: label of voxels that nobody annotated, or None.
         resample_masks: as of ``SegmentationDataLoaders3D.from_df``.
         modality: ``'CT'``, ``'MR'``, ... or None.
@@ -90,7 +90,7 @@ class Plan:
     label_col: Any
     channels: int
     codes: tuple[str, ...] | None
-    classes: tuple[str, ...] | None
+    classes: tuple[str | int, ...] | None
     ignore_index: int | None
     resample_masks: bool | str
     modality: str | None

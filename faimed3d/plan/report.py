@@ -282,9 +282,9 @@ def _table(rows: Sequence[dict[str, Any]], cases: Cases) -> pd.DataFrame:
     return table
 
 
-def _numbered(table: pd.DataFrame, cases: Cases) -> list[str]:
-    """Names of the classes that nobody has named."""
+def _numbered(table: pd.DataFrame, cases: Cases) -> list[Any]:
+    """Names of the labels that nobody has named; the classes as they are, text or numbers."""
     if cases.classes is not None:
-        return [str(name) for name in sorted({*cases.classes}, key=lambda name: (str(type(name)), name))]
+        return sorted(cases.classes.unique().tolist(), key=lambda name: (isinstance(name, str), name))
     labels = [int(name.removeprefix("voxels_")) for name in table if name.startswith("voxels_")]
     return ["background", *(str(label) for label in range(1, max(labels, default=1) + 1))]
