@@ -133,10 +133,10 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
         return PatchDataLoaders3D.from_cache(
             cache, plan.patch, valid=valid, batch_tfms=batch_tfms(plan), **{**given, **kwargs}
         )
-    given = {"bs": plan.batch_size, "item_tfms": item_tfms(plan), "batch_tfms": batch_tfms(plan)}
+    how: dict[str, Any] = {"bs": plan.batch_size, "item_tfms": item_tfms(plan), "batch_tfms": batch_tfms(plan)}
     return ImageDataLoaders3D.from_df(
         cache.table, cache.path, fn_col=plan.fn_col, label_col=plan.label_col, y_block=y_block(plan),
-        splitter=IndexSplitter(valid), orientation=plan.orientation, **{**given, **kwargs},
+        splitter=IndexSplitter(valid), orientation=plan.orientation, **{**how, **kwargs},
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def _numbers(values: Sequence[float] | None) -> str:
 
 
 def _data(plan: Plan) -> str:
-    names = plan.codes[1:] if plan.codes is not None else plan.classes or ()
+    names = [str(name) for name in (plan.codes[1:] if plan.codes is not None else plan.classes or ())]
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     what = f"{plan.task.capitalize()} of {shown}" if plan.codes is not None else f"Classification as {shown}"
     return (

@@ -31,7 +31,7 @@ def draw_report(report: pd.DataFrame, figsize: tuple[float, float]) -> list[Axes
     _points(axes[0, 1], spacings, AXES, odd, "spacing (mm)")
     _text(axes[0, 2], report, done)
     _ranges(axes[1, 0], done, odd)
-    names = report.attrs.get("codes") or []
+    names = [str(name) for name in report.attrs.get("codes") or []]
     if "class" in done:
         counts = done["class"].astype(str).value_counts().sort_index()
         axes[1, 1].bar(range(len(counts)), counts.to_numpy(), color=[class_color(k + 1) for k in range(len(counts))])

@@ -124,6 +124,10 @@ class _Proposal:
             )
         self.set("codes", names if seg else None, "names of the labels" if seg else "the targets are classes")
         self.set("classes", None if seg else names, "the targets are labels" if seg else "the classes that were found")
+        if not seg and len(names) < 2:
+            raise ValueError(
+                f"all cases are of one class, {', '.join(map(str, names))}: there is nothing to tell apart"
+            )
         self.set(
             "ignore_index",
             read["ignore_index"],
@@ -293,7 +297,7 @@ class _Proposal:
 
     def _training(self) -> None:
         training, values = self.training, self.values
-        names = values["codes"] or values["classes"]
+        names = [str(name) for name in values["codes"] or values["classes"]]
         self.set("augmentation", rules.augmentation(tuple(values["patch"]), names, values["orientation"], self.task))
         items = max(1, round(values["cases"] * (1 - 1 / self._folds())))
         least = training.least_steps * values["batch_size"]
@@ -321,7 +325,7 @@ class _Proposal:
         folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None}
         whose = "by patient" if group is not None else "each case as a patient of its own"
         self.set("folds", folds, f"{folds['n']}, {whose} ({NNUNET})")
-        return folds["n"]
+        return max(2, count)
 
     def _floats(self, name: str) -> np.ndarray:
         return (
