@@ -158,7 +158,7 @@ class _Proposal:
         if scheme == "ct":
             self.set("clip", [(one["low"], one["high"]) for one in pooled], f"percentiles 0.5 and 99.5 ({NNUNET})")
             self.set("mean", [one["mean"] for one in pooled], "of the foreground of all cases")
-            self.set("std", [max(one["std"], 1e-6) for one in pooled], "of the foreground of all cases")
+            self.set("std", [_spread(one["std"]) for one in pooled], "of the foreground of all cases")
             if any(one["high"] <= one["low"] for one in pooled):  # nothing to cut to
                 self.values["clip"] = [(one["low"] - 1, one["high"] + 1) for one in pooled]
         elif scheme == "set":
@@ -167,7 +167,7 @@ class _Proposal:
                 suffix = f"_{number}" if number else ""
                 mean, std = self._floats(f"whole_mean{suffix}"), self._floats(f"whole_std{suffix}")
                 means.append(float(mean.mean()))
-                stds.append(max(float(np.sqrt((std**2 + (mean - mean.mean()) ** 2).mean())), 1e-6))
+                stds.append(_spread(np.sqrt((std**2 + (mean - mean.mean()) ** 2).mean())))
             self.set("mean", means, "of all voxels of the set, each case alike")
             self.set("std", stds, "of all voxels of the set, each case alike")
             self.set("clip", None, "nothing is cut")
@@ -318,12 +318,14 @@ class _Proposal:
         """Decide the folds; their number."""
         group = self.group_col if self.group_col is not None else patient_column(self.df)
         if "fold" in self.df.columns:
-            folds = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold"}
+            folds = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold", "classes": None}
             self.set("folds", folds, "the column fold says them")
             return max(2, self.df["fold"].nunique())
         count = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
-        folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None}
+        classes = self.values["label_col"] if self.task == "classification" else None
+        folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None, "classes": classes}
         whose = "by patient" if group is not None else "each case as a patient of its own"
+        whose += ", classes spread evenly" if classes is not None else ""
         self.set("folds", folds, f"{folds['n']}, {whose} ({NNUNET})")
         return max(2, count)
 
@@ -335,3 +337,8 @@ class _Proposal:
 
 def _blocks(levels: int, counts: Sequence[int]) -> Sequence[int]:
     return [counts[min(level, len(counts) - 1)] for level in range(levels)]
+
+
+def _spread(std: float) -> float:
+    """What to divide by: a standard deviation, or 1 where all values are alike."""
+    return float(std) if std > 1e-6 else 1.0
