@@ -21,7 +21,7 @@ def case(number, low):
     geometry = Geometry((8, 17, 18), (1, 1, 2), (10 * number, -5, 7))
     mask = np.zeros(geometry.shape, np.uint8)
     mask[2:6, 4:12, 5:13] = 1
-    image = low + (100 if low == 0 else 1100) * mask + random.normal(0, 5, mask.shape) * (low == 0)
+    image = low + (100.0 if low == 0 else 1100.0) * mask + random.normal(0, 5, mask.shape) * (low == 0)
     image[0, 0, 0] = low
     image, mask = TensorDicom3D(image.astype(np.float32), geometry), TensorMask3D(mask, geometry)
     return tuple(volume.reorient("RAS") for volume in (image, mask)) if number == 1 else (image, mask)
@@ -63,8 +63,8 @@ class TestSegmentation:
 
     def test_no_patient_is_on_both_sides(self, planned):
         plan, cache, learn = planned
-        owner = {cache.file(row): cache.table["patient"].iloc[row] for row in range(len(cache))}
-        sides = [{owner[case.path] for case in dl.dataset.cases} for dl in (learn.dls.train, learn.dls.valid)]
+        owner = {str(cache.file(row)): cache.table["patient"].iloc[row] for row in range(len(cache))}
+        sides = [{owner[str(case.path)] for case in dl.dataset.cases} for dl in (learn.dls.train, learn.dls.valid)]
         assert plan.folds == {"n": 3, "seed": 0, "group_col": "patient", "fold_col": None, "classes": None}
         assert [len(side) for side in sides] == [2, 1]
         assert not sides[0] & sides[1]
