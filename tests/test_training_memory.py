@@ -116,6 +116,21 @@ class TestTrainingMemory:
         frozen = training_memory(model, (1, 1, 4, 4, 4))
         assert whole - frozen > 3 * size(model.encoder.parameters())
 
+    def test_layers_that_stand_at_two_places_stay_what_they_are(self):
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first = nn.Conv3d(1, 2, 1)
+                self.chain = nn.ModuleList([nn.Sequential(self.first, nn.BatchNorm3d(2))])
+
+            def forward(self, x):
+                return self.chain[0](x)
+
+        model = Twice()
+        weights = [model.first.weight, model.chain[0][0].weight]
+        training_memory(model, (2, 1, 3, 4, 5))
+        assert weights[0] is weights[1] is model.first.weight is model.chain[0][0].weight
+
     def test_a_shape_of_one_volume_is_refused(self):
         with pytest.raises(ValueError, match=r"shape must be that of a batch, \(B, C, D, H, W\), got \(1, 4, 4, 4\)"):
             training_memory(UNet3D(), (1, 4, 4, 4))

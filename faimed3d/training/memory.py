@@ -65,6 +65,7 @@ def training_memory(
     fixed += optimizer_values * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     fixed += _COPIES * max((p.numel() * p.element_size() for p in model.parameters()), default=0)
     was_training = model.training
+    own = [(module, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
     with FakeTensorMode(allow_non_fake_inputs=True), _Alive() as alive:
         state = {name: _like(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
         alive.start()
@@ -78,6 +79,13 @@ def training_memory(
                 scores = torch.func.functional_call(model, state, (x,))
         finally:
             model.train(was_training)
+            for (
+                module,
+                weights,
+                buffers,
+            ) in own:  # functional_call forgets those that stand at two places
+                module._parameters.update(weights)
+                module._buffers.update(buffers)
         scores = to_float(scores)
         first = full_resolution(scores)
         of_voxels = first.ndim == 5
