@@ -11,13 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.augment import Clip3D, CropForeground3D, Normalize3D, RandomSpatial3D, Resample3D, ZScore3D
-from faimed3d.plan import Plan, propose
+from faimed3d.plan import Plan, proposal, propose
 from faimed3d.plan.methods_text import SECTIONS
 from faimed3d.plan.plan import NAMES
 from faimed3d.plan.rule_table import RULES
 
 FACTS = {"cases", "fn_col", "label_col", "channels", "codes", "classes", "ignore_index", "resample_masks", "clip",
          "mean", "std", "memory", "device"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def estimated():
+    """Half a second for each plan would be long: the exact memory has its own test in test_plan_rules.py."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(proposal, "predicted_memory", lambda plan: plan.memory)
+        yield
 
 
 def plan_of(report, **kwargs):

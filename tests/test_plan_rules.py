@@ -4,13 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from case_reports import report_of, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faimed3d.geometry import Geometry
-from faimed3d.plan import rules
+from faimed3d.plan import propose, rules
 from faimed3d.plan.memory import in_bytes, step_memory
 from faimed3d.plan.topology import first_patch, padded, smaller, topology_of
+from faimed3d.training import training_memory
 
 STEPS = st.tuples(*[st.floats(0.2, 8)] * 3)
 SIDES = st.tuples(*[st.integers(1, 300)] * 3)
@@ -144,6 +147,20 @@ class TestMemory:
         wide = rules.widths(topology.levels, 8, 32)
         needed = [step_memory(patch, topology, n, wide, 1, 2) for n in (batch, batch + 1)]
         assert needed[0] < needed[1]
+
+
+@pytest.mark.parametrize(("side", "memory", "device"), [(64, "0.3GB", "cpu"), (96, "2GB", "cuda")])
+def test_a_plan_needs_no_more_memory_than_there_is_and_most_of_it(side, memory, device):
+    report = report_of([[side] * 3] * 40, np.ones((40, 3)))
+    plan = propose(table_of(report), memory, report=report, device=device)
+    with torch.device("meta"):
+        network = plan.network()
+    values = {"sgd": 1, "adamw": 2}[plan.optimizer]
+    shape = (plan.batch_size, 1, *plan.patch)
+    exact = training_memory(network, shape, dtype=plan.precision, optimizer_values=values)
+    assert plan.memory == pytest.approx(exact, rel=0.01)
+    assert plan.memory <= in_bytes(memory)
+    assert plan.memory > 0.5 * in_bytes(memory)
 
 
 def test_a_budget_gives_as_many_epochs_as_fit():

@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import torch
+from torch.nn.functional import cross_entropy
+
+from faimed3d.losses import DiceCELoss3D
 from faimed3d.plan.topology import Topology, Triple
+from faimed3d.training import training_memory
+
+if TYPE_CHECKING:
+    from faimed3d.plan.plan import Plan
 
 _UNITS = {"": 1e9, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -66,3 +75,17 @@ def step_memory(
             weights += taps * width * (widths[level + 1] + 3 * width)
         below = width
     return int(batch * kept * (2 if half else 4) * 1.1 + weights * 16 + 100e6)
+
+
+def predicted_memory(plan: Plan) -> int:
+    """Bytes of a training step of a plan, by :func:`faimed3d.training.training_memory`.
+
+    Args:
+        plan: any.
+    """
+    with torch.device("meta"):  # shapes alone
+        network = plan.network()
+    values = 1 if plan.optimizer == "sgd" else 2
+    loss = DiceCELoss3D() if plan.task == "segmentation" else cross_entropy
+    shape = (plan.batch_size, plan.channels, *plan.patch)
+    return training_memory(network, shape, loss, dtype=plan.precision, optimizer_values=values)

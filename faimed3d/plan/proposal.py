@@ -15,12 +15,17 @@ from faimed3d.data.splitting import patient_column
 from faimed3d.plan import building, rules
 from faimed3d.plan.case_facts import AXES, SIZES
 from faimed3d.plan.folds import FOLDS
-from faimed3d.plan.memory import in_bytes, step_memory
+from faimed3d.plan.memory import in_bytes, predicted_memory, step_memory
 from faimed3d.plan.plan import Plan
 from faimed3d.plan.report import CaseReport, describe_cases
 from faimed3d.plan.rules import NNUNET, Choice
 from faimed3d.plan.topology import Topology, topology_of
 from faimed3d.training.precision import fast_dtype
+
+_ROUNDS = 5
+_SCALE = 0.82  # what the estimate is too large by, as a rule
+_FULL = 0.85  # of the memory: less, and a larger patch or batch is tried
+_MARGIN = 1.03
 
 
 @strict_keywords(more=lambda args, kwargs: keywords_of(describe_cases))
@@ -83,6 +88,8 @@ class _Proposal:
         self.done = pd.DataFrame(report[report["error"] == ""])
         self.task: str = report.attrs["task"]
         self.training = rules.training_of(self.task, device)
+        self.scale = _SCALE  # from what is estimated to what a step needs
+        self.largest_batch = self.training.batch
         self.values: dict[str, Any] = {}
         self.reasons: dict[str, str] = {}
 
@@ -94,7 +101,28 @@ class _Proposal:
         return value
 
     def plan(self) -> Plan:
-        """Decide everything."""
+        """Decide everything, by an estimate of the memory that is corrected by what the planned step needs."""
+        limited = False
+        for _ in range(_ROUNDS):
+            plan = self._planned()
+            exact = predicted_memory(plan)
+            room = exact < _FULL * self.limit and self._could_grow(plan)
+            if exact <= self.limit and (limited or not room):
+                break
+            limited = limited or exact > self.limit
+            self.scale *= exact / plan.memory * (_MARGIN if limited else 1)
+        over = "more than asked for: the smallest patches need it"
+        why = over if exact > self.limit else "predicted by training_memory"
+        return plan.replace(memory=exact, reasons={"memory": why})
+
+    def _could_grow(self, plan: Plan) -> bool:
+        """Whether more memory would be used: the patch is no whole case yet, or the batch not the largest."""
+        grows = self.task == "segmentation" and any(map(int.__lt__, plan.patch, plan.median_size))
+        return grows or plan.batch_size < self.largest_batch
+
+    def _planned(self) -> Plan:
+        self.values.clear()
+        self.reasons.clear()
         self._columns()
         self._values()
         self._grid()
@@ -208,13 +236,13 @@ class _Proposal:
 
     def _unet(self) -> None:
         training, classes = self.training, len(self.values["codes"])
-        half = self._precision() != "float32"
+        half, channels = self._precision() != "float32", self.values["channels"]
 
         def cost(patch: Any, topology: Topology, batch: int) -> int:
             levels = topology.levels
             blocks = _blocks(levels, rules.RESENC_BLOCKS) if training.blocks else None
             wide = rules.widths(levels, training.width, training.most_width)
-            return step_memory(patch, topology, batch, wide, self.values["channels"], classes, blocks, half)
+            return int(self.scale * step_memory(patch, topology, batch, wide, channels, classes, blocks, half))
 
         voxels = float(np.prod(self.sizes, axis=1).sum())
         found = rules.fit_patch(self.steps[::-1], self.values["median_size"], self.limit, cost, voxels, training.batch)
@@ -226,6 +254,7 @@ class _Proposal:
         self.set("up_convs", 1 if training.blocks else 2, rules.RESENC if training.blocks else NNUNET)
         deep = levels >= rules.DEEP
         self.set("deep_supervision", deep, NNUNET if deep else f"{levels} levels have no coarser scale to supervise")
+        self.largest_batch = found.largest
         self._batch(found.batch, found.memory)
         share = rules.OVERSAMPLING
         self.set("oversampling", share, f"small structures are seen often enough ({NNUNET})")
@@ -281,8 +310,11 @@ class _Proposal:
         wide, blocks = self.values["widths"], self.values["blocks"]
 
         def memory(batch: int) -> int:
-            return step_memory(tuple(patch), topology, batch, wide, self.values["channels"], 0, blocks)
+            return int(
+                self.scale * step_memory(tuple(patch), topology, batch, wide, self.values["channels"], 0, blocks)
+            )
 
+        self.largest_batch = batch
         while batch > rules.LEAST_BATCH and memory(batch) > self.limit:
             batch -= 1
         self._batch(batch, memory(batch))

@@ -212,6 +212,7 @@ class Fitted(NamedTuple):
     patch: Triple
     topology: Topology
     batch: int
+    largest: int  # batch that would be taken with more memory
     memory: int
     reason: str
 
@@ -256,7 +257,7 @@ def fit_patch(
         batch += 1
     needed = cost(patch, topology, batch)
     reason = "a case of median size as a whole" if whole else f"the largest of which {LEAST_BATCH} fit into the memory"
-    return Fitted(patch, topology, batch, needed, f"{reason}, in the proportions of the spacing ({NNUNET})")
+    return Fitted(patch, topology, batch, most, needed, f"{reason}, in the proportions of the spacing ({NNUNET})")
 
 
 def roomy(patch: Triple) -> Triple:
