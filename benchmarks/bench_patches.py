@@ -1,0 +1,214 @@
+"""Patches per second out of a cache, moved by an affine map, against MONAI's and TorchIO's caches and queue; memory.
+
+Two sets with masks: 96x96x96 out of 140x512x512, and 40x56x40 out of small volumes. All are standardized and kept as
+the library does it (MONAI: PersistentDataset on the disk, CacheDataset in memory; TorchIO keeps nothing), a third of
+the patches is around labels, each is rotated and scaled at random, image linearly and mask by the nearest voxel, and
+two workers make them. MONAI and TorchIO take 4 patches of a volume; TorchIO moves whole volumes.
+Then a step of training with patches from the cache against a step on one batch over and over.
+"""
+
+import importlib.util
+import logging
+import multiprocessing
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from timing import print_machine, table
+
+from faimed3d.augment import RandomAffine3D, ZScore3D, aug_transforms_3d
+from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
+from faimed3d.cache import preprocess
+from faimed3d.losses import DiceCELoss3D
+from faimed3d.models import UNet3D
+from faimed3d.patches import PatchDataLoaders3D
+
+BATCH, WORKERS, A_VOLUME = 2, 2, 4
+DEGREES, SCALE = 15, 0.15
+SETS = {  # name: shape, patch, cases, patches a round of (ours, peers), rounds
+    "96x96x96 of 140x512x512": ((140, 512, 512), (96, 96, 96), 2, (32, 8), 3),
+    "40x56x40 of 36x50x36": ((36, 50, 36), (40, 56, 40), 24, (192, 48), 3),
+}
+
+
+def make_files(root, shape, count):
+    """Table of .nii.gz volumes of whole numbers, with masks of a box and a ball."""
+    z, y, x = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j, -1 : 1 : shape[2] * 1j]
+    rows = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        spot = ((x - 0.2) ** 2 + y**2 + z**2 < 0.05).astype(np.uint8)
+        spot[:, 2:9, 2:9] = 2
+        body = np.broadcast_to(x**2 + y**2 < 0.6, shape)
+        voxels = np.where(body, 40 + 100 * (spot > 0) + random.normal(0, 15, shape), -1000).astype(np.int16)
+        geometry = Geometry(shape, (0.8, 0.8, 1.5))
+        row = {name: str(root / f"{name}{number}.nii.gz") for name in ("image", "mask")}
+        TensorDicom3D(torch.from_numpy(voxels), geometry).save(row["image"])
+        TensorMask3D(torch.from_numpy(spot), geometry).save(row["mask"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ours(cache, patch, length, workers=WORKERS, tfms=None):
+    tfms = RandomAffine3D(degrees=DEGREES, scale=SCALE) if tfms is None else tfms
+    dls = PatchDataLoaders3D.from_cache(
+        cache, patch, BATCH, length=length, batch_tfms=tfms, num_workers=workers, device="cpu"
+    )
+    return dls.train
+
+
+def monai_way(files, patch, root, persistent):
+    import monai.transforms as mt
+    from monai.data import CacheDataset, DataLoader, PersistentDataset
+
+    keys = ["image", "mask"]
+    angle = np.radians(DEGREES)
+    steps = mt.Compose(
+        [
+            mt.LoadImaged(keys),
+            mt.EnsureChannelFirstd(keys),
+            mt.NormalizeIntensityd("image"),
+            mt.SpatialPadd(keys, patch[::-1]),
+            mt.RandCropByPosNegLabeld(keys, "mask", patch[::-1], pos=1, neg=2, num_samples=A_VOLUME),
+            mt.RandAffined(
+                keys, spatial_size=patch[::-1], prob=1, rotate_range=[angle] * 3, scale_range=[SCALE] * 3,
+                mode=("bilinear", "nearest"), padding_mode="border",
+            ),
+        ]
+    )  # fmt: skip
+    items = files[keys].to_dict("records")
+    if persistent:
+        dataset = PersistentDataset(items, steps, root)
+        for number in range(len(dataset)):
+            dataset[number]
+    else:
+        dataset = CacheDataset(items, steps, progress=False)
+    return DataLoader(dataset, batch_size=1, num_workers=WORKERS, shuffle=True), A_VOLUME  # a list of 4 patches each
+
+
+def torchio_way(files, patch, workers=WORKERS):
+    import torchio as tio
+
+    size = [max(n, m) for n, m in zip(shape_of(files), patch, strict=True)]
+    steps = [tio.ZNormalization(), tio.RandomAffine(scales=SCALE, degrees=DEGREES), tio.CropOrPad(size[::-1])]
+    subjects = [
+        tio.Subject(image=tio.ScalarImage(row.image), mask=tio.LabelMap(row.mask)) for row in files.itertuples()
+    ]
+    dataset = tio.SubjectsDataset(subjects, transform=tio.Compose(steps))
+    sampler = tio.LabelSampler(patch[::-1], "mask", {0: 2, 1: 0.5, 2: 0.5})
+    queue = tio.Queue(dataset, 8 * A_VOLUME, A_VOLUME, sampler, num_workers=workers)
+    return tio.SubjectsLoader(queue, batch_size=BATCH, num_workers=0), BATCH
+
+
+def shape_of(files):
+    return tuple(TensorDicom3D.create(files["image"][0]).shape)
+
+
+def speed(loader, a_batch, wanted):
+    """Patches per second of as many as are wanted, in as many epochs as it takes; the start of workers counts."""
+    count, start = 0, time.perf_counter()
+    while count < wanted:
+        for _ in loader:
+            count += a_batch
+            if count >= wanted:
+                break
+    return count / (time.perf_counter() - start)
+
+
+def worker_memory(loader):
+    """MB that a worker has for itself at most, and how much it grows from its second quarter to its third (Linux)."""
+    held = []
+    for _ in loader:
+        now = 0
+        for worker in multiprocessing.active_children():
+            try:
+                lines = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
+            except (ProcessLookupError, FileNotFoundError):  # it has done its part
+                continue
+            now = max(now, *[int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")], 0)
+        held.append(now)
+    quarter = len(held) // 4
+    early, late = held[quarter : 2 * quarter], held[2 * quarter : 3 * quarter]
+    return max(held), statistics.median(late) - statistics.median(early)
+
+
+def compare(root, name):
+    shape, patch, cases, (many, few), rounds = SETS[name]
+    files = make_files(root, shape, cases)
+    cache = preprocess(files, root / "cache", codes=["air", "ball", "box"], item_tfms=[ZScore3D()], progress=False)
+    loaders = {"ours": (ours(cache, patch, many), BATCH, many)}
+    if importlib.util.find_spec("monai"):
+        loaders["MONAI PersistentDataset"] = (*monai_way(files, patch, root / "monai", True), few)
+        loaders["MONAI CacheDataset"] = (*monai_way(files, patch, None, False), few)
+    if importlib.util.find_spec("torchio"):
+        loaders["TorchIO Queue"] = (*torchio_way(files, patch), few)
+    found = {kind: [] for kind in loaders}
+    for _ in range(rounds):
+        for kind, (loader, a_batch, wanted) in loaders.items():
+            found[kind].append(speed(loader, a_batch, wanted))
+    rows = []
+    for kind in list(loaders)[1:]:
+        ratio = statistics.median(a / b for a, b in zip(found["ours"], found[kind], strict=True))
+        rows.append(
+            (f"{name}, {kind}", statistics.median(found["ours"]), statistics.median(found[kind]), ratio, rounds)
+        )
+    if not rows:
+        rows.append((f"{name}, alone", statistics.median(found["ours"]), "", "", rounds))
+    return rows, cache, patch
+
+
+def step_ratio(cache, patch, steps=12):
+    """ms of a training step with patches from the cache and with one batch over and over, in turn, and the ratio."""
+    model = UNet3D(1, 3, widths=(16, 32, 64))
+    optimizer, loss = torch.optim.SGD(model.parameters(), 1e-3), DiceCELoss3D()
+    images, masks = ours(cache, patch, BATCH, 0).one_batch()
+    fixed = images.as_subclass(torch.Tensor), masks.as_subclass(torch.Tensor)
+
+    def step(x, y):
+        loss(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(*fixed)
+    times = {"cache": [], "fixed": []}
+    for _ in range(3):
+        loader = ours(cache, patch, BATCH * (steps + 2), tfms=aug_transforms_3d())
+        start = None
+        for number, (x, y) in enumerate(loader):
+            if number == 2:  # the workers have started
+                start = time.perf_counter()
+            step(x.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor))
+        times["cache"].append((time.perf_counter() - start) / steps)
+        start = time.perf_counter()
+        for _ in range(steps):
+            step(*fixed)
+        times["fixed"].append((time.perf_counter() - start) / steps)
+    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+    return *(statistics.median(each) * 1000 for each in times.values()), ratio
+
+
+def main():
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    print_machine()
+    header = ("case", "ours patches/s", "peer patches/s", "ratio ours/peer", "n")
+    steps, memory = [], []
+    for name in SETS:
+        with tempfile.TemporaryDirectory() as root:
+            found, cache, patch = compare(Path(root), name)
+            table(found, header)
+            many = 2000 if "40x" in name else 200
+            memory.append((name, many, *worker_memory(ours(cache, patch, many))))
+            if "40x" in name:
+                steps.append((name, *step_ratio(cache, patch), 3))
+    table(memory, ("case", "patches", "MB a worker at most", "growth in MB"))
+    table(steps, ("case", "ms a step, cache", "ms a step, one batch", "ratio", "n"))
+
+
+if __name__ == "__main__":
+    main()
