@@ -3,6 +3,8 @@
 # make lint    the linter, the formatter and the type checker
 # make lowest  tests and doctests with the lowest versions of the requirements, in .venv-lowest
 # make bench   the tables of benchmarks/README.md
+# make hippocampus DATA=folder [TEST=folder] [BUDGET=minutes]    plan, folds and ensemble on Task04 of the Decathlon
+# make medmnist3d DATA=folder [BUDGET=minutes]                   plan and scores on MedMNIST's 3D sets
 # All of them make their environment first, where it is missing or settings.ini has changed.
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint lowest bench clean
+.PHONY: demo test lint lowest bench hippocampus medmnist3d clean
 
 demo: $(READY)
 	$(PY) examples/demo.py demo_out
@@ -31,6 +33,12 @@ lowest: $(LOWEST)/.ready
 bench: $(READY)
 	$(PY) -m pip install -qq -e '.[bench]'
 	$(PY) benchmarks/run.py
+
+hippocampus: $(READY)
+	$(PY) examples/hippocampus.py $(DATA) $(if $(TEST),--test $(TEST)) $(if $(BUDGET),--budget $(BUDGET))
+
+medmnist3d: $(READY)
+	$(PY) examples/medmnist3d.py $(DATA) $(if $(BUDGET),--budget $(BUDGET))
 
 $(READY): settings.ini setup.py
 	@echo "Making the environment in $(VENV): 2 to 5 minutes, about 7 GB, for PyTorch comes with its CUDA libraries."
