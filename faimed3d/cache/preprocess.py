@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from fastprogress.fastprogress import progress_bar
 from joblib import Parallel, delayed
+from joblib.parallel import LokyBackend, get_active_backend
 
 from faimed3d._keywords import strict_keywords
 from faimed3d.cache.case_file import CaseFile, write_case
@@ -30,6 +31,7 @@ from faimed3d.data.loaders import Columns, volumes_in
 from faimed3d.data.regions import RegionReader
 
 _LISTED = 5
+_SMALL = 200e6  # bytes of cases that are made sooner than processes have started, each of which imports torch
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -103,7 +105,8 @@ def preprocess(
         part: (k, n): make every n-th case from the k-th on, k from 0 to n - 1, and return a cache of which others may
             be missing: ``cache.missing``. It refuses to be used until all are there.
         skip_failed: leave cases that cannot be made out, with a warning.
-        n_jobs: cases made at once, each in memory as a whole; -1 for one per core.
+        n_jobs: cases made at once, each in memory as a whole, by processes or whatever ``joblib.parallel_config`` says;
+            -1 for one per core, or for none beside this one where all cases together are below 200 MB.
         progress: show a progress bar, with the space that the cases will need.
 
     Raises:
@@ -249,6 +252,8 @@ def _make(cases: dict[int, _Case], reading: CaseReading, n_jobs: int, progress: 
     space = f"{len(cases)} cases need about {in_words(needed)}, and {in_words(free)} are free"
     if needed > free:
         raise CacheError(f"{folder}: {space}: make room, or choose a folder on another disk")
+    if n_jobs == -1 and needed < _SMALL and isinstance(get_active_backend()[0], LokyBackend):
+        n_jobs = 1
     tasks = (delayed(_make_one)(row, case, reading, twice=row == min(cases)) for row, case in cases.items())
     results = Parallel(n_jobs, return_as="generator_unordered")(tasks)
     if progress:
