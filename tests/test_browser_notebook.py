@@ -21,6 +21,11 @@ CELLS = [
     "print('seen', *v.position, v.value, v.window[1])",
 ]
 
+TILE = """() => {
+  const { faimed3d } = [...document.querySelectorAll(".jp-OutputArea-output *")].find((one) => one.faimed3d);
+  return faimed3d.nv.screenSlices[0].leftTopWidthHeight;
+}"""
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
@@ -67,7 +72,7 @@ def _wait_for(url, server, log, seconds=90):
 def test_python_moves_the_viewer_and_the_mouse_is_seen_in_python(browser, lab):  # noqa: F811
     """Lasts as long as JupyterLab and a kernel take to start."""
     page = browser.new_page(viewport={"width": 1000, "height": 800})
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(90_000)
     page.goto(lab)
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
@@ -91,8 +96,10 @@ def test_python_moves_the_viewer_and_the_mouse_is_seen_in_python(browser, lab): 
     page.mouse.down(button="right")
     page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + 60, steps=3)
     page.mouse.up(button="right")
-    page.mouse.click(box["x"] + box["width"] / 2 - 20, box["y"] + 40)
-    page.wait_for_function("() => !document.querySelector('.f3d-foot').innerText.includes('x 3.0   y 4.0 P   z 6.0')")
+    left, top, width, height = page.evaluate(TILE)
+    before = page.inner_text(".f3d-foot")
+    page.mouse.click(box["x"] + left + width * 0.7, box["y"] + top + height * 0.3)
+    page.wait_for_function("old => document.querySelector('.f3d-foot').innerText !== old", arg=before)
     page.wait_for_timeout(300)  # what the browser tells Python of itself waits 50 ms
     shown = re.search(r"x (-?[\d.]+).*?y (-?[\d.]+).*?z (-?[\d.]+)", page.inner_text(".f3d-foot")).groups()
     value = re.search(r"image: (\d+)", page.inner_text(".f3d-foot")).group(1)

@@ -135,7 +135,7 @@ export class Viewer {
     // one canvas for the next viewer
     this.needCells(1);
     const [cell] = this.cells;
-    for (const mesh of [...cell.nv.meshes]) cell.nv.removeMesh(mesh);
+    cell.nv.meshes = [];
     cell.nv.scene.pan2Dxyzmm.set([0, 0, 0, 1]);
     this.changed = null;
     return cell;
@@ -184,7 +184,10 @@ export class Viewer {
       event.stopPropagation();
       cell.viewer.dragWindow(event);
     }, true);
-    cell.addEventListener("contextmenu", (event) => event.preventDefault(), true);
+    cell.addEventListener("contextmenu", (event) => {
+      event.preventDefault();
+      event.stopPropagation(); // JupyterLab has a menu of its own
+    }, true);
     cell.addEventListener("dblclick", (event) => {
       event.stopPropagation(); // NiiVue would choose a window of its own
       cell.viewer.set({ window: cell.viewer.firstWindow }, true);
@@ -460,11 +463,16 @@ export class Viewer {
       return;
     }
     this.painted = number;
-    for (const mesh of [...this.nv.meshes]) this.nv.removeMesh(mesh);
-    for (const [k, buffer] of buffers.entries()) {
+    // not by nv.addMesh, which sends all volumes to the GPU again
+    const { gl } = this.nv;
+    const load = (buffer, k) => {
       const rgba255 = [...this.described.labels[number].classes[k].color, 255];
-      await this.nv.addMeshFromUrl({ url: `surface${k}.mz3`, buffer, rgba255, visible: this.isVisible(number, k) });
-    }
+      const name = `surface${k}.mz3`;
+      return this.engine.NVMesh.loadFromUrl({ url: name, name, buffer, rgba255, visible: this.isVisible(number, k), gl });
+    };
+    const meshes = await Promise.all(buffers.map(load));
+    if (this.painted !== number) return; // another mask was chosen meanwhile
+    this.nv.meshes = meshes;
     this.applyPlane();
     if (this.surfaceOf[number] === undefined) this.needSurfaces();
   }
