@@ -128,6 +128,13 @@ class TestSides:
         assert (paired.value["flip_axes"], paired.value["swap_labels"]) == ([-3, -2, -1], [[1, 2]])
         assert rules.augmentation((9, 9, 9), ["left", "right"], "LPS", "classification").value["flip_axes"] == [-3, -2]
 
+    def test_few_patches_are_mirrored_left_and_right_alone(self):
+        gentle = rules.augmentation((32, 32, 32), ["none", "lesion"], "PLS", "segmentation", gentle=True)
+        assert gentle.value["flip_axes"] == [-2]
+        assert gentle.value["degrees"] == [15, 15, 15]
+        alone = rules.augmentation((32, 32, 32), ["none", "left atrium"], "LPS", "segmentation", gentle=True)
+        assert alone.value["flip_axes"] == []
+
     def test_flat_patches_are_rotated_in_their_plane(self):
         assert rules.augmentation((16, 64, 64), ["a"], "LPS", "segmentation").value["degrees"] == [180, 0, 0]
         assert rules.augmentation((64, 64, 16), ["a"], "LPS", "segmentation").value["degrees"] == [0, 0, 180]

@@ -330,7 +330,8 @@ class _Proposal:
     def _training(self) -> None:
         training, values = self.training, self.values
         names = [str(name) for name in values["codes"] or values["classes"]]
-        self.set("augmentation", rules.augmentation(tuple(values["patch"]), names, values["orientation"], self.task))
+        how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle)
+        self.set("augmentation", rules.augmentation(*how))
         items = max(1, round(values["cases"] * (1 - 1 / self._folds())))
         least = training.least_steps * values["batch_size"]
         self.set(

@@ -110,7 +110,8 @@ RULES = (
         "augmentation",
         "rotation, scaling, mirrors, noise, blur, brightness, contrast, low resolution, gamma; of a patch "
         "with one side below a third of the largest only rotation in the plane; mirrored left and right only "
-        "where no class is of one side, or both sides are and are exchanged",
+        "where no class is of one side, or both sides are and are exchanged; for labels on a CPU half of that, "
+        "mirrored left and right alone, as some thousand patches are too few for more",
         NNUNET,
     ),
     Rule(
@@ -125,7 +126,7 @@ RULES = (
     ),
     Rule(
         "lr",
-        "SGD 0.01, AdamW 0.004",
+        "SGD 0.01, AdamW 0.002 for labels, 0.001 for classes",
         NNUNET,
     ),
     Rule(

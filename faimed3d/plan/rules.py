@@ -52,12 +52,13 @@ class Training:
     precision: str | None  # None: what is fast on the device
     blocks: bool  # residual encoder
     source: str
+    gentle: bool = False  # augmentation for some thousand patches in all, not for millions
 
 
 SEGMENTATION = {
     "cpu": Training(
-        width=16, most_width=320, batch=2, epochs=50, least_steps=0, lr=4e-3, optimizer="adamw", weight_decay=1e-2,
-        schedule="one_cycle", precision=None, blocks=False, source=OURS,
+        width=16, most_width=320, batch=2, epochs=50, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
+        schedule="one_cycle", precision=None, blocks=False, source=OURS, gentle=True,
     ),
     "cuda": Training(
         width=32, most_width=320, batch=32, epochs=250, least_steps=250, lr=1e-2, optimizer="sgd", weight_decay=3e-5,
@@ -73,6 +74,14 @@ CLASSIFICATION = {
         width=64, most_width=512, batch=16, epochs=100, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
         schedule="one_cycle", precision=None, blocks=True, source=MEDMNIST,
     ),
+}  # fmt: skip
+AUGMENTATION: dict[str, Any] = {
+    "degrees": 30.0, "scale": [0.7, 1.4], "affine_p": 0.36, "noise_p": 0.1, "blur_p": 0.2, "brightness_p": 0.15,
+    "contrast_p": 0.15, "low_resolution_p": 0.25, "gamma_p": 0.3,
+}  # fmt: skip
+GENTLE: dict[str, Any] = {
+    "degrees": 15.0, "scale": [0.85, 1.15], "affine_p": 0.5, "noise_p": 0.15, "blur_p": 0.1, "brightness_p": 0.15,
+    "contrast_p": 0.15, "low_resolution_p": 0.1, "gamma_p": 0.2,
 }  # fmt: skip
 CLASSIFICATION_VOXELS = {"cpu": 64**3, "cuda": 128**3}  # of an item
 
@@ -286,7 +295,7 @@ def sides(codes: Sequence[str]) -> tuple[list[list[int]], list[str]]:
     return pairs, alone
 
 
-def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: str) -> Choice:
+def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: str, gentle: bool = False) -> Choice:
     """Arguments of the augmentation, plain values, and why.
 
     Args:
@@ -294,15 +303,18 @@ def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: st
         codes: names of the labels or classes.
         orientation: storage order (x, y, z).
         task: 'segmentation' or 'classification'.
+        gentle: for trainings of some thousand patches: less of everything, and mirrored left and right alone.
     """
     notes = []
-    degrees = [30.0, 30.0, 30.0]
+    how = dict(GENTLE if gentle else AUGMENTATION)
+    largest = how.pop("degrees")
+    degrees = [largest] * 3
     flat = min(range(3), key=lambda axis: patch[axis])
     if max(patch) > ANISOTROPIC * patch[flat]:
-        degrees = [180.0 if axis == flat else 0.0 for axis in range(3)]
+        degrees = [(largest if gentle else 180.0) if axis == flat else 0.0 for axis in range(3)]
         notes.append("one side is below a third of the largest, so rotations stay in the plane of the others")
     across = next(-1 - axis for axis, letter in enumerate(orientation) if letter in "LR")
-    axes = [axis for axis in (-3, -2, -1) if patch[axis] > 1]
+    axes = [axis for axis in (-3, -2, -1) if patch[axis] > 1 and (axis == across or not gentle)]
     pairs, alone = sides(codes) if task == "segmentation" else ([], [])
     if task == "classification":
         alone = [name for name in codes if _SIDES.search(str(name).lower().replace("_", " "))]
@@ -312,15 +324,11 @@ def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: st
         pairs = []
     elif pairs:
         notes.append(f"left and right labels are exchanged where a volume is mirrored ({len(pairs)} pairs by name)")
-    notes.append(f"kinds, probabilities and ranges after {NNUNET}")
-    return Choice(
-        {
-            "flip_axes": axes, "swap_labels": pairs, "degrees": degrees, "scale": [0.7, 1.4], "affine_p": 0.36,
-            "noise_p": 0.1, "blur_p": 0.2, "brightness_p": 0.15, "contrast_p": 0.15, "low_resolution_p": 0.25,
-            "gamma_p": 0.3,
-        },
-        "; ".join(notes),
-    )  # fmt: skip
+    if gentle:
+        notes.append(f"weaker than nnU-Net's, which learns from millions of patches ({OURS})")
+    else:
+        notes.append(f"kinds, probabilities and ranges after {NNUNET}")
+    return Choice({"flip_axes": axes, "swap_labels": pairs, "degrees": degrees, **how}, "; ".join(notes))
 
 
 def budget(minutes: float, seconds: float, steps: int, epochs: int) -> int:
