@@ -224,7 +224,7 @@ class TestWriting:
     @pytest.mark.parametrize(
         ("mask", "names", "text"),
         [
-            (labels() * 0, None, "holds 1 to 65535 labels, this mask has 0"),
+            (labels() * 0, None, "or structure set holds 1 to 65535 labels, this mask has 0"),
             (labels() * 0.5, None, "a mask holds whole numbers from 0"),
             (labels() * -1.0, None, "a mask holds whole numbers from 0"),
             (labels() * np.nan, None, "a mask holds whole numbers from 0"),

@@ -18,6 +18,7 @@ from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.segmentation.seg_writing import write_seg
 from faimed3d.dicom.structure_sets.reading import read_rtstruct
+from faimed3d.dicom.structure_sets.rtstruct_writing import write_rtstruct
 from faimed3d.dicom.suv import suv_factor
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
@@ -29,6 +30,7 @@ __all__ = [
     "read_dicom",
     "read_rtstruct",
     "suv_factor",
+    "write_rtstruct",
     "write_seg",
     "write_series",
 ]

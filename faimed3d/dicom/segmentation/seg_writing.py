@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing.elements import check_series_number, check_text, row_and_column_cosines, slice_order
+from faimed3d.dicom.writing.labels import label_names, label_values
 from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.errors import MissingGeometry, ReadError
@@ -35,7 +36,6 @@ _COPIED = (
     *("AccessionNumber", "ReferringPhysicianName"),
 )
 _TISSUE = ("85756007", "SCT", "Tissue")  # the least that may be said of a segment: CID 7150 and CID 7151
-_MOST_SEGMENTS = 65535
 _EQUIPMENT: dict[str, Any] = {
     "manufacturer": "faimed3d",
     "manufacturer_model_name": "faimed3d",
@@ -51,7 +51,7 @@ def write_seg(
     path: str | bytes | os.PathLike[str],
     mask: np.ndarray,
     geometry: Geometry,
-    template: str | os.PathLike[str],
+    template: str | os.PathLike[str] | Sequence[str],
     *,
     labels: Mapping[int, str] | None = None,
     series_description: str = "",
@@ -68,8 +68,8 @@ def write_seg(
         path: the file to write; replaced where it exists. Its folder must exist.
         mask: (D,H,W), or (1,D,H,W), of booleans or whole numbers, 0 is background.
         geometry: its :class:`~faimed3d.geometry.Geometry`, in the world of the template; its grid may be another.
-        template: DICOM folder of one series, or file, that the mask was drawn on. The elements of
-            ``TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as references.
+        template: DICOM folder of one series, a file, or the files of one series, that the mask was drawn on. The
+            elements of ``TEMPLATE_KEYWORDS`` are taken from it, and the identifiers of its images as references.
         labels: name by label value, at most 64 characters each. Default: the names that a ``TensorMask3D`` knows
             (``codes``).
         series_description: (0008,103E), at most 64 characters.
@@ -106,10 +106,8 @@ def write_seg(
     if np.prod(mask.shape[1:]) < _FEWEST_PIXELS:
         raise ValueError(f"a slice of a DICOM segmentation has at least {_FEWEST_PIXELS} pixels here, got {mask.shape}")
     row_and_column_cosines(geometry)  # refuses a sheared grid
-    values = _label_values(mask)
-    if labels is None and codes:
-        labels = {label: name for label, name in codes.items() if label in values}
-    names = _names(values, labels)
+    values = label_values(mask)
+    names = label_names(values, labels, codes)
     check_text("series_description (0008,103E)", series_description)
     if check_series_number(series_number) < 1:
         raise ValueError(f"series_number (0020,0011) of a segmentation must be at least 1, got {series_number}")
@@ -146,7 +144,7 @@ def write_seg(
             file.write(content)
         _compare_mask(made, path, segments, geometry)
         replace_file(made, path)
-    return {k + 1: value for k, value in enumerate(values.tolist())}
+    return {k + 1: value for k, value in enumerate(values)}
 
 
 def _check_target(path: str) -> None:
@@ -196,25 +194,6 @@ def _compare_mask(made: str, path: str, segments: np.ndarray, geometry: Geometry
         raise ValueError(
             f"{path}: a DICOM segmentation cannot hold this mask on the {geometry!r}; reading it back gave another mask"
         )
-
-
-def _label_values(mask: np.ndarray) -> np.ndarray:
-    values = np.unique(mask)
-    if not (np.isfinite(values).all() and (values == np.rint(values)).all() and values[0] >= 0):
-        raise ValueError(f"a mask holds whole numbers from 0, this one has values from {values[0]} to {values[-1]}")
-    values = values[values > 0].astype(np.int64)
-    if not 1 <= len(values) <= _MOST_SEGMENTS:
-        raise ValueError(f"a DICOM segmentation holds 1 to {_MOST_SEGMENTS} labels, this mask has {len(values)}")
-    return values
-
-
-def _names(values: np.ndarray, labels: Mapping[int, str] | None) -> list[str]:
-    labels = dict(labels or {})
-    unknown = set(labels) - set(values.tolist())
-    if unknown:
-        raise ValueError(f"labels names {sorted(unknown)}, the mask has {values.tolist()[:20]}")
-    names = [labels.get(value, f"label {value}") for value in values.tolist()]
-    return [check_text("the name of a label", name, 1) for name in names]
 
 
 def _volume(highdicom: ModuleType, segments: np.ndarray, geometry: Geometry, frame_of_reference: str) -> Any:

@@ -46,17 +46,18 @@ def fill(polygons: Polygons, shape: tuple[int, int], holes: str = "xor", path: b
     return inside
 
 
-def area(polygons: Polygons, holes: str = "xor") -> float:
+def area(polygons: Polygons, holes: str = "xor", rows: tuple[float, float] | None = None) -> float:
     """Area that polygons enclose together, in pixels: exact along rows, on 64 rows or more over their height.
 
     Args:
         polygons, holes: as for :func:`fill`.
+        rows: from where to where; default: the height of the polygons.
 
     >>> round(area([np.array([(0, 0), (0, 3), (2, 3), (2, 0)])]), 6)
     6.0
     """
     start, end, sign = _edges(polygons, holes)
-    low, high = start[:, 0].min(), end[:, 0].max()
+    low, high = rows or (start[:, 0].min(), end[:, 0].max())
     if not high > low:
         return 0.0
     lines = int(np.clip(np.ceil(high - low), _FEWEST_LINES, _MOST_LINES))
@@ -67,6 +68,17 @@ def area(polygons: Polygons, holes: str = "xor") -> float:
     order = np.lexsort((crossing, row))
     crossing, inside = crossing[order], _is_inside(way[order].cumsum(), holes)
     return float(((crossing[1:] - crossing[:-1]) * inside[:-1]).sum() * (high - low) / lines)
+
+
+def common_area(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Area that two polygons share, in pixels; 0 to the last digits where they lie beside each other.
+
+    >>> round(common_area(np.array([(0, 0), (0, 3), (2, 3), (2, 0)]), np.array([(1, 2), (1, 9), (9, 9), (9, 2)])), 6)
+    1.0
+    """
+    rows = (max(one[:, 0].min(), other[:, 0].min()), min(one[:, 0].max(), other[:, 0].max()))
+    alone = area([one], rows=rows) + area([other], rows=rows)  # on the same rows as both together
+    return (alone - area([one, other], rows=rows)) / 2
 
 
 def _is_inside(turns: NDArray[np.int32], holes: str) -> NDArray[np.bool_]:

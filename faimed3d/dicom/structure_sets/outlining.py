@@ -84,7 +84,8 @@ def _with_blocks(
     """A ring from its point ``first`` on, with further points within some of its edges."""
     pieces, done = [], 0
     turned = np.roll(ring, -first, axis=0)
-    for edge, block in sorted((((edge - first) % len(ring), block) for edge, block in blocks.items()), key=itemgetter(0)):
+    moved = {(edge - first) % len(ring): block for edge, block in blocks.items()}
+    for edge, block in sorted(moved.items(), key=itemgetter(0)):
         pieces += [turned[done : edge + 1], block]
         done = edge + 1
     return np.concatenate([*pieces, turned[done:]])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faimed3d.dicom.header import WANTED, Tag, name_tag, read_header
-from faimed3d.dicom.structure_sets.filling import HOLES, area, fill
+from faimed3d.dicom.structure_sets.filling import HOLES, area, common_area, fill
 from faimed3d.dicom.structure_sets.placing import Placed, place
 from faimed3d.dicom.structure_sets.rois import Roi, read_rois
 from faimed3d.dicom.volume_reading import read_dicom
@@ -276,7 +276,7 @@ def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], where: str) -> Non
     for one, other in np.argwhere(np.triu(near & near.T, 1)):
         pair = [polygons[one], polygons[other]]
         sizes = sorted(area([polygon]) for polygon in pair)
-        common = (sum(sizes) - area(pair)) / 2
+        common = common_area(*pair)
         slack = _CROSSING_TOLERANCE * sizes[0]
         if common > slack and (common < sizes[0] - slack or sizes[1] - common <= slack):
             raise UnsupportedImage(

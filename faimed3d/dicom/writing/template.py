@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -46,13 +47,15 @@ def template_dataset(template: str | os.PathLike[str] | Dataset | None) -> Datas
     return taken
 
 
-def template_files(template: str | os.PathLike[str]) -> list[str]:
-    """Files of the one series in a DICOM folder, or the one file given.
+def template_files(template: str | os.PathLike[str] | Sequence[str]) -> list[str]:
+    """Files of the one series in a DICOM folder, or the one file given; a list of files of one series as it is.
 
     Raises:
         FileNotFoundError: no such path. TypeError: of a wrong kind.
         NoImages: no DICOM file, or a folder without images. ValueError: a folder with several series.
     """
+    if isinstance(template, list | tuple):
+        return [file for one in template for file in template_files(one)]
     try:
         path = os.fspath(template)
     except TypeError as error:
