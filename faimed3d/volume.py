@@ -20,6 +20,7 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
+from faimed3d._dicom_masks import DicomMaskMethods
 from faimed3d._exchange import ExchangeMethods, plain_tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
@@ -333,7 +334,7 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         return view_3d(self, mask, other, **kwargs)
 
 
-class TensorMask3D(LegacyMaskMethods, TensorDicom3D):
+class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
     """Labels (..., D, H, W), 0 is background: interpolated by the nearest voxel, left alone by changes of intensity.
 
     It is a ``TensorDicom3D`` for type dispatch. An operation on an image and a mask gives an image.

@@ -37,6 +37,13 @@ def of_series(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = Non
     return [name for name in keywords_of(write_series) if name not in ("folder", "array", "geometry")]
 
 
+def of_mask_files(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> list[str]:
+    """What saving a mask takes for DICOM files, as ``more`` of ``strict_keywords``."""
+    from faimed3d.dicom.mask_objects import keywords_of_forms  # pydicom takes time to import
+
+    return list(dict.fromkeys([*of_series(), *keywords_of_forms()]))
+
+
 @strict_keywords(more=of_series)
 def write(
     path: str | os.PathLike[str], array: Any, geometry: Geometry, segments: Sequence[Segment] = (), **dicom: Any
@@ -118,7 +125,7 @@ def _check_name(path, suffix):
     if suffix in DICOM_SUFFIXES:
         raise ValueError(
             f"{path}: a DICOM series is one file for each slice; give the folder to write it to (a path without "
-            f"extension), or one of {', '.join(WRITE_SUFFIXES)}"
+            f"extension), or one of {', '.join(WRITE_SUFFIXES)}. A mask becomes one DICOM file with like=scan"
         )
     if suffix == ".npy":
         raise ValueError(f"{path}: .npy holds no geometry; use numpy.save, or one of {', '.join(WRITE_SUFFIXES)}")

@@ -54,7 +54,7 @@ def template_files(template: str | os.PathLike[str] | Sequence[str]) -> list[str
         FileNotFoundError: no such path. TypeError: of a wrong kind.
         NoImages: no DICOM file, or a folder without images. ValueError: a folder with several series.
     """
-    if isinstance(template, list | tuple):
+    if isinstance(template, Sequence) and not isinstance(template, str | bytes):
         return [file for one in template for file in template_files(one)]
     try:
         path = os.fspath(template)

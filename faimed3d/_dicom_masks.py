@@ -1,0 +1,46 @@
+"""What masks do with the DICOM scan that they belong to, as methods of ``TensorMask3D``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from faimed3d._assumed import warn_if_assumed
+from faimed3d._keywords import strict_keywords
+from faimed3d.display.colors import class_color
+from faimed3d.io.writing import of_mask_files
+from faimed3d.masks.labels import as_integers
+
+
+class DicomMaskMethods:
+    """Methods of ``TensorMask3D``, which it inherits beside those of ``TensorDicom3D``."""
+
+    __slots__ = ()
+
+    @strict_keywords(more=of_mask_files)
+    def save(self: Any, path: str | Path, *, like: Any = None, form: str = "seg", **dicom: Any) -> None:
+        """Write labels, geometry and names to ``path``, whole or not at all.
+
+        Args:
+            path: as of images; with ``like`` a DICOM file.
+            like: the DICOM images that the mask belongs to, which a segmentation or a structure set refers to: a volume
+                read from them, a row of ``dicom_inventory``, or their folder. Nothing of a patient but
+                ``faimed3d.dicom.writing.TEMPLATE_KEYWORDS`` is taken from them.
+            form: with ``like``: 'seg', a DICOM Segmentation, or 'rtstruct', contours of an RT Structure Set; a warning
+                says which classes these hold badly.
+            dicom: what :func:`faimed3d.dicom.write_seg`, ``write_rtstruct`` or ``write_series`` take.
+        """
+        if like is None:
+            super().save(path, **dicom)  # type: ignore[misc] # of TensorDicom3D
+            return
+        from faimed3d.dicom.mask_objects import write_mask  # pydicom takes time to import
+
+        geometry = self.require_geometry("save")
+        warn_if_assumed(geometry, "save")
+        labels = as_integers(self._plain())
+        if form == "rtstruct":
+            dicom.setdefault("colors", {label: class_color(label) for label in labels.unique().tolist() if label > 0})
+        if self.codes is not None:
+            known = {label: name for label, name in self.codes.items() if label and (labels == label).any()}
+            dicom.setdefault("labels", known)
+        write_mask(path, labels.numpy(), geometry, like, form, **dicom)
