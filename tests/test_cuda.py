@@ -564,7 +564,7 @@ class TestPrediction:
         [
             {},
             {"patch": (10, 16, 20)},
-            {"patch": (12, 14, 20), "tta": True, "bs": 3},
+            {"patch": (12, 14, 20), "tta": (0, 1, 2), "bs": 3},
             {"patch": (12, 16, 19), "memory": 1},
         ],
     )
@@ -604,7 +604,7 @@ class TestPrediction:
     def test_is_the_same_in_deterministic_mode(self, learner, cases):
         torch.use_deterministic_algorithms(True)
         try:
-            first, second = (learner.predict_volume(cases["image"][4], patch=(8, 12, 16), tta=True) for _ in "ab")
+            first, second = (learner.predict_volume(cases["image"][4], patch=(8, 12, 16), tta=(0, 1, 2)) for _ in "ab")
             for transform in aug_transforms_3d(p_all=1.0):
                 transform(there(batch()), split_idx=0)
             there(image()).resample_like(TARGETS["turned"])

@@ -343,7 +343,7 @@ class TestPrediction:
         return Learner(loaders(study, "mask", BRATS, **kwargs), Sharp(), loss_func=loss or RegionLoss3D())
 
     @pytest.mark.parametrize("patch", [None, (2, 3, 4)])
-    @pytest.mark.parametrize("tta", [False, True])
+    @pytest.mark.parametrize("tta", [False, (0, 1, 2)])
     def test_gives_one_mask_for_each_region_and_a_merged_one(self, study, patch, tta):
         learn = self.learner(study)
         mask, probabilities = learn.predict_volume(study[0] / "image0.nii.gz", patch, tta=tta, probabilities=True)

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from faimed3d.augment import RandomDihedral3D, RandomFlip3D
+from faimed3d.augment import RandomAffine3D, RandomDihedral3D, RandomFlip3D, RandomSpatial3D, aug_transforms_3d
 from faimed3d.data import ImageBlock3D, MaskBlock3D, RegionBlock3D
+from faimed3d.data.done_before import DoneBefore
 from faimed3d.geometry import Geometry
 from faimed3d.inference import predict_volume
+from faimed3d.inference.sides import trained_flips
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.masks.regions import swap_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -76,14 +78,41 @@ class TestTestTimeFlips:
     def test_of_classes_named_by_side_are_refused_where_no_pairs_are_known(self, target, loss):
         learn = learner(target, loss)
         with pytest.raises(ValueError, match=r"the axis 2, .* told apart by side \(right.*left.*: pass tta=\(0, 1\)"):
-            predict_volume(learn, SCAN, tta=True)
+            predict_volume(learn, SCAN, tta=(0, 1, 2))
         found = predict_volume(learn, SCAN, tta=(0, 1))  # as advised
         found = found if loss is None else found[0] + 2 * found[1]
         assert torch.equal(found.as_subclass(Tensor), LABELS)
 
     def test_of_other_names_stay_as_they_were(self):
         learn = learner(MaskBlock3D(["none", "cleft", "bright"]))
-        assert predict_volume(learn, SCAN, tta=True).shape == SCAN.shape
+        with pytest.warns(UserWarning, match=r"no transform of training did.*Name axes, such as tta=\(2,\)"):
+            assert predict_volume(learn, SCAN, tta=True).shape == SCAN.shape
+
+
+class TestFlipsOfTraining:
+    @pytest.mark.parametrize(
+        ("transforms", "axes"),
+        [
+            ([RandomFlip3D(axis=-1)], (2,)),
+            ([RandomSpatial3D(RandomFlip3D(axis=(-1, -3)), RandomAffine3D())], (0, 2)),
+            ([RandomSpatial3D(RandomFlip3D(axis=-2), RandomFlip3D(axis=-1))], (1, 2)),
+            ([RandomDihedral3D()], (0, 1, 2)),
+            (aug_transforms_3d(), (2,)),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["item_tfms", "batch_tfms"])
+    def test_are_those_that_tta_makes(self, transforms, axes, where):
+        assert trained_flips(learner(**{where: transforms})) == axes
+
+    def test_before_the_loader_count_too(self):
+        learn = learner()
+        learn.dls.train.after_item.add(DoneBefore([RandomSpatial3D(RandomFlip3D(axis=-2))]))
+        assert trained_flips(learn) == (1,)
+
+    def test_mirror_nothing_that_the_network_has_not_seen(self):
+        """Mirrored along W this network would say the other side; along D it says the same."""
+        learn = learner(batch_tfms=[RandomFlip3D(axis=-3)])
+        assert torch.equal(predict_volume(learn, SCAN, tta=True).as_subclass(Tensor), LABELS)
 
 
 class TestMirroredRegions:

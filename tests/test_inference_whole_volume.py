@@ -178,7 +178,7 @@ class TestModel:
 
         learn = learner_of(table, model=Sided(), loss=DiceCELoss3D(), codes=["a", "b", "c"])
         _, plain = learn.predict_volume(table["image"][0], probabilities=True)
-        _, mean = learn.predict_volume(table["image"][0], probabilities=True, tta=True)
+        _, mean = learn.predict_volume(table["image"][0], probabilities=True, tta=(0, 1, 2))
         _, other = learn.predict_volume(table["image"][0], probabilities=True, tta=(0, 1))
         assert plain.max() > 0.9
         assert torch.allclose(mean, torch.full_like(mean, 0.5), atol=1e-5)

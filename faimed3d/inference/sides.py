@@ -1,13 +1,48 @@
-"""Test-time flips of classes that are told apart by side: mirrored left is right."""
+"""Test-time flips: along which axes, and of classes that are told apart by side, for mirrored left is right."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
+from faimed3d.augment import RandomDihedral3D, RandomFlip3D
+from faimed3d.data.done_before import DoneBefore
 from faimed3d.geometry import Geometry
 from faimed3d.inference.members import Member
+
+
+def trained_flips(learn: Member) -> tuple[int, ...]:
+    """The axes along which training has mirrored: a network says little of volumes that are mirrored along others.
+
+    Args:
+        learn: its training transforms are asked. Where none mirrors, all axes are flipped, with a warning.
+    """
+    axes: set[int] = set()
+    for step in _training_steps(learn):
+        if isinstance(step, RandomFlip3D):
+            axes |= {3 + axis for axis in step.axis}
+        elif isinstance(step, RandomDihedral3D):
+            axes |= {0, 1, 2}
+    if not axes:
+        warnings.warn(
+            "tta=True mirrors along all three axes, but no transform of training did: the network may never have seen "
+            "such volumes, and the mean may be worse. Name axes, such as tta=(2,), or train with RandomFlip3D",
+            stacklevel=4,
+        )
+    return tuple(sorted(axes)) or (0, 1, 2)
+
+
+def _training_steps(learn: Member) -> Iterator[Any]:
+    """The transforms of training, those within others included."""
+    loader = learn.dls.train
+    rest = list(chain(*(getattr(getattr(loader, at, None), "fs", ()) for at in ("after_item", "after_batch"))))
+    while rest:
+        step = rest.pop(0)
+        yield step
+        rest += step.steps if isinstance(step, DoneBefore) else getattr(step, "parts", None) or ()
 
 
 def mirrored_channels(
@@ -34,9 +69,7 @@ def mirrored_channels(
     axis = 2 - next(place for place, letter in enumerate(working.orientation) if letter in "LR")
     if axis not in axes:
         return None
-    loader = learn.dls.train
-    steps = chain(*(getattr(getattr(loader, at, None), "fs", ()) for at in ("after_item", "after_batch")))
-    pairs = next((step.swap_labels for step in steps if getattr(step, "swap_labels", None)), None)
+    pairs = next((step.swap_labels for step in _training_steps(learn) if getattr(step, "swap_labels", None)), None)
     if pairs is not None:
         both = {**pairs, **{other: one for one, other in pairs.items()}}
         return axis, {one - channels_from: other - channels_from for one, other in both.items()}

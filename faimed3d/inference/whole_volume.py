@@ -13,6 +13,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any  # what create takes
 
+import numpy as np
 import torch
 from fastai.learner import Learner
 from fastcore.basics import patch_to
@@ -26,7 +27,7 @@ from faimed3d.inference.averaging import Run, mean_of
 from faimed3d.inference.members import Predictor, class_codes, members_of
 from faimed3d.inference.network import probabilities_of
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
-from faimed3d.inference.sides import mirrored_channels
+from faimed3d.inference.sides import mirrored_channels, trained_flips
 from faimed3d.inference.sliding_window import sliding_windows
 from faimed3d.inference.source import Preparation, Source, crops_to_foreground, read_as_told
 from faimed3d.masks import merge_regions
@@ -67,9 +68,9 @@ def predict_volume(
             a size (``PadOrCrop3D``, ``RandomCrop3D``) are left out then. None: that of the training patches of
             ``PatchDataLoaders3D``, else the whole volume at once.
         overlap: share of a window that its neighbour covers too, 0 to below 1.
-        tta: test-time augmentation: the mean over the flips of all three axes, or of the given ones (0 = D, 1 = H,
-            2 = W). Where left and right are mirrored, the classes that ``swap_labels`` of the training transforms pairs
-            are exchanged.
+        tta: test-time augmentation, the mean over flips: True along the axes that training has mirrored (all three, and
+            a warning, where no transform of training did), or the given ones (0 = D, 1 = H, 2 = W). Where left and
+            right are mirrored, the classes that ``swap_labels`` of the training transforms pairs are exchanged.
         probabilities: return the probabilities as well.
         bs: windows at a time.
         memory: bytes that the float32 probabilities of all classes may take, or a text such as '2GB'. A slab of them
@@ -118,8 +119,9 @@ def predict_volume(
     bars = _bars(learn, progress, len(members))
     runs = []
     for member, (_, x), tell in zip(members, prepared, bars, strict=True):
-        mirrored = mirrored_channels(member, axes, x.geometry, codes, 1 if overlapping else 0)
-        predict = probabilities_of(member, axes, regions, mirrored)
+        flips = trained_flips(member) if axes is None else axes
+        mirrored = mirrored_channels(member, flips, x.geometry, codes, 1 if overlapping else 0)
+        predict = probabilities_of(member, flips, regions, mirrored)
         voxels = x.as_subclass(Tensor)
         slabs = _whole(predict, voxels) if sides is None else sliding_windows(predict, voxels, sides, overlap, bs, tell)
         runs.append(Run(member, x.geometry, slabs))
@@ -163,7 +165,10 @@ def _sides(patch, overlap):
 
 
 def _flipped_axes(tta):
-    axes = tuple(tta) if isinstance(tta, Iterable) else {True: (0, 1, 2), False: (), None: ()}.get(tta, (None,))
+    """Axes of test-time flips; None for those of training."""
+    if isinstance(tta, bool | np.bool_):
+        return None if tta else ()
+    axes = tuple(tta) if isinstance(tta, Iterable) else () if tta is None else (None,)
     if not set(axes) <= {0, 1, 2} or len(set(axes)) != len(axes):
         raise ValueError(f"tta must be True, False or some of the axes 0 (D), 1 (H), 2 (W), got {tta!r}")
     return axes
