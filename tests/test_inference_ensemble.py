@@ -63,7 +63,7 @@ def prepared(table):
 
 
 class TestMean:
-    @pytest.mark.parametrize("arguments", [{}, {"patch": (4, 6, 5), "tta": True, "overlap": 0.25}])
+    @pytest.mark.parametrize("arguments", [{}, {"patch": (4, 6, 5), "tta": (0, 1, 2), "overlap": 0.25}])
     def test_of_one_is_the_learner_to_the_bit(self, table, arguments):
         learn = learner_of(table, [Resample3D((1, 1, 1))], model=network(0))
         mask, scores = Ensemble([learn]).predict_volume(table["image"][1], probabilities=True, **arguments)
