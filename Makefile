@@ -2,6 +2,7 @@
 # make test    lint, types, tests, doctests, notebooks
 # make lint    the linter, the formatter and the type checker
 # make lowest  tests and doctests with the lowest versions of the requirements, in .venv-lowest
+# make docs    the documentation site in build/docs; docs/conf.py says how
 # make bench   the tables of benchmarks/README.md
 # make hippocampus DATA=folder [TEST=folder] [BUDGET=minutes]    plan, folds and ensemble on Task04 of the Decathlon
 # make medmnist3d DATA=folder [BUDGET=minutes]                   plan and scores on MedMNIST's 3D sets
@@ -13,7 +14,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 
-.PHONY: demo test lint lowest bench hippocampus medmnist3d clean
+.PHONY: demo test lint docs lowest bench hippocampus medmnist3d clean
 
 demo: $(READY)
 	$(PY) examples/demo.py demo_out
@@ -25,6 +26,11 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Offline. Warnings are errors; so are links that lead nowhere.
+docs: $(READY)
+	$(PY) -W ignore::FutureWarning -m sphinx -W --keep-going -q -j auto -c docs . build/docs
+	$(PY) docs/_sphinx/check_links.py build/docs
 
 # Warnings are no errors here: old versions meet newer ones of what they require themselves.
 lowest: $(LOWEST)/.ready
@@ -45,7 +51,7 @@ $(READY): settings.ini setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -qq --upgrade pip
-	$(PY) -m pip install -qq -e '.[dev]'
+	$(PY) -m pip install -qq -e '.[dev,docs]'
 	@touch $(READY)
 
 $(LOWEST)/.ready: settings.ini setup.py

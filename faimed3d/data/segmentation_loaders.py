@@ -70,8 +70,9 @@ class SegmentationDataLoaders3D(Loaders3D):
             threshold: make labels of masks of probabilities: 1 above it, else 0.
             ignore_index: label of voxels that nobody annotated, such as 255 or -1: it is no class, and losses, metrics
                 and pictures leave these voxels out.
-            df, path, valid_pct, seed, fn_col, folder, suff, valid_col, splitter, group_col, item_tfms, batch_tfms,
-                img_cls, resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
+            df, path, valid_pct, seed, fn_col, folder, suff, valid_col, splitter, group_col: as for
+                :meth:`ImageDataLoaders3D.from_df`.
+            item_tfms, batch_tfms, img_cls, resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
         fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
         df, get_x = volumes_in(df, fn_col, path, folder, suff)

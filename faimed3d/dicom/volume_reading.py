@@ -64,8 +64,8 @@ def read_dicom(
             slice are dropped, a tilted gantry is undone and uneven gaps are made even by linear interpolation.
 
     Returns:
-        (array, geometry, files): float32 (D, H, W), its Geometry (LPS, mm), and the paths of the files in slice order,
-        each once.
+        (array, geometry, files), that is float32 (D, H, W), its Geometry (LPS, mm), and the paths of the files in slice
+        order, each once.
 
     Raises:
         FileNotFoundError: no such path.

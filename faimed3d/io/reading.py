@@ -45,8 +45,8 @@ def read(
 
     Returns:
         (array, geometry, header). The array is C-contiguous and native: (D,H,W), or (C,D,H,W), channels first, where
-        the file has a fourth axis (time, vector components) longer than 1, several channels, or colours (RGB: 3, RGBA:
-        4). The geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
+        the file has a fourth axis (time, vector components) longer than 1, several channels, or colours (3 of RGB, 4 of
+        RGBA). The geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
 
     Raises:
         FileNotFoundError: no such file or folder, or the other half of a pair is missing.

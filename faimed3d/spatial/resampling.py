@@ -81,7 +81,7 @@ def resample_like(t: T, other: Tensor | Geometry, value: float | None = None, la
             ``'present'``: any class that a new voxel holds wins over background, which keeps thin vessels, thicker.
 
     Returns:
-        Volume (..., *other.geometry.shape). Masks and images of a floating type keep their type of number; other
+        Volume (..., D, H, W) of the grid's size. Masks and images of a floating type keep their type of number; other
         images become float32.
 
     Raises:
