@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_sphinx")]
 
-import api_pages  # noqa: E402 - it lies in the folder that was just named
+import api_pages  # noqa: E402 - these lie in the folder that was just named
+import name_links  # noqa: E402
 
 settings = ConfigParser()
 settings.read(ROOT / "settings.ini", encoding="utf-8")
@@ -51,6 +52,6 @@ nitpick_ignore_regex = [("py:.*", r"(?!faimed3d).*")]
 def setup(app):
     """Write the pages of the API reference, and link names to them."""
     api_pages.write(ROOT / "docs" / "api")
-    app.connect("missing-reference", api_pages.resolve)
-    app.connect("autodoc-process-signature", api_pages.without_self)
-    app.connect("doctree-read", api_pages.link_names)
+    app.connect("missing-reference", name_links.resolve)
+    app.connect("autodoc-process-signature", name_links.without_self)
+    app.connect("doctree-read", name_links.link_names)

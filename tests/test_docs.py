@@ -23,8 +23,10 @@ ROWS = {
 }
 
 
-def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch, capsys):
     write(make_series(stored_values((3, 4, 5))), tmp_path / "archive" / "ct")
+    incomplete = make_series(stored_values((4, 4, 5)), SeriesInstanceUID="1.2.9")
+    write(incomplete[:1] + incomplete[2:], tmp_path / "archive" / "incomplete")
     for number in range(4):
         series = make_series(stored_values((3, 4, 5)), SeriesInstanceUID=f"1.2.{number}", SeriesNumber=number)
         write(series, tmp_path / "archive" / "mr", [f"{number}_{k}.dcm" for k in range(3)])
@@ -33,7 +35,8 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     names = {}
     for block in re.findall(r"^```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/dicom.md", "exec"), names)
-    assert len(names["inventory"]) == 5
+    assert len(names["inventory"]) == 6
+    assert "gap" in capsys.readouterr().out
     assert TensorDicom3D.create(tmp_path / "result").geometry.agrees(names["im"].geometry)
     assert (names["pet"].numpy() == names["array"] * np.float32(names["factor"])).all()
 

@@ -44,7 +44,7 @@ def read(
         dtype: dtype of the array, float32 by default; None keeps the stored one (for labels). DICOM gives float32.
 
     Returns:
-        (array, geometry, header). The array is C-contiguous and native: (D,H,W), or (C,D,H,W), channels first, where
+        (array, geometry, header). The array is C-contiguous and native, (D,H,W), or (C,D,H,W), channels first, where
         the file has a fourth axis (time, vector components) longer than 1, several channels, or colours (3 of RGB, 4 of
         RGBA). The geometry is in LPS mm (see :mod:`faimed3d.geometry`). NaN and infinities stay what they are.
 

@@ -66,7 +66,8 @@ def read_rtstruct(
         separate: a mask for each ROI, which may overlap.
 
     Returns:
-        (array, geometry, codes), that is labels uint8 (int32 of more than 255 ROIs) (D, H, W), the grid, names by label.
+        (array, geometry, codes), that is labels uint8 (int32 of more than 255 ROIs) (D, H, W), the grid, and names by
+        label.
 
     Raises:
         FileNotFoundError: no such file.
