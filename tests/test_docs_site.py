@@ -87,7 +87,7 @@ def exists(path):
 @pytest.mark.parametrize("page", [*COMING_FROM, DOCS / "functions.md"], ids=lambda page: page.stem)
 def test_the_names_of_the_tables_exist(page):
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    words = [word for line in lines for word in re.findall(r"`([^`(]+)", line.split(" | ")[1])]
+    words = [word.partition("(")[0] for line in lines for word in re.findall(r"`([^`]+)`", line.split(" | ")[1])]
     words = [word.removeprefix("learn.").removeprefix("faimed3d.intensity.").strip(".") for word in words]
     assert len(words) > 10
     assert [word for word in words if word not in ("viewer", "ignore_index") and not exists(word)] == []
