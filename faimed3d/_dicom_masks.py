@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import strict_keywords
 from faimed3d.display.colors import class_color
 from faimed3d.io.writing import of_mask_files
 from faimed3d.masks.labels import as_integers
+
+if TYPE_CHECKING:
+    from faimed3d.dicom.volume_report import VolumeReport
 
 
 class DicomMaskMethods:
@@ -44,3 +47,17 @@ class DicomMaskMethods:
             known = {label: name for label, name in self.codes.items() if label and (labels == label).any()}
             dicom.setdefault("labels", known)
         write_mask(path, labels.numpy(), geometry, like, form, **dicom)
+
+    def report(self: Any, like: Any, algorithm: str | None = None) -> VolumeReport:
+        """The volume of each class in mm³: as one line (``str``), ``to_dict()``, and ``save(file)`` as a DICOM SR.
+
+        Args:
+            like: the DICOM images that the mask belongs to, as of :meth:`save`.
+            algorithm: name of the program or network that made the mask; None: drawn by hand.
+        """
+        from faimed3d.dicom.mask_objects import images_of  # pydicom takes time to import
+        from faimed3d.dicom.volume_report import volume_report
+
+        geometry = self.require_geometry("report")
+        warn_if_assumed(geometry, "report", spacing_alone=True)
+        return volume_report(as_integers(self._plain()).numpy(), geometry, images_of(like), self.codes, algorithm)

@@ -115,7 +115,7 @@ def write_seg(
         check_text("algorithm", algorithm, 1)
     files = template_files(template)
     with quiet():
-        sources, taken = [_source(file) for file in files], template_dataset(files[0])
+        sources, taken = [source_image(file) for file in files], template_dataset(files[0])
     segments = np.searchsorted(values, mask, side="right").astype(np.uint8 if len(values) < 256 else np.uint16)
     with quiet():
         try:
@@ -155,7 +155,7 @@ def _check_target(path: str) -> None:
         raise IsADirectoryError(f"{path}: is a folder, not a file")
 
 
-def _source(file: str) -> Dataset:
+def source_image(file: str) -> Dataset:
     """The part of an image's header that a segmentation refers to, with nothing of a patient."""
     source = read_dataset(file, [*_IDENTITY, *_POSITION, *_FRAMES, "FrameOfReferenceUID", "SliceThickness"])
     frames = "PerFrameFunctionalGroupsSequence" in source

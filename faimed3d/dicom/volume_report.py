@@ -1,0 +1,208 @@
+"""The volume of each class of a mask, as text, as JSON, and as a structured report (TID 1500) through highdicom."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from faimed3d._atomic import replace_file, unfinished_folder
+from faimed3d._extras import import_extra
+from faimed3d._keywords import strict_keywords
+from faimed3d.dicom.header import dataset_bytes, quiet, read_dataset
+from faimed3d.dicom.segmentation.seg_writing import source_image
+from faimed3d.dicom.writing.elements import check_series_number, check_text
+from faimed3d.dicom.writing.labels import label_names, label_values
+from faimed3d.dicom.writing.stored_values import check_volume
+from faimed3d.dicom.writing.template import template_dataset, template_files
+from faimed3d.geometry import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class ClassVolume:
+    """One class of a mask.
+
+    Attributes:
+        label: its value in the mask.
+        name: its name.
+        voxels: how many it has.
+        volume: mm³, that of one voxel times their number.
+    """
+
+    label: int
+    name: str
+    voxels: int
+    volume: float
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeReport:
+    """The volume of each class of a mask of a scan; ``str`` is one line, :meth:`save` writes a structured report.
+
+    Attributes:
+        classes: in rising order of their labels.
+        files: the images that the mask was drawn on.
+        algorithm: name of the program or network that made the mask; None: drawn by hand.
+
+    >>> report = VolumeReport((ClassVolume(1, "liver", 1200, 1500.0), ClassVolume(2, "cyst", 3, 3.75)))
+    >>> print(report)
+    liver 1500 mm3, cyst 3.75 mm3
+    >>> report.to_dict()["classes"][1]
+    {'label': 2, 'name': 'cyst', 'voxels': 3, 'volume_mm3': 3.75}
+    """
+
+    classes: tuple[ClassVolume, ...]
+    files: tuple[str, ...] = ()
+    algorithm: str | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{one.name} {one.volume:.6g} mm3" for one in self.classes) or "no class"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the classes, UIDs of the series and its study, the software; nothing of a patient."""
+        found: dict[str, Any] = {
+            "classes": [
+                {"label": one.label, "name": one.name, "voxels": one.voxels, "volume_mm3": one.volume}
+                for one in self.classes
+            ],
+            "algorithm": self.algorithm,
+            "software": f"faimed3d {version('faimed3d')}",
+        }
+        if self.files:
+            header = read_dataset(self.files[0], ["StudyInstanceUID", "SeriesInstanceUID"])
+            found["study_uid"] = str(header.get("StudyInstanceUID", ""))
+            found["series_uid"] = str(header.get("SeriesInstanceUID", ""))
+        return found
+
+    @strict_keywords
+    def save(
+        self, path: str | bytes | os.PathLike[str], *, series_description: str = "", series_number: int = 1
+    ) -> None:
+        """Write a structured report, whole or not at all: TID 1500, Measurement Report, in a Comprehensive 3D SR.
+
+        Each class is a measurement group (TID 1501) with its name, a volume in mm³ (SCT 118565006) and the images that
+        it was measured on. The elements of ``TEMPLATE_KEYWORDS`` are taken from these, and nothing else of a patient.
+
+        Args:
+            path: the file to write; replaced where it exists. Its folder must exist.
+            series_description: (0008,103E), at most 64 characters.
+            series_number: (0020,0011), from 1.
+
+        Raises:
+            ImportError: highdicom is not installed.
+            FileNotFoundError: no such folder.
+            ValueError: no class, no images to refer to, an image without identifiers, text that its element cannot hold.
+            OSError: the disk is full or read-only; nothing is left behind.
+        """
+        highdicom = import_extra("highdicom", "dicom-seg", "a structured report")
+        path = os.path.abspath(os.fsdecode(path))
+        if not os.path.isdir(os.path.dirname(path)):
+            raise FileNotFoundError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first")
+        if not self.files:
+            raise ValueError(
+                f"{path}: a structured report refers to images, and this one knows none: report(like=scan)"
+            )
+        if not self.classes:
+            raise ValueError(
+                f"{path}: a structured report has at least one measurement, and this mask is empty and names no class: "
+                "set its codes, such as {1: 'tumour'}, for a volume of 0"
+            )
+        check_text("series_description (0008,103E)", series_description)
+        if check_series_number(series_number) < 1:
+            raise ValueError(f"series_number (0020,0011) of a report must be at least 1, got {series_number}")
+        with quiet():
+            sources, taken = [source_image(file) for file in self.files], template_dataset(self.files[0])
+            try:
+                document = highdicom.sr.Comprehensive3DSR(
+                    evidence=sources,
+                    content=_content(highdicom, self, sources),
+                    series_instance_uid=generate_uid(None),
+                    series_number=series_number,
+                    sop_instance_uid=generate_uid(None),
+                    instance_number=1,
+                    manufacturer="faimed3d",
+                    series_description=series_description or None,
+                )
+                document.SpecificCharacterSet = "ISO_IR 192"
+                document.ManufacturerModelName = "faimed3d"
+                document.SoftwareVersions = version("faimed3d")
+                document.update(taken)
+            except Exception as error:  # highdicom raises many kinds, and quotes the images in their texts
+                raise ValueError(
+                    f"{path}: highdicom makes no report of these images ({type(error).__name__}): a value in the "
+                    f"headers of {self.files[0]} and its neighbours breaks a rule of DICOM"
+                ) from None
+            content = dataset_bytes(document, path)
+        with unfinished_folder(path) as unfinished:
+            made = os.path.join(unfinished, "report.dcm")
+            with open(made, "wb") as file:
+                file.write(content)
+            replace_file(made, path)
+
+
+def volume_report(
+    mask: np.ndarray,
+    geometry: Geometry,
+    template: str | os.PathLike[str] | Sequence[str],
+    codes: Mapping[int, str] | None = None,
+    algorithm: str | None = None,
+) -> VolumeReport:
+    """Measure the classes of a mask.
+
+    Args:
+        mask: (D, H, W) of whole numbers, 0 is background.
+        geometry: its place.
+        template: the images that it was drawn on, as of ``write_seg``.
+        codes: name by label; one that the mask does not have has no volume.
+        algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
+    """
+    mask = check_volume(mask, geometry)
+    if algorithm is not None:
+        check_text("algorithm", algorithm, 1)
+    named = {int(label): name for label, name in (codes or {}).items() if label > 0}
+    present = label_values(mask) if mask.any() else []
+    values = sorted({*present, *named})
+    counts = dict(zip(*np.unique(mask, return_counts=True), strict=True))
+    classes = []
+    for label, name in zip(values, label_names(values, named, None), strict=True):
+        voxels = int(counts.get(label, 0))
+        classes.append(ClassVolume(label, name, voxels, voxels * geometry.voxel_volume))
+    return VolumeReport(tuple(classes), tuple(template_files(template)), algorithm)
+
+
+def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset]) -> Any:
+    sr = highdicom.sr
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=generate_uid(None), name=report.algorithm or "faimed3d", manufacturer_name="faimed3d", model_name="faimed3d"
+    )
+    observer = sr.ObserverContext(
+        observer_type=sr.CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
+    )
+    images = [sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID) for image in sources]
+    groups = []
+    for one in report.classes:
+        volume = sr.Measurement(
+            name=sr.CodedConcept("118565006", "SCT", "Volume"),
+            value=one.volume,
+            unit=sr.CodedConcept("mm3", "UCUM", "cubic millimeter"),
+        )
+        groups.append(
+            sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(None), identifier=one.name),
+                finding_type=sr.CodedConcept("85756007", "SCT", "Tissue"),
+                measurements=[volume],
+                source_images=images,
+            )
+        )
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
+        imaging_measurements=groups,
+        title=sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+    )
