@@ -112,16 +112,10 @@ class TestReading:
             read_dicom(path)
 
     @pytest.mark.parametrize(("keyword", "value"), [("SegmentationType", "FRACTIONAL"), ("BitsAllocated", 8)])
-    def test_what_is_not_binary_is_refused(self, tmp_path, keyword, value):
+    def test_bits_that_are_not_those_of_the_kind_are_refused(self, tmp_path, keyword, value):
         dataset = segmentation(labels())
         setattr(dataset, keyword, value)
-        with pytest.raises(errors.UnsupportedImage, match="only BINARY ones of 1 bit are labels"):
-            read_dicom(write([dataset], tmp_path)[0])
-
-    def test_a_label_map_is_refused(self, tmp_path):
-        dataset = segmentation(labels())
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.7"
-        with pytest.raises(errors.UnsupportedImage, match="a DICOM label map segmentation"):
+        with pytest.raises(errors.UnsupportedImage, match="BINARY ones of 1 bit, FRACTIONAL ones of 8 and LABELMAP"):
             read_dicom(write([dataset], tmp_path)[0])
 
     def test_compressed_bits_are_refused(self, tmp_path):

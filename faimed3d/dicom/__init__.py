@@ -16,6 +16,7 @@ The modules, bottom first; imports run one way:
 
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
+from faimed3d.dicom.segmentation.seg_reading import read_seg
 from faimed3d.dicom.segmentation.seg_writing import write_seg
 from faimed3d.dicom.structure_sets.reading import read_rtstruct
 from faimed3d.dicom.structure_sets.rtstruct_writing import write_rtstruct
@@ -29,6 +30,7 @@ __all__ = [
     "is_dicom",
     "read_dicom",
     "read_rtstruct",
+    "read_seg",
     "suv_factor",
     "write_rtstruct",
     "write_seg",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.uid import RTDoseStorage, SegmentationStorage
+from pydicom.uid import RTDoseStorage
 
 from faimed3d.dicom.header import FileHeader, Tag, name_tag, quote_value
 from faimed3d.dicom.planes.enhanced import functional_planes
@@ -11,10 +11,9 @@ from faimed3d.dicom.planes.plane import Plane, image_size
 from faimed3d.dicom.planes.rt_dose import dose_planes
 from faimed3d.dicom.planes.siemens_mosaic import mosaic_planes
 from faimed3d.dicom.planes.united_grid import grid_planes, is_grid
-from faimed3d.dicom.segmentation.planes import segment_planes
+from faimed3d.dicom.segmentation.planes import SEGMENTATIONS, segment_planes
 from faimed3d.errors import DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 
-_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage, which pydicom 3.0 does not know
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _GE_BLOCK = "GEMS_ACQU_01"
 _MOST_FRAMES = 1 << 24
@@ -36,9 +35,9 @@ def _planes(header: FileHeader) -> list[Plane]:
     storage_class = header.text(Tag.SOPClassUID)
     _refuse_slide(header, storage_class)
     frames = _frames(header)
-    if storage_class == SegmentationStorage:
+    if storage_class in SEGMENTATIONS:
         return segment_planes(header, frames)
-    _refuse_unsupported(header, storage_class)
+    _refuse_table(header)
     _refuse_turned_rows(header)
     if Tag.PerFrameFunctionalGroupsSequence in header.values or Tag.SharedFunctionalGroupsSequence in header.values:
         return functional_planes(header, frames)
@@ -80,12 +79,7 @@ def _refuse_slide(header: FileHeader, storage_class: str) -> None:
         )
 
 
-def _refuse_unsupported(header: FileHeader, storage_class: str) -> None:
-    if storage_class == _LABEL_MAP:
-        raise UnsupportedImage(
-            f"{header.path}: a DICOM label map segmentation, which is not supported: convert it to a label volume "
-            "first (with highdicom or dcmqi) and read that"
-        )
+def _refuse_table(header: FileHeader) -> None:
     if header.values.get(Tag.ModalityLUTSequence, b"") is None:
         raise UnsupportedImage(
             f"{header.path}: its values need a table, {name_tag(Tag.ModalityLUTSequence)}, which is not supported"

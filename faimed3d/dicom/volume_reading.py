@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydicom.uid import SegmentationStorage
 
 from faimed3d.dicom.contents import Contents, describe_volume, series_and_grid, survey, volume_key
 from faimed3d.dicom.finding import Fault, Finding, Severity
@@ -24,6 +23,7 @@ from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.pixels import decode_planes, equal_pixels, padding_of_planes, resample_stack
 from faimed3d.dicom.pixels.padding import Ranges
 from faimed3d.dicom.recollection import volumes_of_files, volumes_of_folder
+from faimed3d.dicom.segmentation.planes import SEGMENTATIONS
 from faimed3d.dicom.segmentation.segment_decoding import decode_segments
 from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
 from faimed3d.geometry import Geometry
@@ -280,7 +280,7 @@ def refuse_images_as_mask(folder: str, files: Sequence[str]) -> None:
         UnsupportedImage: the volume is no segmentation, and the folder holds an RT structure set.
     """
     header = read_header(files[0], WANTED)
-    if header is not None and header.text(Tag.SOPClassUID) != SegmentationStorage:
+    if header is not None and header.text(Tag.SOPClassUID) not in SEGMENTATIONS:
         sets = scan_folder(folder).structure_sets
         if sets:
             raise _contours(sets[0], ", and the other images of the folder are no mask")

@@ -97,7 +97,7 @@ class VolumeReport:
         Raises:
             ImportError: highdicom is not installed.
             FileNotFoundError: no such folder.
-            ValueError: no class, no images to refer to, an image without identifiers, text that its element cannot hold.
+            ValueError: no class, no images to refer to, one without identifiers, text that its element cannot hold.
             OSError: the disk is full or read-only; nothing is left behind.
         """
         highdicom = import_extra("highdicom", "dicom-seg", "a structured report")

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, name_tag, quote_value, read_header
+from faimed3d.dicom.segmentation.planes import SEGMENTATIONS
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -264,7 +265,7 @@ def _sort_by_colour(scan, header):
         header.error = error
         scan.damaged.append(header)
         return
-    if colour:
+    if colour and header.text(Tag.SOPClassUID) not in SEGMENTATIONS:  # a label map may name colours of its labels
         scan.colour.append(header)
         scan.skipped["colour images"] += 1
     else:

@@ -1,5 +1,6 @@
-"""Planes of a binary DICOM Segmentation (PS3.3 A.51 and C.8.20.2): frames of single bits, each of one segment.
+"""Planes of a DICOM Segmentation (PS3.3 A.51 and C.8.20.2): frames of one segment each, or of labels.
 
+BINARY ones hold bits, FRACTIONAL ones 8-bit shares of one segment, LABELMAP ones the number of a segment in each pixel.
 A plane of the volume gathers the frames at one position. Frames without a set bit may be left out of the file, so
 positions between the first and the last that have no frame become empty planes.
 """
@@ -12,13 +13,24 @@ from dataclasses import replace
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+)
 
 from faimed3d.dicom.header import FileHeader, Tag, name_tag, quote_value, read_dataset
 from faimed3d.dicom.planes.enhanced import functional_planes
 from faimed3d.dicom.planes.plane import Plane, image_size
 from faimed3d.errors import DamagedFile, MissingSlices, TruncatedFile, UnsupportedImage
 
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage, which pydicom 3.0 does not know
+SEGMENTATIONS = (str(SegmentationStorage), LABEL_MAP)
+ANY_SEGMENT = 0
+"""In ``Plane.segments``: the frame is one of a label map, whose pixels are the numbers of segments."""
+
+_KINDS = {"BINARY": (1,), "FRACTIONAL": (8,), "LABELMAP": (8, 16)}  # bits of a pixel
 _SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _SAME_POSITION_MM = 0.01
 _STEP_TOLERANCE = 0.02  # of a step: positions further off the even grid are left to the checks of all volumes
@@ -28,10 +40,10 @@ _MOST_PLANES, _LONGEST = 20000, 3000.0  # planes and mm, where the file states i
 
 
 def segment_planes(header: FileHeader, frames: int) -> list[Plane]:
-    """Planes of a binary segmentation in the order of their positions, empty ones between them included.
+    """Planes of a segmentation in the order of their positions, empty ones between them included.
 
     Raises:
-        UnsupportedImage: a fractional segmentation, or compressed bits.
+        UnsupportedImage: another kind than BINARY, FRACTIONAL and LABELMAP, or compressed single bits.
         TruncatedFile: fewer bits than frames * rows * columns.
         DamagedFile: a frame names no segment.
         MissingSlices: frames too far apart for any patient.
@@ -40,11 +52,13 @@ def segment_planes(header: FileHeader, frames: int) -> list[Plane]:
         header.path,
         ["SegmentationType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"],
     )
-    _check_bits(header, frames, str(dataset.get("SegmentationType", "")))
+    kind = str(dataset.get("SegmentationType", ""))
+    _check_bits(header, frames, kind)
     found = functional_planes(header, frames)
+    numbers = [ANY_SEGMENT] * len(found) if kind == "LABELMAP" else _segment_numbers(header, dataset)
     normal = np.array(found[0].normal)
     by_position = defaultdict(list)
-    for plane, number in zip(found, _segment_numbers(header, dataset), strict=True):
+    for plane, number in zip(found, numbers, strict=True):
         along = float(normal @ plane.position)
         by_position[round(along / _SAME_POSITION_MM), plane.orientation].append((plane, number))
     planes = [
@@ -57,11 +71,14 @@ def segment_planes(header: FileHeader, frames: int) -> list[Plane]:
 
 def _check_bits(header: FileHeader, frames: int, kind: str) -> None:
     bits = header.integer(Tag.BitsAllocated)
-    if kind != "BINARY" or bits != 1:
+    if bits not in _KINDS.get(kind, ()):
         raise UnsupportedImage(
             f"{header.path}: a DICOM segmentation with (0062,0001) SegmentationType {quote_value(kind)} and "
-            f"{name_tag(Tag.BitsAllocated)} {bits}; only BINARY ones of 1 bit are labels. Convert it with highdicom"
+            f"{name_tag(Tag.BitsAllocated)} {bits}; BINARY ones of 1 bit, FRACTIONAL ones of 8 and LABELMAP ones of "
+            "8 or 16 are read. Convert it with highdicom"
         )
+    if kind != "BINARY":
+        return  # pixels like those of images, which their decoder looks at
     if header.syntax not in _SYNTAXES or header.pixel_length < 0:
         state = "big endian" if header.byte_order == ">" else "compressed"
         raise UnsupportedImage(

@@ -43,6 +43,8 @@ _EQUIPMENT: dict[str, Any] = {
     "device_serial_number": "0",
     "instance_number": 1,
 }
+_KINDS = ("binary", "labelmap")
+_LARGEST_NUMBER = 65535  # of a segment, (0062,0004)
 _FEWEST_PIXELS = 8  # of a frame; highdicom packs smaller ones wrongly
 
 
@@ -57,12 +59,13 @@ def write_seg(
     series_description: str = "",
     series_number: int = 1,
     algorithm: str | None = None,
+    kind: str = "binary",
 ) -> dict[int, int]:
-    """Write a mask as one binary DICOM SEG file, whole or not at all.
+    """Write a mask as one DICOM SEG file, whole or not at all.
 
-    Segments are numbered 1 to n in the order of the labels, as the standard demands; the value in the mask is kept as
-    the segment's name where ``labels`` gives none (``"label 117"``). Empty slices are left out of the file. It is read
-    back and compared before it gets its name.
+    Segments of a binary one are numbered 1 to n in the order of the labels, as the standard demands; the value in the
+    mask is kept as the segment's name where ``labels`` gives none (``"label 117"``). A label map keeps the labels.
+    Empty slices are left out of the file. It is read back and compared before it gets its name.
 
     Args:
         path: the file to write; replaced where it exists. Its folder must exist.
@@ -75,6 +78,8 @@ def write_seg(
         series_description: (0008,103E), at most 64 characters.
         series_number: (0020,0011), from 1.
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
+        kind: 'binary', a frame of bits for each class in each slice, which every reader of segmentations knows; or
+            'labelmap', a frame of labels for each slice (DICOM 2024), smaller and faster for many classes.
 
     Returns:
         Label value by segment number.
@@ -108,6 +113,11 @@ def write_seg(
     row_and_column_cosines(geometry)  # refuses a sheared grid
     values = label_values(mask)
     names = label_names(values, labels, codes)
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}, got {kind!r}")
+    numbers = values if kind == "labelmap" else list(range(1, len(values) + 1))
+    if numbers[-1] > _LARGEST_NUMBER:
+        raise ValueError(f"a label map holds labels up to {_LARGEST_NUMBER}, this mask has {numbers[-1]}")
     check_text("series_description (0008,103E)", series_description)
     if check_series_number(series_number) < 1:
         raise ValueError(f"series_number (0020,0011) of a segmentation must be at least 1, got {series_number}")
@@ -116,14 +126,17 @@ def write_seg(
     files = template_files(template)
     with quiet():
         sources, taken = [source_image(file) for file in files], template_dataset(files[0])
-    segments = np.searchsorted(values, mask, side="right").astype(np.uint8 if len(values) < 256 else np.uint16)
+    segments = mask if kind == "labelmap" else np.searchsorted(values, mask, side="right")
+    segments = segments.astype(np.uint8 if numbers[-1] < 256 else np.uint16)
     with quiet():
         try:
             segmentation = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=_volume(highdicom, segments, geometry, sources[0].FrameOfReferenceUID),
-                segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=[_describe(highdicom, k + 1, name, algorithm) for k, name in enumerate(names)],
+                segmentation_type=highdicom.seg.SegmentationTypeValues(kind.upper()),
+                segment_descriptions=[
+                    _describe(highdicom, number, name, algorithm) for number, name in zip(numbers, names, strict=True)
+                ],
                 series_instance_uid=generate_uid(None),
                 series_number=series_number,
                 sop_instance_uid=generate_uid(None),
@@ -144,7 +157,7 @@ def write_seg(
             file.write(content)
         _compare_mask(made, path, segments, geometry)
         replace_file(made, path)
-    return {k + 1: value for k, value in enumerate(values)}
+    return dict(zip(numbers, values, strict=True))
 
 
 def _check_target(path: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pydicom.uid import SegmentationStorage
-
 from faimed3d.dicom.header import read_dataset
+from faimed3d.dicom.segmentation.planes import SEGMENTATIONS
 
 
 def segment_names(files: Sequence[str | os.PathLike[str]]) -> dict[int, str]:
@@ -19,7 +18,7 @@ def segment_names(files: Sequence[str | os.PathLike[str]]) -> dict[int, str]:
     if len(files) != 1:
         return {}
     dataset = read_dataset(files[0], ["SOPClassUID", "SegmentSequence"])
-    if dataset.get("SOPClassUID") != SegmentationStorage:
+    if str(dataset.get("SOPClassUID")) not in SEGMENTATIONS:
         return {}
     found = {}
     for item in dataset.get("SegmentSequence") or ():

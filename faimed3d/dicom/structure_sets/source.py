@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from pydicom.uid import SegmentationStorage
-
 from faimed3d.dicom.grouping.scan import scan_folder
 from faimed3d.dicom.header import Tag
+from faimed3d.dicom.segmentation.planes import SEGMENTATIONS
 from faimed3d.dicom.structure_sets.rois import is_structure_set
 from faimed3d.errors import SeveralVolumes
 
@@ -23,7 +22,7 @@ def structure_set_in(path: str) -> str | None:
     if not os.path.isdir(path):
         return path if is_structure_set(path) else None
     scan = scan_folder(path)
-    if not scan.structure_sets or any(h.text(Tag.SOPClassUID) == SegmentationStorage for h in scan.images):
+    if not scan.structure_sets or any(h.text(Tag.SOPClassUID) in SEGMENTATIONS for h in scan.images):
         return None
     if len(scan.structure_sets) > 1:
         names = ", ".join(os.path.basename(file) for file in scan.structure_sets)
