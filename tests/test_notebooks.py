@@ -101,3 +101,15 @@ def test_has_no_stray_metadata(path):
         "language_info": {"name": "python"},
     }
     assert not [cell.metadata for cell in notebook.cells if cell.metadata]
+
+
+def test_shows_who_the_patient_is_only_where_a_cell_asks_for_headers(path):
+    # names and dates as DICOM writes them; the patients are made up, but a habit would not be
+    identifying = re.compile(r"\b[A-Za-z]\w*\^\w|\b(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\b")
+    asks = re.compile(r"metadata\[|header_table|tags=")
+    outputs = [output for cell in code_cells(path) if not asks.search(cell.source) for output in cell.outputs]
+    shown = [
+        str(content) for output in outputs for kind, content in output.get("data", {}).items() if "image/" not in kind
+    ]
+    shown += [output.get("text", "") for output in outputs]
+    assert not [text for text in shown if identifying.search(text)]
