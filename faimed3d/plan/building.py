@@ -34,6 +34,7 @@ from faimed3d.data import ImageDataLoaders3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan.folds import make_folds
+from faimed3d.plan.matching import refuse_other_steps
 from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, unet_learner_3d
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def unet_arguments(plan: Plan) -> dict[str, Any]:
 
 def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -> Any:
     """Loaders of patches for masks, of whole items for classes."""
+    refuse_other_steps(plan, cache)
     folds = make_folds(cache.table, **plan.folds)
     valid = [] if fold is None else folds.split(fold)[1]
     if plan.task == "segmentation":

@@ -224,6 +224,9 @@ class Plan:
             fold: which of the plan's folds is validated on; None: none, all cases are trained on.
             **kwargs: of ``PatchDataLoaders3D.from_cache``, or of ``ImageDataLoaders3D.from_df`` for classes, such as
                 ``num_workers`` and ``device``; they take the place of the plan's.
+
+        Raises:
+            ValueError: the cases of the cache were made by other steps than the plan's, or there is no such fold.
         """
         return building.dataloaders(self, cache, fold, **kwargs)
 

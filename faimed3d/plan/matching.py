@@ -1,0 +1,46 @@
+"""Whether the cases of a cache are those that a plan means: a cache of other steps is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from faimed3d.cache.descriptions import describe
+from faimed3d.cache.keys import describe_transforms, deterministic
+
+if TYPE_CHECKING:
+    from faimed3d.plan.plan import Plan
+
+
+def refuse_other_steps(plan: Plan, cache: Any) -> None:
+    """Raise where the cases of a cache were made by other steps than the plan asks for.
+
+    Args:
+        plan: any.
+        cache: of ``preprocess``.
+
+    Raises:
+        ValueError: they were; the message says which steps differ.
+    """
+    reading = cache.reading
+    seg = plan.task == "segmentation"
+    pairs = {"masks": (reading.masks, seg)}
+    if seg and reading.masks:
+        pairs |= {
+            "channels": (cache[0].shape[0], plan.channels),
+            "orientation": (reading.orientation, plan.orientation),
+            "codes": (cache.codes, plan.codes),
+            "ignore_index": (reading.ignore_index, plan.ignore_index),
+        }
+        steps = list(reading.item_tfms), deterministic(plan.item_tfms)
+        if describe_transforms(steps[0]) != describe_transforms(steps[1]):
+            there, asked = ([step for step in own if describe(step) not in map(describe, other)] or own
+                            for own, other in (steps, steps[::-1]))  # fmt: skip
+            pairs["item_tfms"] = (there, asked)
+    differences = [f"{name}: {own!r} in the cache, {asked!r} in the plan" for name, (own, asked) in pairs.items()
+                   if own != asked]  # fmt: skip
+    if differences:
+        raise ValueError(
+            f"{cache.folder}: its cases were made by other steps than the plan's ({'; '.join(differences)}): call "
+            "preprocess(df, folder, plan) with this plan, and use what it returns; or, where the cases shall be as "
+            "they are, make loaders with PatchDataLoaders3D.from_cache and pass them as plan.learner(cache, dls=dls)"
+        )
