@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+from dicom_archive import keep, several
 from dicom_faults import drop, read_lenient, time_series, two_combs, two_gaps, two_series
 from dicom_series import (
     AXIAL,
@@ -200,6 +201,27 @@ class TestChoice:
         else:
             with pytest.raises(errors.DuplicateSlices):
                 read_dicom(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("clock", "date", "number", "order"),
+        [
+            (("235950", "000000", "000010", "000020"), None, True, (0, 1, 2, 3)),
+            (("235950", "000000", "000010", "000020"), None, False, (0, 1, 2, 3)),
+            (("235930", "235940", "235950", "000000.5"), "20200101", True, (0, 1, 2, 3)),  # the date of the study
+            (("235950", "000000", "000010", "000020"), "20200101", False, (1, 2, 3, 0)),  # as is stated
+            (("000010", "000020", "230000", "230010"), None, True, (0, 1, 2, 3)),
+            (("010000", "080000", "150000", "220000"), None, False, (0, 1, 2, 3)),  # no break of half a day
+        ],
+    )
+    def test_volumes_of_one_time_each_are_in_the_order_of_time_over_midnight(
+        self, tmp_path, clock, date, number, order
+    ):
+        volumes, datasets = several(4, 3, AcquisitionTime=lambda t, k: clock[t], AcquisitionDate=lambda t, k: date)
+        for dataset, _, _ in datasets:
+            dataset.InstanceNumber = dataset.InstanceNumber if number else None
+        keep(datasets, lambda t, k: True, tmp_path)
+        for place, t in enumerate(order):
+            np.testing.assert_array_equal(read_dicom(tmp_path, place)[0], volumes[t])
 
     @pytest.mark.parametrize(
         ("keyword", "values"),

@@ -19,6 +19,7 @@ _HEART_RATES = 1.5  # the largest of a scan is less than this times the smallest
 _HALF_DAY, _DAY = 120000, 240000  # HHMMSS
 
 Keys = Mapping[Candidate, list[tuple[int, float, str]]]
+Groups = list[tuple[str, list[Candidate]]]
 
 
 class Course(Enum):
@@ -57,6 +58,35 @@ def split_by_time(candidates: list[Candidate], shared: Collection[str]) -> Split
         if course is not Course.NONE:
             return None  # two elements tell the volumes apart in two ways: neither is to be believed
     return None
+
+
+def in_order_of_time(groups: Groups) -> Groups:
+    """Groups by a clock in the order of time: where it passed midnight among them, the latest values come first.
+
+    They do where more than half a day lies between two values that follow each other. Instance numbers decide, if they
+    rise in either order at every position; else a date that is stated does.
+
+    Args:
+        groups: (value, candidates), two at least, in the order of the values.
+    """
+    keys = [order_keys(value) for value, _ in groups]
+    if not _over_midnight(keys):
+        return groups
+    breaks = [b[-1][1] - a[-1][1] for a, b in pairwise(keys)]
+    if max(breaks) <= _HALF_DAY:
+        return groups
+    first = breaks.index(max(breaks)) + 1
+    turned = groups[first:] + groups[:first]
+    if _numbers_rise(turned):
+        return turned
+    return groups if len(keys[0]) > 1 or _numbers_rise(groups) else turned
+
+
+def _numbers_rise(groups: Groups) -> bool:
+    """Whether the instance numbers rise from group to group at every position."""
+    stacks = by_position(candidate for _, members in groups for candidate in members)
+    numbers = [[order_keys(candidate["instance"]) for candidate in stack] for stack in stacks]
+    return all(a < b for stack in numbers for a, b in pairwise(stack))
 
 
 def _course(name: str, volumes: list[list[Candidate]], stacks: list[list[Candidate]], keys: Keys) -> Course:

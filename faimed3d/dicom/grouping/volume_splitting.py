@@ -15,7 +15,7 @@ from faimed3d.dicom.grouping.attributes import CONTENT, TIMES, VOLUME_ATTRIBUTES
 from faimed3d.dicom.grouping.candidates import Candidate, candidates_of, count_positions, groups_by
 from faimed3d.dicom.grouping.parts import Part, Split, parts_of
 from faimed3d.dicom.grouping.plane_kinds import position_numbers
-from faimed3d.dicom.grouping.time_order import CLOCKS, split_by_time
+from faimed3d.dicom.grouping.time_order import CLOCKS, in_order_of_time, split_by_time
 from faimed3d.dicom.header import Tag
 from faimed3d.dicom.planes import Plane
 from faimed3d.dicom.planes.plane import DIMENSIONS
@@ -120,6 +120,8 @@ def _proposals(candidates: list[Candidate]) -> Iterator[_Proposal]:
         groups = groups_by(candidates, name)
         if len(groups) < 2 or sum(count_positions(members) for _, members in groups) == count:
             continue  # its values never meet
+        if name in CLOCKS:
+            groups = in_order_of_time(groups)
         if name not in VOLUME_ATTRIBUTES:
             held = _held_together(candidates) if held is None else held
             value_of = {c: value for value, members in groups for c in members}
