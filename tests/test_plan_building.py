@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.interpret import Interpretation
 from fastai.optimizer import Adam, OptimWrapper
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
@@ -84,6 +85,24 @@ class TestSegmentation:
             table = learn.evaluate()
         assert found.geometry == cache.table["image"][1].geometry
         assert table["error"].tolist() == [""] * 2
+
+    def test_interpretation_finds_the_cases_of_validation_again(self, planned):
+        learn = planned[2]
+        with learn.no_bar():
+            found = Interpretation.from_learner(learn)
+            losses, order = found.top_losses()
+            images, _, masks, _, again = found[order]
+            found.plot_top_losses([0])
+        cached = [learn.dls.valid.dataset[int(k)] for k in order]
+        assert torch.equal(losses, again)
+        for image, mask, (own, labels) in zip(images, masks, cached, strict=True):
+            np.testing.assert_allclose(image.squeeze(), own.squeeze(), atol=1e-5)
+            np.testing.assert_array_equal(mask.squeeze(), labels)
+
+    def test_flips_of_whole_cases_are_not_left_out_silently(self, planned):
+        learn = planned[2]
+        with learn.no_bar(), pytest.raises(ValueError, match=r"learn.predict_volume\(source, tta=True\)"):
+            learn.tta()
 
     def test_all_cases_are_trained_on_where_no_fold_is_asked_for(self, planned):
         plan, cache, _ = planned

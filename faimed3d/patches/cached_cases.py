@@ -25,13 +25,16 @@ class CachedCases:
     Args:
         cases: ``CaseFile``s.
         reader: knows the classes, and the label that is none.
+        items: their rows of the table, from which fastai's ``Interpretation`` reads them again.
     """
 
     split_idx = 1
     n_inp = 1
 
-    def __init__(self, cases: Sequence[Any], reader: MaskReader) -> None:
+    def __init__(self, cases: Sequence[Any], reader: MaskReader, items: Any = None) -> None:
         self.cases, self.reader = list(cases), reader
+        if items is not None:
+            self.items = items
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -44,6 +47,17 @@ class CachedCases:
     def new_empty(self) -> CachedCases:
         """The same without cases, for export."""
         return type(self)([], self.reader)
+
+    def set_split_idx(self, i: int) -> Any:
+        """Of fastai's ``tta``: refused, as the transforms that move patches are none of whole cases.
+
+        Args:
+            i: as of fastai.
+        """
+        raise ValueError(
+            "learn.tta() has no flips for whole cases of a cache, whose transforms act where patches are cut: use "
+            "learn.predict_volume(source, tta=True), or learn.evaluate(tta=True)"
+        )
 
     @property
     def c(self) -> int | None:

@@ -148,7 +148,7 @@ class PatchDataLoaders3D(Loaders3D):
             after_batch=[ToLabels(), *of_batches], **common,
         )  # fmt: skip
         valid_dl = VolumeDL(
-            CachedCases([cases[row] for row in valid], reader), bs=1,
+            CachedCases([cases[row] for row in valid], reader, cache.table.iloc[valid]), bs=1,
             after_item=[DoneBefore(done, stored), AddChannel(), CheckLabels(reader)],
             after_batch=[ToLabels(), *others], **common,
         )  # fmt: skip
