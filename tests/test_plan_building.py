@@ -9,6 +9,7 @@ from fastai.optimizer import Adam, OptimWrapper
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.cache import preprocess
+from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan import Plan, propose
 from faimed3d.training import VolumeLearner
@@ -103,6 +104,12 @@ class TestSegmentation:
         learn = planned[2]
         with learn.no_bar(), pytest.raises(ValueError, match=r"learn.predict_volume\(source, tta=True\)"):
             learn.tta()
+
+    def test_the_loss_is_that_of_the_plan(self, planned):
+        plan, cache, learn = planned
+        assert isinstance(learn.loss_func, DiceCELoss3D)
+        other = plan.replace(loss="cross_entropy").learner(cache, 0, dls=learn.dls)
+        assert isinstance(other.loss_func, CrossEntropyLoss3D)
 
     def test_all_cases_are_trained_on_where_no_fold_is_asked_for(self, planned):
         plan, cache, _ = planned

@@ -27,6 +27,8 @@ def made(tmp_path_factory):
         ({"codes": ("ball", "none")}, r"codes: \('none', 'ball'\) in the cache, \('ball', 'none'\) in the plan"),
         ({"codes": ("none", "ball", "edge")}, "codes"),
         ({"ignore_index": 255}, "ignore_index: None in the cache, 255 in the plan"),
+        ({"label_col": "other"}, "label_col: 'mask' in the cache, 'other' in the plan"),
+        ({"fn_col": ["T2", "T1"]}, r"fn_col: 'image' in the cache, \['T2', 'T1'\] in the plan"),
         ({"channels": 2}, "channels: 1 in the cache, 2 in the plan"),
     ],
 )

@@ -162,16 +162,45 @@ class TestByHand:
         [
             ({"widths": (8, 16)}, "there are 2 widths, so there must be 1 strides and 2 kernels; got 3 and 4"),
             ({"normalization": "ct"}, "normalization 'ct' needs mean and std"),
-            ({"normalization": "minmax"}, "must be one of ct, volume, foreground, set"),
+            ({"normalization": "minmax"}, "must be one of 'ct', 'volume', 'foreground', 'set'"),
             ({"patch": (3, 4)}, "patch must be three whole numbers"),
-            ({"batch_size": 0}, "must be 1 or more"),
-            ({"task": "detection"}, "task must be 'segmentation' or 'classification'"),
+            ({"batch_size": 0}, "must be a whole number, 1 or more, got 0"),
+            ({"task": "detection"}, "task must be one of 'segmentation', 'classification'"),
             ({"blocks": (1,)}, "there must be 4 blocks"),
+            ({"optimizer": "sdg"}, "optimizer must be one of 'adamw', 'sgd', got 'sdg'"),
+            ({"schedule": "ploy"}, "schedule must be one of 'one_cycle', 'poly'"),
+            ({"loss": "dice"}, "loss must be 'dice_ce' or 'cross_entropy' for segmentation"),
+            ({"precision": "int8"}, "precision must be one of"),
+            ({"arch": "UNet3d"}, "arch must be 'UNet3D' for segmentation"),
+            ({"epochs": 2.5}, "epochs must be a whole number"),
+            ({"epochs": "2"}, "epochs must be a whole number"),
+            ({"batch_size": True}, "batch_size must be a whole number"),
+            ({"items_per_epoch": 1}, "items_per_epoch=1 is less than a batch of 2"),
+            ({"lr": -1.0}, "lr must be a number above 0"),
+            ({"lr": "fast"}, "lr must be a number above 0"),
+            ({"weight_decay": -0.1}, "weight_decay must be a number, 0 or more"),
+            ({"oversampling": 2}, "oversampling must be a share"),
+            ({"spacing": (1, float("nan"), 1)}, "spacing must be three numbers of mm above 0"),
+            ({"spacing": (0, 1, 1)}, "spacing must be three numbers of mm above 0"),
+            ({"spacing": "1"}, "spacing must be three numbers of mm above 0"),
+            ({"crop": "yes"}, "crop must be True or False"),
+            ({"codes": ("a", "a")}, "codes must be two names or more"),
+            ({"memory": -5}, "memory must be a whole number"),
+            ({"normalization": "set", "mean": (1,), "std": (0,)}, "std must be a number above 0"),
+            ({"normalization": "set", "mean": (1, 2), "std": (1, 2)}, "mean has 2 entries for 1 channels"),
+            ({"clip": ((5, -5),)}, "clip must be"),
+            ({"folds": {"k": 3}}, "folds are arguments of make_folds, .*; got 'k'"),
+            ({"augmentation": {"flip_axis": [1]}}, "augmentation must have the entries"),
         ],
     )
     def test_what_cannot_be_is_refused(self, change, words):
         with pytest.raises(ValueError, match=f"this plan cannot be: .*{words}"):
             hippocampus().replace(**change)
+
+    def test_a_probability_of_the_augmentation_is_a_share(self):
+        plan = hippocampus()
+        with pytest.raises(ValueError, match="noise_p of augmentation must be a share from 0 to 1, got 7"):
+            plan.replace(augmentation={**plan.augmentation, "noise_p": 7})
 
     def test_what_is_no_plan_is_refused(self, tmp_path):
         (tmp_path / "x.json").write_text("[]")
@@ -201,6 +230,11 @@ class TestBudget:
         assert "halved" in narrow.reasons["widths"]
         with pytest.raises(ValueError, match=r"one epoch of 9 steps .* does not end in 0\.01 minutes: allow"):
             hippocampus().for_budget(0.01, seconds_per_step=10)
+
+    @pytest.mark.parametrize("minutes", [0, -1, math.nan, "60"])
+    def test_a_budget_is_a_time(self, minutes):
+        with pytest.raises(ValueError, match="minutes must be a number above 0, got"):
+            hippocampus().for_budget(minutes, seconds_per_step=1)
 
     def test_steps_are_timed(self):
         plan = hippocampus().replace(patch=(8, 8, 16), widths=(8, 16, 16, 16))

@@ -31,6 +31,7 @@ from faimed3d.augment import (
     aug_transforms_3d,
 )
 from faimed3d.data import ImageDataLoaders3D
+from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan.folds import make_folds
@@ -154,6 +155,9 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
     }
     if plan.task == "segmentation":
         how.setdefault("metrics", dice_per_class(dls))
+        if plan.loss == "cross_entropy":
+            left_out = {} if plan.ignore_index is None else {"ignore_index": plan.ignore_index}
+            how.setdefault("loss_func", CrossEntropyLoss3D(**left_out))
         sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
         return unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
     how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])

@@ -23,9 +23,11 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
     """
     reading = cache.reading
     seg = plan.task == "segmentation"
-    pairs = {"masks": (reading.masks, seg)}
+    pairs: dict[str, tuple[Any, Any]] = {"masks": (reading.masks, seg)}
     if seg and reading.masks:
         pairs |= {
+            "fn_col": (_columns(cache.fn_col), _columns(plan.fn_col)),
+            "label_col": (cache.label_col, plan.label_col),
             "channels": (cache[0].shape[0], plan.channels),
             "orientation": (reading.orientation, plan.orientation),
             "codes": (cache.codes, plan.codes),
@@ -36,11 +38,16 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
             there, asked = ([step for step in own if describe(step) not in map(describe, other)] or own
                             for own, other in (steps, steps[::-1]))  # fmt: skip
             pairs["item_tfms"] = (there, asked)
-    differences = [f"{name}: {own!r} in the cache, {asked!r} in the plan" for name, (own, asked) in pairs.items()
-                   if own != asked]  # fmt: skip
+    pairs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    differences = [f"{name}: {own!r} in the cache, {asked!r} in the plan" for name, (own, asked) in pairs.items()]
     if differences:
         raise ValueError(
             f"{cache.folder}: its cases were made by other steps than the plan's ({'; '.join(differences)}): call "
             "preprocess(df, folder, plan) with this plan, and use what it returns; or, where the cases shall be as "
             "they are, make loaders with PatchDataLoaders3D.from_cache and pass them as plan.learner(cache, dls=dls)"
         )
+
+
+def _columns(names: Any) -> Any:
+    """One column, or the list of several."""
+    return list(names) if isinstance(names, tuple | list) else names

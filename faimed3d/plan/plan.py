@@ -13,16 +13,17 @@ from typing import Any  # of values as JSON holds them
 from fastai.learner import Learner
 from torch import nn
 
+from faimed3d._arguments import is_number
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._keywords import refuse_unknown
 from faimed3d.plan import building, rules
+from faimed3d.plan.checking import fault_of
 from faimed3d.plan.methods_text import methods_text
 from faimed3d.plan.timing import seconds_per_step as measured
 from faimed3d.training import VolumeLearner
 
 _VERSION = 1
 _BY_HAND = "set by hand"
-_SCHEMES = ("ct", "volume", "foreground", "set")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Plan:
     def __post_init__(self) -> None:
         for name in NAMES:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
-        _check(self)
+        if fault := fault_of(self):
+            raise ValueError(f"this plan cannot be: {fault}")
 
     def __str__(self) -> str:
         return methods_text(self)
@@ -263,6 +265,8 @@ class Plan:
         Raises:
             ValueError: not even one epoch ends in this time.
         """
+        if not is_number(minutes) or minutes <= 0:
+            raise ValueError(f"minutes must be a number above 0, got {minutes!r}")
         plan = self
         while True:
             seconds = measured(plan) if seconds_per_step is None else seconds_per_step
@@ -289,35 +293,6 @@ class Plan:
 
 NAMES = tuple(one.name for one in fields(Plan) if one.name != "reasons")
 """The fields of a plan, its reasons left out."""
-
-
-def _check(plan: Plan) -> None:
-    """Refuse values that contradict each other."""
-    levels = len(plan.widths)
-    wrong = None
-    if plan.task not in ("segmentation", "classification"):
-        wrong = f"task must be 'segmentation' or 'classification', got {plan.task!r}"
-    elif plan.normalization not in _SCHEMES:
-        wrong = f"normalization must be one of {', '.join(_SCHEMES)}, got {plan.normalization!r}"
-    elif plan.normalization in ("ct", "set") and (plan.mean is None or plan.std is None):
-        wrong = f"normalization {plan.normalization!r} needs mean and std"
-    elif plan.normalization == "ct" and plan.clip is None:
-        wrong = "normalization 'ct' needs clip"
-    elif plan.arch.startswith("UNet3D") and not (len(plan.strides) + 1 == levels == len(plan.kernels)):
-        wrong = (
-            f"there are {levels} widths, so there must be {levels - 1} strides and {levels} kernels; got "
-            f"{len(plan.strides)} and {len(plan.kernels)}"
-        )
-    elif plan.blocks is not None and len(plan.blocks) != levels:
-        wrong = f"there are {levels} widths, so there must be {levels} blocks; got {len(plan.blocks)}"
-    elif len(plan.patch) != 3 or min(plan.patch) < 1:
-        wrong = f"patch must be three whole numbers of voxels (D, H, W), got {plan.patch!r}"
-    elif min(plan.batch_size, plan.epochs, plan.items_per_epoch) < 1:
-        wrong = "batch_size, epochs and items_per_epoch must be 1 or more"
-    elif unknown := [name for name in plan.reasons if name not in NAMES]:
-        wrong = f"there is a reason for {unknown[0]!r}, which no plan has"
-    if wrong:
-        raise ValueError(f"this plan cannot be: {wrong}")
 
 
 def _frozen(value: Any) -> Any:

@@ -334,10 +334,11 @@ class _Proposal:
         self.set("augmentation", rules.augmentation(*how))
         items = max(1, round(values["cases"] * (1 - 1 / self._folds())))
         least = training.least_steps * values["batch_size"]
+        least = max(least, values["batch_size"])
         self.set(
             "items_per_epoch",
             max(items, least),
-            f"{training.least_steps} batches" if least > items else "cases of training",
+            f"{max(1, training.least_steps)} batches" if least > items else "cases of training",
         )
         on = f"on {'a CPU' if self.device == 'cpu' else 'a GPU'} ({training.source})"
         for name in ("epochs", "lr", "optimizer", "weight_decay", "schedule"):
