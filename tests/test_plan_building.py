@@ -9,6 +9,7 @@ from fastai.optimizer import Adam, OptimWrapper
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.cache import preprocess
+from faimed3d.inference.source import crops_to_foreground
 from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan import Plan, propose
@@ -104,6 +105,17 @@ class TestSegmentation:
         learn = planned[2]
         with learn.no_bar(), pytest.raises(ValueError, match=r"learn.predict_volume\(source, tta=True\)"):
             learn.tta()
+
+    def test_without_cases_of_validation_the_steps_of_raw_scans_are_known(self, tmp_path):
+        table = table_of()
+        plan = small(propose(table, codes=["none", "ball"], device="cpu", progress=False, n_jobs=1)).replace(crop=True)
+        cache = preprocess(table, tmp_path, plan, n_jobs=1, progress=False)
+        learn = plan.learner(cache, None, dls=plan.dataloaders(cache, None, num_workers=0, device="cpu"))
+        assert crops_to_foreground(learn)
+        with pytest.raises(ValueError, match=r"there are no cases to evaluate.*give a table"):
+            learn.evaluate()
+        with learn.no_bar():
+            assert learn.evaluate(table.iloc[:1])["error"].tolist() == [""]
 
     def test_the_loss_is_that_of_the_plan(self, planned):
         plan, cache, learn = planned

@@ -28,6 +28,7 @@ class Cases:
 
     Raises:
         TypeError: the targets are no masks.
+        ValueError: there are no cases.
     """
 
     def __init__(self, learn: Learner | Ensemble, data: Any = None) -> None:
@@ -35,6 +36,8 @@ class Cases:
             data = scans_of(learn.dls)
         elif not isinstance(data, TfmdDL):
             data = learn.dls.test_dl(data, with_labels=True)
+        if not len(data.dataset):
+            raise ValueError("there are no cases to evaluate: the validation set is empty; give a table, evaluate(df)")
         parts: Any = getattr(data.dataset, "tls", ())
         steps = list(data.after_item.fs)
         match = next((step for step in steps if isinstance(step, MatchMask)), None)

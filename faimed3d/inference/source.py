@@ -115,7 +115,8 @@ def crops_to_foreground(learn: Member) -> bool:
 
 def scans_of(dls: DataLoaders) -> Any:
     """The loader that reads scans from their files: that of validation, but where training is from a cache."""
-    return getattr(dls, "scans", None) or dls.valid
+    scans = getattr(dls, "scans", None)
+    return dls.valid if scans is None else scans  # a loader without cases, as of an exported learner, is False
 
 
 def device_and_type(learn: Member) -> tuple[torch.device, torch.dtype]:

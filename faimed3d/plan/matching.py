@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from faimed3d.cache.descriptions import describe
 from faimed3d.cache.keys import describe_transforms, deterministic
+from faimed3d.training.network_input import step_text
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
@@ -37,7 +38,7 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
         if describe_transforms(steps[0]) != describe_transforms(steps[1]):
             there, asked = ([step for step in own if describe(step) not in map(describe, other)] or own
                             for own, other in (steps, steps[::-1]))  # fmt: skip
-            pairs["item_tfms"] = (there, asked)
+            pairs["item_tfms"] = ([step_text(step) for step in there], [step_text(step) for step in asked])
     pairs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     differences = [f"{name}: {own!r} in the cache, {asked!r} in the plan" for name, (own, asked) in pairs.items()]
     if differences:
