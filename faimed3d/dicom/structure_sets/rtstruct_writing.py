@@ -318,10 +318,11 @@ def _numbers(points: np.ndarray, decimals: int) -> RawDataElement:
 def _read_back(path: str, numbers: np.ndarray, geometry: Geometry, names: list[str]) -> tuple[WrittenRoi, ...]:
     """Compare the contours of a file with the mask that they were made of, class by class."""
     written = []
+    counts = np.sum([np.bincount(plane.ravel(), minlength=len(names) + 1) for plane in numbers], axis=0)
     for number, (roi, name) in enumerate(zip(read_rois(path), names, strict=True), 1):
         placed = place(roi, geometry, path)
         stack = np.moveaxis(numbers, placed.axis, 0)
-        size, enclosed, common, volume = int(np.count_nonzero(stack == number)), 0, 0, 0.0
+        size, enclosed, common, volume = int(counts[number]), 0, 0, 0.0
         for plane, polygons in placed.planes.items():
             volume += sum(abs(signed_area(polygon)) for polygon in polygons)  # they lie apart, their holes are keyholes
             found = fill(polygons, stack.shape[1:])
