@@ -42,6 +42,7 @@ add_module_names = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 napoleon_numpy_docstring = False
+napoleon_use_rtype = False  # "(array, geometry): ..." names no types that could be linked
 python_use_unqualified_type_names = True
 
 nitpicky = True
