@@ -1,5 +1,8 @@
 """Networks whose weights lie in files: one in memory at a time, each with the preparation that it was trained with."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,12 +95,25 @@ class TestMember:
             raise RuntimeError("stop")
         assert size_of(network) == 0
 
+    def test_nothing_of_the_learner_is_kept(self, table, tmp_path):
+        learn = learner(table)
+        network = StoredNetwork.save(tmp_path / "a.safetensors", learn)
+        items, model = weakref.ref(learn.dls.train_ds), weakref.ref(learn.model)
+        del learn
+        gc.collect()
+        assert items() is None
+        assert model() is None
+        assert Ensemble([network]).predict_volume(table["image"][0], patch=5).shape == SHAPE
+
     def test_bars_are_those_of_the_learner(self, table, tmp_path):
         ensemble = Ensemble([StoredNetwork.save(tmp_path / f"{k}.safetensors", learner(table)) for k in range(2)])
         assert hasattr(ensemble, "progress")
         with ensemble.no_bar():
             assert not hasattr(ensemble, "progress")
         assert hasattr(ensemble, "progress")
+        silent = learner(table)
+        with silent.no_bar():
+            assert not hasattr(StoredNetwork(ensemble.members[0].file, silent), "progress")
         assert repr(ensemble) == f"Ensemble of 2: {', '.join(repr(one) for one in ensemble.members)}"
 
 

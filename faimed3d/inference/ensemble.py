@@ -73,7 +73,7 @@ class Ensemble:
 
     @property
     def progress(self) -> Any:
-        """fastai's callback of the first member, where progress bars are shown."""
+        """That of the first member: there where progress bars are shown, as of learners."""
         return self.members[0].progress
 
     @contextmanager

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # of the loaders and of what else a file says
 
@@ -39,7 +39,7 @@ class StoredNetwork:
     Args:
         file: of :meth:`save`, or of ``learn.save``.
         learn: a learner whose network has the same layers, and whose ``dls`` read and prepare scans as in training. It
-            stays what it is; its items are not kept.
+            stays what it is, and nothing of it is kept but copies without items and weights.
 
     Raises:
         ValueError: the file holds no weights, those of other layers, or of a network for other classes.
@@ -66,7 +66,7 @@ class StoredNetwork:
         weights, known, _ = read_network(self.file)
         self.model: nn.Module = copy.deepcopy(get_model(learn.model))
         self.loss_func: Any = learn.loss_func
-        self._learn = learn
+        self._bars = hasattr(learn, "progress")
         self._compare({name: tuple(one.shape) for name, one in weights.items()})
         self._release()
         known = known_of(learn) if known is None else known
@@ -113,13 +113,20 @@ class StoredNetwork:
             self._release()
 
     @property
-    def progress(self) -> Any:
-        """fastai's callback of the learner, where progress bars are shown."""
-        return self._learn.progress
+    def progress(self) -> bool:
+        """True where progress bars are shown; absent where they are not, as fastai's callback of that name."""
+        if not self._bars:
+            raise AttributeError("no progress bars are shown")
+        return True
 
-    def no_bar(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def no_bar(self) -> Iterator[None]:
         """Show no progress bars, as ``learn.no_bar()``."""
-        return self._learn.no_bar()
+        before, self._bars = self._bars, False
+        try:
+            yield
+        finally:
+            self._bars = before
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.file)!r})"
