@@ -110,11 +110,11 @@ def write_archive(folder="archive"):
     return t1, grey
 
 
-def _write(folder, volume, description, number, modality="MR", name="Template^MNI"):
+def _write(folder, volume, description, number, modality="MR", name="Template^MNI", date="20090701"):
     """A volume as a DICOM series of a study of ``name``."""
-    patient = Dataset()
-    patient.PatientName, patient.PatientID, patient.StudyDate = name, name.split("^")[-1], "20090701"
-    patient.StudyInstanceUID, patient.FrameOfReferenceUID = (generate_uid(entropy_srcs=[name, k]) for k in "ab")
+    patient, study = Dataset(), name if date == "20090701" else name + date
+    patient.PatientName, patient.PatientID, patient.StudyDate = name, name.split("^")[-1], date
+    patient.StudyInstanceUID, patient.FrameOfReferenceUID = (generate_uid(entropy_srcs=[study, k]) for k in "ab")
     text = {"series_description": description, "series_number": number}
     return write_series(folder, volume.numpy(), volume.geometry, patient, modality=modality, **text)
 
@@ -146,6 +146,28 @@ def hippocampi(folder="cohort", patients=20):
         chosen = [real[number] for number in np.linspace(0, len(real) - 1, patients).round().astype(int)]
         return pd.DataFrame([_copy_patient(folder / path.name[:-7], path) for path in chosen])
     return pd.DataFrame([_make_patient(folder / f"patient_{number + 1:02}", number) for number in range(patients)])
+
+
+def write_export(folder="export", masks="masks", patients=9):
+    """MR scans of made patients as a PACS exports them: a folder a study, with a localizer; the first two came twice.
+
+    In one study a slice is missing. A radiologist's masks lie in ``masks``, named by patient and date. A scan of one
+    more patient is in ``new_patient``.
+    """
+    Path(masks).mkdir()
+    visits = [(number, "20240310") for number in range(patients)] + [(0, "20250121"), (1, "20250122")]
+    for count, (number, date) in enumerate(visits):
+        t1, mask = deformed_hippocampus(count)
+        study, name = Path(folder, f"{7001 + 13 * count}"), f"Patient^{number + 1:02}"
+        study.mkdir(parents=True)
+        scout = t1[:, :, t1.shape[2] // 2 :][..., :1].permute(2, 0, 1)
+        paths = _write(study / "series1", scout, "localizer", 1, name=name, date=date)
+        _edit(paths[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        paths = _write(study / "series2", t1, "T1 3D", 2, name=name, date=date)
+        mask.save(f"{masks}/{number + 1:02}_{date}.nii.gz")
+        if count == 5:
+            os.remove(paths[20])
+    _write("new_patient", deformed_hippocampus(40)[0], "T1 3D", 2, name="Patient^99")
 
 
 def _row(folder, ending=""):
