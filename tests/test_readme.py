@@ -64,6 +64,7 @@ def test_python_of_the_readme_runs(folder, capsys):
     scaled = TensorDicom3D.create(folder / "scaled.nii.gz")
     assert scaled.shape == (16, 64, 64)
     assert np.isclose(scaled.max(), 1)
+    assert names["cv"].table["case"].nunique() == 5
 
 
 def test_readme_has_the_blocks_that_this_file_runs():
