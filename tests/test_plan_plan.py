@@ -247,6 +247,14 @@ def test_each_field_has_a_rule_or_is_a_fact():
     assert said | {"cases"} == set(NAMES)
 
 
+def test_an_epoch_has_as_many_items_as_the_largest_training_side_of_given_folds():
+    report = report_of([[8, 8, 8]] * 10, None)
+    uneven = propose(table_of(report).assign(fold=["train"] * 8 + ["valid"] * 2), report=report, device="cpu")
+    assert uneven.items_per_epoch == 8
+    even = propose(table_of(report).assign(fold=[*range(5)] * 2), report=report, device="cpu")
+    assert even.items_per_epoch == 8
+
+
 def test_a_report_and_arguments_of_reading_contradict_each_other():
     report = report_of([[8, 8, 8]] * 5, None)
     with pytest.raises(TypeError, match="report says how the cases were read, so codes cannot be asked for"):

@@ -332,7 +332,7 @@ class _Proposal:
         names = [str(name) for name in values["codes"] or values["classes"]]
         how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle)
         self.set("augmentation", rules.augmentation(*how))
-        items = max(1, round(values["cases"] * (1 - 1 / self._folds())))
+        items = max(1, round(values["cases"] * (1 - self._folds())))
         least = training.least_steps * values["batch_size"]
         least = max(least, values["batch_size"])
         self.set(
@@ -348,20 +348,20 @@ class _Proposal:
         self.set("loss", "dice_ce" if seg else "cross_entropy", NNUNET if seg else "of classes")
         self.set("device", self.device, "as asked, or what is there")
 
-    def _folds(self) -> int:
-        """Decide the folds; their number."""
+    def _folds(self) -> float:
+        """Decide the folds; the share of the cases in the smallest."""
         group = self.group_col if self.group_col is not None else patient_column(self.df)
         if "fold" in self.df.columns:
             folds = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold", "classes": None}
             self.set("folds", folds, "the column fold says them")
-            return max(2, self.df["fold"].nunique())
+            return min(0.5, float(self.df["fold"].value_counts(normalize=True).min()))
         count = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
         classes = self.values["label_col"] if self.task == "classification" else None
         folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None, "classes": classes}
         whose = "by patient" if group is not None else "each case as a patient of its own"
         whose += ", classes spread evenly" if classes is not None else ""
         self.set("folds", folds, f"{folds['n']}, {whose} ({NNUNET})")
-        return max(2, count)
+        return 1 / max(2, count)
 
     def _floats(self, name: str) -> np.ndarray:
         return (
