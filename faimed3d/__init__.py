@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from faimed3d.legacy import moved_modules
@@ -34,7 +36,10 @@ _ROOMS = {
         MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels bids_table get_volumetric_files
         intensity_stats msd_table supported_extensions
     """,
-    "dicom": "dicom_inventory header_table is_dicom read_dicom read_rtstruct suv_factor write_seg write_series",
+    "dicom": """
+        dicom_inventory header_table is_dicom read_dicom read_rtstruct read_seg suv_factor write_rtstruct write_seg
+        write_series
+    """,
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
@@ -82,3 +87,14 @@ def __dir__() -> list[str]:
 
 
 moved_modules.install()
+
+
+class _Package(ModuleType):
+    """``import faimed3d.preprocess``, a module of 0.0.6, does not take the place of the public name ``preprocess``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -23,6 +23,12 @@ def test_each_name_is_that_of_the_star_import(name):
     assert getattr(faimed3d, name) is getattr(notebook, name)
 
 
+def test_an_old_module_does_not_take_the_place_of_a_name():
+    old = import_module("faimed3d.preprocess")
+    assert old.MeanScale is notebook.MeanScale
+    assert faimed3d.preprocess is notebook.preprocess
+
+
 def test_no_name_of_ours_is_missing():
     ours = {
         name

@@ -103,11 +103,11 @@ def predict_volume(
     >>> mask.shape, mask.get_spacing()
     (torch.Size([4, 6, 8]), (1.0, 1.0, 3.0))
     """
+    memory, threshold = memory_bytes(memory), share(threshold, "threshold")
     patch = getattr(learn.dls, "patch", None) if patch is None else patch
     sides, axes = _sides(patch, overlap), _flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
-    memory, threshold = memory_bytes(memory), share(threshold, "threshold")
     members = members_of(learn)
     regions, codes = region_names(learn.dls), class_codes(learn)
     overlapping = regions is not None

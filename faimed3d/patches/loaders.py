@@ -21,7 +21,7 @@ from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
 from faimed3d.cache import CaseFile
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, ToLabels, check_sizes
 from faimed3d.data.done_before import DoneBefore
-from faimed3d.data.loaders import Loaders3D, Transforms, merged
+from faimed3d.data.loaders import Loaders3D, Transforms, merged, of_loader
 from faimed3d.data.splitting import GivenSplits
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
@@ -170,6 +170,7 @@ class PatchDataLoaders3D(Loaders3D):
         assert self.patch is not None  # from_cache has set it
         return [WholeCases(self.patch, self.valid_overlap, self.train.bs)]
 
+    @strict_keywords(more=lambda args, kwargs: [*of_loader(args, kwargs), "process"])  # of Interpretation
     def test_dl(
         self, test_items: Any, rm_type_tfms: Any = None, with_labels: bool = False, **kwargs: Any
     ) -> VolumeDL:  # as of fastai

@@ -20,6 +20,7 @@ from faimed3d import (
     evaluation,  # noqa: F401 - gives Learner its evaluate
     models,
 )
+from faimed3d._keywords import keywords_of
 from faimed3d.augment import (
     Clip3D,
     CropForeground3D,
@@ -31,12 +32,13 @@ from faimed3d.augment import (
     aug_transforms_3d,
 )
 from faimed3d.data import ImageDataLoaders3D
+from faimed3d.data.loaders import of_loader
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.plan.folds import make_folds
 from faimed3d.plan.matching import refuse_other_steps
-from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, unet_learner_3d
+from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, fit_poly, unet_learner_3d
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
@@ -141,6 +143,23 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
         cache.table, cache.path, fn_col=plan.fn_col, label_col=plan.label_col, y_block=y_block(plan),
         splitter=IndexSplitter(valid), orientation=plan.orientation, **{**how, **kwargs},
     )  # fmt: skip
+
+
+def loader_keywords() -> list[str]:
+    """What :func:`dataloaders` hands on."""
+    of_classes = [*keywords_of(ImageDataLoaders3D.from_df), *of_loader((), {})]
+    return [*keywords_of(PatchDataLoaders3D.from_cache), *of_classes]
+
+
+def learner_keywords() -> list[str]:
+    """What :func:`learner` hands on."""
+    networks = (UNet3D, create_cnn_model_3d)
+    return [name for one in (unet_learner_3d, cnn_learner_3d, *networks) for name in keywords_of(one)]
+
+
+def fit_keywords() -> list[str]:
+    """What :func:`fit` hands on."""
+    return [*keywords_of(Learner.fit_one_cycle), *keywords_of(fit_poly)]
 
 
 def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:

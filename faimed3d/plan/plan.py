@@ -15,7 +15,7 @@ from torch import nn
 
 from faimed3d._arguments import is_number
 from faimed3d._atomic import replace_file, unfinished_folder
-from faimed3d._keywords import refuse_unknown
+from faimed3d._keywords import refuse_unknown, strict_keywords
 from faimed3d.plan import building, rules
 from faimed3d.plan.checking import fault_of
 from faimed3d.plan.methods_text import methods_text
@@ -218,6 +218,7 @@ class Plan:
         """The network, new and untrained."""
         return building.network(self)
 
+    @strict_keywords(more=lambda args, kwargs: building.loader_keywords())
     def dataloaders(self, cache: Any, fold: int | str | None = 0, **kwargs: Any) -> Any:
         """Loaders of one fold: patches of the cache for masks, whole items for classes.
 
@@ -232,6 +233,7 @@ class Plan:
         """
         return building.dataloaders(self, cache, fold, **kwargs)
 
+    @strict_keywords(more=lambda args, kwargs: building.learner_keywords())
     def learner(self, cache: Any, fold: int | str | None = 0, dls: Any = None, **kwargs: Any) -> VolumeLearner:
         """An ordinary learner of one fold: loaders, network, loss, metrics, optimizer and precision of the plan.
 
@@ -243,6 +245,7 @@ class Plan:
         """
         return building.learner(self, self.dataloaders(cache, fold) if dls is None else dls, **kwargs)
 
+    @strict_keywords(more=lambda args, kwargs: building.fit_keywords())
     def fit(self, learn: Learner, **kwargs: Any) -> None:
         """Train a learner for ``epochs`` by ``schedule``: ``fit_one_cycle`` or ``fit_poly``.
 

@@ -112,7 +112,7 @@ class Autocast(StrictKeywords, Callback):
         """For the scaler, to which this callback is the optimizer: the step itself is the learner's."""
         return self.learn.opt.param_groups
 
-    def step(self, *args: Any, **kwargs: Any) -> None:
+    def step(self) -> None:
         """What the scaler calls where all gradients are finite."""
         self.fits = True
 
