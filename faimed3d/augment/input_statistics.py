@@ -64,14 +64,15 @@ def measure_inputs(
             "of all pass Normalize3D(*intensity_stats(items).mean_std()) in batch_tfms",
             stacklevel=4,
         )
-    read: Any = Parallel(min(8, os.cpu_count() or 1, len(chosen) or 1), prefer="threads", return_as="generator")(
-        delayed(dataset.__getitem__)(number) for number in chosen
-    )
-    if len(chosen) >= _LONG_WORK:
-        read = progress_bar(read, total=len(chosen), leave=False)
     channels: _Channels | None = None
     grids, resampled = [], False
     with no_random(0, reproducible=False):  # the loaders draw what they would have drawn without this
+        # joblib begins here: what items draw, as patches do, is drawn within this block
+        read: Any = Parallel(min(8, os.cpu_count() or 1, len(chosen) or 1), prefer="threads", return_as="generator")(
+            delayed(dataset.__getitem__)(number) for number in chosen
+        )
+        if len(chosen) >= _LONG_WORK:
+            read = progress_bar(read, total=len(chosen), leave=False)
         for item in read:
             stored = next(_images(item), None)
             x = next(_images(_prepared(dl, item, tuple(leave_out))), None)
