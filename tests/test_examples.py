@@ -66,7 +66,7 @@ def test_hippocampus_goes_from_the_folder_to_the_scores_of_cases_kept_aside(run,
         json.dumps({"a": [f"{n}.nii.gz" for n in names[:3]], "b": [f"{n}.nii.gz" for n in names[3:]]})
     )
     decathlon(test, 2, first=50)
-    printed = run("hippocampus.py", data, "--test", test, "--budget", 0.02, "--out", out)
+    printed = run("hippocampus.py", data, "--test", test, "--budget", 0.004, "--out", out)
     assert "Cross-validation: 6 cases" in printed
     assert "Cases kept aside, mean of 2 networks: 2 cases" in printed
     scores = pd.read_csv(out / "cross_validation.csv")
