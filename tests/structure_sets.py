@@ -1,10 +1,12 @@
 """Write RT Structure Sets of known shapes with pydicom: plain functions for the tests, nothing read back here."""
 
 import numpy as np
-from dicom_series import decimal
+from dicom_series import OBLIQUE, ORIGIN, SPACING, decimal, direction_of
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+
+from faimed3d.geometry import Geometry
 
 FRAME = "1.2.3.5"  # of the series of dicom_series
 
@@ -58,3 +60,18 @@ def rectangle(low, high):
 def on_plane(geometry, points, plane, axis=0):
     """Points (N, 2) of indices in a plane of a grid, in the patient (N, 3)."""
     return geometry.index_to_world(np.insert(np.asarray(points, float), axis, plane, axis=1))
+
+
+def grids(shape):
+    """Lopsided grids by name: six storage orders, an oblique one, and the slices of a tilted gantry."""
+
+    def stored(code):
+        return Geometry(shape, SPACING, ORIGIN).reorient(code).replace(shape=shape)
+
+    tilted = np.eye(3)
+    tilted[:, 2] = 0, -np.sin(0.3), np.cos(0.3)  # each slice is shifted in its plane
+    return {
+        **{code: stored(code) for code in ("LPS", "RAI", "LSP", "ASL", "PIR", "SAR")},
+        "oblique": Geometry(shape, SPACING, ORIGIN, direction_of(OBLIQUE).ravel()),
+        "tilted": Geometry(shape, SPACING, ORIGIN, tilted.ravel()),
+    }

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
 from pydicom import dcmread
+from structure_sets import grids
 
 from faimed3d import errors
 from faimed3d.dicom import read_rtstruct, write_rtstruct
@@ -22,22 +23,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 GRID = (9, 46, 52)
 
 
-def orientation(code):
-    return Geometry(GRID, SPACING, ORIGIN).reorient(code).replace(shape=GRID)
-
-
-def tilted():
-    """The slices of a tilted gantry: each is shifted in its plane."""
-    direction = np.eye(3)
-    direction[:, 2] = 0, -np.sin(0.3), np.cos(0.3)
-    return Geometry(GRID, SPACING, ORIGIN, direction.ravel())
-
-
-GRIDS = {
-    **{code: orientation(code) for code in ("LPS", "RAI", "LSP", "ASL", "PIR", "SAR")},
-    "oblique": Geometry(GRID, SPACING, ORIGIN, direction_of(OBLIQUE).ravel()),
-    "tilted": tilted(),
-}
+GRIDS = grids(GRID)
 WIDE = ("sphere", "ring", "nested rings", "box", "two parts", "single slice", "ragged")
 SMALL = ("two voxels", "one voxel")
 NAMES = dict(enumerate(WIDE + SMALL, 1))
@@ -258,7 +244,7 @@ class TestContent:
         def fail(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("faimed3d.dicom.structure_sets.rtstruct_writing.replace_file", fail)
+        monkeypatch.setattr("faimed3d.dicom.writing.objects.replace_file", fail)
         with pytest.raises(OSError, match="No space left"):
             write_rtstruct(tmp_path / "rs.dcm", mask, image.geometry, tmp_path / "scan")
         assert (tmp_path / "rs.dcm").read_text() == "the old one"

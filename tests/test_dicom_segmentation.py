@@ -346,7 +346,7 @@ class TestWriting:
 
         write_series(tmp_path / "source")
         monkeypatch.setattr("highdicom.seg.Segmentation", fail)
-        with pytest.raises(ValueError, match=r"highdicom makes no segmentation of this template \(KeyError\)") as error:
+        with pytest.raises(ValueError, match=r"highdicom makes no segmentation of these images \(KeyError\)") as error:
             write_seg(tmp_path / "mask.dcm", labels(), GEOMETRY, tmp_path / "source")
         assert error.value.__suppress_context__
         assert "Doe" not in str(error.value)

@@ -4,11 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-from dicom_series import AXIAL, NATIVE, OBLIQUE, ORIGIN, SHAPE, SPACING, direction_of, write_series
+from dicom_series import AXIAL, NATIVE, OBLIQUE, SHAPE, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-from structure_sets import circle, contour, on_plane, rectangle, structure_set
+from structure_sets import circle, contour, grids, on_plane, rectangle, structure_set
 
 from faimed3d import errors
 from faimed3d.basics import TensorDicom3D, TensorMask3D
@@ -20,23 +20,7 @@ GRID = (11, 24, 27)
 CENTRE = np.array([5.0, 11.27, 13.41])  # of the shapes, in voxels
 
 
-def orientation(code):
-    """A lopsided grid that is stored in the order of ``code``, such as 'LPS' or 'ASR'."""
-    return Geometry(GRID, SPACING, ORIGIN).reorient(code).replace(shape=GRID)
-
-
-def tilted():
-    """The slices of a tilted gantry: each is shifted in its plane."""
-    direction = np.eye(3)
-    direction[:, 2] = 0, -np.sin(0.3), np.cos(0.3)
-    return Geometry(GRID, SPACING, ORIGIN, direction.ravel())
-
-
-GRIDS = {
-    **{code: orientation(code) for code in ("LPS", "RAI", "LSP", "ASL", "PIR", "SAR")},
-    "oblique": Geometry(GRID, SPACING, ORIGIN, direction_of(OBLIQUE).ravel()),
-    "tilted": tilted(),
-}
+GRIDS = grids(GRID)
 
 
 def radial(h, w):

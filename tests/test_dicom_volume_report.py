@@ -88,3 +88,11 @@ def test_what_is_refused(tmp_path, scan, mask):
     with pytest.raises(ValueError, match="of a report must be at least 1, got 0"):
         mask.report(scan).save(tmp_path / "sr.dcm", series_number=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_file_to_write_a_report_to(tmp_path, scan, mask):
+    with pytest.raises(IsADirectoryError, match="is a folder, not a file"):
+        mask.report(like=scan).save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
+        mask.report(like=scan).save(tmp_path / "absent" / "sr.dcm")
+    assert not list(tmp_path.iterdir())

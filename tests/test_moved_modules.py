@@ -56,7 +56,7 @@ def _run(code, *args):
 
 
 def test_both_forms_of_import_work_in_a_fresh_process():
-    # the star is a line of 0.0.6's notebooks
+    # the star is a line of 0.0.6's notebooks, and must work in the new process alone
     code = """
 import faimed3d.learner, faimed3d.widgets.viewer
 from faimed3d.metrics import SurfaceDice

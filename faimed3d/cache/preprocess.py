@@ -230,7 +230,7 @@ def _orientation(sources: dict[int, _Source], reading: CaseReading, folder: Path
         try:
             if (code := reading.stored(image)) is not None:
                 return code
-        except Exception:
+        except Exception:  # whatever is wrong with this one is said when it is made; the next one tells as well
             continue
     return None
 

@@ -9,16 +9,17 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, quiet, read_dataset
 from faimed3d.dicom.segmentation.seg_writing import source_image
-from faimed3d.dicom.writing.elements import check_series_number, check_text
+from faimed3d.dicom.writing.elements import check_description, check_text
 from faimed3d.dicom.writing.labels import label_names, label_values
+from faimed3d.dicom.writing.objects import highdicom_errors, target_file, write_checked
 from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.geometry import Geometry
@@ -101,9 +102,7 @@ class VolumeReport:
             OSError: the disk is full or read-only; nothing is left behind.
         """
         highdicom = import_extra("highdicom", "dicom-seg", "a structured report")
-        path = os.path.abspath(os.fsdecode(path))
-        if not os.path.isdir(os.path.dirname(path)):
-            raise FileNotFoundError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first")
+        path = target_file(path)
         if not self.files:
             raise ValueError(
                 f"{path}: a structured report refers to images, and this one knows none: report(like=scan)"
@@ -113,12 +112,10 @@ class VolumeReport:
                 f"{path}: a structured report has at least one measurement, and this mask is empty and names no class: "
                 "set its codes, such as {1: 'tumour'}, for a volume of 0"
             )
-        check_text("series_description (0008,103E)", series_description)
-        if check_series_number(series_number) < 1:
-            raise ValueError(f"series_number (0020,0011) of a report must be at least 1, got {series_number}")
+        check_description(series_description, series_number, "report")
         with quiet():
             sources, taken = [source_image(file) for file in self.files], template_dataset(self.files[0])
-            try:
+            with highdicom_errors(path, "report", self.files[0]):
                 document = highdicom.sr.Comprehensive3DSR(
                     evidence=sources,
                     content=_content(highdicom, self, sources),
@@ -133,17 +130,8 @@ class VolumeReport:
                 document.ManufacturerModelName = "faimed3d"
                 document.SoftwareVersions = version("faimed3d")
                 document.update(taken)
-            except Exception as error:  # highdicom raises many kinds, and quotes the images in their texts
-                raise ValueError(
-                    f"{path}: highdicom makes no report of these images ({type(error).__name__}): a value in the "
-                    f"headers of {self.files[0]} and its neighbours breaks a rule of DICOM"
-                ) from None
             content = dataset_bytes(document, path)
-        with unfinished_folder(path) as unfinished:
-            made = os.path.join(unfinished, "report.dcm")
-            with open(made, "wb") as file:
-                file.write(content)
-            replace_file(made, path)
+        write_checked(path, content, dcmread)
 
 
 def volume_report(

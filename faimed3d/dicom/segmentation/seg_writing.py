@@ -11,13 +11,13 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.volume_reading import read_dicom
-from faimed3d.dicom.writing.elements import check_series_number, check_text, row_and_column_cosines, slice_order
+from faimed3d.dicom.writing.elements import check_description, row_and_column_cosines, slice_order
 from faimed3d.dicom.writing.labels import label_names, label_values
+from faimed3d.dicom.writing.objects import highdicom_errors, target_file, write_checked
 from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.errors import MissingGeometry, ReadError
@@ -104,8 +104,7 @@ def write_seg(
     """
     highdicom = import_extra("highdicom", "dicom-seg", "a DICOM segmentation")
     import_extra("highdicom.seg", "dicom-seg", "a DICOM segmentation")
-    path = os.path.abspath(os.fsdecode(path))
-    _check_target(path)
+    path = target_file(path)
     codes = getattr(mask, "codes", None)
     mask = check_volume(mask, geometry)
     if np.prod(mask.shape[1:]) < _FEWEST_PIXELS:
@@ -118,18 +117,14 @@ def write_seg(
     numbers = values if kind == "labelmap" else list(range(1, len(values) + 1))
     if numbers[-1] > _LARGEST_NUMBER:
         raise ValueError(f"a label map holds labels up to {_LARGEST_NUMBER}, this mask has {numbers[-1]}")
-    check_text("series_description (0008,103E)", series_description)
-    if check_series_number(series_number) < 1:
-        raise ValueError(f"series_number (0020,0011) of a segmentation must be at least 1, got {series_number}")
-    if algorithm is not None:
-        check_text("algorithm", algorithm, 1)
+    check_description(series_description, series_number, "segmentation", algorithm)
     files = template_files(template)
     with quiet():
         sources, taken = [source_image(file) for file in files], template_dataset(files[0])
     segments = mask if kind == "labelmap" else np.searchsorted(values, mask, side="right")
     segments = segments.astype(np.uint8 if numbers[-1] < 256 else np.uint16)
     with quiet():
-        try:
+        with highdicom_errors(path, "segmentation", files[0]):
             segmentation = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=_volume(highdicom, segments, geometry, sources[0].FrameOfReferenceUID),
@@ -145,27 +140,9 @@ def write_seg(
             )
             segmentation.SpecificCharacterSet = "ISO_IR 192"
             segmentation.update(taken)
-        except Exception as error:  # highdicom raises many kinds, and quotes the template in their texts
-            raise ValueError(
-                f"{path}: highdicom makes no segmentation of this template ({type(error).__name__}): a value in the "
-                f"headers of {files[0]} and its neighbours breaks a rule of DICOM"
-            ) from None
         content = dataset_bytes(segmentation, path)
-    with unfinished_folder(path) as unfinished:
-        made = os.path.join(unfinished, "mask.dcm")
-        with open(made, "wb") as file:
-            file.write(content)
-        _compare_mask(made, path, segments, geometry)
-        replace_file(made, path)
+    write_checked(path, content, lambda made: _compare_mask(made, path, segments, geometry))
     return dict(zip(numbers, values, strict=True))
-
-
-def _check_target(path: str) -> None:
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path}: is a folder, not a file")
 
 
 def source_image(file: str) -> Dataset:

@@ -15,7 +15,6 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag as PydicomTag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, dataset_bytes, name_tag, quiet, read_header
 from faimed3d.dicom.image_planes import planes_of
@@ -24,8 +23,9 @@ from faimed3d.dicom.structure_sets.drawing import ImagePlanes, contours_of, imag
 from faimed3d.dicom.structure_sets.filling import fill, signed_area
 from faimed3d.dicom.structure_sets.placing import place
 from faimed3d.dicom.structure_sets.rois import CLOSED, read_rois
-from faimed3d.dicom.writing.elements import check_series_number, check_text
+from faimed3d.dicom.writing.elements import check_description
 from faimed3d.dicom.writing.labels import label_names, label_values
+from faimed3d.dicom.writing.objects import target_file, write_checked
 from faimed3d.dicom.writing.stored_values import check_volume
 from faimed3d.dicom.writing.template import template_dataset, template_files
 from faimed3d.errors import MissingGeometry
@@ -105,7 +105,7 @@ def write_rtstruct(
             (``codes``), else ``"label 117"``.
         colors: (red, green, blue), each 0 to 1, by label value: (3006,002A). Default: none, readers choose.
         series_description: (0008,103E), at most 64 characters.
-        series_number: (0020,0011).
+        series_number: (0020,0011), from 1.
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
 
     Returns:
@@ -131,16 +131,12 @@ def write_rtstruct(
     >>> roi.name, roi.contours, roi.voxel_volume, round(roi.contour_volume, 3), roi.dice
     ('tumour', 1, 150.0, 147.0, 1.0)
     """
-    path = os.path.abspath(os.fsdecode(path))
-    _check_target(path)
+    path = target_file(path)
     codes = getattr(mask, "codes", None)
     mask = check_volume(mask, geometry)
     values = label_values(mask)
     names = label_names(values, labels, codes)
-    check_text("series_description (0008,103E)", series_description)
-    check_series_number(series_number)
-    if algorithm is not None:
-        check_text("algorithm", algorithm, 1)
+    check_description(series_description, series_number, "structure set", algorithm)
     shades = _shades(colors, values)
     images = _images(template_files(template))
     numbers = np.searchsorted(values, mask, side="right").astype(np.uint8 if len(values) < 256 else np.int32)
@@ -154,22 +150,9 @@ def write_rtstruct(
         _list_rois(content, values, names, shades, algorithm)
         _draw(content, numbers, geometry, values, planes)
         stored = dataset_bytes(content, path)
-    with unfinished_folder(path) as unfinished:
-        made = os.path.join(unfinished, "contours.dcm")
-        with open(made, "wb") as file:
-            file.write(stored)
-        written = _read_back(made, numbers, geometry, names)
-        replace_file(made, path)
+    written = write_checked(path, stored, lambda made: _read_back(made, numbers, geometry, names))
     _warn_of_losses(path, written)
     return written
-
-
-def _check_target(path: str) -> None:
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{path}: the folder {folder} does not exist; create it first")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path}: is a folder, not a file")
 
 
 def _shades(colors: Mapping[int, tuple[float, float, float]] | None, values: list[int]) -> dict[int, list[int]]:

@@ -112,3 +112,21 @@ def check_series_number(number: SupportsIndex) -> int:
     if not -(2**31) <= whole < 2**31:
         raise ValueError(f"series_number (0020,0011) must be a number of 32 bits, got {whole}")
     return whole
+
+
+def check_description(description: str, number: SupportsIndex, what: str, algorithm: str | None = None) -> None:
+    """What a user says of the series of a written object can be held by its elements.
+
+    Args:
+        description: (0008,103E). number: (0020,0011), at least 1.
+        what: the object, for the error, such as 'segmentation'.
+        algorithm: name of what made the mask, or None.
+
+    Raises:
+        TypeError, ValueError: one of them cannot.
+    """
+    check_text("series_description (0008,103E)", description)
+    if check_series_number(number) < 1:
+        raise ValueError(f"series_number (0020,0011) of a {what} must be at least 1, got {number}")
+    if algorithm is not None:
+        check_text("algorithm", algorithm, 1)
