@@ -264,3 +264,10 @@ def test_a_report_and_arguments_of_reading_contradict_each_other():
     report.loc[0, "channels"] = 2
     with pytest.raises(ValueError, match="the cases have 1, 2 channels, the odd ones are case 0"):
         plan_of(report)
+
+
+@pytest.mark.parametrize("memory", ["much", "-1GB", "12XB", None, 12])
+def test_an_amount_of_memory_that_is_none_is_refused(memory):
+    report = report_of([[8, 8, 8]] * 5, None)
+    with pytest.raises(ValueError, match=r"memory.*'(2|12)GB'"):
+        propose(table_of(report), memory, report=report, device="cpu")

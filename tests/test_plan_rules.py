@@ -9,9 +9,10 @@ from case_reports import report_of, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faimed3d._arguments import memory_bytes
 from faimed3d.geometry import Geometry
 from faimed3d.plan import propose, rules
-from faimed3d.plan.memory import in_bytes, step_memory
+from faimed3d.plan.memory import step_memory
 from faimed3d.plan.topology import first_patch, padded, smaller, topology_of
 from faimed3d.training import training_memory
 
@@ -142,12 +143,6 @@ class TestSides:
 
 
 class TestMemory:
-    def test_in_bytes(self):
-        assert [in_bytes(x) for x in ("12GB", "1.5 GiB", "500mb", 2, "2")] == [12e9, 1.5 * 2**30, 5e8, 2e9, 2e9]
-        for wrong in ("much", 0, "-1GB", True, "12XB", None):
-            with pytest.raises(ValueError, match="memory must be an amount such as '12GB'"):
-                in_bytes(wrong)
-
     @given(STEPS, SIDES, st.integers(2, 8))
     def test_grows_with_the_batch(self, spacing, patch, batch):
         topology = topology_of(spacing, patch)
@@ -166,8 +161,8 @@ def test_a_plan_needs_no_more_memory_than_there_is_and_most_of_it(side, memory, 
     shape = (plan.batch_size, 1, *plan.patch)
     exact = training_memory(network, shape, dtype=plan.precision, optimizer_values=values)
     assert plan.memory == pytest.approx(exact, rel=0.01)
-    assert plan.memory <= in_bytes(memory)
-    assert plan.memory > 0.5 * in_bytes(memory)
+    assert plan.memory <= memory_bytes(memory)
+    assert plan.memory > 0.5 * memory_bytes(memory)
 
 
 def test_a_budget_gives_as_many_epochs_as_fit():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,26 +15,6 @@ from faimed3d.training import training_memory
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
-
-_UNITS = {"": 1e9, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-def in_bytes(memory: float | str) -> int:
-    """An amount of memory in bytes.
-
-    Args:
-        memory: such as ``'12GB'`` or ``'500 MB'``; a number is in GB.
-
-    Raises:
-        ValueError: it is none.
-
-    >>> in_bytes("12GB"), in_bytes(0.5)
-    (12000000000, 500000000)
-    """
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?i?b)?\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, bool) or found is None or not float(found[1]) > 0:
-        raise ValueError(f"memory must be an amount such as '12GB', or a number of GB above 0, got {memory!r}")
-    return int(float(found[1]) * _UNITS[(found[2] or "").upper()])
 
 
 def step_memory(

@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+from faimed3d._arguments import memory_bytes
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.splitting import patient_column
 from faimed3d.plan import building, rules
 from faimed3d.plan.case_facts import AXES, SIZES
 from faimed3d.plan.folds import FOLDS
-from faimed3d.plan.memory import in_bytes, predicted_memory, step_memory
+from faimed3d.plan.memory import predicted_memory, step_memory
 from faimed3d.plan.plan import Plan
 from faimed3d.plan.report import CaseReport, describe_cases
 from faimed3d.plan.rules import NNUNET, Choice
 from faimed3d.plan.topology import Topology, topology_of
 from faimed3d.training.precision import fast_dtype
 
+_LEAST_MEMORY = 10**6  # bytes: a number below is one of GB
 _ROUNDS = 5
 _SCALE = 0.82  # what the estimate is too large by, as a rule
 _FULL = 0.85  # of the memory: less, and a larger patch or batch is tried
@@ -46,7 +48,7 @@ def propose(
 
     Args:
         df: table of cases, with masks or classes.
-        memory: what a training step may need: ``'12GB'``, or a number of GB; of a GPU a little less than it has.
+        memory: what a training step may need: ``'12GB'``, or a number of bytes; of a GPU a little less than it has.
         minutes: of the training of one fold. A few training steps are timed, and epochs and widths chosen so that it
             ends in time (:meth:`Plan.for_budget`). Default: no limit.
         modality: ``'CT'``, ``'MR'``, ... Default: what DICOM headers or the values say.
@@ -65,7 +67,9 @@ def propose(
     >>> plan.task, plan.classes, plan.patch, plan.spacing
     ('classification', ('a', 'b'), (8, 9, 10), None)
     """
-    limit = in_bytes(memory)
+    limit = int(memory_bytes(memory))
+    if limit < _LEAST_MEMORY:
+        raise ValueError(f"memory={memory!r}: no training step fits into {limit} bytes; for GB write memory='12GB'")
     if report is None:
         report = describe_cases(df, **kwargs)
     elif kwargs:
