@@ -32,5 +32,6 @@ setup(
         name: lines(f"{name.replace('-', '_')}_requirements")
         for name in ("dicom-seg", "viewer", "notebooks", "interop", "distributed", "bench", "docs", "dev")
     },
+    entry_points={"console_scripts": lines("console_scripts")},
     classifiers=lines("classifiers"),
 )

@@ -1,0 +1,98 @@
+"""``main``, the entry point: chooses the subcommand, and turns what it raises into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any  # of what the warnings module hands over
+
+from faimed3d.command.exit_codes import BAD_INPUT, CANNOT_GO_ON, DONE, INTERRUPTED
+from faimed3d.command.parser import make_parser
+
+_PACKAGE = str(Path(__file__).parents[1])
+_OF_INPUT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+_OPTIONS = {"strict=False": "--no-strict", "overwrite=True": "--overwrite", "series=": "--series", "like=": "--like "}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command ``faimed3d``.
+
+    Results go to stdout, all else to stderr: progress where that is a terminal, warnings, errors in one line.
+
+    Args:
+        arguments: words after ``faimed3d``; None: those of the process.
+
+    Returns:
+        The exit code, see ``faimed3d --help``.
+
+    Raises:
+        SystemExit: with code 2 for arguments that are not understood, 0 after ``--help`` and ``--version``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     main(["inventory", folder])
+    no DICOM volume
+    0
+    """
+    options = make_parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may be no text of the terminal's character set
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with _lines_of_warnings():
+            return import_module(f"faimed3d.command.{options.subcommand}").run(options)
+    except KeyboardInterrupt:
+        print("faimed3d: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:  # the last place where an error can become a line and an exit code
+        if options.debug:
+            traceback.print_exc()
+        print(f"faimed3d: error: {text_of_error(error)}", file=sys.stderr)
+        is_input = isinstance(error, (ValueError, TypeError, ImportError, *_OF_INPUT)) and _is_ours(error)
+        return BAD_INPUT if is_input else CANNOT_GO_ON
+
+
+def text_of_error(error: BaseException) -> str:
+    """What an error says, if it is of this library or the system's; of any other one only its kind and place.
+
+    The texts of this library hold no value of a header but those that it may quote; others may hold anything. What they
+    advise to pass in Python is named as in the shell.
+    """
+    if _is_ours(error):
+        text = str(error)
+        for keyword, option in _OPTIONS.items():
+            text = re.sub(rf"\b{keyword}", option, text)
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "/".join(Path(last.filename).parts[-2:])
+    return f"{type(error).__name__} in {where}:{last.lineno}. With --debug you see all of it, patient data included"
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, OSError) or (bool(frames) and frames[-1].filename.startswith(_PACKAGE))
+
+
+@contextlib.contextmanager
+def _lines_of_warnings() -> Iterator[None]:
+    """Show warnings to users as a line each, without the code that raised them; those to developers not at all."""
+
+    def show(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        if filename.startswith(_PACKAGE):  # other libraries may quote a header
+            print(f"faimed3d: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,248 @@
+"""The command ``faimed3d``: arguments, exit codes, what is printed, and the subcommands that need no model."""
+
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from dicom_series import make_series, stored_values, write
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
+from faimed3d.command import main
+from faimed3d.command.parser import make_parser
+from faimed3d.dicom.header.confidentiality import is_identifying
+from faimed3d.dicom.inventory import dicom_inventory
+
+SHAPE = (3, 12, 16)
+OBLIQUE = Geometry(SHAPE, (1, 2, 3), (5, -7, 11), (0.6, -0.8, 0, 0.8, 0.6, 0, 0, 0, 1))
+IDENTIFYING = {
+    **{"PatientName": "Doe^Jane", "PatientID": "PID-4711", "PatientBirthDate": "19570317", "StudyDate": "20200229"},
+    **{"AccessionNumber": "ACC-77123", "InstitutionName": "St. Elsewhere", "ReferringPhysicianName": "Quincy^Medical"},
+    **{"StudyDescription": "Prostate of Jane", "ProtocolName": "for Doe", "StudyID": "SID-990", "PatientSex": "F"},
+    **{"StationName": "STATION-3", "DeviceSerialNumber": "SN-5150", "PatientComments": "afraid of needles"},
+}
+
+
+def parsers():
+    """Subcommand -> its parser."""
+    return next(action.choices for action in make_parser()._actions if action.choices)
+
+
+def examples_of(name):
+    """The examples in the help of a subcommand, as words."""
+    lines = [line.strip() for line in parsers()[name].format_help().splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith(f"faimed3d {name} ")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with what the examples name: an export of DICOM, a scan and a mask of it."""
+    root = tmp_path_factory.mktemp("command")
+    uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    slices = make_series(stored_values(SHAPE), SeriesDescription="T2 axial", **uids, **IDENTIFYING)
+    for folder in ("export/a/1", "export/b/1"):
+        write(slices, root / folder)
+    first = min((root / "export/a/1").iterdir())
+    (root / "export/b/1/cut.dcm").write_bytes(first.read_bytes()[:900])
+    scan = TensorDicom3D.create(root / "export/a/1")
+    scan.save(root / "scan.nii.gz")
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 2:10, 3:12], labels[1, 4:8, 5:9] = 1, 2
+    TensorMask3D(labels, like=scan, codes=["background", "gland", "tumour"]).save(root / "mask.nii.gz")
+    return root
+
+
+@pytest.fixture
+def here(home, tmp_path, monkeypatch):
+    """A current folder of the test's own, with what ``home`` has."""
+    for path in home.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def secrets_in(text, files):
+    """Values of identifying elements of DICOM files that a text holds, but for those that the inventory is for."""
+    listed = ("SeriesInstanceUID", "SeriesDescription")
+    values = [str(one.value) for one in dcmread(files[0]) if is_identifying(one.tag) and one.keyword not in listed]
+    assert len(values) > 12
+    return [value for value in values if len(value) > 1 and value in text]
+
+
+@pytest.mark.parametrize("name", ["inventory", "show", "convert"])
+def test_the_examples_of_the_help_run_and_tell_nothing_of_a_patient(name, here, capfd):
+    assert len(examples_of(name)) >= 2
+    before = {*here.iterdir()}
+    for words in examples_of(name):
+        assert main(words) == 0, words
+    said = "".join(capfd.readouterr())
+    assert said
+    made = b"".join(path.read_bytes() for path in {*here.iterdir()} - before if path.suffix != ".dcm")
+    assert made
+    assert secrets_in(said + made.decode("latin-1"), dicom_inventory("export/a")["files"][0]) == []
+
+
+def test_the_inventory_lists_what_the_function_lists(here, capsys):
+    assert main(["inventory", "export", "--csv", "list.csv"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    table = dicom_inventory("export")
+    for line, row in zip(said[1:], table.itertuples(), strict=False):
+        assert line.startswith(row.key) or line.startswith("    ")
+    assert said[-1].startswith(("damaged: ", "2 volumes", "left out: "))
+    assert any(line.startswith("2 volumes") for line in said)
+    assert pd.read_csv("list.csv")["key"].tolist() == table["key"].tolist()
+    assert main(["inventory", "export", "--csv", "list.csv"]) == 2
+    assert "list.csv: is there already and stays" in capsys.readouterr().err
+    assert main(["inventory", "export", "--csv", "list.csv", "--overwrite"]) == 0
+
+
+def test_a_conversion_keeps_voxels_place_and_labels(here, tmp_path):
+    values = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    TensorDicom3D(values, OBLIQUE).save("a.nrrd")
+    for name in ("a.nii.gz", "b.mha", "c.mgz", "series"):
+        assert main(["convert", "a.nrrd", name]) == 0
+        found = TensorDicom3D.create(name, dtype=None)
+        assert found.geometry.agrees(OBLIQUE)
+        assert np.array_equal(found.numpy(), values)
+    assert main(["convert", "a.nrrd", "d.nrrd", "--orientation", "ras", "--spacing", "2,2,3"]) == 0
+    turned = TensorDicom3D.create("d.nrrd")
+    assert turned.geometry.orientation == "RAS"
+    assert turned.geometry.spacing == pytest.approx((2, 2, 3))
+    assert main(["convert", "mask.nii.gz", "m.seg.nrrd", "--mask", "--spacing", "0.7"]) == 0
+    assert np.unique(TensorMask3D.create("m.seg.nrrd").numpy()).tolist() == [0, 1, 2]
+
+
+def test_a_mask_becomes_an_object_of_its_scan_and_comes_back(here):
+    for form in ("seg", "rtstruct"):
+        words = ["--mask", "--like", "export/a/1"]
+        assert main(["convert", "mask.nii.gz", f"{form}.dcm", *words, "--form", form]) == 0
+        assert main(["convert", f"{form}.dcm", f"{form}.nii.gz", *words]) == 0
+    mask, scan = TensorMask3D.create("mask.nii.gz"), TensorDicom3D.create("export/a/1")
+    back = TensorMask3D.create("seg.nii.gz").resample_like(scan)
+    assert np.array_equal(back.numpy(), mask.resample_like(scan).numpy())
+    assert TensorMask3D.create("rtstruct.nii.gz").geometry.agrees(scan.geometry)
+
+
+def test_a_mask_on_another_grid_is_brought_onto_that_of_the_image(here):
+    TensorMask3D.create("mask.nii.gz").resample(0.9).save("fine.nii.gz")
+    assert main(["show", "scan.nii.gz", "--mask", "fine.nii.gz"]) == 0
+    assert Path("scan.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ("show nowhere.nii", 2, "nowhere.nii: no such file"),
+        ("show scan.nii.gz --out x.jpg", 2, "--out must be a .png or .html file"),
+        ("show scan.nii.gz --out scan.nii.gz", 2, "--out must be"),
+        ("show scan.nii.gz --series 3", 2, "series chooses a volume of a DICOM folder"),
+        ("show export/a", 2, "sub-folders, which are not searched"),
+        ("convert scan.nii.gz mask.nii.gz", 2, "mask.nii.gz: is there already and stays"),
+        ("convert scan.nii.gz x.dcm", 2, "is for masks: pass --mask"),
+        ("convert mask.nii.gz x.dcm --mask", 2, "pass --like SCAN"),
+        ("convert mask.nii.gz x.nii --mask --form seg", 2, "--form is of a .dcm file"),
+        ("convert scan.nii.gz none/x.nii", 2, "create it first"),
+        ("convert scan.nii.gz x.doc", 2, "x.doc"),
+        ("inventory nowhere", 2, "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(words, code, text, here, capsys):
+    before = {path.name for path in here.iterdir()}
+    assert main(words.split()) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("faimed3d: error: ")
+    assert len(err.splitlines()) == 1
+    assert text in err
+    assert {path.name for path in here.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("", "required: COMMAND"),
+        ("nothing", "invalid choice"),
+        ("convert a b --spacing 1,2", "expected mm as x,y,z or one positive number for all three, got '1,2'"),
+        ("convert a b --spacing 0", "expected mm"),
+        ("convert a b --spacing 1,nan,2", "expected mm"),
+        ("convert a b --orientation RLS", "expected three letters such as RAS or LPS, got 'RLS'"),
+        ("show a --window 1,b", "expected a name, or centre,width as two numbers"),
+        ("inventory", "FOLDER"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_code_2(words, text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_full_disk_is_code_3_and_leaves_nothing(here, monkeypatch, capsys):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("faimed3d._atomic.sync_file", full)
+    before = {path.name for path in here.iterdir()}
+    for words in ("convert scan.nii.gz x.nii.gz", "inventory export --csv x.csv", "show scan.nii.gz"):
+        assert main(words.split()) == 3
+        assert "could not be written: No space left on device" in capsys.readouterr().err
+    assert {path.name for path in here.iterdir()} == before
+
+
+def test_what_nobody_foresaw_is_told_without_values_and_with_debug_in_full(here, monkeypatch, capsys):
+    def broken(path, *args, **kwargs):
+        return int("Doe^Jane", 10) if path else int
+
+    monkeypatch.setattr("pydicom.dcmread", broken)
+    monkeypatch.setattr(TensorDicom3D, "create", pd.Timestamp)
+    assert main(["convert", "scan.nii.gz", "x.nii.gz"]) == 3
+    err = capsys.readouterr().err
+    assert "scan.nii.gz" not in err
+    assert "With --debug you see all of it" in err
+    assert main(["convert", "scan.nii.gz", "x.nii.gz", "--debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_advice_is_in_words_of_the_shell(here, capsys):
+    slices = make_series(stored_values((5, 6, 8)))
+    write(slices[:2] + slices[3:], here / "gap")
+    assert main(["show", "gap"]) == 2
+    err = capsys.readouterr().err
+    assert "--no-strict" in err
+    assert "strict=" not in err
+    assert main(["show", "gap", "--no-strict"]) == 0
+    assert "faimed3d: warning: " in capsys.readouterr().err
+
+
+def test_ctrl_c_is_code_130(here, monkeypatch, capsys):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TensorDicom3D, "create", stopped)
+    assert main(["convert", "scan.nii.gz", "x.nii.gz"]) == 130
+    assert capsys.readouterr().err == "faimed3d: stopped\n"
+
+
+def test_help_is_quick_for_it_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom faimed3d.command import main\ntry: main(['inventory', '--help'])\nexcept SystemExit: pass\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "faimed3d inventory export --csv" in done.stdout
+    assert not {"torch", "numpy", "pandas", "pydicom", "fastai", "matplotlib"} & {*done.stdout.split()}
+
+
+def test_the_installed_command_is_this_one():
+    [point] = entry_points(group="console_scripts", name="faimed3d")
+    assert point.load() is main
+    script = Path(sys.executable).with_name("faimed3d.exe" if os.name == "nt" else "faimed3d")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"faimed3d {version('faimed3d')}\n"
