@@ -10,6 +10,7 @@ from torch import nn
 
 from faimed3d.losses import DiceCELoss3D
 from faimed3d.plan import building
+from faimed3d.training.small_convolutions import SmallConvolutions
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
@@ -39,7 +40,7 @@ def seconds_per_step(plan: Plan, steps: int = 3) -> float:
     begun = time.perf_counter()
     for _ in range(steps + 1):
         start = time.perf_counter()
-        with torch.autocast(device.type, half, enabled=half is not None):
+        with torch.autocast(device.type, half, enabled=half is not None), SmallConvolutions():
             scores = network(images)
         loss(_single(scores), targets).backward()
         optimizer.step()

@@ -12,6 +12,7 @@ from fastai.torch_core import to_float
 from torch.amp import GradScaler
 
 from faimed3d._keywords import StrictKeywords
+from faimed3d.training.small_convolutions import SmallConvolutions
 
 _NAMES = {
     "bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "fp16": torch.float16, "float16": torch.float16,
@@ -42,7 +43,8 @@ class Autocast(StrictKeywords, Callback):
 
     Convolutions and products of matrices run in ``dtype``; weights, optimizer, scores and loss stay float32. With
     float16 the loss is scaled (Micikevicius et al. 2018, arXiv:1710.03740), and a step whose gradients overflow is left
-    out. An error or an interrupt in the middle of a batch leaves nothing switched on.
+    out. An error or an interrupt in the middle of a batch leaves nothing switched on. On a CPU, 3D convolutions of
+    volumes that are smaller than their kernel along an axis stay float32: oneDNN gets their bfloat16 gradients wrong.
 
     Args:
         dtype: ``torch.bfloat16``, ``torch.float16`` or ``torch.float32``, or their names. Default: what is fast on the
@@ -135,4 +137,6 @@ class _OneBatch:
                 callback.until_pred = stack
                 if callback.active != torch.float32:
                     stack.enter_context(torch.autocast(callback.device_type, callback.active))
+                    if callback.device_type == "cpu":
+                        stack.enter_context(SmallConvolutions())
             usual(self.learn)
