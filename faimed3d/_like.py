@@ -10,6 +10,7 @@ import numpy as np
 
 from faimed3d import io
 from faimed3d._extras import library_of
+from faimed3d._rows import is_row, only_row, place_of
 from faimed3d.geometry import Geometry
 from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.tracking import Grid, current_grid, fits_shape, is_tracked
@@ -61,6 +62,9 @@ def grid_of(like: Any) -> Grid:
         if grid is None:
             raise ValueError(f"like= needs a volume with a geometry, and this {tuple(like.shape)} tensor has none")
         return grid
+    like = only_row(like)
+    if is_row(like):
+        return io.read(*place_of(like), dtype=None)[1]
     if isinstance(like, str | Path):
         return io.read(like, dtype=None)[1]
     if library_of(like):

@@ -6,6 +6,7 @@
 from fastai.vision.all import *
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
+from faimed3d.archive import *
 from faimed3d.augment import *
 from faimed3d.basics import *
 from faimed3d.browser import save_views

@@ -1,8 +1,12 @@
-"""What can be wrong with a file or folder of images: one exception for each fault, all of them ``ReadError``."""
+"""What can be wrong with a file, a folder or an archive: one exception for each fault, all of them ``ReadError``."""
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
+    "ArchiveError",
+    "ArchiveUnavailable",
     "ChangedFile",
     "DamagedFile",
     "DuplicateSlices",
@@ -11,6 +15,7 @@ __all__ = [
     "MissingSlices",
     "MixedSeries",
     "NoImages",
+    "NotStored",
     "ReadError",
     "SeveralVolumes",
     "TruncatedFile",
@@ -79,3 +84,23 @@ class ChangedFile(ReadError):
 
 class UnsupportedImage(ReadError):
     """The image is intact but of a kind that is no scalar volume (RGB, complex, 2D, ...)."""
+
+
+class ArchiveError(ReadError):
+    """An archive refuses what was asked of it, does not have it, or sends something else."""
+
+
+class ArchiveUnavailable(ArchiveError):
+    """An archive does not answer, is overloaded, or breaks off: what was asked for may work later."""
+
+
+class NotStored(ArchiveError):
+    """Some objects are not in the archive.
+
+    Attributes:
+        table: what became of each object, as ``DicomWeb.store`` returns it.
+    """
+
+    def __init__(self, message: str, table: Any = None) -> None:
+        super().__init__(message)
+        self.table = table

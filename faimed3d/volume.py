@@ -5,6 +5,7 @@ Axes are ``(..., D, H, W)``; spacing, origin and direction are SimpleITK's (x, y
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,6 +27,7 @@ from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
+from faimed3d._rows import is_row, only_row, place_of
 from faimed3d.browser import View3D, view_3d
 from faimed3d.display import mesh, render_3d, show_volume
 from faimed3d.display.rendering import of_surfaces, per_class
@@ -218,10 +220,11 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
         """Make a volume from a file, a DICOM folder, an array, a tensor or an image of another library.
 
         Args:
-            source: path, list of the DICOM files of one series, row of a DICOM inventory, numpy array, tensor (which
-                hands on its geometry), or an image of SimpleITK, nibabel, MONAI or TorchIO. Arrays and plain tensors
-                have no geometry of their own: spacing 1 mm, origin 0 and identity direction are assumed; their axes are
-                (D, H, W), so what nibabel's ``get_fdata()`` gives, (x, y, z), comes out transposed: give the image.
+            source: path, list of the DICOM files of one series, row of a DICOM inventory or of an archive (or a table
+                with that row alone), numpy array, tensor (which hands on its geometry), or an image of SimpleITK,
+                nibabel, MONAI or TorchIO. Arrays and plain tensors have no geometry of their own: spacing 1 mm,
+                origin 0 and identity direction are assumed; their axes are (D, H, W), so what nibabel's
+                ``get_fdata()`` gives, (x, y, z), comes out transposed: give the image.
             series: which volume of a DICOM folder, where it holds several.
             strict: refuse a faulty DICOM folder instead of mending it.
             dtype: of the voxels; None keeps the stored type. A type that would change a value is refused: fractions
@@ -249,14 +252,15 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
             raise ValueError(
                 f"suv=True needs DICOM files, whose headers hold dose and weight, got {type(source).__name__}"
             )
+        source = only_row(source)
         if library_of(source):
             return cls.create(cls(*from_library(source, is_mask(cls))), dtype=dtype)
         if isinstance(source, np.ndarray | Tensor):
             volume = cls(source)
             return volume if dtype is None else cast(volume, dtype, source_name(volume))
-        if type(source).__module__.partition(".")[0] == "pandas" and "folder" in source:  # not imported if not used
-            source, series = source["folder"], source
-        if not isinstance(source, str | Path | list | tuple | L):
+        if is_row(source):
+            source, series = place_of(source)
+        if not isinstance(source, str | os.PathLike | list | tuple | L):
             raise TypeError(
                 "source must be a path, a list of the DICOM files of one series, a row of a DICOM inventory, a numpy "
                 f"array, a tensor or an image of {NAMED}, got {type(source).__name__}"
@@ -362,8 +366,8 @@ class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
         An RT Structure Set, or a DICOM folder with one, becomes a mask on the grid of ``like=image``, see
         :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
         """
-        named = like is not None and series is None and isinstance(source, str | Path)
-        if named and (contours := structure_set_in(source)):
+        source = only_row(source)
+        if like is not None and series is None and (contours := structure_set_in(source)):
             return _of_contours(cls, contours, like, dtype)
         mask = super().create(source, series, strict, dtype, like)
         if isinstance(source, str | Path):
@@ -461,7 +465,8 @@ def _of_contours(cls: type[TensorMask3D], path: str, like: Any, dtype: torch.dty
     """The mask of a structure set on the grid of ``like``, whose frame of reference is compared where it is known."""
     from faimed3d.dicom import read_rtstruct  # pydicom takes time to import
 
-    if isinstance(like, str | Path):
+    like = only_row(like)
+    if isinstance(like, str | Path) or is_row(like):
         like = TensorDicom3D.create(like, dtype=None)
     array, geometry, codes = read_rtstruct(path, like if isinstance(like, TensorDicom3D) else grid_of(like))
     mask = cls(torch.from_numpy(array), geometry, codes=codes)

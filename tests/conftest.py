@@ -15,6 +15,7 @@ import matplotlib as mpl
 import pytest
 from fastai.torch_core import default_device
 from hypothesis import settings
+from orthanc import Orthanc, missing
 
 from faimed3d import _blockwise
 
@@ -52,3 +53,20 @@ def anywhere(request, monkeypatch):
     if request.param == "torch only":
         monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
         monkeypatch.setattr(_blockwise, "DEVICE_CHUNK", 10_000)
+
+
+@pytest.fixture(scope="session")
+def orthanc_server(tmp_path_factory):
+    """A real archive; the tests that need it are skipped where it is not installed."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = Orthanc(tmp_path_factory.mktemp("orthanc")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def orthanc(orthanc_server):
+    """A real archive that holds nothing yet."""
+    orthanc_server.clear()
+    return orthanc_server

@@ -15,6 +15,7 @@ import pandas as pd
 from fastcore.foundation import L
 from fasttransform import Transform
 
+from faimed3d._rows import here
 from faimed3d.data.columns import INVENTORY, column_of, no_column
 from faimed3d.dicom import dicom_inventory
 
@@ -128,7 +129,7 @@ def _for_reading(row: pd.Series) -> pd.Series:
     """The part of an inventory's row that reading needs: no description and no header element travels to workers."""
     if not _is_inventory_row(row):
         raise TypeError(f"expected a row of a DICOM inventory with {', '.join(INVENTORY)}, got one with {[*row.index]}")
-    row = row[list(INVENTORY)].copy()
+    row = pd.Series(here(row))[list(INVENTORY)].copy()
     if isinstance(row["files"], str):  # as a CSV file keeps it
         row["files"] = ast.literal_eval(row["files"])
     for name in ("problems", "distinct"):

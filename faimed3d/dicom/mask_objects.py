@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from faimed3d._keywords import keywords_of, refuse_unknown
+from faimed3d._rows import here, only_row
 from faimed3d.dicom.segmentation.seg_writing import write_seg
 from faimed3d.dicom.structure_sets.rtstruct_writing import write_rtstruct
 from faimed3d.geometry import Geometry
@@ -60,7 +61,9 @@ def images_of(like: Any) -> str | Sequence[str]:
     Raises:
         TypeError: none of these; a volume that comes from no DICOM file.
     """
+    like = only_row(like)
     if isinstance(like, Mapping) or hasattr(like, "iloc"):
+        like = here(like)
         if "files" not in like:
             raise TypeError("a row given as like= must come from dicom_inventory, this one lacks 'files'")
         return list(like["files"])

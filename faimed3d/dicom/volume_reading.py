@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from faimed3d._rows import Row, here
 from faimed3d.dicom.contents import Contents, describe_volume, series_and_grid, survey, volume_key
 from faimed3d.dicom.finding import Fault, Finding, Severity
 from faimed3d.dicom.grouping.dicom_volume import Volume
@@ -30,8 +31,6 @@ from faimed3d.geometry import Geometry
 
 _LISTED = 20
 
-InventoryRow: TypeAlias = "pd.Series | Mapping[str, Any]"  # cells of many kinds
-
 
 class DicomVolume(NamedTuple):
     """What :func:`read_dicom` returns.
@@ -47,9 +46,7 @@ class DicomVolume(NamedTuple):
     files: tuple[str, ...]
 
 
-def read_dicom(
-    path: str | Path | InventoryRow, series: str | int | InventoryRow | None = None, strict: bool = True
-) -> DicomVolume:
+def read_dicom(path: str | Path | Row, series: str | int | Row | None = None, strict: bool = True) -> DicomVolume:
     """Read one volume from a folder of DICOM files, or from one file.
 
     Slices are ordered along the normal of their plane (the cross product of row and column direction), whatever their
@@ -81,7 +78,7 @@ def read_dicom(
 
 
 def read_volume(
-    path: str | Path | InventoryRow | list[str], series: str | int | InventoryRow | None = None, strict: bool = True
+    path: str | Path | Row | list[str], series: str | int | Row | None = None, strict: bool = True
 ) -> tuple[DicomVolume, Ranges]:
     """What :func:`read_dicom` reads, and the ranges (low, high) of its values that are padding.
 
@@ -90,7 +87,8 @@ def read_volume(
     if isinstance(path, list):
         return _decode(_choose_of_files(path, series), strict)
     if isinstance(path, (pd.Series, Mapping)) and series is None:
-        path, series = path["folder"], path
+        series = here(path)
+        path = series["folder"]
     path = os.fsdecode(path)  # type: ignore[arg-type] # no row any more
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -102,7 +100,7 @@ def read_volume(
 # Which volume ---------------------------------------------------------------------------------------------------------
 
 
-def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
+def _choose(path: str, series: str | int | Row | None) -> Volume:
     if isinstance(series, (pd.Series, Mapping)):
         return _choose_row(series)
     if series is not None and (isinstance(series, bool) or not isinstance(series, (str, Integral))):
@@ -131,7 +129,7 @@ def _choose(path: str, series: str | int | InventoryRow | None) -> Volume:
     return chosen[0]
 
 
-def _choose_of_files(files: list[str], series: str | int | InventoryRow | None) -> Volume:
+def _choose_of_files(files: list[str], series: str | int | Row | None) -> Volume:
     """The one volume of a list of files, all of which should belong to it unless ``series`` chooses."""
     if isinstance(series, (pd.Series, Mapping)):
         raise TypeError("a row of an inventory names its files itself: give the row alone, not with a list of files")
@@ -180,8 +178,9 @@ def _listed(lines: list[str]) -> str:
     return "\n".join(f"  {line}" for line in lines[:_LISTED] + more)
 
 
-def _choose_row(row: InventoryRow) -> Volume:
+def _choose_row(row: Row) -> Volume:
     try:
+        row = here(row)
         folder, files, key, problems = row["folder"], row["files"], row["key"], row["problems"]
         row["distinct"], row["slices"]
     except KeyError as error:
@@ -208,7 +207,7 @@ def _choose_row(row: InventoryRow) -> Volume:
     return chosen
 
 
-def _as_row(volumes: Sequence[Volume], row: InventoryRow) -> Volume | None:
+def _as_row(volumes: Sequence[Volume], row: Row) -> Volume | None:
     """The one volume that a row of the inventory means; None where there is none, or several."""
     same = [v for v in volumes if v.files == tuple(row["files"]) and v.slices == row["slices"]]
     same = [v for v in same if _is_on_the_grid_of(v, row)]
@@ -216,7 +215,7 @@ def _as_row(volumes: Sequence[Volume], row: InventoryRow) -> Volume | None:
     return named[0] if len(named) == 1 else None
 
 
-def _is_on_the_grid_of(volume: Volume, row: InventoryRow) -> bool:
+def _is_on_the_grid_of(volume: Volume, row: Row) -> bool:
     """Whether series and grid of a volume are those of a row: other files may have taken the names."""
     # as text, in which NaN equals NaN
     return all(str(row[name]) == str(value) for name, value in series_and_grid(volume).items() if name in row)

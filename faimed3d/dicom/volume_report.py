@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 from pydicom import dcmread
@@ -89,6 +90,7 @@ class VolumeReport:
 
         Each class is a measurement group (TID 1501) with its name, a volume in mm³ (SCT 118565006) and the images that
         it was measured on. The elements of ``TEMPLATE_KEYWORDS`` are taken from these, and nothing else of a patient.
+        The same report is the same object, by its UID, whenever it is saved.
 
         Args:
             path: the file to write; replaced where it exists. Its folder must exist.
@@ -119,9 +121,9 @@ class VolumeReport:
                 document = highdicom.sr.Comprehensive3DSR(
                     evidence=sources,
                     content=_content(highdicom, self, sources),
-                    series_instance_uid=generate_uid(None),
+                    series_instance_uid=_uid_of("series", self, series_description, series_number),
                     series_number=series_number,
-                    sop_instance_uid=generate_uid(None),
+                    sop_instance_uid=_uid_of("object", self, series_description, series_number),
                     instance_number=1,
                     manufacturer="faimed3d",
                     series_description=series_description or None,
@@ -162,6 +164,12 @@ def volume_report(
         voxels = int(counts.get(label, 0))
         classes.append(ClassVolume(label, name, voxels, voxels * geometry.voxel_volume))
     return VolumeReport(tuple(classes), tuple(template_files(template)), algorithm)
+
+
+def _uid_of(what: str, report: VolumeReport, *words: str | int) -> str:
+    """A UID that is the same whenever the same report is saved, so that an archive has it once (PS3.5 B.2)."""
+    text = repr((what, report.to_dict(), len(report.files), words))
+    return f"2.25.{uuid5(NAMESPACE_OID, text).int}"
 
 
 def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset]) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from faimed3d._rows import is_row, place_of
 from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 from faimed3d.io.byte_streams import is_gzip, named_errors, open_bytes
 from faimed3d.io.nifti import header_beside, is_nifti
@@ -128,9 +130,13 @@ def file_format(path: str) -> str:
     )
 
 
-def structure_set_in(path: str | os.PathLike[str]) -> str | None:
-    """The file of an RT Structure Set that a path means, itself or in a folder; None for all else."""
-    path = os.fspath(path)
+def structure_set_in(source: Any) -> str | None:
+    """The file of an RT Structure Set that a path means, itself or in a folder, or a row; None for all else."""
+    if is_row(source) and source.get("modality") == "RTSTRUCT":
+        source = place_of(source)[0]
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = os.fspath(source)
     if not os.path.isdir(path) and not (os.path.isfile(path) and file_format(path) == "dicom"):
         return None
     from faimed3d.dicom.structure_sets.source import structure_set_in  # pydicom takes time to import

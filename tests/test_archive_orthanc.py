@@ -1,0 +1,115 @@
+"""Scans from a real archive and back to it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_series import SECRETS, make_series, stored_values, write
+from orthanc import AUTH
+from pydicom import dcmread
+from pydicom.uid import MRImageStorage, generate_uid
+
+from faimed3d.archive import DicomWeb
+from faimed3d.dicom import dicom_inventory
+from faimed3d.errors import NoImages, SeveralVolumes
+from faimed3d.volume import TensorDicom3D
+
+SHAPE = (5, 9, 10)
+
+
+@pytest.fixture
+def pacs(orthanc, tmp_path):
+    return DicomWeb(orthanc.url, AUTH, cache=tmp_path / "cache")
+
+
+def mr(description, folder, seed=0, **elements):
+    """Files of an MR series of a study of its own."""
+    values = {
+        "Modality": "MR", "SOPClassUID": MRImageStorage, "SeriesDescription": description,
+        "StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(),
+        **elements,
+    }  # fmt: skip
+    return write(make_series(stored_values(SHAPE, low=0, seed=seed), **values), folder)
+
+
+class TestSearch:
+    def test_finds_series_as_rows_of_an_inventory(self, pacs, tmp_path):
+        mr("T2 tse", tmp_path / "a")
+        mr("T1", tmp_path / "b", seed=1)
+        assert len(pacs.search()) == 0
+        pacs.store(tmp_path / "a")
+        pacs.store(tmp_path / "b")
+        found = pacs.search(modality="MR", description="T2*")
+        known = dicom_inventory(tmp_path / "a")
+        assert found[["description", "modality", "slices", "series_uid"]].equals(
+            known[["description", "modality", "slices", "series_uid"]]
+        )
+        assert set(known.columns) | {"study_uid"} == set(found.columns)
+        assert len(pacs.search(modality="MR")) == 2
+        assert len(pacs.search(modality="MR", limit=1)) == 1
+        assert len(pacs.search(modality="CT")) == 0
+        assert len(pacs.search(PatientID=SECRETS[1], StudyDate="20200101-20200301")) == 2
+        assert len(pacs.search(StudyDate="-20200101")) == 0
+
+    def test_tells_of_a_patient_what_is_asked_for_alone(self, pacs, tmp_path, capsys):
+        mr("T2", tmp_path / "a")
+        pacs.store(tmp_path / "a")
+        assert not [secret for secret in SECRETS if secret in pacs.search().to_csv()]
+        assert pacs.search(tags=["PatientID"])["PatientID"].tolist() == [SECRETS[1]]
+        assert not [secret for secret in SECRETS if secret in capsys.readouterr().out]
+
+
+class TestFetch:
+    def test_the_voxels_are_those_of_the_files(self, pacs, tmp_path):
+        mr("T2", tmp_path / "a")
+        pacs.store(tmp_path / "a")
+        own = TensorDicom3D.create(tmp_path / "a")
+        for source in (pacs.search().iloc[0], pacs.search(), pacs.fetch(pacs.search()), pacs.search()["folder"][0]):
+            scan = TensorDicom3D.create(source)
+            np.testing.assert_array_equal(scan, own)
+            assert scan.geometry == own.geometry
+        files = pacs.fetch(pacs.search())["files"][0]
+        assert {dcmread(file).SOPInstanceUID for file in files} == {
+            dcmread(file).SOPInstanceUID for file in (tmp_path / "a").iterdir()
+        }
+
+    def test_what_is_here_is_not_fetched_again(self, orthanc, pacs, tmp_path):
+        mr("T2", tmp_path / "a")
+        pacs.store(tmp_path / "a")
+        row = pacs.search().iloc[0]
+        files = pacs.fetch(row)["files"][0]
+        written = [Path(file).stat().st_mtime_ns for file in files]
+        Path(files[0]).unlink()
+        other = DicomWeb(orthanc.url, AUTH, cache=tmp_path / "cache")
+        assert other.fetch(other.search())["files"][0] == files
+        assert [Path(file).stat().st_mtime_ns for file in files[1:]] == written[1:]
+        assert Path(files[0]).exists()
+
+    def test_several_volumes_are_listed(self, pacs, tmp_path):
+        same = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+        mr("T2", tmp_path / "a", EchoTime=20, **same)
+        mr("T2", tmp_path / "b", seed=1, EchoTime=80, **same)
+        pacs.store(tmp_path / "a")
+        pacs.store(tmp_path / "b")
+        row = pacs.search().iloc[0]
+        with pytest.raises(SeveralVolumes, match=r"2 volumes or objects\. Choose among pacs\.fetch\(row\)"):
+            TensorDicom3D.create(row)
+        rows = pacs.fetch(row)
+        np.testing.assert_array_equal(
+            TensorDicom3D.create(rows[rows["distinct"].str.contains("80")].iloc[0]),
+            TensorDicom3D.create(tmp_path / "b"),
+        )
+
+    def test_nothing_found(self, pacs):
+        with pytest.raises(NoImages, match="a table without rows"):
+            TensorDicom3D.create(pacs.search())
+
+
+class TestStore:
+    def test_each_object_once(self, pacs, tmp_path):
+        files = mr("T2", tmp_path / "a" / "deep")
+        (tmp_path / "a" / "notes.txt").write_text("no image")
+        assert set(pacs.store(files[:2])["result"]) == {"stored"}
+        table = pacs.store(tmp_path / "a")
+        assert sorted(table["result"]) == ["stored", "stored", "stored", "was there", "was there"]
+        assert pacs.search()["slices"].tolist() == [5]
