@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastcore.foundation import L
-from fastcore.meta import delegates
 from numpy.typing import ArrayLike
 from torch import Tensor
 from typing_extensions import Self
@@ -27,9 +26,9 @@ from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
 from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
+from faimed3d._pictures import PictureMethods
 from faimed3d._rows import is_row, only_row, place_of
-from faimed3d.browser import View3D, view_3d
-from faimed3d.display import mesh, render_3d, show_volume
+from faimed3d.display import mesh, render_3d
 from faimed3d.display.rendering import of_surfaces, per_class
 from faimed3d.geometry import Geometry
 from faimed3d.io.casting import cast
@@ -49,14 +48,13 @@ from faimed3d.tracking import TrackedTensor, attach_grid, current_grid, fits_sha
 if TYPE_CHECKING:
     import pandas as pd
     import SimpleITK as sitk
-    from matplotlib.axes import Axes
     from mpl_toolkits.mplot3d import Axes3D
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 __all__ = ["TensorDicom3D", "TensorMask3D"]
 
 
-class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
+class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, PictureMethods, TrackedTensor):
     """A volume (..., D, H, W) that knows its geometry in the patient.
 
     Every torch operation keeps the geometry exact or drops it (``t.geometry is None``); see ``faimed3d.tracking``.
@@ -321,21 +319,6 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, TrackedTensor):
     reorient = spatial.reorient
     resample = spatial.resample
     resample_like = spatial.resample_like
-
-    @delegates(show_volume)
-    def show(self, ctx: Axes | int | str | None = None, **kwargs: Any) -> Axes:
-        """Draw a mosaic of slices and return the axes: see ``faimed3d.display.show_volume``.
-
-        A batch is drawn as well. ``show(1)``, as in 0.0.6, is ``show(axis=1)``.
-        """
-        if isinstance(ctx, int | str):
-            return show_volume(self, axis=ctx, **kwargs)
-        return show_volume(self, ctx=ctx, **kwargs)
-
-    @delegates(view_3d)
-    def view_3d(self, mask: Any = None, other: Any = None, **kwargs: Any) -> View3D:
-        """Look through the volume with the mouse, in a notebook or a saved page: see ``faimed3d.browser.view_3d``."""
-        return view_3d(self, mask, other, **kwargs)
 
 
 class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):

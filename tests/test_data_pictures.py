@@ -6,15 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from cases import SHAPE, classification, make_learner, segmentation, write_cases
 from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from torch import nn
 
-from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageBlock3D, ImageDataLoaders3D, MaskBlock3D, get_volumetric_files
-from faimed3d.data.pictures import best_slice
 
 importlib.import_module("fastai.callback.progress")  # gives Learner no_bar
 
@@ -42,27 +39,6 @@ def images_on(ax):
 
 def own_axes():
     return [ax for number in plt.get_fignums() for ax in plt.figure(number).axes if ax.images]
-
-
-class TestBestSlice:
-    def test_shows_most_of_every_class(self):
-        mask = torch.zeros(5, 4, 4, dtype=torch.long)
-        mask[1] = 1
-        mask[2, :3] = 1
-        mask[2, 3, :2] = 2  # less of class 1, but all of class 2
-        assert best_slice(TensorDicom3D(torch.zeros(5, 4, 4)), TensorMask3D(mask)) == 2
-
-    @pytest.mark.parametrize("axis", [0, 1, 2])
-    def test_without_labels_the_one_that_varies_most(self, axis):
-        volume = torch.zeros(4, 5, 6)
-        volume.select(axis, 1)[:] = 5000  # bright but flat
-        volume.select(axis, 3)[:2, :2] = -1000
-        volume[0, 0, 0] = float("nan")
-        volume.select(axis, 1)[0, 0] = 5000
-        found = best_slice(volume, TensorMask3D(torch.zeros(4, 5, 6)), axis)
-        expected = [np.nanvar(volume.select(axis, k)[1:, 1:].numpy()) for k in range(volume.shape[axis])]
-        assert found == (3 if axis == 0 else found)
-        assert len(expected) > found
 
 
 class TestShowBatch:

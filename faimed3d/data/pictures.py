@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 from fastai.data.core import show_batch, show_results
 from fastai.data.transforms import Category
 from fastai.torch_core import TensorCategory, TensorMultiCategory, show_title
@@ -33,8 +32,10 @@ from torch import Tensor
 
 from faimed3d._keywords import keywords_of, refuse_unknown
 from faimed3d.display import class_color, show_volume
+from faimed3d.display.arrays import as_array
 from faimed3d.display.artists import artist_keywords
 from faimed3d.display.layout import lay_out
+from faimed3d.display.telling_slice import telling_slice
 from faimed3d.masks import is_mask, merge_regions
 from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -45,29 +46,6 @@ with warnings.catch_warnings():
 
 _SIDE = 3.2  # inches: width of one picture
 _HEAD = 0.4  # height above one for its title
-
-
-def best_slice(volume: TensorDicom3D, mask: TensorMask3D | None = None, axis: int = 0) -> int:
-    """Index, along a storage axis, of the slice with most to see.
-
-    Args:
-        volume: (D, H, W) or (C, D, H, W).
-        mask: labels (D, H, W), or None. With labels: the slice that holds most of the classes, each counted by its
-            share, so that a small one weighs as much as a large one.
-        axis: 0, 1 or 2 of (D, H, W).
-    """
-    others = tuple(k for k in range(3) if k != axis)
-    if mask is not None:
-        labels = mask.as_subclass(Tensor)
-        share = torch.zeros(labels.shape[axis])
-        for label in labels.unique()[:64].tolist():  # a picture cannot tell more apart
-            if label:
-                here = (labels == label).sum(others).float().cpu()
-                share += here / here.sum()
-        if share.any():
-            return int(share.argmax())
-    plain = torch.nan_to_num(volume.as_subclass(Tensor).detach().float().reshape(-1, *volume.shape[-3:]))
-    return int(plain.movedim(axis + 1, 1).flatten(2).var(-1, correction=0).sum(0).argmax())
 
 
 def _new_axes(
@@ -122,7 +100,8 @@ def _draw(
     mask, guide = (merge_regions(m) if m is not None and m.ndim == 4 else m for m in (mask, guide))
     if max_slices == 1:
         storage_axis = lay_out(tuple(image.shape[-3:]), image.geometry, axis).order[0]
-        k = best_slice(image, mask if guide is None else guide, storage_axis)
+        guide = mask if guide is None else guide
+        k = telling_slice(as_array(image), None if guide is None else as_array(guide), storage_axis)
         cut = (..., slice(k, k + 1), *(slice(None),) * (2 - storage_axis))
         image, mask = image[cut], None if mask is None else mask[cut]
         axis = axis if isinstance(axis, str) else storage_axis

@@ -1,4 +1,4 @@
-"""Pictures of volumes: mosaics of slices, surfaces of masks, histograms, and viewers with sliders.
+"""Pictures of volumes: mosaics of slices, figures, sweeps, surfaces of masks, histograms, viewers with sliders.
 
 Slices are drawn in true proportions and right way up, with masks laid over them; :mod:`faimed3d.display.layout` says
 how a volume is oriented in a picture.
@@ -6,9 +6,11 @@ how a volume is oriented in a picture.
 
 from faimed3d.display.colors import class_color
 from faimed3d.display.distribution import show_histogram, summarize
+from faimed3d.display.figures import figure_3d
 from faimed3d.display.mosaics import show_image_3d, show_images_3d, show_volume
 from faimed3d.display.rendering import mesh, render_3d
 from faimed3d.display.surfaces import surface
+from faimed3d.display.sweeps import sweep_3d
 from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "DicomExplorer",
     "ListViewer",
     "class_color",
+    "figure_3d",
     "mesh",
     "render_3d",
     "show_histogram",
@@ -24,4 +27,5 @@ __all__ = [
     "show_volume",
     "summarize",
     "surface",
+    "sweep_3d",
 ]

@@ -50,7 +50,8 @@ class SliceView:
 
     def set_axis(self, axis: int | str) -> None:
         """Cut along another axis, and show the middle slice."""
-        self._layout = lay_out(tuple(self.image.shape), geometry_of(self.image), axis)
+        geometry = geometry_of(self.image)
+        self._layout = lay_out(tuple(self.image.shape), geometry, axis)
         self.storage_axis, self.count = self._layout.order[0], self._layout.extent[0]
         self.number = self.count // 2
         self.ax.clear()
@@ -62,7 +63,7 @@ class SliceView:
             cmap=self.cmap,
             mask=None if self.labels is None else self.labels[cut],
             mask_alpha=self.mask_alpha,
-            letters=geometry_of(self.image) is not None,
+            letters=geometry is not None and geometry.stated,
             **dict(zip(("vmin", "vmax"), self.limits, strict=True)),
         )
 
@@ -89,6 +90,10 @@ class SliceView:
     def plane(self) -> int | str:
         """The name of the plane that is cut, or the storage axis where the volume has no geometry."""
         return self.storage_axis if geometry_of(self.image) is None else PLANES[self._layout.plane]
+
+    def in_order(self) -> list[int]:
+        """All slices, as the tensor counts, from feet to head, front to back or right to left."""
+        return list(range(self.count))[:: -1 if 0 in self._layout.flips else 1]
 
     def _slice(self, volume: Voxels) -> np.ndarray:
         """The slice as it is drawn: (rows, columns)."""
