@@ -28,7 +28,7 @@ def found(cache):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     found = multiprocessing.Manager().dict()
-    multiprocessing.spawn(process, (port, IGNORED, cache, found), nprocs=2)
+    multiprocessing.start_processes(process, (port, IGNORED, cache, found), nprocs=2, start_method="fork")
     return dict(found)
 
 

@@ -1,9 +1,8 @@
-"""Validation and training in two processes of gloo, as fastai's distrib_ctx does it; accelerate is stood for."""
+"""Validation and training in two processes of gloo on a CPU, by fastai's distrib_ctx and accelerate."""
 
 import os
-import sys
-import types
 import warnings
+from contextlib import nullcontext
 
 import fastai.callback.progress  # noqa: F401 - gives Learner no_bar
 import numpy as np
@@ -70,6 +69,11 @@ class MaskOf:
         return mask_of(number, self.ignored)
 
 
+def together(learn, distributed_run):
+    """The context in which a learner works with the other process, or alone."""
+    return learn.distrib_ctx(sync_bn=False, cpu=True) if distributed_run else nullcontext()
+
+
 def values(ignored, distributed_run=False):
     """What each metric says of the five cases."""
     hd95 = HausdorffDistance95()
@@ -83,9 +87,7 @@ def values(ignored, distributed_run=False):
     learn = Learner(
         dls, Says(), loss_func=CrossEntropyLoss3D(ignore_index=ignored), metrics=metrics, cbs=KeepGeometry()
     )
-    if distributed_run:
-        learn.to_distributed(sync_bn=False)
-    with learn.no_bar(), learn.no_logging():
+    with learn.no_bar(), learn.no_logging(), together(learn, distributed_run):
         found = learn.validate()[1:]
     return {metric.name + type(metric).__name__: float(value) for metric, value in zip(metrics, found, strict=True)}
 
@@ -100,10 +102,8 @@ def training(cache, bs, distributed_run=False):
     learn = unet_learner_3d(
         dls, UNet3D, widths=(4, 6), loss_func=CrossEntropyLoss3D(), metrics=dice_per_class(dls), opt_func=SGD
     )
-    if distributed_run:
-        learn.to_distributed(sync_bn=False)
     torch.manual_seed(1)
-    with learn.no_bar(), learn.no_logging():
+    with learn.no_bar(), learn.no_logging(), together(learn, distributed_run):
         learn.fit(2, 0.1)
     return [p.detach().numpy() for p in get_model(learn.model).parameters()], [
         list(row) for row in learn.recorder.values
@@ -118,25 +118,14 @@ def process(rank, port, ignored, cache, found):
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2"
     )
     distributed.init_process_group("gloo", rank=rank, world_size=2)
-    stand_in_for_accelerate()
+    send_indices_without_a_gpu()
     found[rank] = [values(label, distributed_run=True) for label in ignored]
     found[f"training {rank}"] = training(cache, 2, distributed_run=True)
     distributed.destroy_process_group()
 
 
-def stand_in_for_accelerate():
-    """fastai's module for distributed runs without accelerate, and on a CPU: it sends indices by way of a GPU."""
-    module = types.ModuleType("accelerate")
-
-    class Accelerator:
-        def __init__(self, step_scheduler_with_optimizer=True):
-            pass
-
-        def prepare(self, model):
-            return nn.parallel.DistributedDataParallel(model)
-
-    module.Accelerator = Accelerator
-    sys.modules["accelerate"] = module
+def send_indices_without_a_gpu():
+    """fastai sends the indices of a loader by way of a GPU."""
     from fastai.distributed import DistributedDL
 
     def broadcast(self, t, rank):
