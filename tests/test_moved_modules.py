@@ -1,7 +1,6 @@
 """Old paths of modules give the modules of today, to imports and to pickles."""
 
 import pickle
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -47,26 +46,6 @@ def test_no_module_stands_at_an_old_path(old):
     path = PACKAGE.joinpath(*old.split("."))
     assert not path.exists()
     assert not path.with_suffix(".py").exists()
-
-
-def _run(code, *args):
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def test_both_forms_of_import_work_in_a_fresh_process():
-    # the star is a line of 0.0.6's notebooks, and must work in the new process alone
-    code = """
-import faimed3d.learner, faimed3d.widgets.viewer
-from faimed3d.metrics import SurfaceDice
-from faimed3d.spatial import turns
-from faimed3d.preprocess import *
-import faimed3d.training
-print(faimed3d.learner.__name__, SurfaceDice is faimed3d.training.SurfaceDice, turns.__name__, MeanScale.__name__,
-      faimed3d.widgets.viewer is faimed3d.display.viewer)
-"""
-    assert _run(code) == "faimed3d.training.learner True faimed3d.spatial.rotations MeanScale True"
 
 
 def test_an_old_pickle_loads():
