@@ -1,6 +1,6 @@
 """``from faimed3d.all import *``: the names of fastai.vision and of faimed3d, for notebooks; none of fastai is lost.
 
-``retain_type`` is ours: it takes all that fastai's takes, and ``typ``.
+``retain_type`` and ``load_model`` are ours: they take what fastai's take, the one ``typ``, too, the other model files.
 """
 
 from fastai.vision.all import *

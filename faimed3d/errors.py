@@ -20,7 +20,9 @@ __all__ = [
     "SeveralVolumes",
     "TruncatedFile",
     "UnevenSlices",
+    "UnsuitedScan",
     "UnsupportedImage",
+    "UnsupportedModel",
 ]
 
 
@@ -104,3 +106,11 @@ class NotStored(ArchiveError):
     def __init__(self, message: str, table: Any = None) -> None:
         super().__init__(message)
         self.table = table
+
+
+class UnsupportedModel(ReadError):
+    """A model file is intact, but it is of another format, or needs a network or transform that is not known here."""
+
+
+class UnsuitedScan(ReadError):
+    """A scan is not such as the network was trained on."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastai.learner import Learner
 
+from faimed3d.inference.exporting import export_model
 from faimed3d.inference.folder import predict_folder
 from faimed3d.inference.members import Member, refuse_differences
 from faimed3d.inference.whole_volume import predict_volume
@@ -47,6 +48,7 @@ class Ensemble:
 
     predict_volume = predict_volume
     predict_folder = predict_folder
+    export_model = export_model
 
     def __init__(self, members: Sequence[Learner | Member]) -> None:
         members = list(members)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from fastai.learner import Learner
@@ -30,6 +30,28 @@ class Predictor(Protocol):
     dls: Any
     loss_func: Any
     members: Sequence[Member]
+
+
+class ShowsBars:
+    """What shows progress bars, but within ``no_bar()``, as a learner does."""
+
+    _bars = True
+
+    @property
+    def progress(self) -> bool:
+        """True where progress bars are shown; absent where they are not, as fastai's callback of that name."""
+        if not self._bars:
+            raise AttributeError("no progress bars are shown")
+        return True
+
+    @contextmanager
+    def no_bar(self) -> Iterator[None]:
+        """Show no progress bars, as ``learn.no_bar()``."""
+        before, self._bars = self._bars, False
+        try:
+            yield
+        finally:
+            self._bars = before
 
 
 def loaded(member: Member) -> AbstractContextManager[Any]:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
+
+from fasttransform import Transform
 
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D
 from faimed3d.data.done_before import DoneBefore
 from faimed3d.geometry import Geometry
 from faimed3d.inference.members import Member
+
+
+class Mirrored(Transform):
+    """Say along which axes training has mirrored, and which labels it exchanged with them; it does nothing itself.
+
+    Args:
+        axes: 0 (D), 1 (H), 2 (W).
+        swap_labels: as of ``RandomFlip3D``.
+    """
+
+    def __init__(self, axes: Iterable[int] = (), swap_labels: Mapping[int, int] | None = None) -> None:
+        super().__init__()
+        self.axes, self.swap_labels = tuple(axes), swap_labels
 
 
 def trained_flips(learn: Member) -> tuple[int, ...]:
@@ -20,19 +35,33 @@ def trained_flips(learn: Member) -> tuple[int, ...]:
     Args:
         learn: its training transforms are asked. Where none mirrors, all axes are flipped, with a warning.
     """
-    axes: set[int] = set()
-    for step in _training_steps(learn):
-        if isinstance(step, RandomFlip3D):
-            axes |= {3 + axis for axis in step.axis}
-        elif isinstance(step, RandomDihedral3D):
-            axes |= {0, 1, 2}
+    axes = mirrored_by_training(learn).axes
     if not axes:
         warnings.warn(
             "tta=True mirrors along all three axes, but no transform of training did: the network may never have seen "
             "such volumes, and the mean may be worse. Name axes, such as tta=(2,), or train with RandomFlip3D",
             stacklevel=4,
         )
-    return tuple(sorted(axes)) or (0, 1, 2)
+    return axes or (0, 1, 2)
+
+
+def mirrored_by_training(learn: Member) -> Mirrored:
+    """Along which axes training has mirrored, and the pairs of labels that it has exchanged.
+
+    Args:
+        learn: its training transforms are asked.
+    """
+    axes: set[int] = set()
+    pairs = None
+    for step in _training_steps(learn):
+        if isinstance(step, Mirrored):
+            axes |= {*step.axes}
+        elif isinstance(step, RandomFlip3D):
+            axes |= {3 + axis for axis in step.axis}
+        elif isinstance(step, RandomDihedral3D):
+            axes |= {0, 1, 2}
+        pairs = pairs or getattr(step, "swap_labels", None)
+    return Mirrored(sorted(axes), pairs)
 
 
 def _training_steps(learn: Member) -> Iterator[Any]:
@@ -69,7 +98,7 @@ def mirrored_channels(
     axis = 2 - next(place for place, letter in enumerate(working.orientation) if letter in "LR")
     if axis not in axes:
         return None
-    pairs = next((step.swap_labels for step in _training_steps(learn) if getattr(step, "swap_labels", None)), None)
+    pairs = mirrored_by_training(learn).swap_labels
     if pairs is not None:
         both = {**pairs, **{other: one for one, other in pairs.items()}}
         return axis, {one - channels_from: other - channels_from for one, other in both.items()}

@@ -105,7 +105,7 @@ def predict_volume(
     """
     memory, threshold = memory_bytes(memory), share(threshold, "threshold")
     patch = getattr(learn.dls, "patch", None) if patch is None else patch
-    sides, axes = _sides(patch, overlap), _flipped_axes(tta)
+    sides, axes = _sides(patch, overlap), flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
     members = members_of(learn)
@@ -164,8 +164,15 @@ def _sides(patch, overlap):
     return None if patch is None else whole_per_axis(patch, "patch", least=1)
 
 
-def _flipped_axes(tta):
-    """Axes of test-time flips; None for those of training."""
+def flipped_axes(tta: Any) -> tuple[int, ...] | None:
+    """Axes of test-time flips; None for those of training.
+
+    Args:
+        tta: as of :func:`predict_volume`.
+
+    Raises:
+        ValueError: it is something else.
+    """
     if isinstance(tta, bool | np.bool_):
         return None if tta else ()
     axes = tuple(tta) if isinstance(tta, Iterable) else () if tta is None else (None,)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, model_sizes
+from faimed3d.models.recipe import keeps_recipe
 from faimed3d.models.unet import interpolate_like
 
 torch.fx.wrap("interpolate_like")  # see faimed3d.models.unet
@@ -138,6 +139,7 @@ class DynamicDeepLab(StrictKeywords, nn.Module):
 
 
 @strict_keywords
+@keeps_recipe
 @delegates(DynamicDeepLab.__init__, but=["encoder"])
 def create_deeplab_model_3d(
     arch: Callable[..., nn.Module] | nn.Module,

@@ -22,6 +22,7 @@ from faimed3d._arguments import is_whole, whole_per_axis
 from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
 from faimed3d.models.levels import for_each, kernel, plain_level, residual_level
+from faimed3d.models.recipe import keeps_recipe
 
 
 class UnetBlock3D(nn.Module):
@@ -256,6 +257,7 @@ class UNet3D(StrictKeywords, nn.Module):
     [(2, 2, 5, 9, 13), (2, 2, 3, 5, 7)]
     """
 
+    @keeps_recipe
     def __init__(
         self,
         n_in: int = 1,
@@ -348,6 +350,7 @@ class UNet3D(StrictKeywords, nn.Module):
 
 
 @strict_keywords
+@keeps_recipe
 @delegates(DynamicUnet3D.__init__, but=["encoder"])
 def create_unet_model_3d(
     arch: Callable[..., nn.Module] | nn.Module,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d.data.trained_on import TrainedOn, known_of
+from faimed3d.inference.members import ShowsBars
 from faimed3d.training.network_input import carry, remember, trained_on_in
 
 _KEY = "faimed3d"
@@ -30,7 +31,7 @@ _SCALAR: Any = np.float64(0).__reduce__()[0]
 _OF_OPTIMIZERS = [L, _SCALAR, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
 
 
-class StoredNetwork:
+class StoredNetwork(ShowsBars):
     """A member of an :class:`Ensemble` whose weights stay in their file until its turn comes, and go after it.
 
     So of any number of stored networks one is in memory at a time. Each prepares scans as its file says that the
@@ -111,22 +112,6 @@ class StoredNetwork:
             yield self.model
         finally:
             self._release()
-
-    @property
-    def progress(self) -> bool:
-        """True where progress bars are shown; absent where they are not, as fastai's callback of that name."""
-        if not self._bars:
-            raise AttributeError("no progress bars are shown")
-        return True
-
-    @contextmanager
-    def no_bar(self) -> Iterator[None]:
-        """Show no progress bars, as ``learn.no_bar()``."""
-        before, self._bars = self._bars, False
-        try:
-            yield
-        finally:
-            self._bars = before
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.file)!r})"
