@@ -12,6 +12,7 @@ from faimed3d.io.writing import of_mask_files
 from faimed3d.masks.labels import as_integers
 
 if TYPE_CHECKING:
+    from faimed3d.dicom.concepts import GivenConcepts
     from faimed3d.dicom.volume_report import VolumeReport
 
 
@@ -46,18 +47,30 @@ class DicomMaskMethods:
         if self.codes is not None:
             known = {label: name for label, name in self.codes.items() if label and (labels == label).any()}
             dicom.setdefault("labels", known)
+            if dicom.get("concepts"):  # of classes that this mask could have had
+                absent = set(self.codes.values()) - set(known.values())
+                dicom["concepts"] = {name: one for name, one in dicom["concepts"].items() if name not in absent}
         write_mask(path, labels.numpy(), geometry, like, form, **dicom)
 
-    def report(self: Any, like: Any, algorithm: str | None = None) -> VolumeReport:
+    def report(
+        self: Any,
+        like: Any,
+        algorithm: str | None = None,
+        segmentation: str | Path | None = None,
+        concepts: GivenConcepts | None = None,
+    ) -> VolumeReport:
         """The volume of each class in mm³: as one line (``str``), ``to_dict()``, and ``save(file)`` as a DICOM SR.
 
         Args:
             like: the DICOM images that the mask belongs to, as of :meth:`save`.
             algorithm: name of the program or network that made the mask; None: drawn by hand.
+            segmentation: the DICOM Segmentation that the mask was saved as, to whose segments the SR refers.
+            concepts: codes of classes by name, as of :func:`faimed3d.dicom.write_seg`.
         """
         from faimed3d.dicom.mask_objects import images_of  # pydicom takes time to import
         from faimed3d.dicom.volume_report import volume_report
 
         geometry = self.require_geometry("report")
         warn_if_assumed(geometry, "report", spacing_alone=True)
-        return volume_report(as_integers(self._plain()).numpy(), geometry, images_of(like), self.codes, algorithm)
+        labels = as_integers(self._plain()).numpy()
+        return volume_report(labels, geometry, images_of(like), self.codes, algorithm, segmentation, concepts)

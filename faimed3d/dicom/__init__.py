@@ -14,6 +14,7 @@ The modules, bottom first; imports run one way:
 - ``writing``, ``segmentation.writing``: what is written is read back.
 """
 
+from faimed3d.dicom.concepts import Concept, concept_of, read_concepts
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.segmentation.seg_reading import read_seg
@@ -25,9 +26,12 @@ from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
 
 __all__ = [
+    "Concept",
+    "concept_of",
     "dicom_inventory",
     "header_table",
     "is_dicom",
+    "read_concepts",
     "read_dicom",
     "read_rtstruct",
     "read_seg",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
+from faimed3d.dicom.concepts import NO_CONCEPT, Concept, GivenConcepts, category_code, concepts_of, laterality_code
 from faimed3d.dicom.header import dataset_bytes, quiet, read_dataset
 from faimed3d.dicom.segmentation.seg_writing import source_image
+from faimed3d.dicom.segmentation.segment_matching import segments_of_classes
 from faimed3d.dicom.writing.elements import check_description, check_text
 from faimed3d.dicom.writing.labels import label_names, label_values
 from faimed3d.dicom.writing.objects import highdicom_errors, target_file, write_checked
@@ -35,12 +39,16 @@ class ClassVolume:
         name: its name.
         voxels: how many it has.
         volume: mm³, that of one voxel times their number.
+        concept: its code; None: there is none.
+        segment: its number in the stored segmentation; None: it is not in it.
     """
 
     label: int
     name: str
     voxels: int
     volume: float
+    concept: Concept | None = None
+    segment: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class VolumeReport:
         classes: in rising order of their labels.
         files: the images that the mask was drawn on.
         algorithm: name of the program or network that made the mask; None: drawn by hand.
+        segmentation: the file that the mask is stored in, to which a structured report refers.
 
     >>> report = VolumeReport((ClassVolume(1, "liver", 1200, 1500.0), ClassVolume(2, "cyst", 3, 3.75)))
     >>> print(report)
@@ -62,6 +71,7 @@ class VolumeReport:
     classes: tuple[ClassVolume, ...]
     files: tuple[str, ...] = ()
     algorithm: str | None = None
+    segmentation: str | None = None
 
     def __str__(self) -> str:
         return ", ".join(f"{one.name} {one.volume:.6g} mm3" for one in self.classes) or "no class"
@@ -69,10 +79,7 @@ class VolumeReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the classes, UIDs of the series and its study, the software; nothing of a patient."""
         found: dict[str, Any] = {
-            "classes": [
-                {"label": one.label, "name": one.name, "voxels": one.voxels, "volume_mm3": one.volume}
-                for one in self.classes
-            ],
+            "classes": [_plain(one) for one in self.classes],
             "algorithm": self.algorithm,
             "software": f"faimed3d {version('faimed3d')}",
         }
@@ -80,6 +87,8 @@ class VolumeReport:
             header = read_dataset(self.files[0], ["StudyInstanceUID", "SeriesInstanceUID"])
             found["study_uid"] = str(header.get("StudyInstanceUID", ""))
             found["series_uid"] = str(header.get("SeriesInstanceUID", ""))
+        if self.segmentation:
+            found["segmentation_uid"] = str(read_dataset(self.segmentation, ["SOPInstanceUID"]).SOPInstanceUID)
         return found
 
     @strict_keywords
@@ -88,12 +97,14 @@ class VolumeReport:
     ) -> None:
         """Write a structured report, whole or not at all: TID 1500, Measurement Report, in a Comprehensive 3D SR.
 
-        Each class is a measurement group (TID 1501) with its name, a volume in mm³ (SCT 118565006) and the images that
-        it was measured on. The elements of ``TEMPLATE_KEYWORDS`` are taken from these, and nothing else of a patient.
+        Each class is a measurement group with its name, its code, a volume in mm³ (SCT 118565006) and the images that
+        it was measured on: of a volume of interest (TID 1411) that is a segment of the stored segmentation, where
+        there is one, else of images (TID 1501). The elements of ``TEMPLATE_KEYWORDS`` are taken from these, and nothing
+        else of a patient.
         The same report is the same object, by its UID, whenever it is saved.
 
         Args:
-            path: the file to write; replaced where it exists. Its folder must exist.
+            path: the file to write; replaced where it exists. Its folder must exist. '.json': :meth:`to_dict` as JSON.
             series_description: (0008,103E), at most 64 characters.
             series_number: (0020,0011), from 1.
 
@@ -103,8 +114,11 @@ class VolumeReport:
             ValueError: no class, no images to refer to, one without identifiers, text that its element cannot hold.
             OSError: the disk is full or read-only; nothing is left behind.
         """
-        highdicom = import_extra("highdicom", "dicom-seg", "a structured report")
         path = target_file(path)
+        if path.casefold().endswith(".json"):
+            _write_json(path, self.to_dict())
+            return
+        highdicom = import_extra("highdicom", "dicom-seg", "a structured report")
         if not self.files:
             raise ValueError(
                 f"{path}: a structured report refers to images, and this one knows none: report(like=scan)"
@@ -117,10 +131,11 @@ class VolumeReport:
         check_description(series_description, series_number, "report")
         with quiet():
             sources, taken = [source_image(file) for file in self.files], template_dataset(self.files[0])
+            stored = source_image(self.segmentation) if self.segmentation else None
             with highdicom_errors(path, "report", self.files[0]):
                 document = highdicom.sr.Comprehensive3DSR(
-                    evidence=sources,
-                    content=_content(highdicom, self, sources),
+                    evidence=[*sources, stored] if stored else sources,
+                    content=_content(highdicom, self, sources, stored),
                     series_instance_uid=_uid_of("series", self, series_description, series_number),
                     series_number=series_number,
                     sop_instance_uid=_uid_of("object", self, series_description, series_number),
@@ -142,6 +157,8 @@ def volume_report(
     template: str | os.PathLike[str] | Sequence[str],
     codes: Mapping[int, str] | None = None,
     algorithm: str | None = None,
+    segmentation: str | os.PathLike[str] | None = None,
+    concepts: GivenConcepts | None = None,
 ) -> VolumeReport:
     """Measure the classes of a mask.
 
@@ -151,6 +168,11 @@ def volume_report(
         template: the images that it was drawn on, as of ``write_seg``.
         codes: name by label; one that the mask does not have has no volume.
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
+        segmentation: a DICOM Segmentation of the same mask, to whose segments a structured report refers.
+        concepts: what a class is, by its name, as of ``write_seg``.
+
+    Raises:
+        ValueError: the segmentation holds another mask; a concept for a name that no class has.
     """
     mask = check_volume(mask, geometry)
     if algorithm is not None:
@@ -159,11 +181,15 @@ def volume_report(
     present = label_values(mask) if mask.any() else []
     values = sorted({*present, *named})
     counts = dict(zip(*np.unique(mask, return_counts=True), strict=True))
+    names = label_names(values, named, None)
+    segments = segments_of_classes(segmentation, mask, geometry) if segmentation is not None else {}
     classes = []
-    for label, name in zip(values, label_names(values, named, None), strict=True):
+    for label, name, concept in zip(values, names, concepts_of(names, concepts), strict=True):
         voxels = int(counts.get(label, 0))
-        classes.append(ClassVolume(label, name, voxels, voxels * geometry.voxel_volume))
-    return VolumeReport(tuple(classes), tuple(template_files(template)), algorithm)
+        volume = voxels * geometry.voxel_volume
+        classes.append(ClassVolume(label, name, voxels, volume, concept, segments.get(label)))
+    file = None if segmentation is None else os.fsdecode(segmentation)
+    return VolumeReport(tuple(classes), tuple(template_files(template)), algorithm, file)
 
 
 def _uid_of(what: str, report: VolumeReport, *words: str | int) -> str:
@@ -172,7 +198,27 @@ def _uid_of(what: str, report: VolumeReport, *words: str | int) -> str:
     return f"2.25.{uuid5(NAMESPACE_OID, text).int}"
 
 
-def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset]) -> Any:
+def _plain(one: ClassVolume) -> dict[str, Any]:
+    found: dict[str, Any] = {"label": one.label, "name": one.name, "voxels": one.voxels, "volume_mm3": one.volume}
+    if one.concept:
+        concept = one.concept
+        found["code"] = {"value": concept.value, "scheme": concept.scheme, "meaning": concept.meaning}
+        if concept.laterality:
+            found["laterality"] = concept.laterality
+    if one.segment is not None:
+        found["segment"] = one.segment
+    return found
+
+
+def _write_json(path: str, found: dict[str, Any]) -> None:
+    with unfinished_folder(path) as unfinished:
+        made = os.path.join(unfinished, "report.json")
+        with open(made, "w", encoding="utf-8") as file:
+            json.dump(found, file, ensure_ascii=False, indent=1)
+        replace_file(made, path)
+
+
+def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset], stored: Dataset | None) -> Any:
     sr = highdicom.sr
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(None), name=report.algorithm or "faimed3d", manufacturer_name="faimed3d", model_name="faimed3d"
@@ -180,7 +226,6 @@ def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset]) -
     observer = sr.ObserverContext(
         observer_type=sr.CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
     )
-    images = [sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID) for image in sources]
     groups = []
     for one in report.classes:
         volume = sr.Measurement(
@@ -188,17 +233,33 @@ def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset]) -
             value=one.volume,
             unit=sr.CodedConcept("mm3", "UCUM", "cubic millimeter"),
         )
-        groups.append(
-            sr.MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(None), identifier=one.name),
-                finding_type=sr.CodedConcept("85756007", "SCT", "Tissue"),
-                measurements=[volume],
-                source_images=images,
-            )
-        )
+        common = {
+            "tracking_identifier": sr.TrackingIdentifier(uid=generate_uid(None), identifier=one.name),
+            "measurements": [volume],
+            **_finding(sr, one.concept),
+        }
+        if stored is not None and one.segment is not None:
+            images = [sr.SourceImageForSegmentation(image.SOPClassUID, image.SOPInstanceUID) for image in sources]
+            segment = sr.ReferencedSegment(stored.SOPClassUID, stored.SOPInstanceUID, one.segment, source_images=images)
+            groups.append(sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common))
+        else:
+            images = [sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID) for image in sources]
+            groups.append(sr.MeasurementsAndQualitativeEvaluations(source_images=images, **common))
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
         imaging_measurements=groups,
         title=sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
     )
+
+
+def _finding(sr: Any, concept: Concept | None) -> dict[str, Any]:
+    """What was measured, and of a structure of the body where: its code, with the side."""
+    if concept is None:
+        return {"finding_type": sr.CodedConcept(*NO_CONCEPT)}
+    code = sr.CodedConcept(concept.value, concept.scheme, concept.meaning)
+    found = {"finding_type": code, "finding_category": sr.CodedConcept(*category_code(concept))}
+    if concept.category == "anatomical structure":
+        side = sr.CodedConcept(*laterality_code(concept)) if concept.laterality else None
+        found["finding_sites"] = [sr.FindingSite(code, laterality=side)]
+    return found

@@ -13,6 +13,14 @@ from pydicom.uid import generate_uid
 
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
+from faimed3d.dicom.concepts import (
+    NO_CONCEPT,
+    Concept,
+    GivenConcepts,
+    category_code,
+    concepts_of,
+    laterality_code,
+)
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing.elements import check_description, row_and_column_cosines, slice_order
@@ -35,7 +43,6 @@ _COPIED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
-_TISSUE = ("85756007", "SCT", "Tissue")  # the least that may be said of a segment: CID 7150 and CID 7151
 _EQUIPMENT: dict[str, Any] = {
     "manufacturer": "faimed3d",
     "manufacturer_model_name": "faimed3d",
@@ -60,6 +67,7 @@ def write_seg(
     series_number: int = 1,
     algorithm: str | None = None,
     kind: str = "binary",
+    concepts: GivenConcepts | None = None,
 ) -> dict[int, int]:
     """Write a mask as one DICOM SEG file, whole or not at all.
 
@@ -80,6 +88,9 @@ def write_seg(
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
         kind: 'binary', a frame of bits for each class in each slice, which every reader of segmentations knows; or
             'labelmap', a frame of labels for each slice (DICOM 2024), smaller and faster for many classes.
+        concepts: what a class is, by its name: a :class:`~faimed3d.dicom.Concept`, a tuple (value, scheme, meaning), or
+            None for no code. Default: what :func:`~faimed3d.dicom.concept_of` finds for its name, in SNOMED CT; a class
+            of another name is tissue (SCT 85756007).
 
     Returns:
         Label value by segment number.
@@ -88,8 +99,8 @@ def write_seg(
         ImportError: highdicom is not installed.
         FileNotFoundError: no such folder or template. TypeError: an argument of a wrong kind.
         ValueError: an empty mask, values that are no whole numbers from 0, fewer than 8 pixels in a slice, a sheared
-            grid or one that does not come back right, a name for a label that the mask does not have, text that its
-            element cannot hold, a template without identifiers.
+            grid or one that does not come back right, a name for a label that the mask does not have, a concept for
+            a name that no class has, text that its element cannot hold, a template without identifiers.
         MissingGeometry: the template has no frame of reference, or an image of it no position.
         OSError: the disk is full or read-only; nothing is left behind.
 
@@ -112,6 +123,7 @@ def write_seg(
     row_and_column_cosines(geometry)  # refuses a sheared grid
     values = label_values(mask)
     names = label_names(values, labels, codes)
+    meant = concepts_of(names, concepts)
     if kind not in _KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}, got {kind!r}")
     numbers = values if kind == "labelmap" else list(range(1, len(values) + 1))
@@ -130,7 +142,8 @@ def write_seg(
                 pixel_array=_volume(highdicom, segments, geometry, sources[0].FrameOfReferenceUID),
                 segmentation_type=highdicom.seg.SegmentationTypeValues(kind.upper()),
                 segment_descriptions=[
-                    _describe(highdicom, number, name, algorithm) for number, name in zip(numbers, names, strict=True)
+                    _describe(highdicom, number, name, concept, algorithm)
+                    for number, name, concept in zip(numbers, names, meant, strict=True)
                 ],
                 series_instance_uid=generate_uid(None),
                 series_number=series_number,
@@ -194,16 +207,19 @@ def _volume(highdicom: ModuleType, segments: np.ndarray, geometry: Geometry, fra
     )
 
 
-def _describe(highdicom: ModuleType, number: int, name: str, algorithm: str | None) -> Any:
-    tissue = highdicom.sr.CodedConcept(*_TISSUE)
+def _describe(highdicom: ModuleType, number: int, name: str, concept: Concept | None, algorithm: str | None) -> Any:
+    code = highdicom.sr.CodedConcept
+    kind = code(concept.value, concept.scheme, concept.meaning) if concept else code(*NO_CONCEPT)
+    if concept and concept.laterality:
+        kind.SegmentedPropertyTypeModifierCodeSequence = [code(*laterality_code(concept))]
     identification = algorithm and highdicom.AlgorithmIdentificationSequence(
         name=algorithm, family=highdicom.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"), version="1"
     )
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name,
-        segmented_property_category=tissue,
-        segmented_property_type=tissue,
+        segmented_property_category=code(*category_code(concept)) if concept else code(*NO_CONCEPT),
+        segmented_property_type=kind,
         algorithm_type="AUTOMATIC" if algorithm else "MANUAL",
         algorithm_identification=identification or None,
     )

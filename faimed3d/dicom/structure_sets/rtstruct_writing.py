@@ -16,6 +16,7 @@ from pydicom.tag import Tag as PydicomTag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from faimed3d._keywords import strict_keywords
+from faimed3d.dicom.concepts import Concept, GivenConcepts, category_code, code_item, concepts_of, type_item
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, dataset_bytes, name_tag, quiet, read_header
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane
@@ -87,6 +88,7 @@ def write_rtstruct(
     series_description: str = "",
     series_number: int = 1,
     algorithm: str | None = None,
+    concepts: GivenConcepts | None = None,
 ) -> tuple[WrittenRoi, ...]:
     """Write a mask as one RT Structure Set, whole or not at all: closed contours (CLOSED_PLANAR) of each class.
 
@@ -107,6 +109,8 @@ def write_rtstruct(
         series_description: (0008,103E), at most 64 characters.
         series_number: (0020,0011), from 1.
         algorithm: name of the program or network that made the mask, at most 64 characters; None: drawn by hand.
+        concepts: what a class is, by its name, as of :func:`~faimed3d.dicom.write_seg`: (3006,0086); none for a class
+            of another name.
 
     Returns:
         What became of each class: name, number of contours, volume of voxels and of contours, Dice of both. A warning
@@ -115,8 +119,8 @@ def write_rtstruct(
     Raises:
         FileNotFoundError: no such folder or template. TypeError: an argument of a wrong kind.
         ValueError: an empty mask, values that are no whole numbers from 0, planes that are not those of the images, a
-            name or colour for a label that the mask does not have, text that its element cannot hold, a template
-            without identifiers.
+            name or colour for a label, or a concept for a name, that the mask does not have, text that its element
+            cannot hold, a template without identifiers.
         MissingGeometry: the template has no frame of reference, or an image of it no position.
         OSError: the disk is full or read-only; nothing is left behind.
 
@@ -137,6 +141,7 @@ def write_rtstruct(
     values = label_values(mask)
     names = label_names(values, labels, codes)
     check_description(series_description, series_number, "structure set", algorithm)
+    meant = concepts_of(names, concepts)
     shades = _shades(colors, values)
     images = _images(template_files(template))
     numbers = np.searchsorted(values, mask, side="right").astype(np.uint8 if len(values) < 256 else np.int32)
@@ -147,7 +152,7 @@ def write_rtstruct(
         content.SeriesNumber, content.SeriesDescription = int(series_number), series_description
         content.StructureSetName = series_description or "mask"
         _refer(content, images)
-        _list_rois(content, values, names, shades, algorithm)
+        _list_rois(content, values, names, meant, shades, algorithm)
         _draw(content, numbers, geometry, values, planes)
         stored = dataset_bytes(content, path)
     written = write_checked(path, stored, lambda made: _read_back(made, numbers, geometry, names))
@@ -251,10 +256,15 @@ def _refer(content: Dataset, images: Sequence[Plane]) -> None:
 
 
 def _list_rois(
-    content: Dataset, values: list[int], names: list[str], shades: dict[int, list[int]], algorithm: str | None
+    content: Dataset,
+    values: list[int],
+    names: list[str],
+    meant: list[Concept | None],
+    shades: dict[int, list[int]],
+    algorithm: str | None,
 ) -> None:
     listed, drawn, observed = [], [], []
-    for number, (value, name) in enumerate(zip(values, names, strict=True), 1):
+    for number, (value, name, concept) in enumerate(zip(values, names, meant, strict=True), 1):
         roi, contours, observation = Dataset(), Dataset(), Dataset()
         roi.ROINumber, roi.ROIName = value, name
         roi.ReferencedFrameOfReferenceUID = content.FrameOfReferenceUID
@@ -266,6 +276,9 @@ def _list_rois(
             contours.ROIDisplayColor = shades[value]
         observation.ObservationNumber, observation.ReferencedROINumber = number, value
         observation.RTROIInterpretedType = observation.ROIInterpreter = ""
+        if concept:
+            observation.SegmentedPropertyCategoryCodeSequence = [code_item(*category_code(concept))]
+            observation.RTROIIdentificationCodeSequence = [type_item(concept)]
         listed.append(roi)
         drawn.append(contours)
         observed.append(observation)
