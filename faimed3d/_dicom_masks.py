@@ -12,8 +12,8 @@ from faimed3d.io.writing import of_mask_files
 from faimed3d.masks.labels import as_integers
 
 if TYPE_CHECKING:
-    from faimed3d.dicom.concepts import GivenConcepts
     from faimed3d.dicom.volume_report import VolumeReport
+    from faimed3d.dicom.writing.concepts import GivenConcepts
 
 
 class DicomMaskMethods:

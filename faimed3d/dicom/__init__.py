@@ -14,7 +14,6 @@ The modules, bottom first; imports run one way:
 - ``writing``, ``segmentation.writing``: what is written is read back.
 """
 
-from faimed3d.dicom.concepts import Concept, concept_of, read_concepts
 from faimed3d.dicom.header import header_table, is_dicom
 from faimed3d.dicom.inventory import dicom_inventory
 from faimed3d.dicom.segmentation.seg_reading import read_seg
@@ -24,6 +23,7 @@ from faimed3d.dicom.structure_sets.rtstruct_writing import write_rtstruct
 from faimed3d.dicom.suv import suv_factor
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
+from faimed3d.dicom.writing.concepts import Concept, concept_of, read_concepts
 
 __all__ = [
     "Concept",

@@ -18,10 +18,17 @@ from pydicom.uid import generate_uid
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
-from faimed3d.dicom.concepts import NO_CONCEPT, Concept, GivenConcepts, category_code, concepts_of, laterality_code
 from faimed3d.dicom.header import dataset_bytes, quiet, read_dataset
 from faimed3d.dicom.segmentation.seg_writing import source_image
 from faimed3d.dicom.segmentation.segment_matching import segments_of_classes
+from faimed3d.dicom.writing.concepts import (
+    NO_CONCEPT,
+    Concept,
+    GivenConcepts,
+    category_code,
+    concepts_of,
+    laterality_code,
+)
 from faimed3d.dicom.writing.elements import check_description, check_text
 from faimed3d.dicom.writing.labels import label_names, label_values
 from faimed3d.dicom.writing.objects import highdicom_errors, target_file, write_checked

@@ -13,7 +13,9 @@ from pydicom.uid import generate_uid
 
 from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
-from faimed3d.dicom.concepts import (
+from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
+from faimed3d.dicom.volume_reading import read_dicom
+from faimed3d.dicom.writing.concepts import (
     NO_CONCEPT,
     Concept,
     GivenConcepts,
@@ -21,8 +23,6 @@ from faimed3d.dicom.concepts import (
     concepts_of,
     laterality_code,
 )
-from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
-from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing.elements import check_description, row_and_column_cosines, slice_order
 from faimed3d.dicom.writing.labels import label_names, label_values
 from faimed3d.dicom.writing.objects import highdicom_errors, target_file, write_checked

@@ -16,7 +16,6 @@ from pydicom.tag import Tag as PydicomTag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from faimed3d._keywords import strict_keywords
-from faimed3d.dicom.concepts import Concept, GivenConcepts, category_code, code_item, concepts_of, type_item
 from faimed3d.dicom.header import WANTED, FileHeader, Tag, dataset_bytes, name_tag, quiet, read_header
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane
@@ -24,6 +23,7 @@ from faimed3d.dicom.structure_sets.drawing import ImagePlanes, contours_of, imag
 from faimed3d.dicom.structure_sets.filling import fill, signed_area
 from faimed3d.dicom.structure_sets.placing import place
 from faimed3d.dicom.structure_sets.rois import CLOSED, read_rois
+from faimed3d.dicom.writing.concepts import Concept, GivenConcepts, category_code, code_item, concepts_of, type_item
 from faimed3d.dicom.writing.elements import check_description
 from faimed3d.dicom.writing.labels import label_names, label_values
 from faimed3d.dicom.writing.objects import target_file, write_checked
