@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
-from faimed3d.dicom import Concept, concept_of, read_concepts
+from faimed3d.dicom import Concept
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (5, 9, 10)
@@ -55,17 +55,17 @@ class TestNames:
         ],
     )
     def test_that_are_known(self, name, value, side):
-        found = concept_of(name)
+        found = Concept.of(name)
         assert (found.value, found.scheme, found.laterality) == (value, "SCT", side)
 
     @pytest.mark.parametrize(
         "name", ["", "left", "class 3", "left liver", "liver tumor", "ventricle", "pulmonary vein", "kidney_l", "kidne"]
     )
     def test_that_would_be_guessed(self, name):
-        assert concept_of(name) is None
+        assert Concept.of(name) is None
 
     def test_categories(self):
-        assert [concept_of(name).category for name in ("fat", "cyst", "stent", "urine")] == [
+        assert [Concept.of(name).category for name in ("fat", "cyst", "stent", "urine")] == [
             "tissue", "morphologically abnormal structure", "physical object", "body substance",
         ]  # fmt: skip
 
@@ -73,7 +73,7 @@ class TestNames:
     def test_every_structure_of_the_list(self, keyword, gap, upper):
         code = codes.cid7192.concepts[keyword]
         name = code.meaning.replace(" ", gap)
-        found = concept_of(name.upper() if upper else name)
+        found = Concept.of(name.upper() if upper else name)
         same = [c for c in codes.cid7192.concepts.values() if c.meaning.casefold() == code.meaning.casefold()]
         if len(same) > 1 or code.meaning == "Ventricle" or code.scheme_designator != "SCT":
             assert found is None
@@ -103,14 +103,14 @@ class TestFiles:
     def test_what_is_given_comes_back_and_goes_again(self, tmp_path, scan, mask, how):
         given = {"region 7": ("A1", "99LOCAL", "Region seven"), "Liver": None, "spleen": KIDNEY}
         mask.save(tmp_path / "a.dcm", like=scan, concepts=given, **how)  # the spleen is absent
-        found = read_concepts(tmp_path / "a.dcm")
+        found = Concept.read(tmp_path / "a.dcm")
         assert found == {
             "kidney_left": Concept(*KIDNEY, laterality="left"),
-            "Tumour": concept_of("tumor"),
+            "Tumour": Concept.of("tumor"),
             "region 7": Concept("A1", "99LOCAL", "Region seven"),
         }
         mask.save(tmp_path / "b.dcm", like=scan, concepts={**found, "Liver": None}, **how)
-        assert read_concepts(tmp_path / "b.dcm") == found
+        assert Concept.read(tmp_path / "b.dcm") == found
 
     @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy of dicom3tools is not installed")
     @pytest.mark.filterwarnings("ignore:.*hold another volume")
@@ -130,7 +130,7 @@ class TestFiles:
         kidney.SegmentedPropertyCategoryCodeSequence[0].CodeValue = "1"  # unknown
         region.SegmentLabel = tumour.SegmentLabel = "x"
         content.save_as(tmp_path / "a.dcm")
-        assert read_concepts(tmp_path / "a.dcm") == {"Liver": concept_of("liver")}
+        assert Concept.read(tmp_path / "a.dcm") == {"Liver": Concept.of("liver")}
 
 
 class TestReports:

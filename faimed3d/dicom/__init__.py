@@ -23,15 +23,13 @@ from faimed3d.dicom.structure_sets.rtstruct_writing import write_rtstruct
 from faimed3d.dicom.suv import suv_factor
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.dicom.writing import write_series
-from faimed3d.dicom.writing.concepts import Concept, concept_of, read_concepts
+from faimed3d.dicom.writing.concepts import Concept
 
 __all__ = [
     "Concept",
-    "concept_of",
     "dicom_inventory",
     "header_table",
     "is_dicom",
-    "read_concepts",
     "read_dicom",
     "read_rtstruct",
     "read_seg",

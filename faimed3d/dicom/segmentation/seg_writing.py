@@ -89,7 +89,7 @@ def write_seg(
         kind: 'binary', a frame of bits for each class in each slice, which every reader of segmentations knows; or
             'labelmap', a frame of labels for each slice (DICOM 2024), smaller and faster for many classes.
         concepts: what a class is, by its name: a :class:`~faimed3d.dicom.Concept`, a tuple (value, scheme, meaning), or
-            None for no code. Default: what :func:`~faimed3d.dicom.concept_of` finds for its name, in SNOMED CT; a class
+            None for no code. Default: what :meth:`~faimed3d.dicom.Concept.of` finds for its name, in SNOMED CT; a class
             of another name is tissue (SCT 85756007).
 
     Returns:

@@ -105,49 +105,99 @@ class Concept:
         if self.category not in _LISTS:
             raise ValueError(f"category must be one of {', '.join(map(repr, _LISTS))}, got {self.category!r}")
 
+    @classmethod
+    def of(cls, name: str) -> Concept | None:
+        """Find the code of a class by its name.
+
+        Nothing is guessed: the name is that of a code in the lists that DICOM gives for segments (PS3.16 CID 7191 to
+        7198, CID 4 and 4031), or a stated synonym, but for capitals, spaces and punctuation. 'left', 'right' or 'both'
+        may stand before or behind the name of a structure with two sides; ``_L`` and ``_R`` behind it, as of AAPM
+        TG-263. 'Vertebrae L5' is the L5 vertebra.
+
+        Args:
+            name: of the class.
+
+        Returns:
+            The concept; None where there is no such name, or two codes have it.
+
+        >>> Concept.of("liver")
+        Concept(value='10200004', scheme='SCT', meaning='Liver', laterality=None, category='anatomical structure')
+        >>> Concept.of("kidney_left").laterality, Concept.of("Left ventricle").laterality, Concept.of("left liver")
+        ('left', None, None)
+        """
+        known = _names()
+        if found := known.get(_plain(name)):
+            return found
+        words = re.findall(r"[^\W_]+", name)
+        if len(words) < 2:
+            return None
+        if words[0].casefold() in ("vertebra", "vertebrae"):
+            return known.get(_plain("".join(words[1:]) + " vertebra"))
+        tail = {"L": "left", "R": "right"}.get(words[-1], words[-1].casefold())
+        for side, rest in ((words[0].casefold(), words[1:]), (tail, words[:-1])):
+            if side not in _LATERALITIES:
+                continue
+            found = known.get(_plain(" ".join(rest)))
+            if found and _plain(found.meaning) in _paired():
+                return Concept(found.value, found.scheme, found.meaning, side, found.category)
+        return None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> dict[str, Concept]:
+        """The codes of the classes of a DICOM Segmentation or an RT Structure Set, as they are stored, by name.
+
+        ``mask.save(..., concepts=Concept.read(file))`` writes them again.
+
+        Args:
+            path: the file.
+
+        Returns:
+            Concepts by the names of segments or ROIs; without those that have no code, or a code that says no more than
+            that they are tissue.
+
+        Raises:
+            FileNotFoundError: no such file. ReadError: the file is damaged.
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from faimed3d.dicom import write_seg, write_series
+        >>> from faimed3d.geometry import Geometry
+        >>> geometry = Geometry((2, 3, 4), spacing=(1, 2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     series = write_series(f"{folder}/scan", np.zeros((2, 3, 4)), geometry)
+        ...     mask = np.arange(24).reshape(2, 3, 4) // 20
+        ...     numbers = write_seg(f"{folder}/mask.dcm", mask, geometry, f"{folder}/scan", labels={1: "liver"})
+        ...     Concept.read(f"{folder}/mask.dcm")["liver"].value
+        '10200004'
+        """
+        path = os.fsdecode(path)
+        dataset = read_dataset(path, ["SegmentSequence", "StructureSetROISequence", "RTROIObservationsSequence"])
+        classes = [
+            (item.get("SegmentLabel"), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
+            for item in dataset.get("SegmentSequence") or ()
+            if (kind := item.get("SegmentedPropertyTypeCodeSequence")) and item.get("SegmentNumber") != _BACKGROUND
+        ]
+        names = {item.get("ROINumber"): item.get("ROIName") for item in dataset.get("StructureSetROISequence") or ()}
+        classes += [
+            (names.get(item.get("ReferencedROINumber")), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
+            for item in dataset.get("RTROIObservationsSequence") or ()
+            if (kind := item.get("RTROIIdentificationCodeSequence"))
+        ]
+        found: dict[str, Concept | None] = {}
+        for text, category, kind in classes:
+            name = str(text or "").strip()
+            concept = _read(category, kind)
+            if concept is not None and (concept.value, concept.scheme) == NO_CONCEPT[:2]:
+                concept = None
+            found[name] = concept if found.get(name, concept) == concept else None  # two of one name say two things
+        return {name: concept for name, concept in found.items() if name and concept is not None}
+
 
 GivenConcepts = Mapping[str, Concept | tuple[str, str, str] | None]
 
 
-def concept_of(name: str) -> Concept | None:
-    """Find the code of a class by its name.
-
-    Nothing is guessed: the name is that of a code in the lists that DICOM gives for segments (PS3.16 CID 7191 to 7198,
-    and CID 4 and 4031), or a stated synonym, but for capitals, spaces and punctuation. 'left', 'right' or 'both' may
-    stand before or behind the name of a structure with two sides; ``_L`` and ``_R`` behind it, as of AAPM TG-263.
-    'Vertebrae L5' is the L5 vertebra.
-
-    Args:
-        name: of the class.
-
-    Returns:
-        The concept; None where there is no such name, or two codes have it.
-
-    >>> concept_of("liver")
-    Concept(value='10200004', scheme='SCT', meaning='Liver', laterality=None, category='anatomical structure')
-    >>> concept_of("kidney_left").laterality, concept_of("Left ventricle").laterality, concept_of("left liver")
-    ('left', None, None)
-    """
-    known = _names()
-    if found := known.get(_plain(name)):
-        return found
-    words = re.findall(r"[^\W_]+", name)
-    if len(words) < 2:
-        return None
-    if words[0].casefold() in ("vertebra", "vertebrae"):
-        return known.get(_plain("".join(words[1:]) + " vertebra"))
-    tail = {"L": "left", "R": "right"}.get(words[-1], words[-1].casefold())
-    for side, rest in ((words[0].casefold(), words[1:]), (tail, words[:-1])):
-        if side not in _LATERALITIES:
-            continue
-        found = known.get(_plain(" ".join(rest)))
-        if found and _plain(found.meaning) in _paired():
-            return Concept(found.value, found.scheme, found.meaning, side, found.category)
-    return None
-
-
 def concepts_of(names: Sequence[str], given: GivenConcepts | None) -> list[Concept | None]:
-    """The concept of each class: the given one, else by :func:`concept_of`.
+    """The concept of each class: the given one, else by :meth:`Concept.of`.
 
     Args:
         names: of the classes.
@@ -168,7 +218,7 @@ def concepts_of(names: Sequence[str], given: GivenConcepts | None) -> list[Conce
             raise TypeError(
                 f"a concept is a faimed3d.dicom.Concept, or a tuple (value, scheme, meaning); {name!r} has {concept!r}"
             )
-    return [given[name] if name in given else concept_of(name) for name in names]
+    return [given[name] if name in given else Concept.of(name) for name in names]
 
 
 # Elements -------------------------------------------------------------------------------------------------------------
@@ -213,56 +263,6 @@ def _read(category: Sequence[Dataset] | None, kind: Sequence[Dataset]) -> Concep
         return Concept(code.value, code.scheme_designator, code.meaning, sides[0] if sides else None, known[0])
     except (TypeError, ValueError):
         return None  # a text that the standard does not allow
-
-
-def read_concepts(path: str | os.PathLike[str]) -> dict[str, Concept]:
-    """The codes of the classes of a DICOM Segmentation or an RT Structure Set, as they are stored, by name.
-
-    ``mask.save(..., concepts=read_concepts(file))`` writes them again.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Concepts by the names of segments or ROIs; without those that have no code, or a code that says no more than
-        that they are tissue.
-
-    Raises:
-        FileNotFoundError: no such file. ReadError: the file is damaged.
-
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from faimed3d.dicom import write_seg, write_series
-    >>> from faimed3d.geometry import Geometry
-    >>> geometry = Geometry((2, 3, 4), spacing=(1, 2, 3))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     series = write_series(f"{folder}/scan", np.zeros((2, 3, 4)), geometry)
-    ...     mask = np.arange(24).reshape(2, 3, 4) // 20
-    ...     numbers = write_seg(f"{folder}/mask.dcm", mask, geometry, f"{folder}/scan", labels={1: "liver"})
-    ...     read_concepts(f"{folder}/mask.dcm")["liver"].value
-    '10200004'
-    """
-    path = os.fsdecode(path)
-    dataset = read_dataset(path, ["SegmentSequence", "StructureSetROISequence", "RTROIObservationsSequence"])
-    classes = [
-        (item.get("SegmentLabel"), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
-        for item in dataset.get("SegmentSequence") or ()
-        if (kind := item.get("SegmentedPropertyTypeCodeSequence")) and item.get("SegmentNumber") != _BACKGROUND
-    ]
-    names = {item.get("ROINumber"): item.get("ROIName") for item in dataset.get("StructureSetROISequence") or ()}
-    classes += [
-        (names.get(item.get("ReferencedROINumber")), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
-        for item in dataset.get("RTROIObservationsSequence") or ()
-        if (kind := item.get("RTROIIdentificationCodeSequence"))
-    ]
-    found: dict[str, Concept | None] = {}
-    for text, category, kind in classes:
-        name = str(text or "").strip()
-        concept = _read(category, kind)
-        if concept is not None and (concept.value, concept.scheme) == NO_CONCEPT[:2]:
-            concept = None
-        found[name] = concept if found.get(name, concept) == concept else None  # two of one name say two things
-    return {name: concept for name, concept in found.items() if name and concept is not None}
 
 
 def _code(items: Sequence[Dataset] | None) -> Code | None:
