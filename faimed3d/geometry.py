@@ -101,7 +101,8 @@ class Geometry:
         lengths = [math.hypot(*matrix[k::3]) for k in range(3)]
         if max(abs(n - 1) for n in lengths) > 1e-3:
             raise ValueError(f"the columns of direction must be unit vectors, got lengths {lengths} in {matrix}")
-        if abs(np.linalg.det(np.reshape(matrix, (3, 3)))) < 1e-3:
+        a, b, c, d, e, f, g, h, i = matrix
+        if abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) < 1e-3:
             raise ValueError(f"direction must be an invertible 3x3 matrix, got {matrix}")
         if assumed not in _ASSUMED_TEXTS:
             raise ValueError(f"assumed must be one of {', '.join(map(repr, _ASSUMED_TEXTS))}, got {assumed!r}")

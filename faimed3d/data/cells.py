@@ -43,7 +43,7 @@ class VolumeColumn(Transform):
         self.folder, self.suffix = Path(folder), suffix
 
     def encodes(self, row):
-        if hasattr(row, "_fields"):
+        if isinstance(row, tuple) and hasattr(row, "_fields"):
             row = pd.Series(row._asdict())
         cells = [self._cell(row, column) for column in self.columns]
         return cells[0] if len(cells) == 1 else cells

@@ -46,7 +46,8 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
             )
     spacing = header["pixdim"][1:4].astype(float)
     usable = np.isfinite(spacing).all() and spacing.min() > 0
-    sform = _sform(header, shape, scale) if codes["sform_code"] > 0 else None
+    known = _known_codes(codes["sform_code"], codes["qform_code"])
+    sform = _sform(header, shape, scale, known) if codes["sform_code"] > 0 else None
     if strict or sform is None:
         _check_spacing(path, spacing, ", or pass strict=False to take the sform alone" if sform is not None else "")
     if codes["sform_code"] > 0 and sform is None:
@@ -59,7 +60,7 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
         warnings.warn(f"{path}: the sform is set but describes no grid in space; it is left out", stacklevel=4)
     qform = None
     if codes["qform_code"] > 0 and usable:
-        qform = _qform(path, header, shape, scale, strict and sform is None)
+        qform = _qform(path, header, shape, scale, strict and sform is None, (0, known[1]))
     if sform is not None:
         same = qform is not None and qform.distance(sform) <= _noticeable(sform)
         if qform is not None and not same:
@@ -73,9 +74,11 @@ def nifti_geometry(path: str, header: AnalyzeHeader, shape: tuple[int, int, int]
                 "the sform is taken",
                 stacklevel=4,
             )
-        return _with_codes(sform, codes["sform_code"], codes["qform_code"] if same else 0)
+        if same or not known[1]:
+            return sform
+        return Geometry(shape, sform.spacing, sform.origin, sform.direction, nifti_codes=(known[0], 0))
     if qform is not None:
-        return _with_codes(qform, 0, codes["qform_code"])
+        return qform
     unset = "no form is usable" if max(codes.values()) > 0 else "neither sform_code nor qform_code is set"
     warnings.warn(
         f"{path}: {unset}, so the file does not say where the patient lies or which side is left; origin 0 and axes "
@@ -107,10 +110,9 @@ def set_forms(header: Nifti1Header, geometry: Geometry) -> None:
     header["sform_code"], header["qform_code"] = sform_code, qform_code
 
 
-def _with_codes(geometry, *codes):
-    """The geometry with codes of sform and qform; a code that is none of NIfTI's is 2, aligned to something."""
-    codes = tuple(code if 0 <= code <= 5 else 2 for code in codes)
-    return Geometry(geometry.shape, geometry.spacing, geometry.origin, geometry.direction, nifti_codes=codes)
+def _known_codes(sform, qform):
+    """Codes of sform and qform; one that is none of NIfTI's is 2, aligned to something."""
+    return tuple(code if 0 <= code <= 5 else 2 for code in (sform, qform))
 
 
 def _noticeable(geometry):
@@ -127,17 +129,17 @@ def _check_spacing(path, spacing, way_out):
         )
 
 
-def _sform(header, shape, scale):
+def _sform(header, shape, scale, codes):
     """The Geometry of method 3 in nifti1.h; None if it describes no grid in space."""
     affine = header.get_sform()
     affine[:3] *= scale
     try:
-        return Geometry.from_affine(RAS_TO_LPS @ affine, shape)
+        return Geometry.from_affine(RAS_TO_LPS @ affine, shape, codes)
     except ValueError:
         return None
 
 
-def _qform(path, header, shape, scale, strict):
+def _qform(path, header, shape, scale, strict, codes):
     """The Geometry of method 2 in nifti1.h: a unit quaternion, an offset, and qfac in pixdim[0].
 
     The first part of the quaternion is not taken from nibabel, which makes it 0 where it is below 6e-4: that turns the
@@ -167,4 +169,4 @@ def _qform(path, header, shape, scale, strict):
     if qfac < 0:
         rotation[:, 2] *= -1
     spacing = header["pixdim"][1:4].astype(float) * scale
-    return Geometry(shape, spacing, to_lps @ offset, to_lps @ rotation)
+    return Geometry(shape, spacing, to_lps @ offset, to_lps @ rotation, nifti_codes=codes)

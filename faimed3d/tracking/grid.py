@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from faimed3d.geometry import Geometry
@@ -87,16 +88,18 @@ def attach_grid(tensor: Tensor, grid: Grid, writes: int | None = None) -> None:
         grid: of its last three axes; one of another shape is not attached.
         writes: the count of foreign writes up to which the grid holds; None for all so far.
     """
-    tensor._grid = grid if grid is not None and fits_shape(grid, tensor.shape) else None
-    tensor._writes = foreign_writes(tensor) if writes is None else writes
+    with torch._C.DisableTorchFunctionSubclass():  # what is asked of the tensor here is no operation to be followed
+        tensor._grid = grid if grid is not None and fits_shape(grid, tensor.shape) else None
+        tensor._writes = foreign_writes(tensor) if writes is None else writes
 
 
 def current_grid(tensor: Tensor) -> Grid:
     """The grid of a tensor; None where it has none, or where voxels of another grid were written into its memory."""
     grid = getattr(tensor, "_grid", None)
-    if grid is None or foreign_writes(tensor) > tensor._writes:
+    if grid is None:
         return None
-    return grid
+    with torch._C.DisableTorchFunctionSubclass():
+        return None if foreign_writes(tensor) > tensor._writes else grid
 
 
 def is_tracked(value: object) -> bool:

@@ -118,7 +118,8 @@ class TrackedTensor(TensorBase):
         if isinstance(grid, np.ndarray):
             first = grid.flat[0]
             grid = first if first is not None and all(entry == first for entry in grid.flat) else None
-        return grid if fits_shape(grid, self.shape) else None
+        with torch._C.DisableTorchFunctionSubclass():
+            return grid if fits_shape(grid, self.shape) else None
 
     def with_voxels(self, voxels: Tensor, change: Callable[[Geometry], Geometry | None] | None = None) -> Self:
         """Return other voxels as a tensor like this one: of its type, with its geometry, header and attributes.
