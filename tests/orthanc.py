@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import requests
+from dicom_series import make_series, write
+from pydicom.uid import MRImageStorage, generate_uid
 
 AUTH = ("tester", "a-Secret-word")
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -18,6 +20,20 @@ def missing():
     if not shutil.which("Orthanc") or not PLUGIN.exists():
         return "Orthanc and its plug-in for DICOMweb are not installed (Debian: orthanc, orthanc-dicomweb)"
     return ""
+
+
+def write_scan(folder, stored, description="T2 tse", **elements):
+    """Files of an MR series of its own study, each with a UID of its own, as an archive needs it; their paths."""
+    values = {
+        "Modality": "MR", "SOPClassUID": MRImageStorage, "SeriesDescription": description,
+        "StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(),
+        **elements,
+    }  # fmt: skip
+
+    def own_uid(_, image):
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+
+    return write(make_series(stored, edit=own_uid, **values), folder)
 
 
 class Orthanc:

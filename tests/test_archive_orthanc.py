@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import SECRETS, make_series, stored_values, write
-from orthanc import AUTH
+from dicom_series import SECRETS, stored_values
+from orthanc import AUTH, write_scan
 from pydicom import dcmread
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
 from faimed3d.archive import DicomWeb
 from faimed3d.dicom import dicom_inventory
@@ -23,13 +23,7 @@ def pacs(orthanc, tmp_path):
 
 
 def mr(description, folder, seed=0, **elements):
-    """Files of an MR series of a study of its own."""
-    values = {
-        "Modality": "MR", "SOPClassUID": MRImageStorage, "SeriesDescription": description,
-        "StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(),
-        **elements,
-    }  # fmt: skip
-    return write(make_series(stored_values(SHAPE, low=0, seed=seed), **values), folder)
+    return write_scan(folder, stored_values(SHAPE, low=0, seed=seed), description, **elements)
 
 
 class TestSearch:

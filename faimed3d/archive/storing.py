@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STORED, PRESENT = "stored", "was there"
 _NAMED = 5  # files in a message
+_LONG_WORK = 50  # objects from which on a progress bar is shown
 _UIDS = (Tag.StudyInstanceUID, Tag.SeriesInstanceUID, Tag.SOPInstanceUID, Tag.Modality)  # as in LocalObject
 _DUPLICATE = 0x0111
 _REASONS = {  # PS3.18 table I.2-2
@@ -81,19 +82,21 @@ def store_objects(connection: Connection, objects: Sequence[LocalObject]) -> pd.
     """
     results: list[str] = []
     known: dict[tuple[str, str], set[str]] = {}  # what the archive has, by study and series
-    gone = ""
-    for one in progress_bar(objects, leave=False) if len(objects) >= 50 else objects:
-        if gone:
-            results.append(f"not sent: {gone}")
-            continue
+    gone = False
+    for one in progress_bar(objects, leave=False) if len(objects) >= _LONG_WORK else objects:
         try:
             there = known.get((one.study, one.series))
-            if there is None:
+            if there is None and not gone:
                 there = known[one.study, one.series] = _stored(connection, one)
-            results.append(PRESENT if one.uid in there else _store(connection, one))
-            there.add(one.uid)
+            if there is not None and one.uid in there:
+                results.append(PRESENT)
+            elif gone or there is None:
+                results.append("not sent: the archive did not answer before")
+            else:
+                results.append(_store(connection, one))
+                there.add(one.uid)
         except ArchiveUnavailable as error:
-            gone = "the archive did not answer before"
+            gone = True
             results.append(str(error))
         except ArchiveError as error:
             results.append(str(error))

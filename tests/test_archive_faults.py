@@ -1,0 +1,203 @@
+"""What goes wrong between us and an archive: named errors, nothing half here, nothing stored twice, no secret told."""
+
+import logging
+import os
+import pickle
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive_stub import Stub
+from dicom_series import SECRETS, make_series, write
+
+from faimed3d.archive import DicomWeb, connection
+from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile, NotStored
+from faimed3d.volume import TensorDicom3D
+
+TOKEN = "eyJhbGciOiJ-a-Secret-word"
+
+
+@pytest.fixture
+def stub():
+    server = Stub()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def pacs(stub, tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0)
+    return DicomWeb(stub.url, TOKEN, cache=tmp_path / "cache", timeout=0.5, attempts=3)
+
+
+@pytest.fixture
+def files(stub, tmp_path):
+    """Files of a series, which the archive holds, too."""
+    paths = write(make_series(), tmp_path / "scan")
+    for path in paths:
+        stub.add(Path(path).read_bytes())
+    return paths
+
+
+def left_in(folder):
+    return [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
+
+
+def told(error):
+    return "".join(traceback.format_exception(error.value)) + repr(error.value)
+
+
+class TestFetch:
+    @pytest.mark.parametrize("fault", ["503", "429", "cut", "cut within", "reset", "silence"])
+    def test_what_passes_is_tried_again(self, stub, pacs, files, tmp_path, fault):
+        stub.faults = ["", fault, fault]
+        np.testing.assert_array_equal(TensorDicom3D.create(pacs.search()), TensorDicom3D.create(tmp_path / "scan"))
+        assert sum(count for (kind, _), count in stub.asked.items() if kind == "object") == len(files) + 2
+
+    @pytest.mark.parametrize(
+        ("fault", "error", "text"),
+        [
+            ("503", ArchiveUnavailable, r"object 2\.25\.\d+: 503 Service Unavailable \(3 attempts\)"),
+            ("cut", ArchiveUnavailable, r"the transfer was cut \(3 attempts\)"),
+            ("cut within", ArchiveUnavailable, r"the transfer was cut"),
+            ("silence", ArchiveUnavailable, r"no answer within 0\.5 s"),
+            ("reset", ArchiveUnavailable, r"no connection to http://localhost:\d+"),
+            ("401", ArchiveError, r"401 Unauthorized: the server refuses this user; see auth="),
+            ("404", ArchiveError, "404 Not Found"),
+            ("page", ArchiveError, "the server sent text/html, not application/dicom"),
+            ("two", ArchiveError, "the server sent several objects, where one was asked for"),
+            ("elsewhere", ArchiveError, "sends us to another address; give that as url"),
+            ("junk", DamagedFile, "what came is no DICOM object"),
+            ("short", DamagedFile, "what came is damaged or cut"),
+            ("other", DamagedFile, "another object came"),
+        ],
+    )
+    def test_what_stays_is_named_and_leaves_nothing_half(self, stub, pacs, files, tmp_path, fault, error, text):
+        stub.faults, stub.always = ["", ""], fault
+        row = pacs.search().iloc[0]
+        with pytest.raises(error, match=text) as caught:
+            pacs.fetch(row)
+        assert not [secret for secret in (TOKEN, "Doe", *SECRETS) if secret in told(caught)]
+        whole = {Path(file).read_bytes() for file in files}
+        assert {Path(file).read_bytes() for file in left_in(tmp_path / "cache")} <= whole
+        stub.always = ""
+        before = sum(stub.asked.values())
+        here = len(left_in(tmp_path / "cache"))
+        np.testing.assert_array_equal(TensorDicom3D.create(row), TensorDicom3D.create(tmp_path / "scan"))
+        assert here >= 2
+        assert sum(stub.asked.values()) - before <= len(files) - here + 2  # the objects that lack, and their list
+
+    def test_an_archive_that_is_none(self, stub, pacs, files):
+        stub.touched, stub.always = "search", "page"
+        with pytest.raises(ArchiveError, match="search: the answer is no DICOM JSON: is this the address") as caught:
+            pacs.search(PatientID=SECRETS[1])
+        assert SECRETS[1] not in told(caught)
+
+    def test_what_the_archive_lost_meanwhile(self, stub, pacs, files):
+        row = pacs.search().iloc[0]
+        stub.objects.clear()
+        with pytest.raises(ArchiveError, match=r"series 1\.2\.3\.4 has no such objects \(any more\)"):
+            pacs.fetch(row)
+
+
+class TestStore:
+    def test_a_reply_that_is_lost_stores_nothing_twice(self, stub, pacs, tmp_path):
+        files = write(make_series(), tmp_path / "scan")
+        stub.touched, stub.faults = "store", ["reply lost"]
+        assert pacs.store(tmp_path / "scan")["result"].tolist() == ["stored"] * len(files)
+        assert {count for (kind, _), count in stub.asked.items() if kind == "store"} == {1}
+        assert len(stub.objects) == len(files)
+
+    @pytest.mark.parametrize("fault", ["503", "reset", "silence"])
+    def test_a_server_that_goes(self, stub, pacs, tmp_path, fault):
+        files = write(make_series(), tmp_path / "scan")
+        pacs.store(files[:2])
+        stub.touched, stub.always = "store", fault
+        with pytest.raises(NotStored, match=r"3 of 5 objects are not stored\. Store all of them again") as caught:
+            pacs.store(tmp_path / "scan")
+        results = caught.value.table["result"].tolist()
+        assert sorted(results)[-2:] == ["was there"] * 2
+        assert sum("not sent: the archive did not answer before" in result for result in results) == 2
+        assert not [secret for secret in (TOKEN, *SECRETS) if secret in told(caught)]
+        stub.always, stub.faults = "", []
+        assert len(pacs.store(tmp_path / "scan")) == 5
+        assert len(stub.objects) == 5
+
+    def test_what_is_refused_is_named_and_the_rest_is_stored(self, stub, pacs, tmp_path):
+        files = write(make_series(), tmp_path / "scan")
+        uids = [stub.add(Path(file).read_bytes()) for file in files]
+        stub.objects.clear()
+        stub.refused = {uids[1]: 0xA700, uids[2]: 0x0111}
+        with pytest.raises(NotStored, match=r"1 of 5 .*\n  .*: refused: out of resources \(reason A700H\)") as caught:
+            pacs.store(files)
+        table = caught.value.table
+        assert table["result"].tolist()[2:] == ["was there", "stored", "stored"]
+        assert table["file"].tolist() == [str(file) for file in files]
+
+    def test_files_that_no_archive_takes(self, stub, pacs, tmp_path):
+        files = write(make_series(), tmp_path / "scan")
+        content = Path(files[1]).read_bytes()
+        for damaged, text in (
+            (content[:-9], r"PixelData claims 84 bytes of pixels"),
+            (content[132:], r"no DICOM file with a preamble \(PS3.10\)"),
+            (b"text", r"no DICOM file with a preamble"),
+        ):
+            Path(files[1]).write_bytes(damaged)
+            with pytest.raises(ValueError, match=text):
+                pacs.store(files)
+        with pytest.raises(FileNotFoundError, match="no such file or folder"):
+            pacs.store(tmp_path / "other")
+        with pytest.raises(TypeError, match="store takes a folder, a file or a list of files, got int"):
+            pacs.store(3)
+        assert not stub.objects
+
+
+class TestServersThatDiffer:
+    @pytest.mark.parametrize(
+        "quirk",
+        ["ignores filters", "ignores offset", "pages of two", "sends bare objects", "says nothing for nothing",
+         "says nothing of what it stores"],
+    )  # fmt: skip
+    def test_each_is_understood(self, stub, pacs, tmp_path, quirk):
+        stub.quirks.add(quirk)
+        for number, description in enumerate(("T2 tse", "T1", "ADC", "DWI")):
+            series = make_series(SeriesDescription=description, SeriesInstanceUID=f"1.2.{number}", edit=lambda k, d: d)
+            for image in series:
+                image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{image.SOPInstanceUID}.{number}"
+            write(series, tmp_path / str(number))
+            pacs.store(tmp_path / str(number))
+        assert pacs.search()["slices"].tolist() == [5] * 4
+        [row] = [row for _, row in pacs.search(modality="CT", description="T2 *").iterrows()]
+        np.testing.assert_array_equal(TensorDicom3D.create(row), TensorDicom3D.create(tmp_path / "0"))
+        assert set(pacs.store(tmp_path / "0")["result"]) == {"was there"}
+
+
+class TestSecrets:
+    def test_are_sent_and_never_told(self, stub, pacs, files, caplog, capsys):
+        with caplog.at_level(logging.DEBUG):
+            pacs.fetch(pacs.search())
+        assert stub.tokens[0] == f"Bearer {TOKEN}"
+        said = repr(pacs) + str(vars(pacs)) + caplog.text + "".join(capsys.readouterr()) + pacs.search().to_string()
+        assert not [secret for secret in (TOKEN, *SECRETS) if secret in said]
+
+    def test_no_one_elses_password_is_sent(self, stub, tmp_path, monkeypatch):
+        (tmp_path / ".netrc").write_text("machine localhost login someone password another-word\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+        DicomWeb(stub.url).search()
+        assert stub.tokens == [None]
+
+    def test_are_not_pickled(self, pacs, files):
+        with pytest.raises(TypeError, match=r"may hold a password, so it is not pickled"):
+            pickle.dumps(pacs.search())
+        assert len(pickle.dumps(pacs.fetch(pacs.search())))
+
+    @pytest.mark.parametrize("url", ["http://user:word@localhost/x", "https://pacs/x?token=word"])
+    def test_have_no_place_in_an_address(self, url):
+        with pytest.raises(ValueError, match="url must have no user, password or query") as caught:
+            DicomWeb(url)
+        assert "word@" not in str(caught.value)
+
+    def test_do_not_travel_unencrypted_without_a_word(self):
+        with pytest.warns(UserWarning, match="travel unencrypted by http"):
+            DicomWeb("http://pacs.hospital.org/dicom-web", "token")
