@@ -19,6 +19,8 @@ CELLS = [
     "v = image.view_3d(TensorMask3D(image > 800, like=image), height=360)\nv",
     "v.position = (3, 4, 6)\nv.window = (400, 50)",
     "print('seen', *v.position, v.value, v.window[1])",
+    "from faimed3d.browser.case_list import CaseList, ListedView\n"
+    "CaseList([ListedView('the first', v), ListedView('the other', view_3d(-image))])",
 ]
 
 TILE = """() => {
@@ -111,4 +113,14 @@ def test_python_moves_the_viewer_and_the_mouse_is_seen_in_python(browser, lab): 
     assert [float(part) for part in seen[:3]] == pytest.approx([float(part) for part in shown], abs=0.06)
     assert seen[3] == value
     assert float(seen[4]) > 55
+
+    run(3)
+    foot = page.locator(".f3d-foot").nth(1)
+    foot.wait_for()
+    page.click(".f3d-list >> text=the other")
+    page.wait_for_function("() => document.querySelectorAll('.f3d-foot')[1]?.innerText.includes('image: -')")
+    page.click(".f3d-list >> text=the first")
+    page.wait_for_function(f"() => document.querySelectorAll('.f3d-foot')[1]?.innerText.includes('image: {value}')")
+    if folder := os.environ.get("VIEWER_SHOTS"):
+        page.screenshot(path=os.path.join(folder, "list.png"))
     page.close()

@@ -8,9 +8,8 @@ import torch
 from shown_labels import SHAPE, geometry_of, image_of, labels_of, learner_of, write_cases
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.browser.case import make_case
+from faimed3d.browser.case import make_case, mean_dice
 from faimed3d.inference import predict_folder
-from faimed3d.inference.case_page import mean_dice
 from faimed3d.inference.plausibility import implausible, unusual_volumes
 
 

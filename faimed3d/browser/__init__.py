@@ -4,6 +4,7 @@ NiiVue draws (https://niivue.com, through the package ``ipyniivue``: extra ``vie
 colours and names its classes have, and what leaves the computer is decided here.
 """
 
-from faimed3d.browser.view import View3D, save_views, view_3d
+from faimed3d.browser.case_list import save_views
+from faimed3d.browser.view import View3D, view_3d
 
 __all__ = ["View3D", "save_views", "view_3d"]

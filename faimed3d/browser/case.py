@@ -169,6 +169,21 @@ def errors_of(truth: Labels, found: Labels, geometry: Geometry) -> Labels:
     return Labels("errors", _numbered(numbers, shown), classes)
 
 
+def mean_dice(truth: Labels, found: Labels) -> float:
+    """The mean over classes that either mask shows of the Dice coefficient; 1 where neither shows any.
+
+    Args:
+        truth, found: masks on one grid.
+    """
+    labels = sorted({one.label for mask in (truth, found) for one in mask.classes})
+    number = [{one.label: k for k, one in enumerate(mask.classes, 1)} for mask in (truth, found)]
+    scores = []
+    for label in labels:
+        inside = [mask.voxels == number[k].get(label, -1) for k, mask in enumerate((truth, found))]
+        scores.append(2 * np.count_nonzero(inside[0] & inside[1]) / sum(map(np.count_nonzero, inside)))
+    return float(np.mean(scores)) if scores else 1.0
+
+
 def _require_volume(what: str, t: Any) -> None:  # refused if it is no volume
     shape = tuple(as_array(t).shape)
     if len(shape) not in (3, 4) or 0 in shape:

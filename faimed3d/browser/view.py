@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.browser.case import Case, make_case, value_at
 from faimed3d.browser.engine import require_engine
 from faimed3d.browser.files import pack, surface_bytes
-from faimed3d.browser.list_heads import head_of
 from faimed3d.browser.page import Entry, page
 from faimed3d.browser.reduction import reduced
 from faimed3d.browser.widget import Answer, make_widget
@@ -44,13 +43,13 @@ class View3D:
     """
 
     def __init__(self, case: Case, height: int = 560, max_voxels: int = _IN_NOTEBOOKS, opacity: float = 0.5) -> None:
-        self._case, self._height, self._max_voxels = case, height, max_voxels
+        self._case, self.height, self._max_voxels = case, height, max_voxels
         self._made: Any = None  # the anywidget, once it is shown
         self._sent: Case | None = None
         classes = case.labels[0].classes if case.labels else ()
         middle = case.geometry.index_to_world(np.array(case.geometry.shape) // 2).tolist()
         position = max(classes, key=lambda one: one.mm3).position if classes else middle
-        self._state: dict[str, Any] = {
+        self.state: dict[str, Any] = {
             "position": [float(part) for part in position],
             "window": list(case.pictures[0].windows[0]),
             "channel": 0,
@@ -69,7 +68,7 @@ class View3D:
     @property
     def position(self) -> tuple[float, float, float]:
         """(x, y, z) mm, LPS, of the crosshair."""
-        x, y, z = self._state["position"]
+        x, y, z = self.state["position"]
         return x, y, z
 
     @position.setter
@@ -91,12 +90,12 @@ class View3D:
     @property
     def value(self) -> float | None:
         """The value of the image in the voxel under the crosshair, in the volume as it was given."""
-        return value_at(self._case, self._state["position"], self._state["channel"])
+        return value_at(self._case, self.state["position"], self.state["channel"])
 
     @property
     def window(self) -> tuple[float, float]:
         """(centre, width) of the grey values; set also by a name of ``faimed3d.intensity.WINDOWS``."""
-        centre, width = self._state["window"]
+        centre, width = self.state["window"]
         return centre, width
 
     @window.setter
@@ -107,7 +106,7 @@ class View3D:
     @property
     def channel(self) -> int:
         """The channel or time point that is shown, from 0."""
-        return self._state["channel"]
+        return self.state["channel"]
 
     @channel.setter
     def channel(self, channel: int) -> None:
@@ -120,7 +119,7 @@ class View3D:
     @property
     def plane(self) -> str:
         """'all' three planes, or one: 'axial', 'coronal', 'sagittal', or '3d'."""
-        return self._state["plane"]
+        return self.state["plane"]
 
     @plane.setter
     def plane(self, plane: str) -> None:
@@ -131,7 +130,7 @@ class View3D:
     @property
     def shown(self) -> str | None:
         """The mask that lies over the image: 'mask', 'other', 'errors' (or the ``names`` given), None for no mask."""
-        number = self._state["shown"]
+        number = self.state["shown"]
         return self._case.labels[number].name if 0 <= number < len(self._case.labels) else None
 
     @shown.setter
@@ -144,7 +143,7 @@ class View3D:
     @property
     def opacity(self) -> float:
         """Of masks, 0 to 1."""
-        return self._state["opacity"]
+        return self.state["opacity"]
 
     @opacity.setter
     def opacity(self, opacity: float) -> None:
@@ -153,7 +152,7 @@ class View3D:
     @property
     def outline(self) -> bool:
         """Whether only the outlines of classes are drawn."""
-        return self._state["outline"]
+        return self.state["outline"]
 
     @outline.setter
     def outline(self, outline: bool) -> None:
@@ -162,7 +161,7 @@ class View3D:
     @property
     def beside(self) -> bool:
         """Whether the second image, or the second mask, is shown beside the first and not over it."""
-        return self._state["beside"]
+        return self.state["beside"]
 
     @beside.setter
     def beside(self, beside: bool) -> None:
@@ -176,7 +175,9 @@ class View3D:
             ImportError: anywidget is not installed.
         """
         if self._made is None:
-            self._made = make_widget(self._state, self._height, self._answer, self._state.__setitem__)
+            self._made = make_widget(
+                self.state, self.height, lambda question, _: self.answer(question), self.state.__setitem__
+            )
         return self._made
 
     def save(self, path: str | Path, max_voxels: int = _IN_PAGES, title: str = "faimed3d") -> None:
@@ -207,7 +208,7 @@ class View3D:
             head: HTML of its entry in the list of cases.
             rank: the smallest comes first in the list.
         """
-        return Entry(reduced(self._case, max_voxels), dict(self._state), head, rank)
+        return Entry(reduced(self._case, max_voxels), dict(self.state), head, rank)
 
     @property
     def case(self) -> Case:
@@ -218,11 +219,12 @@ class View3D:
         return self.widget._repr_mimebundle_(**kwargs)
 
     def _set(self, name: str, value: Any) -> None:
-        self._state[name] = value
+        self.state[name] = value
         if self._made is not None:
             setattr(self._made, name, value)
 
-    def _answer(self, question: str) -> Answer:
+    def answer(self, question: str) -> Answer:
+        """What the browser asks for, as JSON and files: the ``'case'``, or the ``'surfaces 0'`` of a mask."""
         if self._sent is None:
             self._sent = reduced(self._case, self._max_voxels)
         what, _, number = question.partition(" ")
@@ -250,29 +252,6 @@ def write_page(path: str | Path, entries: Iterable[Entry], title: str) -> None:
         with open(made, "w", encoding="utf-8") as file:
             file.writelines(page(entries, title))
         replace_file(str(made), os.path.abspath(path))
-
-
-@strict_keywords
-def save_views(path: str | Path, views: Mapping[str, View3D], title: str = "faimed3d", max_voxels: int = 2**26) -> None:
-    """Write several views as one HTML file with a list, as ``View3D.save`` does for one.
-
-    Args:
-        path: the file, ``.html``; written whole or not at all.
-        views: name -> view. The names stand in the list.
-        title: of the page.
-        max_voxels: of all images together; each is reduced to its share, at most 256^3.
-
-    Raises:
-        ValueError: another extension, or no view.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_views(f"{folder}/all.html", {"one": view_3d(np.zeros((2, 3, 4))), "two": view_3d(np.ones((2, 3, 4)))})
-    """
-    if not views:
-        raise ValueError("there is no view to save: the mapping is empty")
-    most = share_of(len(views), max_voxels)
-    write_page(path, (view.entry(most, head_of(name, view.case, view.position)) for name, view in views.items()), title)
 
 
 def share_of(count: int, max_voxels: int = 2**26) -> int:

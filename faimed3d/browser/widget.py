@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ def _widget_class() -> type:
         _esm = viewer_source()
         _css = style_source()
         height = t.Int(560).tag(sync=True)
+        number = t.Int(0).tag(sync=True)
         position = t.List(t.Float()).tag(sync=True)
         window = t.List(t.Float()).tag(sync=True)
         channel = t.Int(0).tag(sync=True)
@@ -36,15 +37,20 @@ def _widget_class() -> type:
 
 
 def make_widget(
-    state: Mapping[str, Any], height: int, answer: Callable[[str], Answer], changed: Callable[[str, Any], None]
+    state: Mapping[str, Any],
+    height: int,
+    answer: Callable[[str, int], Answer],
+    changed: Callable[[str, Any], None],
+    heads: Sequence[str] = (),
 ) -> Any:  # an anywidget
     """A widget that starts in a state, tells its changes, and hands on what the browser asks for.
 
     Args:
         state: the values of its traits.
         height: in pixels.
-        answer: from a question, ``'case'`` or ``'surfaces 0'``, to JSON and files.
+        answer: from a question, ``'case'`` or ``'surfaces 0'``, and the number of the case, to JSON and files.
         changed: called with the name and value of a trait that the browser has changed.
+        heads: HTML of the entries of a list of cases.
     """
     widget = _widget_class()(height=height, **state)
 
@@ -52,7 +58,10 @@ def make_widget(
         if not isinstance(question, dict) or "what" not in question:
             return
         what = question["what"]
-        described, files = ({}, [packed_engine()]) if what == "engine" else answer(what)
+        if what == "engine":
+            described, files = {"heads": list(heads)}, [packed_engine()] if question.get("packed", True) else []
+        else:
+            described, files = answer(what, question.get("case", 0))
         widget.send({"number": question.get("number"), **described}, files)
 
     widget.on_msg(reply)

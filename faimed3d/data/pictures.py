@@ -10,7 +10,8 @@ Importing this module registers the functions with fastai, which picks them by t
 - ``nrows``, ``ncols``, ``figsize``, ``ctxs`` as in fastai; further arguments are those of ``show_image_3d``, such as
   ``window``, ``cmap``, ``mask_alpha``, ``letters``.
 
-Proportions are true where the item has a geometry.
+Proportions are true where the item has a geometry. With ``interactive`` whole volumes are shown in the viewer instead,
+see :mod:`faimed3d.data.interactive`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from faimed3d._keywords import keywords_of, refuse_unknown
+from faimed3d.data.interactive import show_items, text_of
 from faimed3d.display import class_color, show_volume
 from faimed3d.display.arrays import as_array
 from faimed3d.display.artists import artist_keywords
@@ -161,17 +163,7 @@ def _title(ax: Axes, target: Any, color: str = "black") -> None:
     if hasattr(target, "show") and not isinstance(target, float | tuple):  # fastai would write all 16 digits
         target.show(ctx=ax, color=color)
     else:
-        show_title(_text(target), ctx=ax, color=color)
-
-
-def _text(target: Any) -> str:
-    if isinstance(target, Tensor):
-        target = tuple(target.flatten().tolist())
-    if isinstance(target, tuple):
-        return ", ".join(map(_text, target))
-    if isinstance(target, float):
-        return f"{target:.4g}"
-    return ";".join(map(str, target)) if isinstance(target, L) else str(target)
+        show_title(text_of(target), ctx=ax, color=color)
 
 
 @show_batch.dispatch
@@ -275,20 +267,33 @@ def show_results(x: TensorDicom3D, y: TensorDicom3D, samples, outs, ctxs=None, m
 
 
 @plot_top_losses.dispatch
-def plot_top_losses(x: TensorDicom3D, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, **kwargs):
+def plot_top_losses(
+    x: TensorDicom3D, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, interactive=False, **kwargs
+):
     """Draw the volumes with the largest losses: prediction, target, loss and, of one class, its probability."""
+    if interactive:
+        return show_items(interactive, "Top losses", samples, outs, _losses(losses), **kwargs)
     single = isinstance(y, TensorCategory) and not isinstance(y, TensorMultiCategory)
     title = "Prediction/Target/Loss" + ("/Probability" if single else "")
     samples, axes, _ = _prepare(samples, None, len(samples), None, None, nrows, ncols, figsize, title, **kwargs)
     for sample, out, raw, loss, (ax,) in zip(samples, outs, raws, losses, axes, strict=False):
         _draw(ax, sample[0], **kwargs)
-        text = f"{_text(out[0])} / {_text(sample[1])}\n{loss.item():.2f}"
+        text = f"{text_of(out[0])} / {text_of(sample[1])}\n{loss.item():.2f}"
         ax.set_title(text + (f" / {raw.max().item():.2f}" if single else ""))
 
 
 @plot_top_losses.dispatch
-def plot_top_losses(x: TensorDicom3D, y: TensorMask3D, samples, outs, raws, losses, figsize=None, **kwargs):
+def plot_top_losses(
+    x: TensorDicom3D, y: TensorMask3D, samples, outs, raws, losses, figsize=None, interactive=False, **kwargs
+):
     """Draw the volumes with the largest losses three times: alone, with the target, with the prediction."""
+    if interactive:
+        return show_items(interactive, "Top losses", samples, outs, _losses(losses), **kwargs)
     axes = show_results(x, y, samples, outs, None, len(samples), figsize=figsize, **kwargs)
     for ax, loss in zip(axes[1::3], losses, strict=False):
         ax.set_title(f"loss {loss.item():.3g}")
+
+
+def _losses(losses):
+    """Names of the cases of a list, the largest loss first."""
+    return [f"loss {loss.item():.3g}" for loss in losses]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from faimed3d.augment import IntensityTransform3D, RandomTransform3D
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.interactive import Where, show_items
 from faimed3d.data.kept_labels import check_labels_are_kept
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid
 from faimed3d.volume import TensorDicom3D
@@ -75,6 +76,38 @@ class VolumeDL(TfmdDL):
                 )
             size = sizes.pop() if sizes else size
             yield batch
+
+    def show_batch(
+        self,
+        b: Any = None,
+        max_n: int = 9,
+        ctxs: Any = None,
+        show: bool = True,
+        unique: bool = False,
+        interactive: Where = False,
+        **kwargs: Any,
+    ) -> Any:  # as of fastai
+        """Show items of a batch: ``faimed3d.data.pictures``, and with ``interactive`` ``faimed3d.data.interactive``."""
+        if not interactive or not show:
+            return super().show_batch(b, max_n, ctxs, show, unique, **kwargs)
+        _, _, samples = super().show_batch(b, max_n, None, False, unique)
+        show_items(interactive, "Items", samples, ctxs=ctxs, **kwargs)
+
+    def show_results(
+        self,
+        b: Any,
+        out: Any,
+        max_n: int = 9,
+        ctxs: Any = None,
+        show: bool = True,
+        interactive: Where = False,
+        **kwargs: Any,
+    ) -> Any:  # as of fastai
+        """Show items of a batch with their predictions, as ``show_batch``."""
+        if not interactive or not show:
+            return super().show_results(b, out, max_n, ctxs, show, **kwargs)
+        _, _, samples, outs = super().show_results(b, out, max_n, None, False)
+        show_items(interactive, "Results", samples, outs, ctxs=ctxs, **kwargs)
 
     def decode(self, b: Any) -> Any:
         """Undo the batch transforms; predictions get the place of their inputs."""

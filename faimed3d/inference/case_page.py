@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from faimed3d.browser.case import Labels
+from faimed3d.browser.case import mean_dice
 from faimed3d.browser.list_heads import head_of
 from faimed3d.browser.page import Entry
 from faimed3d.browser.view import share_of, view_3d, write_page
@@ -56,21 +56,6 @@ def write_case_page(
                 )
 
     write_page(path, entries(), "Predictions")
-
-
-def mean_dice(truth: Labels, found: Labels) -> float:
-    """The mean over classes that either mask shows of the Dice coefficient; 1 where neither shows any.
-
-    Args:
-        truth, found: masks on one grid.
-    """
-    labels = sorted({one.label for mask in (truth, found) for one in mask.classes})
-    number = [{one.label: k for k, one in enumerate(mask.classes, 1)} for mask in (truth, found)]
-    scores = []
-    for label in labels:
-        inside = [mask.voxels == number[k].get(label, -1) for k, mask in enumerate((truth, found))]
-        scores.append(2 * np.count_nonzero(inside[0] & inside[1]) / sum(map(np.count_nonzero, inside)))
-    return float(np.mean(scores)) if scores else 1.0
 
 
 def _entry(

@@ -634,7 +634,7 @@ function volumeText(mm3) {
 
 const KEYS = ["position", "window", "channel", "shown", "opacity", "outline", "plane", "zoom", "blend", "beside", "hidden"];
 
-function ask(model, what, timeout = 120000) {
+function ask(model, what, more = {}, timeout = 120000) {
   // the answer to a question, with its bytes: they are sent when they are wanted and kept in no notebook
   const number = `${what}-${Math.random()}`;
   return new Promise((resolve, reject) => {
@@ -646,37 +646,54 @@ function ask(model, what, timeout = 120000) {
       resolve([answer, buffers]);
     };
     model.on("msg:custom", listen);
-    model.send({ what, number });
+    model.send({ what, number, ...more });
   });
 }
 
 async function render({ model, el }) {
-  const place = element("div");
-  place.style.height = `${model.get("height")}px`;
-  el.append(place);
-  place.textContent = "loading …";
+  const place = element("div", { className: "f3d-main", textContent: "loading …" });
+  const page = element("div", { className: "f3d-page" }, place);
+  page.style.height = `${model.get("height")}px`;
+  el.append(page);
+  let viewer = null;
+  const change = (changes) => {
+    for (const key of KEYS) if (key in changes) model.set(key, changes[key]);
+    model.save_changes();
+  };
   try {
-    const [, [packed]] = globalThis.__faimed3dEngine ? [null, [null]] : await ask(model, "engine");
+    const [{ heads }, [packed]] = await ask(model, "engine", { packed: !globalThis.__faimed3dEngine });
     const engine = await loadEngine(packed);
-    const [{ described }, buffers] = await ask(model, "case");
-    const files = await Promise.all(buffers.map(unpack));
-    const state = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
-    if (!state.position?.length) state.position = null;
-    if (!state.window?.length) state.window = null;
-    const changed = (changes) => {
-      for (const key of KEYS) if (key in changes) model.set(key, changes[key]);
-      model.save_changes();
+    const open = async (number) => {
+      const ofCase = (what) => ask(model, what, { case: number });
+      const [{ described, state: own }, buffers] = await ofCase("case");
+      const files = await Promise.all(buffers.map(unpack));
+      const cell = viewer?.leave();
+      viewer = null;
+      if (own) {
+        model.set("number", number);
+        change(own);
+      }
+      const state = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
+      if (!state.position?.length) state.position = null;
+      if (!state.window?.length) state.window = null;
+      entries.forEach((entry, k) => entry.setAttribute("aria-current", k === number));
+      const surfaces = async (k) => Promise.all((await ofCase(`surfaces ${k}`))[1].map(unpack));
+      viewer = new Viewer(place, engine, described, files, state, change, surfaces, cell);
+      el.faimed3d = viewer;
+      await viewer.ready;
     };
-    const surfaces = async (number) => (await Promise.all((await ask(model, `surfaces ${number}`))[1].map(unpack)));
-    const viewer = new Viewer(place, engine, described, files, state, changed, surfaces);
-    el.faimed3d = viewer;
-    await viewer.ready;
+    let turn = null; // one after the other: the next one takes the canvas of the one before
+    const entries = heads.map((head, k) => element("div", { innerHTML: head, onclick: () => (turn = turn.catch(() => {}).then(() => open(k))) }));
+    if (heads.length) page.prepend(element("div", { className: "f3d-list" }, ...entries));
+    turn = open(0);
+    await turn;
     for (const key of KEYS) {
       model.on(`change:${key}`, () => {
-        if (JSON.stringify(model.get(key)) !== JSON.stringify(viewer.state[key])) viewer.set({ [key]: model.get(key) });
+        const value = model.get(key);
+        if (viewer && JSON.stringify(value) !== JSON.stringify(viewer.state[key])) viewer.set({ [key]: value });
       });
     }
-    return () => viewer.close();
+    return () => viewer?.close();
   } catch (error) {
     place.replaceChildren(element("div", { className: "f3d-error", textContent: `${error}` }));
   }
