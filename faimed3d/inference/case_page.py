@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from faimed3d.browser.case import mean_dice
 from faimed3d.browser.list_heads import head_of
 from faimed3d.browser.page import Entry
 from faimed3d.browser.view import share_of, view_3d, write_page
+from faimed3d.inference.dicom_results import object_there
 from faimed3d.inference.members import class_codes
 from faimed3d.inference.plausibility import implausible, unusual_volumes
 from faimed3d.inference.source import Source, read_as_prepared, read_as_told
@@ -28,6 +30,7 @@ def write_case_page(
     sources: Sequence[Source],
     table: pd.DataFrame,
     truths: Sequence[Any] | None,
+    form: str | None,
     told: Mapping[str, Any],
 ) -> None:
     """Write the page of ``predict_folder``: failed cases first, then the worst Dice, then the implausible.
@@ -38,6 +41,7 @@ def write_case_page(
         sources: the cases.
         table: the report, one row for each.
         truths: true masks, paths or tensors, or None.
+        form: of the DICOM objects of the results; None for other files.
         told: arguments of ``predict_volume``, some of which say how sources are read.
     """
     classes = table.attrs["classes"]
@@ -49,7 +53,7 @@ def write_case_page(
     def entries() -> Iterator[Entry]:
         for source, row, truth, flags in zip(sources, rows, known, unusual, strict=True):
             try:
-                yield _entry(learn, source, row, truth, flags, told, share_of(len(rows)))
+                yield _entry(learn, source, row, truth, flags, form, told, share_of(len(rows)))
             except Exception as error:  # one case that cannot be shown must not take the page of all others
                 yield Entry(
                     None, {}, head_of(_name(row), None, flags=[f"cannot be shown: {type(error).__name__}"]), _FAILED
@@ -59,7 +63,14 @@ def write_case_page(
 
 
 def _entry(
-    learn: Any, source: Source, row: pd.Series, truth: Any, flags: Sequence[str], told: Mapping[str, Any], most: int
+    learn: Any,
+    source: Source,
+    row: pd.Series,
+    truth: Any,
+    flags: Sequence[str],
+    form: str | None,
+    told: Mapping[str, Any],
+    most: int,
 ) -> Entry:
     if row["error"]:
         kind = row["error"].partition(":")[0]
@@ -69,7 +80,12 @@ def _entry(
     image = read_as_prepared(
         learn, read_as_told(source, told.get("strict", True), told.get("series"), told.get("like"))
     )
-    mask = TensorMask3D.create(row["output"], dtype=None)
+    if form is None:
+        mask = TensorMask3D.create(row["output"], dtype=None)
+    elif Path(row["output"]).exists():
+        mask = object_there(Path(row["output"]), form, image)
+    else:  # of no class no object is written
+        mask = TensorMask3D(torch.zeros(image.shape[-3:]), like=image)
     mask.codes = mask.codes or class_codes(learn)
     facts, all_flags = [], [*flags]
     if truth is None or truth is pd.NA or (isinstance(truth, float) and np.isnan(truth)):

@@ -22,9 +22,10 @@ from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.case_page import write_case_page
+from faimed3d.inference.dicom_results import SUFFIX, check_form, object_there, save_object
 from faimed3d.inference.earlier_run import refuse_of_another, sources_of
 from faimed3d.inference.members import Predictor, class_codes
-from faimed3d.inference.source import Source, text_of
+from faimed3d.inference.source import Source, read_as_prepared, read_as_told, text_of
 from faimed3d.inference.whole_volume import predict_volume
 from faimed3d.io.formats import WRITE_SUFFIXES, volume_suffix
 from faimed3d.masks.codes import class_name
@@ -39,6 +40,7 @@ def predict_folder(
     out: str | Path,
     names: Sequence[str] | None = None,
     suffix: str = ".nii.gz",
+    form: str | None = None,
     overwrite: bool = False,
     report: str | Path | None = "report.csv",
     truths: str | Sequence[Any] | None = None,
@@ -59,6 +61,8 @@ def predict_folder(
         names: name of each file, without ``suffix``. Default: the name of the source's file or DICOM folder, with
             those of the folders above it where two are alike; of an inventory folder and description of the series.
         suffix: format of the files.
+        form: 'seg' or 'rtstruct': of each DICOM scan a DICOM Segmentation or RT Structure Set (``.dcm``) that refers to
+            its images, and no file of ``suffix``. Of a case without any class nothing is written, with a warning.
         overwrite: predict and write again what is there.
         report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml.
             None: no file. ``'report.html'``: that, and at the end one page beside it that any browser opens from the
@@ -75,7 +79,7 @@ def predict_folder(
 
     Raises:
         ValueError: two cases would be written to one file, or one over a source; a source without a name and no
-            ``names``; ``names`` or ``truths`` do not fit ``items``; ``suffix`` is none that can be written.
+            ``names``; ``names`` or ``truths`` do not fit ``items``; ``suffix`` or ``form`` is none that can be written.
 
     >>> import tempfile, torch
     >>> from fastai.data.block import DataBlock
@@ -90,6 +94,9 @@ def predict_folder(
     ['', '']
     """
     out = Path(out)
+    if form is not None:
+        check_form(form)
+        suffix = SUFFIX
     if isinstance(items, str | Path):
         items = _scans_in(items, out, names, suffix)
     if isinstance(truths, str):
@@ -97,7 +104,7 @@ def predict_folder(
     if isinstance(items, pd.DataFrame):
         items = [row for _, row in items.iterrows()]
     sources = list(items)
-    if suffix and volume_suffix(f"case{suffix}") not in WRITE_SUFFIXES:
+    if suffix and form is None and volume_suffix(f"case{suffix}") not in WRITE_SUFFIXES:
         known = ", ".join(WRITE_SUFFIXES)
         raise ValueError(f"suffix must end like {known}, or be empty for folders of DICOM series; got {suffix!r}")
     if truths is not None and len(truths) != len(sources):
@@ -116,12 +123,12 @@ def predict_folder(
     rows: list[dict[str, Any]] = []
     table = _report(rows, class_codes(learn))
     for source, output in cases:
-        rows.append(_case(learn, source, output, overwrite, kwargs, earlier))
+        rows.append(_case(learn, source, output, form, overwrite, kwargs, earlier))
         table = _report(rows, class_codes(learn))
         if report is not None:
             _write_csv(table, out / report)
     if page is not None:
-        write_case_page(learn, page, sources, table, truths, kwargs)
+        write_case_page(learn, page, sources, table, truths, form, kwargs)
     failed = table[table["error"] != ""]
     if len(failed):
         warnings.warn(
@@ -143,7 +150,7 @@ def _column(items, name):
     return items[name].tolist()
 
 
-def _case(learn, source, output, overwrite, kwargs, earlier):
+def _case(learn, source, output, form, overwrite, kwargs, earlier):
     """Predict and save one volume, and say how it went; volumes of the classes are under ``volumes``."""
     row = {"source": text_of(source), "folder": _folder_of(source), "series": "", "key": ""}
     if isinstance(source, pd.Series) and "key" in source:
@@ -156,15 +163,18 @@ def _case(learn, source, output, overwrite, kwargs, earlier):
             mask = None
             if output.exists() and not overwrite:
                 with contextlib.suppress(ReadError):  # a damaged file is written again
-                    mask = TensorMask3D.create(output, dtype=None)
-                if mask is not None:
+                    mask = _result_there(learn, source, output, form, kwargs)
+                if mask is not None and (form is None or output.name in earlier):
                     refuse_of_another(learn, source, output, mask, earlier, kwargs)
                     mask.codes = class_codes(learn) if mask.codes is None else mask.codes
             if mask is None:
                 begin = time.perf_counter()
                 mask = predict_volume(learn, source, **kwargs)
                 mask = mask[0] if isinstance(mask, tuple) else mask
-                mask.save(output)
+                if form is None:
+                    mask.save(output)
+                else:
+                    save_object(mask, output, source, form)
                 row["seconds"] = time.perf_counter() - begin
             row["volumes"] = mask.calc_volume()
         row["warnings"] = "; ".join(dict.fromkeys(str(one.message) for one in said))
@@ -173,6 +183,14 @@ def _case(learn, source, output, overwrite, kwargs, earlier):
     except Exception as error:  # whatever is wrong with one case is reported, and the next one begins
         row["error"] = f"{type(error).__name__}: {error}"
     return row
+
+
+def _result_there(learn, source, output, form, told):
+    """The mask that an earlier run has left; a DICOM object on the grid of its scan, which is read for that."""
+    if form is None:
+        return TensorMask3D.create(output, dtype=None)
+    told_source = read_as_told(source, told.get("strict", True), told.get("series"), told.get("like"))
+    return object_there(output, form, read_as_prepared(learn, told_source))
 
 
 def _folder_of(source):
@@ -235,6 +253,9 @@ def _scans_in(folder, out, names, suffix):
     if names is None:
         names = case_names([file for file, inside in zip(files, in_out, strict=True) if not inside])
     written = {f"{name}{suffix}" for name in names}
+    if suffix == SUFFIX and {path.name for path in out.glob(f"*{SUFFIX}")} <= written:  # a folder of DICOM, it seems
+        in_out = [inside or file.resolve() == out.resolve() for file, inside in zip(files, in_out, strict=True)]
+        written.add(out.name)
     return [file for file, inside in zip(files, in_out, strict=True) if not (inside and file.name in written)]
 
 
