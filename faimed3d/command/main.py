@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any  # of what the warnings module hands over
 
+from faimed3d.command.error_text import PACKAGE, is_ours, text_of_error
 from faimed3d.command.exit_codes import BAD_INPUT, CANNOT_GO_ON, DONE, INTERRUPTED
 from faimed3d.command.parser import make_parser
 
-_PACKAGE = str(Path(__file__).parents[1])
 _OF_INPUT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-
-_OPTIONS = {"strict=False": "--no-strict", "overwrite=True": "--overwrite", "series=": "--series", "like=": "--like "}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,29 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         print(f"faimed3d: error: {text_of_error(error)}", file=sys.stderr)
-        is_input = isinstance(error, (ValueError, TypeError, ImportError, *_OF_INPUT)) and _is_ours(error)
+        is_input = isinstance(error, (ValueError, TypeError, ImportError, *_OF_INPUT)) and is_ours(error)
         return BAD_INPUT if is_input else CANNOT_GO_ON
-
-
-def text_of_error(error: BaseException) -> str:
-    """What an error says, if it is of this library or the system's; of any other one only its kind and place.
-
-    The texts of this library hold no value of a header but those that it may quote; others may hold anything. What they
-    advise to pass in Python is named as in the shell.
-    """
-    if _is_ours(error):
-        text = str(error)
-        for keyword, option in _OPTIONS.items():
-            text = re.sub(rf"\b{keyword}", option, text)
-        return text
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = "/".join(Path(last.filename).parts[-2:])
-    return f"{type(error).__name__} in {where}:{last.lineno}. With --debug you see all of it, patient data included"
-
-
-def _is_ours(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, OSError) or (bool(frames) and frames[-1].filename.startswith(_PACKAGE))
 
 
 @contextlib.contextmanager
@@ -88,7 +63,7 @@ def _lines_of_warnings() -> Iterator[None]:
     """Show warnings to users as a line each, without the code that raised them; those to developers not at all."""
 
     def show(message: Any, category: Any, filename: str, *args: Any, **kwargs: Any) -> None:
-        if filename.startswith(_PACKAGE):  # other libraries may quote a header
+        if filename.startswith(PACKAGE):  # other libraries may quote a header
             print(f"faimed3d: warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
-    for add in (_add_inventory, _add_show, _add_convert):
+    for add in (_add_inventory, _add_show, _add_convert, _add_predict, _add_serve):
         add(commands)
     return parser
 
@@ -53,6 +53,14 @@ def window(text: str) -> str | tuple[float, float]:
 def series(text: str) -> str | int:
     """A key or UID as it is, a number as one: a key has 12 characters, all of which may be digits."""
     return int(text) if text.isdecimal() and len(text) < 12 else text
+
+
+def seconds(text: str) -> float:
+    """A number of seconds from 0 up."""
+    parts = _floats(text)
+    if len(parts) != 1 or not 0 <= parts[0] < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return parts[0]
 
 
 def _floats(text):
@@ -144,6 +152,97 @@ def _add_convert(commands):
     )
     _add_reading(parser)
     _add_overwrite(parser)
+
+
+def _add_predict(commands):
+    parser = _add(
+        commands,
+        "predict",
+        "segment scans with a model file",
+        """Segment scans with a model file, as learn.export_model writes it, and save each mask on the grid of its scan.
+        What is there already is not made again, so that a run that was stopped goes on where it stopped. A case that
+        fails, or that the model was not trained for, does not stop the others. OUT/report.csv has the volumes in ml
+        and the error of each case that failed.""",
+        """
+        faimed3d predict liver.fm3d scan.nii.gz masks
+        faimed3d predict liver.fm3d export masks --modality CT --report report.html
+        faimed3d predict liver.fm3d export objects --form seg --description 'T2*'
+        faimed3d predict liver.fm3d export chosen --cases inventory.csv
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help="the model file")
+    parser.add_argument("input", metavar="IN", help="a scan, or a folder below which all scans are taken")
+    parser.add_argument("output", metavar="OUT", help="folder of the results; it is made if need be")
+    parser.add_argument(
+        "--report",
+        default="report.csv",
+        metavar="FILE",
+        help="in OUT: .csv, or .html for a page with a viewer beside it; that needs the extra 'viewer'",
+    )
+    parser.add_argument("--cases", metavar="CSV", help="only the volumes whose key is in this table, as of inventory")
+    _add_form(parser, "nii")
+    _add_choice(parser)
+    _add_computing(parser)
+    parser.add_argument(
+        "--no-strict", dest="strict", action="store_false", help="mend what can be mended of a faulty scan, and warn"
+    )
+    _add_overwrite(parser)
+
+
+def _add_serve(commands):
+    parser = _add(
+        commands,
+        "serve",
+        "segment new studies as they come into a folder",
+        """Segment studies as they come into a folder, each once. What is there at the start is served, too. DICOM files
+        of one StudyInstanceUID are one study, wherever they lie below the folder; each other volume is one of its own.
+        A study that is still being received is waited for until nothing of it has changed for a time. A study that
+        cannot be read, or that the model was not trained for, is named and passed over, until its files change.
+
+        What was done is in OUT/served, one file for each study: delete one, and its study is served anew. So it goes on
+        after any end. SIGINT (Ctrl+C) and SIGTERM end it after the case in work, with code 0.""",
+        """
+        faimed3d serve liver.fm3d --watch incoming --out results
+        faimed3d serve liver.fm3d --watch incoming --out results --form seg --modality MR --description 'T2*'
+        faimed3d serve liver.fm3d --watch incoming --out results --once --quiet 30
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help="the model file")
+    parser.add_argument("--watch", metavar="FOLDER", required=True, help="where studies come to")
+    parser.add_argument("--out", metavar="OUT", required=True, help="folder of the results; it is made if need be")
+    parser.add_argument(
+        "--quiet",
+        type=seconds,
+        default=60,
+        metavar="S",
+        help="seconds without a change after which a study is whole (default: 60)",
+    )
+    parser.add_argument(
+        "--every", type=seconds, default=10, metavar="S", help="seconds between two looks (default: 10)"
+    )
+    parser.add_argument("--once", action="store_true", help="end when nothing is left to do, as for cron")
+    _add_form(parser, "nii")
+    _add_choice(parser)
+    _add_computing(parser)
+
+
+def _add_form(parser, default):
+    parser.add_argument(
+        "--form",
+        choices=("nii", "seg", "rtstruct"),
+        default=default,
+        help=f"of the results: NIfTI, or a DICOM object that refers to its scan (default: {default})",
+    )
+
+
+def _add_choice(parser):
+    parser.add_argument("--modality", metavar="CT", help="only DICOM series of this modality")
+    parser.add_argument("--description", metavar="PATTERN", help="only DICOM series so described; * is any text")
+
+
+def _add_computing(parser):
+    parser.add_argument("--device", metavar="cpu|cuda", help="where it computes (default: the GPU where there is one)")
+    parser.add_argument("--memory", metavar="2GB", help="what the probabilities of a large scan may take")
 
 
 def _add(commands, name, short, text, examples):

@@ -14,7 +14,7 @@ from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
 supported_extensions = READ_SUFFIXES
 """Endings of the files that can be read, in lower case; case does not matter. DICOM slices need none."""
 
-_HEADERS_OF = {".img": (".hdr",), ".img.gz": (".hdr.gz", ".hdr")}  # halves of a pair: the header stands for both
+HEADERS_OF = {".img": (".hdr",), ".img.gz": (".hdr.gz", ".hdr")}  # halves of a pair: the header stands for both
 
 
 def get_volumetric_files(path: str | Path, recurse: bool = True, folders: str | Iterable[str] | None = None) -> L:
@@ -71,7 +71,7 @@ def _volumes_in(folder: Path, names: list[str]) -> list[Path]:
             slices = True
         elif suffix in READ_SUFFIXES:
             stem = name[: len(name) - len(suffix)]
-            if not any(stem + other in there for other in _HEADERS_OF.get(suffix, ())):
+            if not any(stem + other in there for other in HEADERS_OF.get(suffix, ())):
                 volumes.append(folder / name)
         elif not slices and (not suffix or not suffix[1:].isalpha()) and name != "DICOMDIR":
             slices = is_dicom(folder / name)

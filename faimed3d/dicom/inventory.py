@@ -96,6 +96,25 @@ def dicom_inventory(
     return inventory.table()
 
 
+def inventory_of(files: Iterable[str], root: str) -> pd.DataFrame:
+    """The volumes of some files, as ``dicom_inventory(root)`` lists them; no other file is looked at.
+
+    Of a series that lies in several folders the others are looked at, too, to compare them.
+
+    Args:
+        files: paths below ``root``.
+        root: the folder from which keys are made.
+    """
+    inventory = _Inventory(root, {})
+    folders: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        folders[os.path.dirname(file)].append(file)
+    for folder, inside in folders.items():
+        inventory.add_folder(folder, below=False, files=inside)
+    inventory.compare_folders()
+    return inventory.table()
+
+
 @dataclass
 class _Row:
     """One row of the inventory; ``problems`` are pairs (rank in the table of checks, text)."""

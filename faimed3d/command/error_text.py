@@ -1,0 +1,32 @@
+"""What an error may say in the shell: no value of a header, and what to pass in words of the shell."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parents[1])
+_OPTIONS = {"strict=False": "--no-strict", "overwrite=True": "--overwrite", "series=": "--series", "like=": "--like "}
+
+
+def text_of_error(error: BaseException) -> str:
+    """What an error says, if it is of this library or the system's; of any other one only its kind and place.
+
+    The texts of this library hold no value of a header but those that it may quote; others may hold anything. What they
+    advise to pass in Python is named as in the shell.
+    """
+    if is_ours(error):
+        text = str(error)
+        for keyword, option in _OPTIONS.items():
+            text = re.sub(rf"\b{keyword}", option, text)
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "/".join(Path(last.filename).parts[-2:])
+    return f"{type(error).__name__} in {where}:{last.lineno}. With --debug you see all of it, patient data included"
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised in this library, or comes from the system."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, OSError) or (bool(frames) and frames[-1].filename.startswith(PACKAGE))

@@ -1,0 +1,50 @@
+"""``faimed3d predict``: the masks of many scans by a model file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from contextlib import nullcontext
+
+import pandas as pd
+
+from faimed3d.command.exit_codes import DONE, SOME_FAILED
+from faimed3d.command.progress import bars_on_stderr
+from faimed3d.command.scans import scans_in
+from faimed3d.errors import NoImages
+from faimed3d.inference import load_model
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict, name the cases that failed, and say where the results are."""
+    model = load_model(options.model, device=options.device)
+    keys = None if options.cases is None else _keys_of(options.cases)
+    with bars_on_stderr():
+        scans = scans_in(options.input, options.output, options.modality, options.description, keys)
+    if not scans:
+        raise NoImages(f"{options.input}: no scan is chosen. 'faimed3d inventory' lists what there is")
+    options_of_form = {"suffix": ".nii.gz"} if options.form == "nii" else {"form": options.form}
+    if options.memory is not None:
+        options_of_form["memory"] = options.memory
+    with bars_on_stderr(), warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else model.no_bar():
+        warnings.filterwarnings("ignore", r"\d+ of \d+ cases failed")  # they are named below
+        table = model.predict_folder(
+            scans, options.output, overwrite=options.overwrite, report=options.report, strict=options.strict,
+            **options_of_form,
+        )  # fmt: skip
+    failed = table[table["error"] != ""]
+    for row in failed.itertuples():
+        print(f"faimed3d: failed: {row.folder} {row.key}: {row.error}", file=sys.stderr)
+    before = int(((table["error"] == "") & table["seconds"].isna()).sum())
+    there = f", {before} of them there already" if before else ""
+    print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")
+    return SOME_FAILED if len(failed) else DONE
+
+
+def _keys_of(path: str) -> set[str]:
+    """The keys in a table as ``faimed3d inventory --csv`` writes it, whose unwanted rows somebody has deleted."""
+    table = pd.read_csv(path, dtype=str, sep=None, engine="python")  # spreadsheets write semicolons in some countries
+    if "key" not in table:
+        raise ValueError(f"{path}: has no column 'key', as a table of 'faimed3d inventory FOLDER --csv' has")
+    return {*table["key"].dropna()}

@@ -1,0 +1,224 @@
+"""``faimed3d serve``: the masks of new studies, each once, as they come into a folder or an archive."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from faimed3d.command.error_text import text_of_error
+from faimed3d.command.exit_codes import CANNOT_GO_ON, DONE, SOME_FAILED
+from faimed3d.command.progress import bars_on_stderr
+from faimed3d.command.scans import chosen
+from faimed3d.command.served_records import DELIVERED, EMPTY, FAILED, WRITTEN, CaseRecord, Records, StudyRecord
+from faimed3d.command.studies import Settling, Study, StudySource
+from faimed3d.command.watched_folder import WatchedFolder
+from faimed3d.errors import DamagedFile
+from faimed3d.inference import load_model
+from faimed3d.inference.dicom_results import SUFFIX, save_object
+from faimed3d.io import volume_suffix
+
+_NAP = 0.2  # seconds after which a signal is seen at the latest
+_LONGEST_WORD = 60  # letters of a folder or a description in the name of a result
+_LONGEST_PAUSE = 900.0  # seconds until a study is tried again whose fault may pass, such as a full disk
+_PASSING = (OSError,)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to end; with ``--once`` until nothing is left to do."""
+    model = load_model(options.model, device=options.device)
+    source = WatchedFolder(options.watch, options.out)
+    server = Server(source, model, options)
+    with server.records.locked(), bars_on_stderr(), _ended_by_signals(server):
+        server.serve()
+    return server.exit_code
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What may pass, such as a full disk: when the next try is, in seconds of ``time.monotonic``."""
+
+    text: str
+    pause: float
+    next_try: float
+
+
+class Server:
+    """Looks at a source of studies again and again, and serves those that are whole and were not served before.
+
+    Args:
+        source: where studies come to.
+        model: predicts.
+        options: of the command.
+    """
+
+    def __init__(self, source: StudySource, model: Any, options: argparse.Namespace) -> None:
+        os.makedirs(options.out, exist_ok=True)
+        self.source, self.model, self.options = source, model, options
+        self.records = Records(options.out)
+        self.stopping, self.exit_code = False, DONE
+        self._settling = Settling(options.quiet)
+        self._done: dict[str, str] = {}  # signature of each study of which all is done
+        self._faults: dict[str, _Fault] = {}
+        self._log, self._failures = sys.stdout, sys.stderr
+
+    def serve(self) -> None:
+        """Serve until ``stopping`` is set; with the option ``once`` until nothing is left to do."""
+        self.say(f"waiting for studies; results go to {self.options.out}")
+        while not self.stopping:
+            studies = self._look()
+            looked = time.monotonic()
+            settled = self._settling.settled(studies, looked)
+            for study in settled:
+                if self._is_due(study) and not self.stopping:
+                    self._serve(study)
+                    if time.monotonic() - looked > self.options.every:
+                        break  # the others may have changed since
+            else:
+                if self.options.once and len(settled) == len(studies):
+                    break
+                self._wait(self.options.every)
+        if self.stopping:
+            self.exit_code = DONE
+        elif self._faults:
+            self.exit_code = CANNOT_GO_ON
+
+    def say(self, text: str, failed: bool = False) -> None:
+        """Write a line of the log, with the time: failures to stderr."""
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}", file=self._failures if failed else self._log, flush=True)
+
+    def _look(self) -> list[Study]:
+        try:
+            studies = list(self.source.look())
+        except _PASSING as error:
+            self._note_fault("", "the source", error)
+            return []
+        self._faults.pop("", None)
+        return studies
+
+    def _is_due(self, study: Study) -> bool:
+        fault = self._faults.get(study.key)
+        return self._done.get(study.key) != study.signature and (fault is None or time.monotonic() >= fault.next_try)
+
+    def _serve(self, study: Study) -> None:
+        """Serve what is new of a study, and keep a record of each step."""
+        try:
+            record = self.records.read(study.key)
+            if record.signature != study.signature and self._serve_volumes(study, record):
+                record.signature = study.signature
+                self.records.write(study.key, record)
+        except (*_PASSING, DamagedFile) as error:  # nothing wrong with the study
+            self._note_fault(study.key, study.name, error)
+            return
+        self._faults.pop(study.key, None)
+        if record.signature == study.signature:
+            self._done[study.key] = study.signature
+            study.release()
+
+    def _serve_volumes(self, study: Study, record: StudyRecord) -> bool:
+        """Serve the volumes of a study that were not served as they are; False if it was stopped before the last."""
+        try:
+            rows = chosen(study.volumes(), self.options.modality, self.options.description)
+            record.why = ""
+        except _PASSING:
+            raise
+        except Exception as error:  # a study that cannot be read, whatever is wrong, must not stop the others
+            record.why = self._pass_over(study.name, error)
+            return True
+        for _, row in rows.iterrows():
+            if self.stopping:
+                return False
+            signature = study.signature_of(row["files"])
+            case = record.cases.get(row["key"])
+            if case is None or case.signature != signature:
+                case = record.cases[row["key"]] = self._predict(row, signature)
+                self.records.write(study.key, record)
+            if case.outcome == WRITTEN:
+                self.source.deliver([os.path.join(self.options.out, name) for name in case.outputs])
+                case.outcome = DELIVERED
+                self.records.write(study.key, record)
+        return True
+
+    def _predict(self, row: pd.Series, signature: str) -> CaseRecord:
+        """Predict a volume and write what was found; a volume with which this cannot be done is a record, too."""
+        where = ", ".join(filter(None, (str(row["folder"]), row["description"])))
+        begin = time.monotonic()
+        try:
+            source = Path(row["folder"]) if os.path.isfile(row["folder"]) else row
+            how = {} if self.options.memory is None else {"memory": self.options.memory}
+            mask = self.model.predict_volume(source, progress=self._failures.isatty(), **how)
+            outputs = self._save(mask, source, row)
+        except _PASSING:
+            raise
+        except Exception as error:  # as of a study
+            return CaseRecord(signature, FAILED, why=self._pass_over(where, error))
+        took = f"{time.monotonic() - begin:.0f} s"
+        self.say(f"{where}: {', '.join(outputs) or 'no class was found, so no object is written'}, {took}")
+        return CaseRecord(signature, WRITTEN if outputs else EMPTY, outputs)
+
+    def _save(self, mask: Any, source: Any, row: pd.Series) -> list[str]:
+        """Write the files of a result; their names."""
+        name = _name_of(row)
+        if self.options.form == "nii":
+            mask.save(os.path.join(self.options.out, f"{name}.nii.gz"))
+            return [f"{name}.nii.gz"]
+        if not save_object(mask, Path(self.options.out, f"{name}{SUFFIX}"), source, self.options.form):
+            return []
+        return [f"{name}{SUFFIX}"]
+
+    def _pass_over(self, name: str, error: Exception) -> str:
+        """Name what is passed over until its files change; why."""
+        self.exit_code = SOME_FAILED
+        why = text_of_error(error)
+        self.say(f"{name}: passed over: {why}", failed=True)
+        return why
+
+    def _note_fault(self, key: str, name: str, error: Exception) -> None:
+        """Tell a fault once that may pass, and let the next try wait, each time twice as long."""
+        text, before = text_of_error(error), self._faults.get(key)
+        if before is None or before.text != text:
+            self.say(f"{name}: {text}. Tried again later", failed=True)
+        pause = min(_LONGEST_PAUSE, self.options.every if before is None else 2 * before.pause)
+        self._faults[key] = _Fault(text, pause, time.monotonic() + pause)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(_NAP, left))
+
+
+def _name_of(row: pd.Series) -> str:
+    """The name of the files of a result: folder, description, and the key, which no other volume has."""
+    path = Path(str(row["folder"]))
+    name = path.name if path.is_dir() else path.name[: len(path.name) - len(volume_suffix(path))]
+    words = (re.sub(r"[^\w.+-]+", "_", word).strip("_.")[:_LONGEST_WORD] for word in (name, row["description"]))
+    return "_".join([*filter(None, words), row["key"]])
+
+
+@contextmanager
+def _ended_by_signals(server: Server) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the server after the case in work, and a second one at once."""
+
+    def end(number: int, frame: Any) -> None:
+        if server.stopping:
+            raise KeyboardInterrupt
+        server.stopping = True
+        os.write(2, b"stopping after the case in work; once more to stop at once\n")  # print may be at work right now
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

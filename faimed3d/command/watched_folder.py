@@ -1,0 +1,144 @@
+"""Studies that come into a folder: DICOM files by (0020,000D) StudyInstanceUID, other volumes file by file."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from faimed3d.command.studies import hash_of
+from faimed3d.data.files import HEADERS_OF
+from faimed3d.dicom.header import Tag, read_header
+from faimed3d.dicom.inventory import inventory_of
+from faimed3d.errors import NoImages
+from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
+
+Signature = tuple[int, int]  # size and time of the last change of the content, in ns
+
+
+@dataclass(frozen=True)
+class FilesOfStudy:
+    """A :class:`~faimed3d.command.studies.Study` in a folder.
+
+    Attributes:
+        key, name: as of all studies.
+        root: the watched folder.
+        files: path -> signature.
+        is_dicom: whether they are DICOM.
+    """
+
+    key: str
+    name: str
+    root: str
+    files: dict[str, Signature]
+    is_dicom: bool
+
+    @property
+    def signature(self) -> str:
+        return self.signature_of(list(self.files))
+
+    def signature_of(self, files: Sequence[str]) -> str:
+        marks = ((os.path.relpath(path, self.root), *self.files[path]) for path in files)
+        return hash_of(*map(str, sorted(marks)))
+
+    def release(self) -> None:
+        """The files stay where they are."""
+
+    def volumes(self) -> pd.DataFrame:
+        if not self.is_dicom:
+            [path] = self.files
+            row = {"key": self.key, "folder": path, "description": "", "modality": "", "files": (path,)}
+            return pd.DataFrame([row])
+        table = inventory_of(sorted(self.files), self.root)
+        if not len(table):
+            damaged = table.attrs["damaged"]
+            skipped = ", ".join(f"{count} {what}" for what, count in sorted(table.attrs["skipped"].items()))
+            raise NoImages(damaged[0] if damaged else f"{self.name}: no image; {skipped or 'no DICOM file'}")
+        return table
+
+
+class WatchedFolder:
+    """The studies below a folder.
+
+    Names that begin with a dot are left out: receivers give such to files that are not whole.
+
+    Args:
+        root: the folder.
+        without: folder whose files are no studies: that of the results.
+    """
+
+    def __init__(self, root: str, without: str) -> None:
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"{root}: no such folder")
+        self.root, self._without = root, os.path.realpath(without)
+        if os.path.realpath(root) == self._without:
+            raise ValueError(f"{root}: the folder that is watched cannot be that of the results: pass another --out")
+        self._uids: dict[str, tuple[Signature, str | None]] = {}  # of files that were looked at before
+
+    def look(self) -> Sequence[FilesOfStudy]:
+        groups: dict[tuple[bool, str], dict[str, Signature]] = defaultdict(dict)
+        files, uids = dict(self._files()), {}
+        for path, signature in files.items():
+            suffix = volume_suffix(path)
+            if suffix in READ_SUFFIXES and suffix not in DICOM_SUFFIXES:
+                stem = path[: len(path) - len(suffix)]
+                if not any(stem + other in files for other in HEADERS_OF.get(suffix, ())):  # a pair is its header
+                    groups[False, os.path.relpath(path, self.root)][path] = signature
+                continue
+            known = self._uids.get(path)
+            uid = known[1] if known is not None and known[0] == signature else _study_of(path)
+            if uid is not None:
+                # without an identifier: those of a folder together
+                groups[True, uid or os.path.relpath(os.path.dirname(path), self.root)][path] = signature
+            if uid or uid is None:  # those without may only be closed to us now
+                uids[path] = signature, uid
+        self._uids = uids
+        return [self._study(identity, files, is_dicom) for (is_dicom, identity), files in groups.items()]
+
+    def deliver(self, files: Sequence[str]) -> None:
+        """Results are where they belong."""
+
+    def _study(self, identity: str, files: dict[str, Signature], is_dicom: bool) -> FilesOfStudy:
+        folders = {os.path.dirname(path) for path in files}
+        name = next(iter(files)) if len(files) == 1 else os.path.commonpath(folders)
+        return FilesOfStudy(hash_of(identity), name, self.root, files, is_dicom)
+
+    def _files(self) -> Iterator[tuple[str, Signature]]:
+        """All files below the folder, ordered by name; each folder once, though links may lead round in circles."""
+        waiting, seen = [self.root], set()
+        while waiting:
+            folder = waiting.pop()
+            real = os.path.realpath(folder)
+            if real in seen or real == self._without:
+                continue
+            seen.add(real)
+            try:
+                with os.scandir(folder) as listed:
+                    entries = sorted((one for one in listed if not one.name.startswith(".")), key=lambda one: one.name)
+            except FileNotFoundError:  # it went meanwhile
+                if folder == self.root:
+                    raise
+                continue
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        waiting.append(entry.path)
+                    elif entry.is_file():
+                        status = entry.stat()
+                        yield entry.path, (status.st_size, status.st_mtime_ns)
+                except FileNotFoundError:  # it went meanwhile
+                    continue
+
+
+def _study_of(path: str) -> str | None:
+    """The StudyInstanceUID of a DICOM file; '' where it has none or cannot be read; None for other files."""
+    try:
+        header = read_header(path, (Tag.StudyInstanceUID,))
+    except OSError:  # it went meanwhile, or may not be read yet: who reads the study says so
+        return ""
+    if header is None:
+        return "" if volume_suffix(path) in DICOM_SUFFIXES else None
+    return header.text(Tag.StudyInstanceUID)

@@ -1,0 +1,120 @@
+"""Studies in a folder, a model that needs no network, and what ``faimed3d serve`` has made of them."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+from dicom_series import make_series, write
+from pydicom.uid import generate_uid
+
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.command import main
+from faimed3d.errors import UnsupportedImage
+
+SHAPE = (3, 10, 12)
+
+
+class Threshold:
+    """Class 1 is what lies above 0; notes each scan in a file, and refuses those that begin with 999."""
+
+    progress = True
+
+    def __init__(self, notes, pause=0.0):
+        self.notes, self.pause = notes, pause
+
+    def predict_volume(self, source, progress=None):
+        scan = TensorDicom3D.create(source)
+        with open(self.notes, "a", encoding="utf-8") as file:
+            file.write(f"{content_of(scan)}\n")
+        if scan[0, 0, 0] == 999:
+            raise UnsupportedImage(f"{source}: not such a scan as the model was trained on")
+        time.sleep(self.pause)
+        return TensorMask3D(scan > 0, like=scan, codes=["background", "bright"])
+
+
+def content_of(scan):
+    """A number that tells volumes apart."""
+    return int(np.float64(scan.numpy()).sum())
+
+
+def write_study(folder, seed=0, first=None, study=None, **elements):
+    """Write a DICOM study of one series; its StudyInstanceUID."""
+    values = np.random.default_rng(seed).integers(-900, 900, SHAPE).astype(np.int16)
+    values[0, 0, 0] = values[0, 0, 0] if first is None else first
+    uids = {"StudyInstanceUID": study or generate_uid(), "SeriesInstanceUID": generate_uid()}
+    uids["FrameOfReferenceUID"] = generate_uid()
+    write(make_series(values, **uids, **elements), folder)
+    return uids["StudyInstanceUID"]
+
+
+def serve(*words, root="."):
+    """Serve until nothing is left to do; the exit code."""
+    return main(["serve", "model.fm3d", "--watch", f"{root}/in", "--out", f"{root}/out", "--once", "--quiet", "0",
+                 "--every", "0.05", *words])  # fmt: skip
+
+
+def records_in(out):
+    """All records of a folder of results."""
+    return [json.loads(path.read_text()) for path in sorted(Path(out, "served").glob("*.json"))]
+
+
+def results_in(out, suffix=".nii.gz"):
+    return sorted(path.name for path in Path(out).glob(f"*{suffix}"))
+
+
+def faults_of_kills(root, rounds, seed, longest, *words):
+    """Kill ``serve`` at random times while studies come; what is wrong at the end.
+
+    Args:
+        root: folder with ``in``; ``model.fm3d`` is never read.
+        rounds: how often.
+        seed: of the times.
+        longest: seconds until a kill at most.
+        words: further options.
+    """
+    chance, killed, served_before = random.Random(seed), 0, {}
+    for number in range(rounds):
+        write_study(root / "in" / f"study{number:03d}", seed=number)
+        child = os.fork()
+        if not child:
+            os._exit(serve(*words, root=root))
+        time.sleep(chance.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+        made = [line for line in Path(root, "notes.txt").read_text().splitlines() if line] if number else []
+        for key, count in served_before.items():  # what had a record before this round is not made again
+            if made.count(key) != count:
+                return [f"{key} was served again"], killed
+        done = [case["signature"] for one in records_in(root / "out") for case in one["cases"].values()]
+        if len(done) != len({*done}):
+            return ["a volume has two records"], killed
+        served_before = {key: made.count(key) for key in made if key in recorded(root)}
+    assert serve(*words, root=root) == 0
+    wrong = []
+    suffix = ".dcm" if "--form" in words else ".nii.gz"
+    results = results_in(root / "out", suffix)
+    if len(results) != rounds:
+        wrong.append(f"{len(results)} results of {rounds} studies")
+    for number in range(rounds):
+        scan = TensorDicom3D.create(root / "in" / f"study{number:03d}")
+        [name] = [name for name in results if name.startswith(f"study{number:03d}_")] or [None]
+        if name is None or not np.array_equal(
+            TensorMask3D.create(root / "out" / name).resample_like(scan).numpy() > 0, scan.numpy() > 0
+        ):
+            wrong.append(f"study {number}: {name}")
+    return wrong, killed
+
+
+def recorded(root):
+    """What is noted of volumes that have a record, by the results that the records name."""
+    found = set()
+    for one in records_in(root / "out"):
+        for case in one["cases"].values():
+            for name in case["outputs"]:
+                folder = root / "in" / name.split("_")[0]
+                found.add(str(content_of(TensorDicom3D.create(folder))))
+    return found
