@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from datetime import datetime
 
 from faimed3d.command.exit_codes import EXPLAINED
 
@@ -61,6 +62,16 @@ def seconds(text: str) -> float:
     if len(parts) != 1 or not 0 <= parts[0] < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
     return parts[0]
+
+
+def day(text: str) -> str:
+    """A day as 2026-11-29 or 20261129, as DICOM writes it."""
+    digits = text.replace("-", "")
+    try:
+        datetime.strptime(digits, "%Y%m%d")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-29, got {text!r}") from None
+    return digits
 
 
 def _floats(text):
@@ -180,7 +191,7 @@ def _add_predict(commands):
         help="in OUT: .csv, or .html for a page with a viewer beside it; that needs the extra 'viewer'",
     )
     parser.add_argument("--cases", metavar="CSV", help="only the volumes whose key is in this table, as of inventory")
-    _add_form(parser, "nii")
+    _add_form(parser)
     _add_choice(parser)
     _add_computing(parser)
     parser.add_argument(
@@ -193,9 +204,16 @@ def _add_serve(commands):
     parser = _add(
         commands,
         "serve",
-        "segment new studies as they come into a folder",
-        """Segment studies as they come into a folder, each once. What is there at the start is served, too. DICOM files
-        of one StudyInstanceUID are one study, wherever they lie below the folder; each other volume is one of its own.
+        "segment new studies as they come into a folder or an archive",
+        """Segment studies as they come into a folder or an archive, each once.
+
+        In a folder, what is there at the start is served, too. DICOM files of one StudyInstanceUID are one study,
+        wherever they lie below it; each other volume is one of its own.
+
+        Of an archive that speaks DICOMweb the series of studies from the day of the first start on are served. The
+        results, DICOM objects, are kept in OUT and stored in the archive. User and password, or a token, are taken from
+        FAIMED3D_PACS_USER and FAIMED3D_PACS_PASSWORD, or FAIMED3D_PACS_TOKEN, of the environment.
+
         A study that is still being received is waited for until nothing of it has changed for a time. A study that
         cannot be read, or that the model was not trained for, is named and passed over, until its files change.
 
@@ -205,10 +223,17 @@ def _add_serve(commands):
         faimed3d serve liver.fm3d --watch incoming --out results
         faimed3d serve liver.fm3d --watch incoming --out results --form seg --modality MR --description 'T2*'
         faimed3d serve liver.fm3d --watch incoming --out results --once --quiet 30
+        faimed3d serve liver.fm3d --pacs http://localhost:8042/dicom-web --out results --modality CT
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="the model file")
-    parser.add_argument("--watch", metavar="FOLDER", required=True, help="where studies come to")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--watch", metavar="FOLDER", help="the folder that studies come to")
+    where.add_argument("--pacs", metavar="URL", help="the archive's address of DICOMweb")
+    parser.add_argument("--since", type=day, metavar="DAY", help="with --pacs: of studies from this day on: 2026-11-29")
+    parser.add_argument(
+        "--certificates", metavar="FILE", help="with --pacs: of the authority that it is signed by"
+    )
     parser.add_argument("--out", metavar="OUT", required=True, help="folder of the results; it is made if need be")
     parser.add_argument(
         "--quiet",
@@ -221,16 +246,15 @@ def _add_serve(commands):
         "--every", type=seconds, default=10, metavar="S", help="seconds between two looks (default: 10)"
     )
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do, as for cron")
-    _add_form(parser, "nii")
+    _add_form(parser, "nii; of an archive seg")
     _add_choice(parser)
     _add_computing(parser)
 
 
-def _add_form(parser, default):
+def _add_form(parser, default="nii"):
     parser.add_argument(
         "--form",
         choices=("nii", "seg", "rtstruct"),
-        default=default,
         help=f"of the results: NIfTI, or a DICOM object that refers to its scan (default: {default})",
     )
 

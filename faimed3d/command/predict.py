@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         scans = scans_in(options.input, options.output, options.modality, options.description, keys)
     if not scans:
         raise NoImages(f"{options.input}: no scan is chosen. 'faimed3d inventory' lists what there is")
-    options_of_form = {"suffix": ".nii.gz"} if options.form == "nii" else {"form": options.form}
+    options_of_form = {"form": options.form} if options.form in ("seg", "rtstruct") else {"suffix": ".nii.gz"}
     if options.memory is not None:
         options_of_form["memory"] = options.memory
     with bars_on_stderr(), warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else model.no_bar():

@@ -17,7 +17,8 @@ from faimed3d.io.formats import DICOM_SUFFIXES, file_format
 
 Scan: TypeAlias = "pd.Series | Path"
 
-_NO_SCANS = ("SEG",)  # results of others, which have voxels, too
+# of series that hold no scan: segmentations and doses have voxels, too
+NO_SCANS = ("DOC", "FID", "KO", "PR", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SEG", "SR")
 
 
 def scans_in(
@@ -50,7 +51,7 @@ def scans_in(
 
 
 def chosen(table: pd.DataFrame, modality: str | None = None, description: str | None = None) -> pd.DataFrame:
-    """The rows of an inventory that are wanted, without segmentations.
+    """The rows of an inventory that are wanted, without series that hold no scan.
 
     Args:
         table: the inventory.
@@ -58,7 +59,7 @@ def chosen(table: pd.DataFrame, modality: str | None = None, description: str | 
         description: pattern of the description of the series, in which ``*`` is any text; None for any. Capitals count
             as small letters.
     """
-    wanted = ~table["modality"].isin(_NO_SCANS)
+    wanted = ~table["modality"].isin(NO_SCANS)
     if modality is not None:
         wanted &= table["modality"] == modality
     if description is not None:

@@ -24,7 +24,7 @@ from faimed3d.command.scans import chosen
 from faimed3d.command.served_records import DELIVERED, EMPTY, FAILED, WRITTEN, CaseRecord, Records, StudyRecord
 from faimed3d.command.studies import Settling, Study, StudySource
 from faimed3d.command.watched_folder import WatchedFolder
-from faimed3d.errors import DamagedFile
+from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile
 from faimed3d.inference import load_model
 from faimed3d.inference.dicom_results import SUFFIX, save_object
 from faimed3d.io import volume_suffix
@@ -32,15 +32,18 @@ from faimed3d.io import volume_suffix
 _NAP = 0.2  # seconds after which a signal is seen at the latest
 _LONGEST_WORD = 60  # letters of a folder or a description in the name of a result
 _LONGEST_PAUSE = 900.0  # seconds until a study is tried again whose fault may pass, such as a full disk
-_PASSING = (OSError,)
+_PASSING = (OSError, ArchiveError)  # of the disk or of the archive, and not of a study
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to end; with ``--once`` until nothing is left to do."""
     model = load_model(options.model, device=options.device)
-    source = WatchedFolder(options.watch, options.out)
-    server = Server(source, model, options)
-    with server.records.locked(), bars_on_stderr(), _ended_by_signals(server):
+    options.form = options.form or ("seg" if options.pacs else "nii")
+    if options.pacs and options.form == "nii":
+        raise ValueError("--form nii: an archive takes DICOM objects alone: seg or rtstruct")
+    records = Records(options.out)
+    server = Server(_source(options, records), records, model, options)
+    with records.locked(), bars_on_stderr(), _ended_by_signals(server):
         server.serve()
     return server.exit_code
 
@@ -54,23 +57,38 @@ class _Fault:
     next_try: float
 
 
+def _source(options: argparse.Namespace, records: Records) -> StudySource:
+    """Where to look: the folder, or the archive, whose user, password or token are in the environment."""
+    if options.watch is not None:
+        return WatchedFolder(options.watch, options.out)
+    from faimed3d.archive import DicomWeb
+    from faimed3d.command.watched_archive import WatchedArchive
+
+    user, password, token = (os.environ.get(f"FAIMED3D_PACS_{name}") for name in ("USER", "PASSWORD", "TOKEN"))
+    auth = token or ((user, password or "") if user else None)
+    fetched = os.path.join(options.out, "fetched")
+    archive = DicomWeb(options.pacs, auth, cache=fetched, certificates=options.certificates)
+    since = records.first_day(options.since or f"{datetime.now():%Y%m%d}", renew=options.since is not None)
+    return WatchedArchive(archive, since, options.modality, options.description)
+
+
 class Server:
     """Looks at a source of studies again and again, and serves those that are whole and were not served before.
 
     Args:
         source: where studies come to.
+        records: what was done.
         model: predicts.
         options: of the command.
     """
 
-    def __init__(self, source: StudySource, model: Any, options: argparse.Namespace) -> None:
-        os.makedirs(options.out, exist_ok=True)
-        self.source, self.model, self.options = source, model, options
-        self.records = Records(options.out)
+    def __init__(self, source: StudySource, records: Records, model: Any, options: argparse.Namespace) -> None:
+        self.source, self.records, self.model, self.options = source, records, model, options
         self.stopping, self.exit_code = False, DONE
         self._settling = Settling(options.quiet)
         self._done: dict[str, str] = {}  # signature of each study of which all is done
         self._faults: dict[str, _Fault] = {}
+        self._has_looked = False
         self._log, self._failures = sys.stdout, sys.stderr
 
     def serve(self) -> None:
@@ -102,8 +120,11 @@ class Server:
         try:
             studies = list(self.source.look())
         except _PASSING as error:
-            self._note_fault("", "the source", error)
+            if not self._has_looked and not isinstance(error, ArchiveUnavailable):
+                raise  # so it will be: a wrong address, no such user, ...
+            self._note_fault("", "no look is possible", error)
             return []
+        self._has_looked = True
         self._faults.pop("", None)
         return studies
 

@@ -14,7 +14,7 @@ from faimed3d.errors import DamagedFile
 
 FOLDER = "served"  # within the folder of the results
 _FORMAT = 1
-_LOCK = "lock"
+_LOCK, _SINCE = "lock", "since.txt"
 
 WRITTEN, DELIVERED, EMPTY, FAILED = "written", "delivered", "nothing found", "failed"
 
@@ -90,6 +90,21 @@ class Records:
         content: dict[str, Any] = {"format": _FORMAT, **asdict(record)}
         with finished_file(self._path(key)) as made, open(made, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
+
+    def first_day(self, day: str, renew: bool = False) -> str:
+        """The day from which studies of an archive are served: that of the first start, or a new one.
+
+        Args:
+            day: of this start, as 20261129.
+            renew: whether it takes the place of the one before.
+        """
+        path = os.path.join(self.folder, _SINCE)
+        if os.path.exists(path) and not renew:
+            with open(path, encoding="utf-8") as file:
+                return file.read().strip()
+        with finished_file(path) as made, open(made, "w", encoding="utf-8") as file:
+            file.write(day)
+        return day
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
