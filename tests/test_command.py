@@ -1,6 +1,7 @@
 """The command ``faimed3d``: arguments, exit codes, what is printed, and the subcommands that need no model."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -228,6 +229,15 @@ def test_ctrl_c_is_code_130(here, monkeypatch, capsys):
     monkeypatch.setattr(TensorDicom3D, "create", stopped)
     assert main(["convert", "scan.nii.gz", "x.nii.gz"]) == 130
     assert capsys.readouterr().err == "faimed3d: stopped\n"
+
+
+def test_the_lines_of_the_documentation_are_understood():
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    lines = [line for page in pages for line in re.findall(r"^(?:ExecStart=)?faimed3d (.*)", page.read_text(), re.M)]
+    assert len(lines) > 6
+    for line in lines:
+        assert make_parser().parse_args(shlex.split(line, comments=True)).subcommand
 
 
 def test_help_is_quick_for_it_imports_nothing_heavy():

@@ -114,7 +114,7 @@ def test_only_what_is_wanted_is_served(model):
     write_study("in/b", 2, study=study, Modality="MR", SeriesDescription="T1")
     write_study("in/c", 3, study=study, Modality="CT", SeriesDescription="T2")
     assert serve("--modality", "MR", "--description", "t2*") == 0
-    assert [name.split("_")[0] for name in results_in("out")] == ["a"]
+    assert [name.rsplit("_", 1)[0] for name in results_in("out")] == ["in_T2_tra"]
 
 
 def test_a_full_disk_is_told_once_and_the_study_is_served_when_there_is_room(model, monkeypatch, capsys):

@@ -6,6 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
+from faimed3d.errors import ReadError
+
 PACKAGE = str(Path(__file__).parents[1])
 _OPTIONS = {"strict=False": "--no-strict", "overwrite=True": "--overwrite", "series=": "--series", "like=": "--like "}
 
@@ -29,4 +31,4 @@ def text_of_error(error: BaseException) -> str:
 def is_ours(error: BaseException) -> bool:
     """Whether an error was raised in this library, or comes from the system."""
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, OSError) or (bool(frames) and frames[-1].filename.startswith(PACKAGE))
+    return isinstance(error, (OSError, ReadError)) or (bool(frames) and frames[-1].filename.startswith(PACKAGE))

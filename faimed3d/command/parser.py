@@ -231,9 +231,7 @@ def _add_serve(commands):
     where.add_argument("--watch", metavar="FOLDER", help="the folder that studies come to")
     where.add_argument("--pacs", metavar="URL", help="the archive's address of DICOMweb")
     parser.add_argument("--since", type=day, metavar="DAY", help="with --pacs: of studies from this day on: 2026-11-29")
-    parser.add_argument(
-        "--certificates", metavar="FILE", help="with --pacs: of the authority that it is signed by"
-    )
+    parser.add_argument("--certificates", metavar="FILE", help="with --pacs: of the authority that it is signed by")
     parser.add_argument("--out", metavar="OUT", required=True, help="folder of the results; it is made if need be")
     parser.add_argument(
         "--quiet",

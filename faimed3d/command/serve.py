@@ -27,7 +27,7 @@ from faimed3d.command.watched_folder import WatchedFolder
 from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile
 from faimed3d.inference import load_model
 from faimed3d.inference.dicom_results import SUFFIX, save_object
-from faimed3d.io import volume_suffix
+from faimed3d.io import READ_SUFFIXES, volume_suffix
 
 _NAP = 0.2  # seconds after which a signal is seen at the latest
 _LONGEST_WORD = 60  # letters of a folder or a description in the name of a result
@@ -163,7 +163,7 @@ class Server:
             signature = study.signature_of(row["files"])
             case = record.cases.get(row["key"])
             if case is None or case.signature != signature:
-                case = record.cases[row["key"]] = self._predict(row, signature)
+                case = record.cases[row["key"]] = self._predict(study, row, signature)
                 self.records.write(study.key, record)
             if case.outcome == WRITTEN:
                 self.source.deliver([os.path.join(self.options.out, name) for name in case.outputs])
@@ -171,15 +171,15 @@ class Server:
                 self.records.write(study.key, record)
         return True
 
-    def _predict(self, row: pd.Series, signature: str) -> CaseRecord:
+    def _predict(self, study: Study, row: pd.Series, signature: str) -> CaseRecord:
         """Predict a volume and write what was found; a volume with which this cannot be done is a record, too."""
-        where = ", ".join(filter(None, (str(row["folder"]), row["description"])))
+        where = ", ".join(filter(None, (study.name, row["description"])))
         begin = time.monotonic()
         try:
             source = Path(row["folder"]) if os.path.isfile(row["folder"]) else row
             how = {} if self.options.memory is None else {"memory": self.options.memory}
             mask = self.model.predict_volume(source, progress=self._failures.isatty(), **how)
-            outputs = self._save(mask, source, row)
+            outputs = self._save(mask, source, _name_of(study, row))
         except _PASSING:
             raise
         except Exception as error:  # as of a study
@@ -188,9 +188,8 @@ class Server:
         self.say(f"{where}: {', '.join(outputs) or 'no class was found, so no object is written'}, {took}")
         return CaseRecord(signature, WRITTEN if outputs else EMPTY, outputs)
 
-    def _save(self, mask: Any, source: Any, row: pd.Series) -> list[str]:
+    def _save(self, mask: Any, source: Any, name: str) -> list[str]:
         """Write the files of a result; their names."""
-        name = _name_of(row)
         if self.options.form == "nii":
             mask.save(os.path.join(self.options.out, f"{name}.nii.gz"))
             return [f"{name}.nii.gz"]
@@ -219,12 +218,13 @@ class Server:
             time.sleep(min(_NAP, left))
 
 
-def _name_of(row: pd.Series) -> str:
-    """The name of the files of a result: folder, description, and the key, which no other volume has."""
-    path = Path(str(row["folder"]))
-    name = path.name if path.is_dir() else path.name[: len(path.name) - len(volume_suffix(path))]
-    words = (re.sub(r"[^\w.+-]+", "_", word).strip("_.")[:_LONGEST_WORD] for word in (name, row["description"]))
-    return "_".join([*filter(None, words), row["key"]])
+def _name_of(study: Study, row: pd.Series) -> str:
+    """The name of the files of a result: of its study, its description, and the key, which no other volume has."""
+    name = Path(study.name).name
+    suffix = volume_suffix(name)
+    words = (name[: len(name) - len(suffix)] if suffix in READ_SUFFIXES else name, row["description"])
+    clean = (re.sub(r"[^\w.+-]+", "_", word).strip("_.")[:_LONGEST_WORD] for word in words)
+    return "_".join([*filter(None, clean), row["key"]])
 
 
 @contextmanager

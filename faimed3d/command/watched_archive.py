@@ -33,7 +33,7 @@ class SeriesOfArchive:
 
     @property
     def name(self) -> str:
-        return f"series {self.key} ({self.row['modality']}, {self.row['description'] or 'without description'})"
+        return f"series {self.key}"
 
     @property
     def signature(self) -> str:
