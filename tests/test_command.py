@@ -12,52 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from dicom_series import make_series, stored_values, write
-from pydicom import dcmread
-from pydicom.uid import generate_uid
+from shell_home import SHAPE, examples_of, make_home, secrets_in
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.command import main
 from faimed3d.command.parser import make_parser
-from faimed3d.dicom.header.confidentiality import is_identifying
 from faimed3d.dicom.inventory import dicom_inventory
 
-SHAPE = (3, 12, 16)
 OBLIQUE = Geometry(SHAPE, (1, 2, 3), (5, -7, 11), (0.6, -0.8, 0, 0.8, 0.6, 0, 0, 0, 1))
-IDENTIFYING = {
-    **{"PatientName": "Doe^Jane", "PatientID": "PID-4711", "PatientBirthDate": "19570317", "StudyDate": "20200229"},
-    **{"AccessionNumber": "ACC-77123", "InstitutionName": "St. Elsewhere", "ReferringPhysicianName": "Quincy^Medical"},
-    **{"StudyDescription": "Prostate of Jane", "ProtocolName": "for Doe", "StudyID": "SID-990", "PatientSex": "F"},
-    **{"StationName": "STATION-3", "DeviceSerialNumber": "SN-5150", "PatientComments": "afraid of needles"},
-}
-
-
-def parsers():
-    """Subcommand -> its parser."""
-    return next(action.choices for action in make_parser()._actions if action.choices)
-
-
-def examples_of(name):
-    """The examples in the help of a subcommand, as words."""
-    lines = [line.strip() for line in parsers()[name].format_help().splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith(f"faimed3d {name} ")]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with what the examples name: an export of DICOM, a scan and a mask of it."""
-    root = tmp_path_factory.mktemp("command")
-    uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
-    slices = make_series(stored_values(SHAPE), SeriesDescription="T2 axial", **uids, **IDENTIFYING)
-    for folder in ("export/a/1", "export/b/1"):
-        write(slices, root / folder)
-    first = min((root / "export/a/1").iterdir())
-    (root / "export/b/1/cut.dcm").write_bytes(first.read_bytes()[:900])
-    scan = TensorDicom3D.create(root / "export/a/1")
-    scan.save(root / "scan.nii.gz")
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[:, 2:10, 3:12], labels[1, 4:8, 5:9] = 1, 2
-    TensorMask3D(labels, like=scan, codes=["background", "gland", "tumour"]).save(root / "mask.nii.gz")
-    return root
+    return make_home(tmp_path_factory.mktemp("command"))
 
 
 @pytest.fixture
@@ -67,14 +35,6 @@ def here(home, tmp_path, monkeypatch):
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def secrets_in(text, files):
-    """Values of identifying elements of DICOM files that a text holds, but for those that the inventory is for."""
-    listed = ("SeriesInstanceUID", "SeriesDescription")
-    values = [str(one.value) for one in dcmread(files[0]) if is_identifying(one.tag) and one.keyword not in listed]
-    assert len(values) > 12
-    return [value for value in values if len(value) > 1 and value in text]
 
 
 @pytest.mark.parametrize("name", ["inventory", "show", "convert"])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import warnings
 from contextlib import nullcontext
 
 import pandas as pd
 
-from faimed3d.command.exit_codes import DONE, SOME_FAILED
+from faimed3d.command.exit_codes import CANNOT_GO_ON, DONE, SOME_FAILED
 from faimed3d.command.progress import bars_on_stderr
 from faimed3d.command.scans import scans_in
 from faimed3d.errors import NoImages
 from faimed3d.inference import load_model
+
+_FULL = rf"^OSError: \[Errno ({errno.ENOSPC}|{getattr(errno, 'EDQUOT', errno.ENOSPC)})\]"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     before = int(((table["error"] == "") & table["seconds"].isna()).sum())
     there = f", {before} of them there already" if before else ""
     print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")
+    if failed["error"].str.contains(_FULL).any():
+        return CANNOT_GO_ON
     return SOME_FAILED if len(failed) else DONE
 
 
