@@ -136,6 +136,10 @@ def test_bad_input_is_one_line_and_code_2(words, code, text, here, capsys):
         ("convert a b --orientation RLS", "expected three letters such as RAS or LPS, got 'RLS'"),
         ("show a --window 1,b", "expected a name, or centre,width as two numbers"),
         ("inventory", "FOLDER"),
+        ("predict a b c --memory much", "memory must be a number of bytes, or a text such as '2GB'"),
+        ("serve a --watch b --pacs c --out d", "not allowed with"),
+        ("serve a --watch b --out d --quiet -1", "expected a number of seconds, got '-1'"),
+        ("serve a --pacs b --out d --since yesterday", "expected a day such as 2026-11-29"),
     ],
 )
 def test_arguments_that_make_no_sense_are_code_2(words, text, capsys):
@@ -194,7 +198,10 @@ def test_ctrl_c_is_code_130(here, monkeypatch, capsys):
 def test_the_lines_of_the_documentation_are_understood():
     root = Path(__file__).parents[1]
     pages = [root / "README.md", *(root / "docs").rglob("*.md")]
-    lines = [line for page in pages for line in re.findall(r"^(?:ExecStart=)?faimed3d (.*)", page.read_text(), re.M)]
+    blocks = [
+        block for page in pages for block in re.findall(r"^```(?:sh|ini)\n(.*?)^```", page.read_text(), re.M | re.S)
+    ]
+    lines = [line for block in blocks for line in re.findall(r"^(?:ExecStart=)?faimed3d (.*)", block, re.M)]
     assert len(lines) > 6
     for line in lines:
         assert make_parser().parse_args(shlex.split(line, comments=True)).subcommand

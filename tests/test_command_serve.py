@@ -79,20 +79,24 @@ def test_bad_studies_are_named_and_passed_over_until_their_files_change(model, c
     write_study("in/cut", 3)
     for file in Path("in/cut").iterdir():
         file.write_bytes(file.read_bytes()[:-20])
+    study = write_study("in/partly", 5)
+    write_study("in/partly/cut", 6, study=study)
+    for file in Path("in/partly/cut").iterdir():
+        file.write_bytes(file.read_bytes()[:-20])
     Path("in/noise").mkdir()
     Path("in/noise/x.dcm").write_bytes(os.urandom(3000))
     Path("in/half.nii.gz").write_bytes(b"\x1f\x8b\x08")
     assert serve() == 1
     said = capsys.readouterr()
-    for name in ("other", "cut", "noise", "half.nii.gz"):
+    for name in ("other", "cut", "noise", "half.nii.gz", "partly"):
         assert [line for line in said.err.splitlines() if f"in/{name}" in line and "passed over" in line], name
-    assert len(results_in("out")) == 1
+    assert len(results_in("out")) == 2
     assert serve() == 0
     assert capsys.readouterr().err == ""
     write_study("in/noise", 4)
     Path("in/noise/x.dcm").unlink()
     assert serve() == 0
-    assert len(results_in("out")) == 2
+    assert len(results_in("out")) == 3
 
 
 @pytest.mark.parametrize("form", ["seg", "rtstruct"])

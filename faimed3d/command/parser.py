@@ -7,6 +7,7 @@ import math
 import re
 from datetime import datetime
 
+from faimed3d._arguments import memory_bytes
 from faimed3d.command.exit_codes import EXPLAINED
 
 
@@ -72,6 +73,14 @@ def day(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-29, got {text!r}") from None
     return digits
+
+
+def memory(text: str) -> float:
+    """An amount of memory, as 2GB."""
+    try:
+        return memory_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _floats(text):
@@ -264,7 +273,7 @@ def _add_choice(parser):
 
 def _add_computing(parser):
     parser.add_argument("--device", metavar="cpu|cuda", help="where it computes (default: the GPU where there is one)")
-    parser.add_argument("--memory", metavar="2GB", help="what the probabilities of a large scan may take")
+    parser.add_argument("--memory", type=memory, metavar="2GB", help="what the probabilities of a large scan may take")
 
 
 def _add(commands, name, short, text, examples):

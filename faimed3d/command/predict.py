@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
     keys = None if options.cases is None else _keys_of(options.cases)
     with bars_on_stderr():
         scans = scans_in(options.input, options.output, options.modality, options.description, keys)
-    if not scans:
+    for text in scans.damaged:
+        print(f"faimed3d: damaged: {text}", file=sys.stderr)
+    if not scans.sources:
         raise NoImages(f"{options.input}: no scan is chosen. 'faimed3d inventory' lists what there is")
     options_of_form = {"form": options.form} if options.form in ("seg", "rtstruct") else {"suffix": ".nii.gz"}
     if options.memory is not None:
@@ -33,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     with bars_on_stderr(), warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else model.no_bar():
         warnings.filterwarnings("ignore", r"\d+ of \d+ cases failed")  # they are named below
         table = model.predict_folder(
-            scans, options.output, overwrite=options.overwrite, report=options.report, strict=options.strict,
+            scans.sources, options.output, overwrite=options.overwrite, report=options.report, strict=options.strict,
             **options_of_form,
         )  # fmt: skip
     failed = table[table["error"] != ""]
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")
     if failed["error"].str.contains(_FULL).any():
         return CANNOT_GO_ON
-    return SOME_FAILED if len(failed) else DONE
+    return SOME_FAILED if len(failed) or scans.damaged else DONE
 
 
 def _keys_of(path: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,10 +22,23 @@ Scan: TypeAlias = "pd.Series | Path"
 NO_SCANS = ("DOC", "FID", "KO", "PR", "REG", "RTDOSE", "RTPLAN", "RTSTRUCT", "SEG", "SR")
 
 
+@dataclass(frozen=True)
+class Scans:
+    """What lies below a path.
+
+    Attributes:
+        sources: rows of an inventory for DICOM, paths for files of other formats.
+        damaged: what is wrong with DICOM files that belong to none of them.
+    """
+
+    sources: list[Scan]
+    damaged: list[str] = field(default_factory=list)
+
+
 def scans_in(
     path: str, out: str, modality: str | None = None, description: str | None = None, keys: set[str] | None = None
-) -> list[Scan]:
-    """The scans of a path: rows of an inventory for DICOM, paths for files of other formats.
+) -> Scans:
+    """The scans of a path.
 
     Args:
         path: a file or a folder, which is searched with all below it.
@@ -39,15 +53,16 @@ def scans_in(
     if os.path.realpath(path) == os.path.realpath(out):
         raise ValueError(f"{out}: the folder of the results cannot be that of the scans: choose another OUT")
     if os.path.isfile(path) and file_format(path) != "dicom":
-        return [Path(path)]
-    table = chosen(dicom_inventory(path), modality, description)
+        return Scans([Path(path)])
+    inventory = dicom_inventory(path)
+    table, damaged = chosen(inventory, modality, description), inventory.attrs["damaged"]
     if keys is not None:
-        table = table[table["key"].isin(keys)]
-    rows: list[Scan] = [row for _, row in table.iterrows() if not _is_below(row["folder"], out)]
-    if os.path.isfile(path) or modality or description or keys is not None:
-        return rows
-    files = [file for file in get_volumetric_files(path) if not _is_below(str(file), out)]
-    return [*rows, *(file for file in files if file.is_file() and volume_suffix(file) not in DICOM_SUFFIXES)]
+        table, damaged = table[table["key"].isin(keys)], []
+    scans: list[Scan] = [row for _, row in table.iterrows() if not _is_below(row["folder"], out)]
+    if os.path.isdir(path) and modality is None and description is None and keys is None:
+        files = [file for file in get_volumetric_files(path) if not _is_below(str(file), out)]
+        scans += [file for file in files if file.is_file() and volume_suffix(file) not in DICOM_SUFFIXES]
+    return Scans(scans, damaged)
 
 
 def chosen(table: pd.DataFrame, modality: str | None = None, description: str | None = None) -> pd.DataFrame:

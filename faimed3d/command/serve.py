@@ -150,13 +150,15 @@ class Server:
     def _serve_volumes(self, study: Study, record: StudyRecord) -> bool:
         """Serve the volumes of a study that were not served as they are; False if it was stopped before the last."""
         try:
-            rows = chosen(study.volumes(), self.options.modality, self.options.description)
-            record.why = ""
+            found = study.volumes()
+            rows = chosen(found, self.options.modality, self.options.description)
         except _PASSING:
             raise
         except Exception as error:  # a study that cannot be read, whatever is wrong, must not stop the others
-            record.why = self._pass_over(study.name, error)
+            record.why = self._pass_over(study.name, text_of_error(error))
             return True
+        damaged = found.attrs.get("damaged", ())
+        record.why = self._pass_over(study.name, damaged[0], len(damaged) - 1) if damaged else ""
         for _, row in rows.iterrows():
             if self.stopping:
                 return False
@@ -183,7 +185,7 @@ class Server:
         except _PASSING:
             raise
         except Exception as error:  # as of a study
-            return CaseRecord(signature, FAILED, why=self._pass_over(where, error))
+            return CaseRecord(signature, FAILED, why=self._pass_over(where, text_of_error(error)))
         took = f"{time.monotonic() - begin:.0f} s"
         self.say(f"{where}: {', '.join(outputs) or 'no class was found, so no object is written'}, {took}")
         return CaseRecord(signature, WRITTEN if outputs else EMPTY, outputs)
@@ -197,10 +199,10 @@ class Server:
             return []
         return [f"{name}{SUFFIX}"]
 
-    def _pass_over(self, name: str, error: Exception) -> str:
-        """Name what is passed over until its files change; why."""
+    def _pass_over(self, name: str, why: str, more: int = 0) -> str:
+        """Name what is passed over until its files change, and why; ``more`` files are so, too."""
         self.exit_code = SOME_FAILED
-        why = text_of_error(error)
+        why += f" (and {more} more)" if more else ""
         self.say(f"{name}: passed over: {why}", failed=True)
         return why
 
