@@ -198,10 +198,10 @@ def test_ctrl_c_is_code_130(here, monkeypatch, capsys):
 def test_the_lines_of_the_documentation_are_understood():
     root = Path(__file__).parents[1]
     pages = [root / "README.md", *(root / "docs").rglob("*.md")]
-    blocks = [
-        block for page in pages for block in re.findall(r"^```(?:sh|ini)\n(.*?)^```", page.read_text(), re.M | re.S)
-    ]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    blocks = [block for text in texts for block in re.findall(r"^```(?:sh|ini)\n(.*?)^```", text, re.M | re.S)]
     lines = [line for block in blocks for line in re.findall(r"^(?:ExecStart=)?faimed3d (.*)", block, re.M)]
+    lines += [line for text in texts for line in re.findall(r"`faimed3d (\w+ \w[^`]*)`", text)]
     assert len(lines) > 6
     for line in lines:
         assert make_parser().parse_args(shlex.split(line, comments=True)).subcommand

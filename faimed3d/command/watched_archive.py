@@ -59,11 +59,10 @@ class WatchedArchive:
     """
 
     def __init__(self, archive: DicomWeb, since: str, modality: str | None, description: str | None) -> None:
-        self.archive = archive
-        self._wanted = {"modality": modality, "description": description, "StudyDate": f"{since}-"}
+        self.archive, self.since, self.modality, self.description = archive, since, modality, description
 
     def look(self) -> Sequence[SeriesOfArchive]:
-        table = self.archive.search(**self._wanted)
+        table = self.archive.search(self.modality, self.description, StudyDate=f"{self.since}-")
         rows = [row for _, row in table.iterrows()]
         return [SeriesOfArchive(self.archive, row) for row in rows if row["modality"] not in NO_SCANS]
 

@@ -35,7 +35,7 @@ def save_object(mask: TensorMask3D, output: Path, source: Source, form: str, **h
         form: 'seg' or 'rtstruct'.
         how: what the writer of the form takes.
     """
-    if not bool((mask != 0).any()):
+    if not mask.count_nonzero():
         warnings.warn("no class was found, so no DICOM object was written: there is none without", stacklevel=2)
         return False
     mask.save(output, like=_images_of(source), form=form, **how)
