@@ -15,7 +15,7 @@ import torch
 from faimed3d.browser.straight_grids import on_straight_grid
 from faimed3d.display.arrays import Limits, PlainVolume, Voxels, as_array, geometry_of, value_range
 from faimed3d.display.colors import RGB, class_color
-from faimed3d.display.default_window import default_window
+from faimed3d.display.default_window import default_window, robust_limits
 from faimed3d.display.slice_view import stored_alike
 from faimed3d.display.surfaces import Box, bounding_boxes, labels_of
 from faimed3d.geometry import Geometry
@@ -24,8 +24,6 @@ from faimed3d.masks.codes import class_name
 from faimed3d.masks.labels import is_mask, label_counts
 from faimed3d.spatial import resample_like
 
-_SAMPLE = 1_000_000  # voxels, evenly spread, that choose the window of an image that is no CT
-_ROBUST = (0.5, 99.5)  # percentiles
 _ERRORS: tuple[tuple[str, RGB], ...] = (
     ("agreement", (0.24, 0.71, 0.29)),
     ("missed", (0.26, 0.52, 0.96)),
@@ -220,17 +218,8 @@ def _picture(name: str, t: Any, window: str | Sequence[float] | None) -> Picture
         low, high = window_limits(ct if window is None else window)  # type: ignore[arg-type]  # one of them is given
         windows = [((low + high) / 2, high - low)] * len(array)
     else:
-        windows = [_robust_window(one, limits) for one, limits in zip(array, ranges, strict=True)]
+        windows = [((low + high) / 2, high - low) for low, high in map(robust_limits, array)]
     return Picture(name, array, tuple(windows), ranges, ct is not None or isinstance(window, str))
-
-
-def _robust_window(array: np.ndarray, limits: Limits) -> Limits:
-    """(centre, width) of the values without the outermost half percent at both ends."""
-    sample = array.reshape(-1)[:: max(1, array.size // _SAMPLE)]
-    low, high = np.percentile(sample[np.isfinite(sample)], _ROBUST) if np.isfinite(sample).any() else (0, 1)
-    if not low < high:
-        low, high = limits
-    return (float(low + high) / 2, float(high - low) or 1.0)
 
 
 def presets(picture: Picture) -> dict[str, Limits]:

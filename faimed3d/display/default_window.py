@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from faimed3d.display.arrays import PlainVolume, Voxels
+from faimed3d.display.arrays import Limits, PlainVolume, Voxels, value_range
 
+_SAMPLE = 1_000_000  # voxels, evenly spread, that choose the limits of an image that is no CT
+_ROBUST = (0.5, 99.5)  # percentiles
 _LOOKED_AT = 100_000  # voxels, evenly spread: enough to know a CT
 _AIR = (-1100, -900)  # HU
 _LEAST_AIR = 0.05  # of the voxels; values spread evenly over the range of a phase image have 0.03 there
@@ -41,6 +43,19 @@ def default_window(t: Voxels | Iterable[Voxels], volumes: Sequence[PlainVolume])
         return None
     centre, width = (_first_number(rows.get(tag)) for tag in ("0028|1050", "0028|1051"))
     return (centre, width) if math.isfinite(centre) and width > 0 else "soft_tissue"
+
+
+def robust_limits(array: np.ndarray) -> Limits:
+    """(low, high) of the values without the outermost half percent at both ends; never equal.
+
+    >>> robust_limits(np.array([*range(1000), 1e9]))
+    (5.0, 995.0)
+    """
+    sample = array.reshape(-1)[:: max(1, array.size // _SAMPLE)]
+    low, high = np.percentile(sample[np.isfinite(sample)], _ROBUST) if np.isfinite(sample).any() else (0.0, 1.0)
+    if not low < high:
+        low, high = value_range(array)
+    return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
 
 
 def _like_ct(array: np.ndarray) -> bool:

@@ -19,7 +19,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 AXES = ("x", "y", "z")
 SIZES = ("width", "height", "depth")  # of the storage axes x, y, z
 PERCENTILES = (0.5, 99.5)  # of the foreground, Isensee et al. 2021
-_EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)  # what one faulty case may raise
+EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)  # what one faulty case may raise
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def measure_case(
     try:
         image, mask = read(row)
         return _facts(image, mask, ignore_index)
-    except _EXPECTED as error:
+    except EXPECTED as error:
         return CaseFacts({"error": f"{type(error).__name__}: {error}"})
 
 

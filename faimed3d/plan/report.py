@@ -127,7 +127,7 @@ def describe_cases(
     """
     source = Cases(df, fn_col, label_col, path, codes, ignore_index)
     options = {"resample_to_first": resample_to_first, "strict": strict}
-    read = _Reading(source, {"resample_masks": resample_masks, "like": like, **options})
+    read = CaseReading(source, {"resample_masks": resample_masks, "like": like, **options})
     tasks = (delayed(measure_case)(row, read, source.ignore_index) for _, row in source.table.iterrows())
     results: Any = Parallel(n_jobs, prefer="threads", return_as="generator")(tasks)
     if progress:
@@ -198,7 +198,7 @@ class Cases:
         return {label: class_name(label, dict(enumerate(self.codes or ()))) for label in labels}
 
 
-class _Reading:
+class CaseReading:
     """Read a case as the loaders do: channels on one grid, the mask on the grid of the image."""
 
     def __init__(self, cases: Cases, options: dict[str, Any]) -> None:
