@@ -43,7 +43,7 @@ _ROOMS = {
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
-    "patches": "PatchDataLoaders3D",
+    "patches": "CachedImageDataLoaders3D PatchDataLoaders3D",
     "inference": "Ensemble StoredModel export_model load_model predict_folder predict_volume",
     "legacy.correction": "ImageCorrectionWrapper",
     "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",

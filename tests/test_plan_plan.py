@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.augment import Clip3D, CropForeground3D, Normalize3D, RandomSpatial3D, Resample3D, ZScore3D
+from faimed3d.models.encoder import model_sizes
 from faimed3d.plan import Plan, proposal, propose
 from faimed3d.plan.methods_text import SECTIONS
 from faimed3d.plan.plan import NAMES
@@ -129,13 +130,37 @@ class TestTransforms:
 
     def test_of_classes_all_items_have_one_size(self):
         plan = plan_of(report_of([[28, 28, 28]] * 5, None, task="classification", codes=["a", "b"]))
-        assert (plan.patch, plan.spacing, plan.strides) == ((28, 28, 28), None, ((2, 2, 2),) * 2)
+        assert (plan.patch, plan.spacing, plan.strides) == ((28, 28, 28), None, ((2, 2, 2),) * 3)
         assert plan.replace(arch="resnet18_3d").network()[0][1][0].conv1[0].weight.shape[0] == 64
         with pytest.raises(ValueError, match="arch must be 'UNet3D encoder' or a network of faimed3d"):
             plan.replace(arch="resnet99").network()
+        assert (plan.widths, plan.blocks, plan.batch_size) == ((16, 32, 64), (1, 2, 2), 2)
+        sizes = [tuple(one[2:]) for one in model_sizes(plan.network()[0], plan.patch)]
+        assert sizes == [(14, 14, 14), (7, 7, 7), (4, 4, 4)]  # the first convolution halves it
         large = plan_of(report_of([[256, 256, 128]] * 5, [[1, 1, 2]] * 5, task="classification"))
         assert math.prod(large.patch) <= 1.1 * 64**3
         assert large.spacing == pytest.approx((3.17, 3.17, 6.35), rel=1e-2)
+
+    def test_on_a_gpu_the_first_level_of_classes_is_as_fine_as_the_volume(self):
+        report = report_of([[28, 28, 28]] * 99, None, task="classification", codes=["a", "b"])
+        plan = plan_of(report, device="cuda")
+        assert (plan.strides, plan.widths) == (((2, 2, 2),) * 3, (64, 128, 256, 512))
+        assert plan_of(report).batch_size == 16
+
+    def test_shapes_that_do_not_say_how_they_lie_are_turned_every_way(self):
+        shapes = {"task": "classification", "codes": ["a", "b"], "two_values": True}
+        lost, placed, sided = (
+            plan_of(report_of([[28, 28, 28]] * 5, spacings, **{**shapes, **more}))
+            for spacings, more in ((None, {}), ([[1, 1, 1]] * 5, {}), (None, {"codes": ["left", "right"]}))
+        )
+        assert [plan.augmentation["dihedral_p"] for plan in (lost, placed, sided)] == [1, 0, 0]
+        assert [type(step) for step in lost.batch_tfms] == [RandomSpatial3D, Normalize3D]
+        assert [type(part).__name__ for part in lost.batch_tfms[0].parts] == [
+            "RandomAffine3D", "RandomFlip3D", "RandomDihedral3D",
+        ]  # fmt: skip
+        text = " ".join(str(lost).split())
+        assert "turned by the symmetries of the box, rotated by up to 30/30/30 degrees" in text
+        assert "and intensities" not in text
 
 
 class TestByHand:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -182,7 +183,7 @@ class Cache:
         """
         if self.reading.masks:
             return self.reading.blocks(self.codes)
-        return (*self.reading.blocks(), self.y_block)
+        return (*self.reading.blocks(), deepcopy(self.y_block))  # its classes are those of one training side
 
     @property
     def get_x(self) -> VolumeColumn:

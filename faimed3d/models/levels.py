@@ -1,4 +1,4 @@
-"""The levels of a U-Net's way down: two plain convolutions, or residual blocks; arguments for each level."""
+"""The way down of a U-Net, an encoder as well: levels of two plain convolutions, or of residual blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fastai.layers import ConvLayer, NormType
 from torch import Tensor, nn
 
-from faimed3d._arguments import is_number, whole_per_axis
+from faimed3d._arguments import is_number, is_whole, whole_per_axis
 
 Axes = tuple[int, int, int]
 
@@ -78,12 +78,50 @@ def residual_level(
         n_in, width: channels in and out.
         stride: one number or (D, H, W).
         blocks: how many.
-        stem: begin with a convolution to ``width`` channels, as the first level does.
+        stem: begin with a convolution to ``width`` channels, as the first level does; it is strided then, not a block.
         layer: arguments of ``ConvLayer``.
     """
-    first = [ConvLayer(n_in, width, **layer)] if stem else []
-    sizes = [(width if stem else n_in, stride), *[(width, 1)] * (blocks - 1)]
+    first = [ConvLayer(n_in, width, stride=stride, **layer)] if stem else []
+    sizes = [(width, 1) if stem else (n_in, stride), *[(width, 1)] * (blocks - 1)]
     return nn.Sequential(*first, *(ResidualBlock3D(n, width, step, **layer) for n, step in sizes))
+
+
+def way_down(
+    n_in: int,
+    widths: Sequence[int],
+    strides: Sequence[Axes],
+    kernels: int | Sequence[int | Sequence[int]] = 3,
+    blocks: int | Sequence[int] | None = None,
+    **layer: Any,
+) -> list[nn.Sequential]:
+    """The levels, one after the other.
+
+    Args:
+        n_in: channels of the input.
+        widths: channels of each level.
+        strides: of each level, the first included.
+        kernels, blocks: as of ``UNet3D``.
+        layer: arguments of ``ConvLayer``.
+
+    Raises:
+        ValueError: ``kernels`` or ``blocks`` do not fit ``widths``, or a kernel has an even side.
+
+    >>> levels = way_down(1, (4, 8), [(2, 2, 2)] * 2, blocks=(1, 2), ndim=3)
+    >>> nn.Sequential(*levels)(torch.zeros(2, 1, 6, 9, 13)).shape
+    torch.Size([2, 8, 2, 3, 4])
+    """
+    sides = [kernel(side) for side in for_each(kernels, len(widths), "kernels")]
+    counts = [None] * len(widths) if blocks is None else for_each(blocks, len(widths), "blocks")
+    if any(count is not None and not (is_whole(count) and count >= 1) for count in counts):
+        raise ValueError(f"blocks must be whole numbers of 1 or more, got {blocks!r}")
+    levels: list[nn.Sequential] = []
+    for width, step, side, count in zip(widths, strides, sides, counts, strict=True):
+        if count is None:
+            levels.append(plain_level(n_in, width, step, **side, **layer))
+        else:
+            levels.append(residual_level(n_in, width, step, int(count), stem=not levels, **side, **layer))
+        n_in = width
+    return levels
 
 
 def mean_of_each(x: Tensor, steps: Axes) -> Tensor:

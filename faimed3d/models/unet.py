@@ -18,10 +18,10 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from torch import Tensor, nn
 
-from faimed3d._arguments import is_whole, whole_per_axis
+from faimed3d._arguments import whole_per_axis
 from faimed3d._keywords import StrictKeywords, strict_keywords
 from faimed3d.models.encoder import create_body, in_channels, model_sizes
-from faimed3d.models.levels import for_each, kernel, plain_level, residual_level
+from faimed3d.models.levels import for_each, kernel, way_down
 from faimed3d.models.recipe import keeps_recipe
 
 
@@ -276,23 +276,13 @@ class UNet3D(StrictKeywords, nn.Module):
         steps = for_each(strides, len(widths) - 1, "strides", "levels below the first")
         steps = [(1, 1, 1), *(whole_per_axis(step, "strides: each entry", least=1) for step in steps)]
         sides = [kernel(side) for side in for_each(kernels, len(widths), "kernels")]
-        counts = [None] * len(widths) if blocks is None else for_each(blocks, len(widths), "blocks")
-        if any(count is not None and not (is_whole(count) and count >= 1) for count in counts):
-            raise ValueError(f"blocks must be whole numbers of 1 or more, got {blocks!r}")
         self.divisors = tuple(math.prod(step[axis] for step in steps) for axis in range(3))
         # as numbers: TorchScript knows no such type
         self.norm_type = norm_type.value
         self.deep_supervision = deep_supervision
         layer = {"norm_type": norm_type, "act_cls": act_cls, "ndim": 3}
-        self.encoder = nn.ModuleList()
-        n = n_in
-        for width, step, side, count in zip(widths, steps, sides, counts, strict=True):
-            if count is None:
-                level = plain_level(n, width, step, **side, **layer)
-            else:
-                level = residual_level(n, width, step, int(count), stem=not len(self.encoder), **side, **layer)
-            self.encoder.append(level)
-            n = width
+        self.encoder = nn.ModuleList(way_down(n_in, widths, steps, kernels, blocks, **layer))
+        n = widths[-1]
         self.blocks = nn.ModuleList()
         for width, side in zip(widths[-2::-1], sides[-2::-1], strict=True):
             self.blocks.append(

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback
-from fastai.data.block import DataBlock
-from fastai.data.core import test_set
 from fastai.torch_core import default_device
 from fastcore.basics import instantiate
 from fastcore.foundation import L
@@ -21,17 +19,17 @@ from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
 from faimed3d.cache import CaseFile
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, ToLabels, check_sizes
 from faimed3d.data.done_before import DoneBefore
-from faimed3d.data.loaders import Loaders3D, Transforms, merged, of_loader
-from faimed3d.data.splitting import GivenSplits
+from faimed3d.data.loaders import Transforms
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
+from faimed3d.patches.cached_loaders import CachedLoaders3D, scans_loader, sides, steps_done
 from faimed3d.patches.drawing import MOST_PATCHES
 from faimed3d.patches.kept_cases import fits, keep, place_of
 from faimed3d.patches.patch_dl import DevicePatchDL, PatchDL
 from faimed3d.training.whole_cases import WholeCases
 
 
-class PatchDataLoaders3D(Loaders3D):
+class PatchDataLoaders3D(CachedLoaders3D):
     """Loaders that train on patches of a cache, validate on its whole cases, and predict raw scans.
 
     Three loaders: ``dls.train`` gives patches, drawn anew in each epoch; ``dls.valid`` whole cases, which the learners
@@ -59,7 +57,6 @@ class PatchDataLoaders3D(Loaders3D):
     (torch.Size([2, 1, 4, 4, 4]), torch.Size([2, 4, 4, 4]), [1, 1, 1])
     """
 
-    cache: Any = None
     patch: tuple[int, int, int] | None = None
     valid_overlap: float = 0.5
     place: str = ""
@@ -115,7 +112,7 @@ class PatchDataLoaders3D(Loaders3D):
         size = whole_per_axis(patch, "patch", least=1)
         if not 0 <= foreground <= 1:
             raise ValueError(f"foreground must be a share from 0 to 1, got {foreground!r}")
-        train, valid = _sides(len(cache), valid)
+        train, valid = sides(len(cache), valid)
         length = len(train) if length is None else length
         if not bs <= length < MOST_PATCHES:
             raise ValueError(
@@ -125,13 +122,11 @@ class PatchDataLoaders3D(Loaders3D):
         WholeCases(size, valid_overlap)  # checks the overlap
         device = torch.device(default_device() if device is None else device)
         spatial, others = _divided(batch_tfms)
-        scans = _raw_loader(cache, (train, valid), others, device)
+        scans = scans_loader(cache, (train, valid), others, device)
         reader = next(step.reader for step in scans.after_item.fs if isinstance(step, CheckLabels))
         cases = [cache[row] for row in range(len(cache))]
         _check_masks(cases)
-        done = sorted(cache.item_tfms, key=lambda step: step.order)
-        orientations = {case.geometry.orientation for case in cases}
-        stored = orientations.pop() if len(orientations) == 1 else None
+        done, stored = steps_done(cache, cases)
         moved = merged_spatial(spatial)
         sources: list[Any] = [cases[row] for row in train]
         kept = fits(sources, device) if on_device is None else on_device
@@ -160,28 +155,10 @@ class PatchDataLoaders3D(Loaders3D):
         return made
 
     @property
-    def scans(self) -> VolumeDL:
-        """Loader of the sources of validation, with all the steps that the cache has done already."""
-        return self.loaders[2]
-
-    @property
     def learner_cbs(self) -> list[Callback]:
         """The callback that learners of patches need."""
         assert self.patch is not None  # from_cache has set it
         return [WholeCases(self.patch, self.valid_overlap, self.train.bs)]
-
-    @strict_keywords(more=lambda args, kwargs: [*of_loader(args, kwargs), "process"])  # of Interpretation
-    def test_dl(
-        self, test_items: Any, rm_type_tfms: Any = None, with_labels: bool = False, **kwargs: Any
-    ) -> VolumeDL:  # as of fastai
-        """Loader of raw scans, prepared as those of the cache.
-
-        Args:
-            test_items: a table, or a list of sources.
-            rm_type_tfms, with_labels, kwargs: as of fastai's ``test_dl``.
-        """
-        items = test_set(self.scans.dataset, test_items, rm_tfms=rm_type_tfms, with_labels=with_labels)
-        return self.scans.new(items, **kwargs)
 
     def new_empty(self) -> PatchDataLoaders3D:
         """The same without cases, for export."""
@@ -190,26 +167,12 @@ class PatchDataLoaders3D(Loaders3D):
         return empty
 
 
-def _sides(count: int, valid: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows of training and of validation."""
-    rows = [int(row) for row in valid]
-    wrong = [row for row in rows if not 0 <= row < count]
-    if wrong or len(set(rows)) != len(rows):
-        raise ValueError(
-            f"valid must be numbers of rows of the cache, each once, from 0 to {count - 1}; got {wrong or rows}"
-        )
-    train = [row for row in range(count) if row not in set(rows)]
-    if not train:
-        raise ValueError(f"all {count} cases are in validation, so nothing is left to train on")
-    return train, rows
-
-
 def _check_masks(cases: Sequence[CaseFile]) -> None:
     without = next((case for case in cases if not case.has_mask), None)
     if without is not None:
         raise ValueError(
             f"{without.path}: a case without a mask; patches need masks of labels. For classes of whole volumes use "
-            "ImageDataLoaders3D"
+            "CachedImageDataLoaders3D"
         )
 
 
@@ -242,16 +205,3 @@ def _where(transforms: Sequence[Any], device: torch.device) -> tuple[list[Any], 
             len(transforms),
         )
     return list(transforms[:count]), list(transforms[count:])
-
-
-def _raw_loader(
-    cache: Any, splits: tuple[list[int], list[int]], batch_tfms: Sequence[Any], device: torch.device
-) -> VolumeDL:
-    """A loader of the sources of validation, with all steps; none of them is read to make it."""
-    block = DataBlock(cache.raw_blocks(), get_x=cache.get_x, get_y=cache.get_y, splitter=GivenSplits(splits))
-    items = block.datasets(cache.table).subset(1)
-    return VolumeDL(
-        items, bs=1, num_workers=0, device=device, before_batch=check_sizes,
-        after_item=merged(block.default_item_tfms, cache.item_tfms),
-        after_batch=merged(block.default_batch_tfms, batch_tfms),
-    )  # fmt: skip

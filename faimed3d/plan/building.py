@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from fastai.data.block import CategoryBlock
-from fastai.data.transforms import IndexSplitter
 from fastai.layers import NormType
 from fastai.learner import Learner
 from fastai.metrics import RocAuc, RocAucBinary, accuracy
@@ -31,11 +30,10 @@ from faimed3d.augment import (
     ZScore3D,
     aug_transforms_3d,
 )
-from faimed3d.data import ImageDataLoaders3D
-from faimed3d.data.loaders import of_loader
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
-from faimed3d.patches import PatchDataLoaders3D
+from faimed3d.models.levels import way_down
+from faimed3d.patches import CachedImageDataLoaders3D, PatchDataLoaders3D
 from faimed3d.plan.folds import make_folds
 from faimed3d.plan.matching import refuse_other_steps
 from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, fit_poly, unet_learner_3d
@@ -106,8 +104,9 @@ def network(plan: Plan) -> nn.Module:
 def encoder(plan: Plan) -> Any:
     """What a network of classes is built over: the way down of a U-Net, or a network of ``faimed3d.models``."""
     if plan.arch == ENCODER:
-        how = {**unet_arguments(plan), "up_convs": 2, "deep_supervision": False, "norm_type": NormType.Batch}
-        return nn.Sequential(*UNet3D(plan.channels, 2, **how).encoder)
+        strides = [(1, 1, 1), *plan.strides][-len(plan.widths) :]
+        layer = {"norm_type": NormType.Batch, "act_cls": nn.LeakyReLU, "ndim": 3}
+        return nn.Sequential(*way_down(plan.channels, plan.widths, strides, plan.kernels, plan.blocks, **layer))
     arch = getattr(models, plan.arch, None)
     if arch is None:
         raise ValueError(
@@ -129,7 +128,7 @@ def unet_arguments(plan: Plan) -> dict[str, Any]:
 
 
 def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -> Any:
-    """Loaders of patches for masks, of whole items for classes."""
+    """Loaders of patches for masks, of whole cases for classes."""
     refuse_other_steps(plan, cache)
     folds = make_folds(cache.table, **plan.folds)
     valid = [] if fold is None else folds.split(fold)[1]
@@ -138,17 +137,13 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
         return PatchDataLoaders3D.from_cache(
             cache, plan.patch, valid=valid, batch_tfms=batch_tfms(plan), **{**given, **kwargs}
         )
-    how: dict[str, Any] = {"bs": plan.batch_size, "item_tfms": item_tfms(plan), "batch_tfms": batch_tfms(plan)}
-    return ImageDataLoaders3D.from_df(
-        cache.table, cache.path, fn_col=plan.fn_col, label_col=plan.label_col, y_block=y_block(plan),
-        splitter=IndexSplitter(valid), orientation=plan.orientation, **{**how, **kwargs},
-    )  # fmt: skip
+    how = {"bs": plan.batch_size, "batch_tfms": batch_tfms(plan), **kwargs}
+    return CachedImageDataLoaders3D.from_cache(cache, valid=valid, **how)
 
 
 def loader_keywords() -> list[str]:
     """What :func:`dataloaders` hands on."""
-    of_classes = [*keywords_of(ImageDataLoaders3D.from_df), *of_loader((), {})]
-    return [*keywords_of(PatchDataLoaders3D.from_cache), *of_classes]
+    return [*keywords_of(PatchDataLoaders3D.from_cache), *keywords_of(CachedImageDataLoaders3D.from_cache)]
 
 
 def learner_keywords() -> list[str]:

@@ -14,7 +14,8 @@ from faimed3d.plan.folds import make_folds
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
 
-_PROBABILITIES = ("affine_p", "noise_p", "blur_p", "brightness_p", "contrast_p", "low_resolution_p", "gamma_p")
+_PROBABILITIES = ("affine_p", "noise_p", "blur_p", "brightness_p", "contrast_p", "low_resolution_p", "gamma_p",
+                  "dihedral_p")  # fmt: skip
 _AUGMENTATION = {"flip_axes", "swap_labels", "degrees", "scale", *_PROBABILITIES}
 _LOSSES = {"segmentation": ("dice_ce", "cross_entropy"), "classification": ("cross_entropy",)}
 
@@ -44,9 +45,11 @@ def _contradiction(plan: Plan) -> str | None:
             return f"{name} has {len(value)} entries for {plan.channels} channels"
     if plan.task == "segmentation" and plan.arch != "UNet3D":
         return f"arch must be 'UNet3D' for segmentation, got {plan.arch!r}; give other networks a learner of their own"
-    if plan.arch.startswith("UNet3D") and not (len(plan.strides) + 1 == levels == len(plan.kernels)):
+    strides = (levels - 1, levels) if plan.task == "classification" else (levels - 1,)
+    if plan.arch.startswith("UNet3D") and not (len(plan.strides) in strides and levels == len(plan.kernels)):
+        count = " or ".join(map(str, strides))
         return (
-            f"there are {levels} widths, so there must be {levels - 1} strides and {levels} kernels; got "
+            f"there are {levels} widths, so there must be {count} strides and {levels} kernels; got "
             f"{len(plan.strides)} and {len(plan.kernels)}"
         )
     if plan.blocks is not None and len(plan.blocks) != levels:

@@ -25,15 +25,15 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
     reading = cache.reading
     seg = plan.task == "segmentation"
     pairs: dict[str, tuple[Any, Any]] = {"masks": (reading.masks, seg)}
-    if seg and reading.masks:
+    if seg == reading.masks:
         pairs |= {
             "fn_col": (_columns(cache.fn_col), _columns(plan.fn_col)),
             "label_col": (cache.label_col, plan.label_col),
             "channels": (cache[0].shape[0], plan.channels),
             "orientation": (reading.orientation, plan.orientation),
-            "codes": (cache.codes, plan.codes),
-            "ignore_index": (reading.ignore_index, plan.ignore_index),
         }
+        if seg:
+            pairs |= {"codes": (cache.codes, plan.codes), "ignore_index": (reading.ignore_index, plan.ignore_index)}
         steps = list(reading.item_tfms), deterministic(plan.item_tfms)
         if describe_transforms(steps[0]) != describe_transforms(steps[1]):
             there, asked = ([step for step in own if describe(step) not in map(describe, other)] or own
@@ -42,10 +42,11 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
     pairs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     differences = [f"{name}: {own!r} in the cache, {asked!r} in the plan" for name, (own, asked) in pairs.items()]
     if differences:
+        kind = "PatchDataLoaders3D" if seg else "CachedImageDataLoaders3D"
         raise ValueError(
             f"{cache.folder}: its cases were made by other steps than the plan's ({'; '.join(differences)}): call "
             "preprocess(df, folder, plan) with this plan, and use what it returns; or, where the cases shall be as "
-            "they are, make loaders with PatchDataLoaders3D.from_cache and pass them as plan.learner(cache, dls=dls)"
+            f"they are, make loaders with {kind}.from_cache and pass them as plan.learner(cache, dls=dls)"
         )
 
 

@@ -144,4 +144,8 @@ def _augmented(plan: Plan) -> str:
     degrees = "/".join(f"{angle:g}" for angle in how["degrees"])
     low, high = how["scale"]
     mirrored = f"mirrored along {axes}" if axes else "not mirrored"
-    return f"{mirrored}, rotated by up to {degrees} degrees about D/H/W, scaled by {low:g} to {high:g}, and intensities"
+    if how["dihedral_p"]:
+        mirrored += ", turned by the symmetries of the box"
+    varied = any(how[name] for name in how if name.endswith("_p") and name not in ("affine_p", "dihedral_p"))
+    values = ", and intensities" if varied else ""
+    return f"{mirrored}, rotated by up to {degrees} degrees about D/H/W, scaled by {low:g} to {high:g}{values}"

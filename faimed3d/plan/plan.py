@@ -53,7 +53,8 @@ class Plan:
         mean, std: of each channel, or None.
         patch: (D, H, W) voxels; of classes the size of an item.
         arch: ``'UNet3D'``; of classes ``'UNet3D encoder'``, or the name of a network of ``faimed3d.models``.
-        strides, kernels: of each level, the strides without the first.
+        strides, kernels: of each level, the strides without the first; where there are as many strides as levels, the
+            first convolution is strided (of classes).
         widths: channels of each level.
         blocks: residual blocks of each level of the encoder; None: two convolutions.
         up_convs: convolutions of each level of the decoder.
@@ -220,13 +221,13 @@ class Plan:
 
     @strict_keywords(more=lambda args, kwargs: building.loader_keywords())
     def dataloaders(self, cache: Any, fold: int | str | None = 0, **kwargs: Any) -> Any:
-        """Loaders of one fold: patches of the cache for masks, whole items for classes.
+        """Loaders of one fold: patches of the cache for masks, whole cases of it for classes.
 
         Args:
             cache: of ``preprocess(df, folder, plan)``.
             fold: which of the plan's folds is validated on; None: none, all cases are trained on.
-            **kwargs: of ``PatchDataLoaders3D.from_cache``, or of ``ImageDataLoaders3D.from_df`` for classes, such as
-                ``num_workers`` and ``device``; they take the place of the plan's.
+            **kwargs: of ``PatchDataLoaders3D.from_cache``, or of ``CachedImageDataLoaders3D.from_cache`` for classes,
+                such as ``num_workers`` and ``device``; they take the place of the plan's.
 
         Raises:
             ValueError: the cases of the cache were made by other steps than the plan's, or there is no such fold.

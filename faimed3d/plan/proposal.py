@@ -303,10 +303,17 @@ class _Proposal:
                 self.sizes = self.sizes / factor
                 self._set_median("median of each axis at the target spacing")
         self.set("patch", patch, reason)
-        topology = topology_of(self.steps[::-1], patch)
-        self._levels(
-            topology, building.ENCODER, rules.RESNET_BLOCKS, f"as many as in the ResNet-18 of {rules.MEDMNIST}"
-        )
+        topology = topology_of(self.steps[::-1], patch, rules.HALVED_FROM)
+        halved = f"axes near the finest spacing are halved while 4 voxels are left, rounded up ({rules.NNUNET})"
+        size = tuple(patch)
+        strides: Any = topology.strides
+        if self.training.strided and strides:
+            size = tuple(-(-n // step) for n, step in zip(patch, strides[0], strict=True))
+            topology = Topology(strides[1:], topology.kernels[1:])
+            halved += f", first by the first convolution, as most of the time goes to the finest level ({rules.RESNET})"
+        counts = f"one at the finest level ({rules.RESENC}), else as many as in the ResNet-18 of {rules.MEDMNIST}"
+        self._levels(topology, building.ENCODER, rules.RESNET_BLOCKS, counts)
+        self.set("strides", strides, halved)
         self.set("up_convs", 0, "there is no way up")
         self.set("deep_supervision", False, "of segmentation")
         self.set("oversampling", 0.0, "of segmentation")
@@ -314,9 +321,7 @@ class _Proposal:
         wide, blocks = self.values["widths"], self.values["blocks"]
 
         def memory(batch: int) -> int:
-            return int(
-                self.scale * step_memory(tuple(patch), topology, batch, wide, self.values["channels"], 0, blocks)
-            )
+            return int(self.scale * step_memory(size, topology, batch, wide, self.values["channels"], 0, blocks))
 
         self.largest_batch = batch
         while batch > rules.LEAST_BATCH and memory(batch) > self.limit:
@@ -334,7 +339,9 @@ class _Proposal:
     def _training(self) -> None:
         training, values = self.training, self.values
         names = [str(name) for name in values["codes"] or values["classes"]]
-        how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle)
+        shapes = self.task == "classification" and values["normalization"] == "set"
+        oriented = "orientation" in self.done and bool(self.done["stated"].astype(bool).any())
+        how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle, shapes, oriented)
         self.set("augmentation", rules.augmentation(*how))
         items = max(1, round(values["cases"] * (1 - self._folds())))
         least = training.least_steps * values["batch_size"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from faimed3d.plan.rules import MEDMNIST, NNUNET, ONE_CYCLE, RESENC
+from faimed3d.plan.rules import MEDMNIST, NNUNET, ONE_CYCLE, RESENC, RESNET
 
 
 class Rule(NamedTuple):
@@ -23,7 +23,7 @@ RULES = (
     ),
     Rule(
         "arch",
-        "`UNet3D`; of classes its way down, with batch norm and fastai's head",
+        "`UNet3D`; of classes its way down, a ResNet, with batch norm and fastai's head",
         f"{NNUNET}; {MEDMNIST}",
     ),
     Rule(
@@ -68,8 +68,9 @@ RULES = (
     ),
     Rule(
         "strides",
-        "halve the axes within a factor of 2 of the finest spacing while 4 voxels are left",
-        NNUNET,
+        "halve the axes within a factor of 2 of the finest spacing while 4 voxels are left; of classes rounded up,"
+        " on a CPU first by the first convolution, as most of the time would go to the finest level",
+        f"{NNUNET}; {RESNET}",
     ),
     Rule(
         "kernels",
@@ -78,13 +79,14 @@ RULES = (
     ),
     Rule(
         "widths",
-        "32 channels (on a CPU 16), doubled at each level, 320 at most",
-        NNUNET,
+        "32 channels (on a CPU 16), doubled at each level, 320 at most; of classes 64 (16), 512 (256) at most",
+        f"{NNUNET}; {MEDMNIST}",
     ),
     Rule(
         "blocks",
-        "on a GPU residual blocks in the encoder, 1, 3, 4, 6, 6, ... a level; on a CPU plain convolutions",
-        RESENC,
+        "on a GPU residual blocks in the encoder, 1, 3, 4, 6, 6, ... a level; on a CPU plain convolutions; of classes"
+        " 1, 2, 2, ... residual blocks",
+        f"{RESENC}; {MEDMNIST}",
     ),
     Rule(
         "up_convs",
@@ -98,8 +100,9 @@ RULES = (
     ),
     Rule(
         "batch_size",
-        "what fits into the memory, 2 at least, 5 % of the voxels of the data set at most; on a CPU 2",
-        NNUNET,
+        "what fits into the memory, 2 at least, 5 % of the voxels of the data set at most; on a CPU 2; of classes"
+        " 32, on a CPU 16, half of the cases at most",
+        f"{NNUNET}; {MEDMNIST}",
     ),
     Rule(
         "oversampling",
@@ -111,22 +114,23 @@ RULES = (
         "rotation, scaling, mirrors, noise, blur, brightness, contrast, low resolution, gamma; of a patch "
         "with one side below a third of the largest only rotation in the plane; mirrored left and right only "
         "where no class is of one side, or both sides are and are exchanged; for labels on a CPU half of that, "
-        "mirrored left and right alone, as some thousand patches are too few for more",
+        "mirrored left and right alone, as some thousand patches are too few for more; of shapes, images of two "
+        "values, to be classified nothing of intensity, and where no case says how it lies, any symmetry of the box",
         NNUNET,
     ),
     Rule(
         "items_per_epoch",
-        "the cases of training, on a GPU 250 batches at least",
+        "the cases of training, for labels on a GPU 250 batches at least",
         NNUNET,
     ),
     Rule(
         "epochs",
-        "on a GPU 250, on a CPU 50; with `minutes` as many as end in time",
+        "on a GPU 250, on a CPU 50, of classes 100 and 40; with `minutes` as many as end in time",
         "this library",
     ),
     Rule(
         "lr",
-        "SGD 0.01, AdamW 0.002 for labels, 0.001 for classes",
+        "SGD 0.01, AdamW 0.002; for classes on a GPU 0.001",
         NNUNET,
     ),
     Rule(
@@ -136,12 +140,12 @@ RULES = (
     ),
     Rule(
         "optimizer",
-        "on a GPU SGD with Nesterov momentum 0.99, on a CPU AdamW",
+        "on a GPU SGD with Nesterov momentum 0.99, on a CPU and for classes AdamW",
         NNUNET,
     ),
     Rule(
         "schedule",
-        "on a GPU polynomial, on a CPU one cycle, which trains well in few epochs",
+        "on a GPU polynomial, on a CPU and for classes one cycle, which trains well in few epochs",
         ONE_CYCLE,
     ),
     Rule(
@@ -156,7 +160,7 @@ RULES = (
     ),
     Rule(
         "folds",
-        "5, by patient",
+        "5, by patient, classes spread evenly",
         NNUNET,
     ),
 )

@@ -20,8 +20,9 @@ NNUNET = "nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z"
 RESENC = "nnU-Net ResEnc presets, Isensee et al. 2024, arXiv:2404.09556"
 OURS = "this library's choice"
 MEDMNIST = "MedMNIST v2, Yang et al. 2023, doi:10.1038/s41597-022-01721-8"
+RESNET = "ResNet, He et al. 2016, doi:10.1109/CVPR.2016.90"
 ONE_CYCLE = "Smith and Topin 2018, arXiv:1708.07120"
-SOURCES = (NNUNET, RESENC, MEDMNIST, ONE_CYCLE, OURS)
+SOURCES = (NNUNET, RESENC, MEDMNIST, RESNET, ONE_CYCLE, OURS)
 
 ANISOTROPIC = 3  # a coarse axis has more than this times the spacing of the others
 LEAST_BOX = 0.75  # of the volume: below it the rest is background that nothing is learned from
@@ -31,7 +32,7 @@ OVERSAMPLING = 1 / 3
 HU_AIR = (-3100.0, -900.0)  # what the smallest value of a CT lies between: air is -1000, padding -1024 to -3024
 DEEP = 3  # levels from which on deep supervision has something to supervise
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)
-RESNET_BLOCKS = (2, 2, 2, 2, 2, 2, 2, 2)  # of classes: as many as in a ResNet-18
+RESNET_BLOCKS = (1, 2, 2, 2, 2, 2, 2, 2)  # of classes: as many as in a ResNet-18, but one at the finest level
 TRAINING_SHARE = 0.85  # of the minutes asked for: the rest is validation, reading, checkpoints
 FEWEST_EPOCHS = 15  # fewer than these, and a narrower network learns more in the same time
 
@@ -53,6 +54,7 @@ class Training:
     blocks: bool  # residual encoder
     source: str
     gentle: bool = False  # augmentation for some thousand patches in all, not for millions
+    strided: bool = False  # the first convolution halves the volume
 
 
 SEGMENTATION = {
@@ -67,22 +69,27 @@ SEGMENTATION = {
 }  # fmt: skip
 CLASSIFICATION = {
     "cpu": Training(
-        width=16, most_width=256, batch=16, epochs=30, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
-        schedule="one_cycle", precision="float32", blocks=True, source=OURS,
+        width=16, most_width=256, batch=16, epochs=40, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
+        schedule="one_cycle", precision=None, blocks=True, source=OURS, strided=True,
     ),
     "cuda": Training(
-        width=64, most_width=512, batch=16, epochs=100, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
+        width=64, most_width=512, batch=32, epochs=100, least_steps=0, lr=1e-3, optimizer="adamw", weight_decay=1e-2,
         schedule="one_cycle", precision=None, blocks=True, source=MEDMNIST,
     ),
 }  # fmt: skip
 AUGMENTATION: dict[str, Any] = {
     "degrees": 30.0, "scale": [0.7, 1.4], "affine_p": 0.36, "noise_p": 0.1, "blur_p": 0.2, "brightness_p": 0.15,
-    "contrast_p": 0.15, "low_resolution_p": 0.25, "gamma_p": 0.3,
+    "contrast_p": 0.15, "low_resolution_p": 0.25, "gamma_p": 0.3, "dihedral_p": 0.0,
 }  # fmt: skip
 GENTLE: dict[str, Any] = {
     "degrees": 15.0, "scale": [0.85, 1.15], "affine_p": 0.5, "noise_p": 0.15, "blur_p": 0.1, "brightness_p": 0.15,
-    "contrast_p": 0.15, "low_resolution_p": 0.1, "gamma_p": 0.2,
+    "contrast_p": 0.15, "low_resolution_p": 0.1, "gamma_p": 0.2, "dihedral_p": 0.0,
 }  # fmt: skip
+SHAPES: dict[str, Any] = {
+    "degrees": 30.0, "scale": [0.83, 1.2], "affine_p": 0.5, "noise_p": 0.0, "blur_p": 0.0, "brightness_p": 0.0,
+    "contrast_p": 0.0, "low_resolution_p": 0.0, "gamma_p": 0.0, "dihedral_p": 0.0,
+}  # fmt: skip
+HALVED_FROM = 7  # voxels of an axis of classes: rounded up, 4 are left
 CLASSIFICATION_VOXELS = {"cpu": 64**3, "cuda": 128**3}  # of an item
 
 
@@ -295,7 +302,15 @@ def sides(codes: Sequence[str]) -> tuple[list[list[int]], list[str]]:
     return pairs, alone
 
 
-def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: str, gentle: bool = False) -> Choice:
+def augmentation(
+    patch: Triple,
+    codes: Sequence[str],
+    orientation: str,
+    task: str,
+    gentle: bool = False,
+    shapes: bool = False,
+    oriented: bool = True,
+) -> Choice:
     """Arguments of the augmentation, plain values, and why.
 
     Args:
@@ -304,9 +319,11 @@ def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: st
         orientation: storage order (x, y, z).
         task: 'segmentation' or 'classification'.
         gentle: for trainings of some thousand patches: less of everything, and mirrored left and right alone.
+        shapes: the images are of two values each.
+        oriented: some case says which way it is stored.
     """
     notes = []
-    how = dict(GENTLE if gentle else AUGMENTATION)
+    how = dict(SHAPES if shapes else GENTLE if gentle else AUGMENTATION)
     largest = how.pop("degrees")
     degrees = [largest] * 3
     flat = min(range(3), key=lambda axis: patch[axis])
@@ -324,7 +341,12 @@ def augmentation(patch: Triple, codes: Sequence[str], orientation: str, task: st
         pairs = []
     elif pairs:
         notes.append(f"left and right labels are exchanged where a volume is mirrored ({len(pairs)} pairs by name)")
-    if gentle:
+    if shapes:
+        notes.append(f"shapes of two values have no intensities to vary ({OURS})")
+        if not oriented and not alone:
+            how["dihedral_p"] = 1.0
+            notes.append("no case says how it lies, so it is turned by any symmetry of the box")
+    elif gentle:
         notes.append(f"weaker than nnU-Net's, which learns from millions of patches ({OURS})")
     else:
         notes.append(f"kinds, probabilities and ranges after {NNUNET}")

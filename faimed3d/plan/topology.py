@@ -40,7 +40,7 @@ class Topology:
         return len(self.kernels)
 
 
-def topology_of(spacing: Sequence[float], patch: Sequence[int]) -> Topology:
+def topology_of(spacing: Sequence[float], patch: Sequence[int], halved_from: int = NEAR * SMALLEST) -> Topology:
     """Strides and kernels for a patch.
 
     An axis is halved while at least twice 4 voxels are left of it and its spacing is within a factor of 2 of the finest
@@ -51,6 +51,7 @@ def topology_of(spacing: Sequence[float], patch: Sequence[int]) -> Topology:
     Args:
         spacing: (D, H, W) mm.
         patch: voxels (D, H, W).
+        halved_from: voxels of an axis from which on it is halved. Default: twice 4.
 
     >>> topology_of((5, 1, 1), (8, 64, 64)).strides
     ((1, 2, 2), (1, 2, 2), (2, 2, 2), (1, 2, 2))
@@ -62,7 +63,7 @@ def topology_of(spacing: Sequence[float], patch: Sequence[int]) -> Topology:
     strides: list[Triple] = []
     kernels: list[Triple] = []
     while True:
-        possible = [axis for axis in range(3) if sizes[axis] >= NEAR * SMALLEST]
+        possible = [axis for axis in range(3) if sizes[axis] >= halved_from]
         finest = min((steps[axis] for axis in possible), default=0.0)
         possible = [axis for axis in possible if steps[axis] / finest < NEAR]
         if not possible or (len(possible) == 1 and sizes[possible[0]] < 3 * SMALLEST):

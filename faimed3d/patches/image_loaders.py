@@ -1,0 +1,137 @@
+"""``CachedImageDataLoaders3D``: whole cases of a cache, with their classes or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.torch_core import default_device
+from fastcore.basics import instantiate
+from fastcore.foundation import L
+from fasttransform import Transform
+
+from faimed3d._keywords import strict_keywords
+from faimed3d.cache import CaseFile
+from faimed3d.data.block_transforms import check_sizes
+from faimed3d.data.done_before import DoneBefore
+from faimed3d.data.known_classes import refuse_unknown_classes
+from faimed3d.data.loaders import Transforms, merged
+from faimed3d.data.splitting import GivenSplits
+from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.patches.cached_loaders import CachedLoaders3D, scans_loader, sides, steps_done
+from faimed3d.volume import TensorDicom3D
+
+_ROW = "row of the cache"  # a column that the items have besides those of the table
+
+
+class CachedImageDataLoaders3D(CachedLoaders3D):
+    """Loaders of the whole cases of a cache with classes or numbers as target; no epoch reads a source again.
+
+    Three loaders: ``dls.train`` and ``dls.valid`` of the cached cases; ``dls.scans`` reads the sources of validation
+    as the cache did, for ``learn.predict`` and ``dls.test_dl``.
+
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from fastai.data.block import CategoryBlock
+    >>> from faimed3d.cache import preprocess
+    >>> table = pd.DataFrame({"image": [torch.rand(6, 8, 10) for _ in range(4)], "label": [*"abba"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = preprocess(table, folder, y_block=CategoryBlock, n_jobs=1, progress=False)
+    ...     dls = CachedImageDataLoaders3D.from_cache(cache, bs=2, valid=[3], device="cpu")
+    ...     images, classes = dls.one_batch()
+    >>> images.shape, classes.shape, list(dls.vocab)
+    (torch.Size([2, 1, 6, 8, 10]), torch.Size([2]), ['a', 'b'])
+    """
+
+    @classmethod
+    @strict_keywords
+    def from_cache(
+        cls,
+        cache: Any,
+        bs: int = 4,
+        valid: Sequence[int] = (),
+        *,
+        batch_tfms: Transforms = None,
+        num_workers: int = 0,
+        path: str | Path = ".",
+        device: Any = None,
+    ) -> CachedImageDataLoaders3D:
+        """Make loaders from a cache of images with classes or numbers.
+
+        Args:
+            cache: of ``preprocess`` with a ``y_block``; its ``item_tfms`` have brought all cases to one size.
+            bs: cases in a batch.
+            valid: numbers of the rows of ``cache.table`` that are validated on; all others are trained on.
+            batch_tfms: transforms of batches.
+            num_workers: processes that read cases. 0, the default, reads them here: from the map of its file a case
+                comes in a millisecond.
+            path: where a ``Learner`` keeps its files.
+            device: where batches go. Default: the GPU where there is one.
+
+        Raises:
+            ValueError: the cache is one of masks, training has fewer cases than a batch, or there is no such row.
+        """
+        if cache.reading.masks:
+            raise ValueError(
+                f"{cache.folder}: a cache of images with masks; classes and numbers are those of "
+                "preprocess(..., y_block=CategoryBlock). For masks use PatchDataLoaders3D"
+            )
+        splits = sides(len(cache), valid)
+        if not 0 < bs <= len(splits[0]):
+            raise ValueError(
+                f"training has {len(splits[0])} cases, fewer than one batch of bs={bs}: choose a smaller bs"
+            )
+        device = torch.device(default_device() if device is None else device)
+        transforms = [instantiate(transform) for transform in L(batch_tfms)]
+        cases = [cache[row] for row in range(len(cache))]
+        y_block = cache.raw_blocks()[1]
+        block = DataBlock(
+            (TransformBlock(type_tfms=WholeCase(cases)), y_block),
+            get_x=_row, get_y=cache.get_y, splitter=GivenSplits(splits),
+        )  # fmt: skip
+        items = block.datasets(cache.table.assign(**{_ROW: range(len(cache))}))
+        common = {
+            "bs": bs, "num_workers": num_workers, "device": device, "before_batch": check_sizes,
+            "after_item": merged(block.default_item_tfms, [DoneBefore(*steps_done(cache, cases))]),
+            "after_batch": merged(block.default_batch_tfms, transforms),
+        }  # fmt: skip
+        train = VolumeDL(items.subset(0), shuffle=True, drop_last=True, **common)
+        train._one_pass()
+        scans = scans_loader(cache, splits, transforms, device, bs)
+        scans._n_inp, scans._types = train._n_inp, train._types  # so that it need not read a scan to know
+        made = cls(train, train.new(items.subset(1), shuffle=False, drop_last=False), scans, path=path, device=device)
+        refuse_unknown_classes(made)
+        made.cache = cache
+        return made
+
+    def new_empty(self) -> CachedImageDataLoaders3D:
+        """The same without cases, for export: what is left reads scans."""
+        empty = self.scans.new(self.scans.dataset.new_empty())
+        return type(self)(empty, empty, empty, path=self.path, device=self.device)
+
+
+class WholeCase(Transform):
+    """The image of the case in a row of a cache.
+
+    Args:
+        cases: of all rows.
+    """
+
+    def __init__(self, cases: Sequence[CaseFile]) -> None:
+        super().__init__()
+        self.cases = cases
+
+    def encodes(self, row: int) -> TensorDicom3D:
+        """Read it, (C, D, H, W).
+
+        Args:
+            row: number of it.
+        """
+        return self.cases[row].whole()[0]
+
+
+def _row(cells: Any) -> int:
+    return int(cells[_ROW])
