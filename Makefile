@@ -14,6 +14,9 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 
+# The workers and the processes that tests start would each compile this package, and pytest's plugins, anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint docs lowest bench hippocampus medmnist3d clean
 
 demo: $(READY)
