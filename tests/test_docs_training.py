@@ -1,6 +1,5 @@
 """The page on training runs, in order, on small files of the names that it uses."""
 
-import dataclasses
 import functools
 import re
 import warnings
@@ -10,10 +9,9 @@ import dask.distributed
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from small_trainings import write_volumes
+from small_trainings import plan_one_epoch, write_volumes
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.plan import rules
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -27,8 +25,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
-    for device, training in list(rules.SEGMENTATION.items()):  # 50 epochs would be long
-        monkeypatch.setitem(rules.SEGMENTATION, device, dataclasses.replace(training, epochs=1, least_steps=1))
+    plan_one_epoch(monkeypatch)
     torch.manual_seed(0)
     yield tmp_path
     plt.close("all")

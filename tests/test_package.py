@@ -10,9 +10,9 @@ import faimed3d
 import faimed3d.all as notebook
 
 
-@pytest.mark.parametrize("name", faimed3d.__all__)
-def test_each_name_is_that_of_the_star_import(name):
-    assert getattr(faimed3d, name) is getattr(notebook, name)
+def test_each_name_is_that_of_the_star_import():
+    names = faimed3d.__all__
+    assert [name for name in names if getattr(faimed3d, name) is not getattr(notebook, name)] == []
 
 
 def test_an_old_module_does_not_take_the_place_of_a_name():

@@ -1,6 +1,5 @@
 """The Python of the README runs, in order, on files of the names it uses."""
 
-import dataclasses
 import re
 import warnings
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from dicom_series import SECRETS, make_series, stored_values
 from dicom_series import write as write_dicom
 from pydicom.uid import generate_uid
+from small_trainings import plan_one_epoch
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
-from faimed3d.plan import rules
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,8 +42,7 @@ def folder(tmp_path, monkeypatch):
     cases.to_csv(tmp_path / "cases.csv", index=False)
     write_dicom(make_series(stored_values((4, 8, 8))), tmp_path / "new_patient")
     monkeypatch.chdir(tmp_path)
-    for device, training in list(rules.SEGMENTATION.items()):  # 50 epochs would be long
-        monkeypatch.setitem(rules.SEGMENTATION, device, dataclasses.replace(training, epochs=1, least_steps=1))
+    plan_one_epoch(monkeypatch)
     torch.manual_seed(0)
     yield tmp_path
     plt.close("all")
