@@ -16,6 +16,7 @@ from faimed3d.legacy import moved_modules
 
 # where the names of users are; a test holds it against what the rooms offer
 _ROOMS = {
+    "archive": "DicomWeb",
     "augment": """
         ClampMask3D Clip3D CropForeground3D FillNaN3D HistScaled3D IntensityTransform3D KeepLargestComponent MaxScale
         MeanScale MedianScale Normalize3D Pad3D PadOrCrop3D PiecewiseHistScaling RandomAffine3D RandomBiasField3D

@@ -169,3 +169,11 @@ def local(x):
 def test_what_has_no_name_is_refused(thing, text):
     with pytest.raises(TypeError, match=text):
         describe(thing)
+
+
+def test_a_method_of_the_transform_itself_is_no_setting():
+    """fastai 2.8.10 keeps ``before_call`` on the object."""
+    transform = cache_study.Hidden(2)
+    before = describe(transform)
+    transform.factor = transform.__call__  # under the name of an argument
+    assert describe(transform) == before

@@ -172,7 +172,7 @@ class TestBasicViewer:
             BasicViewer(image(), torch.stack([mask(), mask()]))
 
     def test_the_show_of_a_tensor_is_not_replaced(self):
-        assert TensorDicom3D.show.__module__ == "faimed3d.volume"
+        assert TensorDicom3D.show.__module__ == "faimed3d._pictures"
         assert isinstance(image().show(), plt.Axes)
 
 

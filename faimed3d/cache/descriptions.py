@@ -209,6 +209,7 @@ def _describe_object(thing: Any) -> dict[str, Any]:
         raise TypeError(f"{kind.__name__} {str(thing)[:60]!r} cannot be written down as a setting: give numbers, text, "
                         "arrays, a dataclass, or an object whose arguments are its attributes")  # fmt: skip
     own = {name: value for name, value in vars(thing).items() if name not in _OF_TRANSFORM}
+    own = {name: value for name, value in own.items() if getattr(value, "__self__", None) is not thing}  # its methods
     settings = {name: value for name, value in settings_of(thing).items() if name in own}
     if not _is_known(kind):
         known = {*of_bases((thing,), {}), *(f"_{name}" for name in of_bases((thing,), {}))}
