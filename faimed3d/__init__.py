@@ -38,8 +38,8 @@ _ROOMS = {
         intensity_stats msd_table supported_extensions
     """,
     "dicom": """
-        dicom_inventory header_table is_dicom read_dicom read_rtstruct read_seg suv_factor write_rtstruct write_seg
-        write_series
+        Concept dicom_inventory header_table is_dicom read_dicom read_rtstruct read_seg suv_factor write_rtstruct
+        write_seg write_series
     """,
     "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
@@ -59,7 +59,7 @@ _ROOMS = {
         AlexNet3D DynamicDeepLab DynamicUnet3D ResNet3D UNet3D resnet101_3d resnet152_3d resnet18_3d resnet34_3d
         resnet50_3d
     """,
-    "plan": "Plan cross_validate describe_cases make_folds propose",
+    "plan": "Plan cross_validate describe_cases make_folds propose show_dataset",
     "training": """
         Autocast AverageSurfaceDistance Checkpoint CutMix3D Dice3D ExcludedCases ForVolumes HausdorffDistance95
         KeepGeometry MixSubvol ReloadBestFit SplitVolumes StackVolumes StoredNetwork SubsampleShuffle SurfaceDice
