@@ -243,7 +243,6 @@ def test_whatever_comes_and_goes_each_state_of_a_volume_is_served_once(steps, tm
 
 
 def test_kill_9_at_any_time_loses_nothing_and_makes_nothing_twice(model, tmp_path):
-    model.pause = 0.02
-    wrong, killed = faults_of_kills(tmp_path, 6, 0, 0.4)
+    wrong, killed = faults_of_kills(tmp_path, 6, 0)
     assert wrong == []
     assert killed

@@ -61,7 +61,7 @@ class Settling:
     _since: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def settled(self, studies: Sequence[Study], now: float) -> list[Study]:
-        """Those that are as they were ``quiet`` seconds ago, and at each look since.
+        """Those that are as they were ``quiet`` seconds ago, and at each look since; the longest unchanged first.
 
         Args:
             studies: all that there are now.
@@ -71,7 +71,8 @@ class Settling:
         for study in studies:
             signature, since = before.get(study.key, ("", now))
             self._since[study.key] = study.signature, since if signature == study.signature else now
-        return [study for study in studies if now - self._since[study.key][1] >= self.quiet]
+        waiting = sorted(studies, key=lambda study: self._since[study.key][1])
+        return [study for study in waiting if now - self._since[study.key][1] >= self.quiet]
 
 
 def hash_of(*words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -118,19 +119,23 @@ class WatchedFolder:
             try:
                 with os.scandir(folder) as listed:
                     entries = sorted((one for one in listed if not one.name.startswith(".")), key=lambda one: one.name)
-            except FileNotFoundError:  # it went meanwhile
+            except (FileNotFoundError, PermissionError) as error:
                 if folder == self.root:
                     raise
+                if isinstance(error, PermissionError):  # else it went meanwhile
+                    warnings.warn(f"{folder}: may not be read, so no study in it is served", stacklevel=3)
                 continue
+            below = []
             for entry in entries:
                 try:
                     if entry.is_dir():
-                        waiting.append(entry.path)
+                        below.append(entry.path)
                     elif entry.is_file():
                         status = entry.stat()
                         yield entry.path, (status.st_size, status.st_mtime_ns)
                 except FileNotFoundError:  # it went meanwhile
                     continue
+            waiting += reversed(below)
 
 
 def _study_of(path: str) -> str | None:

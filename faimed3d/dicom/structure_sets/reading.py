@@ -18,7 +18,6 @@ from faimed3d.dicom.structure_sets.rois import Roi, read_rois
 from faimed3d.dicom.volume_reading import read_dicom
 from faimed3d.errors import UnsupportedImage
 from faimed3d.geometry import Geometry
-from faimed3d.tracking import current_grid, is_tracked
 
 _VOLUME_TOLERANCE = 0.05  # of the volume within the contours: beyond it the mask says so
 _CROSSING_TOLERANCE = 0.01  # of the smaller contour: slivers along a common border
@@ -131,6 +130,8 @@ def _grid(like: Any) -> tuple[Geometry, Sequence[str]]:
     if isinstance(like, str | Path | Mapping) or hasattr(like, "iloc"):
         _, geometry, files = read_dicom(like)
         return geometry, files
+    from faimed3d.tracking import current_grid, is_tracked  # brings torch, which the inventory does without
+
     grid = current_grid(like) if is_tracked(like) else None
     if not isinstance(grid, Geometry):
         raise TypeError(
