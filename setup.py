@@ -30,7 +30,18 @@ setup(
     install_requires=lines("requirements"),
     extras_require={
         name: lines(f"{name.replace('-', '_')}_requirements")
-        for name in ("dicom-seg", "viewer", "video", "notebooks", "interop", "distributed", "bench", "docs", "dev")
+        for name in (
+            "dicom-seg",
+            "viewer",
+            "video",
+            "onnx",
+            "notebooks",
+            "interop",
+            "distributed",
+            "bench",
+            "docs",
+            "dev",
+        )
     },
     entry_points={"console_scripts": lines("console_scripts")},
     classifiers=lines("classifiers"),

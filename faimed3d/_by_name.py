@@ -19,6 +19,10 @@ from torch import Tensor
 _KINDS = ("name", "member", "new", "partial", "mapping", "float")
 
 
+class UnknownName(KeyError):
+    """JSON names what is not in the table."""
+
+
 class ByName:
     """The classes and functions that JSON may name.
 
@@ -56,8 +60,10 @@ class ByName:
             name: such as ``'torch.nn.ReLU'``.
 
         Raises:
-            KeyError: it is not in the table.
+            UnknownName: it is not in the table.
         """
+        if name not in self._homes:
+            raise UnknownName(name)
         return getattr(import_module(self._homes[name]), name.rpartition(".")[2])
 
     def to_plain(self, value: Any) -> Any:
@@ -115,7 +121,7 @@ class ByName:
             plain: as JSON holds it.
 
         Raises:
-            KeyError: a name is not in the table.
+            UnknownName: a name is not in the table.
             ValueError: it is nothing that :meth:`to_plain` writes.
         """
         if isinstance(plain, list):

@@ -34,8 +34,8 @@ class TestFolder:
     def test_reports_one_row_per_case_and_saves_what_predict_volume_gives(self, learn, table, tmp_path):
         report = predict_folder(learn, table["image"], tmp_path / "out")
         assert list(report.columns) == [
-            "source", "folder", "series", "key", "output", "seconds", "background", "total_mask_volume", "liver",
-            "kidney", "warnings", "error",
+            "source", "folder", "series", "key", "output", "seconds", "disagreement", "background", "total_mask_volume",
+            "liver", "kidney", "warnings", "error",
         ]  # fmt: skip
         assert report["source"].tolist() == table["image"].tolist()
         assert (report["error"] == "").all()

@@ -138,6 +138,8 @@ class PadOrCrop3D(StrictKeywords, DisplayedTransform):
     [[[7.0, 7.0, 9.0, 7.0]]]
     """
 
+    crops_to_size = True  # it fits volumes into batches and cuts parts away
+
     def __init__(self, size: int | Sequence[int], value: float | None = None) -> None:
         self.size, self.value = whole_per_axis(size, "size", least=1), value
         super().__init__()

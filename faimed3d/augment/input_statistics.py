@@ -23,26 +23,47 @@ from torch import Tensor
 
 from faimed3d.augment.base import find_volumes
 from faimed3d.geometry import Geometry
-from faimed3d.io.source_header import source_name
+from faimed3d.intensity import percentiles_of
+from faimed3d.io.source_header import modality_of, source_name
 from faimed3d.masks import is_mask
 
 MOST_ITEMS = 100  # mean and std vary by a tenth of their spread between scans then
 _LONG_WORK = 20  # items from which on a progress bar is shown
 
 
+Ends = tuple[float, float]  # of the values of an item: its percentiles of ENDS
+
+ENDS = (0.5, 99.5)  # percentiles, as nnU-Net cuts CT (Isensee et al. 2021): a few voxels of metal or noise say nothing
+_MOST_VALUES = 2**18  # of a channel, evenly spread: its percentiles vary by less than a tenth of a percent then
+_HEADERS = 8  # items whose headers are asked
+
+
 @dataclass(frozen=True)
 class InputStatistics:
-    """What was seen of some items: mean and std of each channel, and the grid of each item where it has one."""
+    """What was seen of some items.
+
+    Attributes:
+        mean, std: of each channel.
+        grids: of each item, where it has one.
+        resampled: the transforms have changed the spacing of an item.
+        items: how many.
+        extents: sides (x, y, z) in mm of each item, before anything crops it to a size.
+        ends: of each item those of its channels.
+        modalities: that headers of DICOM name.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     grids: tuple[Geometry, ...]
     resampled: bool
     items: int
+    extents: tuple[tuple[float, float, float], ...] = ()
+    ends: tuple[tuple[Ends, ...], ...] = ()
+    modalities: tuple[str, ...] = ()
 
 
 def measure_inputs(
-    dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_ITEMS, values: bool = True
+    dl: TfmdDL, leave_out: Sequence[type] = (), most: int = MOST_ITEMS, then: Sequence[Any] = ()
 ) -> InputStatistics | None:
     """Look at the images of a loader as its transforms of validation prepare them.
 
@@ -50,12 +71,13 @@ def measure_inputs(
         dl: loader of the training set.
         leave_out: types of batch transforms that are not applied.
         most: items that are looked at. Of more, these are spread evenly over the data set, and a warning says so.
-        values: mean and std are wanted, so those of whole volumes where the items are patches of them.
+        then: transforms that the network's input goes through after those of the loader.
 
     Returns:
-        The statistics of the first input of all items, of finite voxels; None where it is no volume.
+        The statistics of the first input of all items, of finite voxels, and of whole volumes where the items are
+        patches of them; None where it is no volume.
     """
-    dataset = getattr(dl.dataset, "whole", dl.dataset) if values else dl.dataset
+    dataset = getattr(dl.dataset, "whole", dl.dataset)
     count = len(dataset)
     chosen = range(count) if count <= most else [number * (count - 1) // max(1, most - 1) for number in range(most)]
     if count > most == MOST_ITEMS:
@@ -66,6 +88,7 @@ def measure_inputs(
         )
     channels: _Channels | None = None
     grids, resampled = [], False
+    extents, ends, modalities = [], [], []
     with no_random(0, reproducible=False):  # the loaders draw what they would have drawn without this
         # joblib begins here: what items draw, as patches do, is drawn within this block
         read: Any = Parallel(min(8, os.cpu_count() or 1, len(chosen) or 1), prefer="threads", return_as="generator")(
@@ -75,7 +98,8 @@ def measure_inputs(
             read = progress_bar(read, total=len(chosen), leave=False)
         for item in read:
             stored = next(_images(item), None)
-            x = next(_images(_prepared(dl, item, tuple(leave_out))), None)
+            uncropped, prepared = _prepared(dl, item, tuple(leave_out), then)
+            x = next(_images(prepared), None)
             if x is None or x.ndim != 5:
                 return None
             channels = channels or _Channels(x.shape[1])
@@ -85,24 +109,59 @@ def measure_inputs(
                     "every item the same number of channels"
                 )
             channels.add(x.as_subclass(Tensor)[0])
+            ends.append(ends_of(x.as_subclass(Tensor)[0]))
+            modalities += [modality_of(stored)] if len(ends) <= _HEADERS else []
             grid = x[0].geometry
             if grid is not None:
                 grids.append(grid)
+                extents.append(extent_of(grid if uncropped is None else uncropped))
                 before = None if stored is None else stored.geometry
                 resampled |= before is not None and sorted(before.spacing) != sorted(grid.spacing)
     if channels is None:
         return None
-    return InputStatistics(channels.mean(), channels.std(), tuple(grids), resampled, len(chosen))
+    named = tuple(sorted({name for name in modalities if name}))
+    return InputStatistics(
+        channels.mean(), channels.std(), tuple(grids), resampled, len(chosen), tuple(extents), tuple(ends), named
+    )
+
+
+def ends_of(x: Tensor) -> tuple[Ends, ...]:
+    """Where the values of each channel begin and end, but for a few voxels.
+
+    Args:
+        x: (C, D, H, W).
+    """
+    found = []
+    for channel in x:
+        step = max(1, channel.numel() // _MOST_VALUES) | 1  # odd: no column of an even matrix is seen alone
+        low, high = percentiles_of(channel.flatten()[::step].float().cpu(), ENDS)
+        found.append((low, high))
+    return tuple(found)
+
+
+def extent_of(grid: Geometry) -> tuple[float, float, float]:
+    """Sides (x, y, z) of a grid in mm.
+
+    Args:
+        grid: along x, y, z as it is stored.
+    """
+    x, y, z = (mm * n for mm, n in zip(grid.spacing, reversed(grid.shape), strict=True))
+    return x, y, z
 
 
 def _images(item):
     return (volume for volume in find_volumes(item) if not is_mask(volume))
 
 
-def _prepared(dl: TfmdDL, item: Any, leave_out: tuple[type, ...]) -> Any:
-    item = compose_tfms(item, dl.after_item.fs, split_idx=1)
-    steps = [step for step in dl.after_batch.fs if not isinstance(step, leave_out)]
-    return compose_tfms(dl.do_batch([item]), steps, split_idx=1)
+def _prepared(dl: TfmdDL, item: Any, leave_out: tuple[type, ...], then: Sequence[Any]) -> tuple[Geometry | None, Any]:
+    """The grid of the first image before anything crops it to a size, and the batch of one."""
+    steps = list(dl.after_item.fs)
+    first = next((k for k, step in enumerate(steps) if getattr(step, "crops_to_size", False)), len(steps))
+    item = compose_tfms(item, steps[:first], split_idx=1)
+    image = next(_images(item), None)
+    item = compose_tfms(item, steps[first:], split_idx=1)
+    steps = [*(step for step in dl.after_batch.fs if not isinstance(step, leave_out)), *then]
+    return None if image is None else image.geometry, compose_tfms(dl.do_batch([item]), steps, split_idx=1)
 
 
 class _Channels:

@@ -32,7 +32,7 @@ class RandomCrop3D(RandomTransform3D):
     torch.Size([2, 3, 4])
     """
 
-    split_idx = None
+    split_idx, crops_to_size = None, True
 
     def __init__(
         self,

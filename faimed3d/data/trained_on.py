@@ -12,11 +12,13 @@ import numpy as np
 from fastai.data.core import TfmdDL
 from fastai.torch_core import get_model
 
+from faimed3d.augment import Normalize3D
 from faimed3d.augment.input_statistics import InputStatistics, measure_inputs
 from faimed3d.errors import ReadError
 from faimed3d.geometry import Geometry
 
 Triple = tuple[float, float, float]
+Span = tuple[float, float]  # smallest, largest
 
 SPACING_TOLERANCE = sqrt(2)  # see TrainedOn
 _FEW = 8  # training items of a plain Learner
@@ -41,6 +43,11 @@ class TrainedOn:
         scaling: transforms of the user that scale the images.
         classes: names of the classes, where they were known.
         items: how many training items were looked at.
+        modalities: that the headers of their DICOM files name, such as 'CT'; none of other files.
+        stated: a file or the user has said of every item where it lies, so which side is left.
+        extent: smallest, median and largest (x, y, z) in mm of the items, before anything crops them to a size.
+        intensities: of each channel, as the network gets it but for ``mean`` and ``std``, the smallest and largest
+            0.5th percentile of an item, 99.5th percentile, and distance between these two.
 
     >>> known = TrainedOn("LPS", ((1, 1, 1), (1, 1, 2), (1, 1, 3)), (10.0,), (5.0,))
     >>> known.spacing_error(Geometry((2, 3, 4), spacing=(1, 1, 3.5))) is None
@@ -57,6 +64,10 @@ class TrainedOn:
     scaling: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
     items: int = 0
+    modalities: tuple[str, ...] = ()
+    stated: bool = False
+    extent: tuple[Triple, Triple, Triple] | None = None
+    intensities: tuple[tuple[Span, Span, Span], ...] | None = None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> TrainedOn:
@@ -131,7 +142,7 @@ def known_of(learn: Any) -> TrainedOn:
         found = None
         if isinstance(learn.dls.train, TfmdDL):
             with contextlib.suppress(OSError, ReadError):  # the training files need not be where one predicts
-                found = measure_inputs(learn.dls.train, most=_FEW, values=False)
+                found = measure_inputs(learn.dls.train, [Normalize3D], most=_FEW)
         kept["_trained_on"] = trained_on(found)
     return kept["_trained_on"]
 
@@ -147,13 +158,31 @@ def trained_on(found: InputStatistics | None, classes: Sequence[Any] | None = No
     names = None
     if classes is not None and len(classes) and all(isinstance(name, str) for name in classes):
         names = tuple(classes)
+    if found is not None:
+        how = {"modalities": found.modalities, "intensities": _intensities(found), **how}
     if found is None or not found.grids:
         return TrainedOn(classes=names, items=0 if found is None else found.items, **how)
+    how = {"stated": all(grid.stated for grid in found.grids), "extent": _spread(found.extents), **how}
     codes = {grid.orientation for grid in found.grids}
-    spacings = np.array([grid.spacing for grid in found.grids])
-    low, middle, high = map(triple, (spacings.min(0), np.median(spacings, axis=0), spacings.max(0)))
     orientation = codes.pop() if len(codes) == 1 else None
-    return TrainedOn(orientation, (low, middle, high), classes=names, items=found.items, **how)
+    spacing = _spread([grid.spacing for grid in found.grids])
+    return TrainedOn(orientation, spacing, classes=names, items=found.items, **how)
+
+
+def _spread(triples: Sequence[Triple]) -> tuple[Triple, Triple, Triple]:
+    """Smallest, median and largest."""
+    array = np.array(triples)
+    return triple(array.min(0)), triple(np.median(array, axis=0)), triple(array.max(0))
+
+
+def _intensities(found: InputStatistics) -> tuple[tuple[Span, Span, Span], ...] | None:
+    """For each channel the spans of where its values begin, where they end, and how far that is apart."""
+    spans = []
+    for ends in zip(*found.ends, strict=True):
+        low, high = np.array(ends, np.float64).T
+        begin, end, width = ((float(one.min()), float(one.max())) for one in (low, high, high - low))
+        spans.append((begin, end, width))
+    return tuple(spans) or None
 
 
 def triple(values: Iterable[float]) -> Triple:

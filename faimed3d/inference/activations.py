@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from faimed3d._by_name import UnknownName
 from faimed3d.inference.members import Member
 from faimed3d.inference.network import activation_of
 
@@ -15,6 +16,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softmax, of one channel sigmoid": lambda scores: scores.softmax(1) if scores.shape[1] > 1 else scores.sigmoid(),
 }
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """One of :data:`ACTIVATIONS`.
+
+    Args:
+        name: of it.
+
+    Raises:
+        UnknownName: there is no such one.
+    """
+    if name not in ACTIVATIONS:
+        raise UnknownName(name)
+    return ACTIVATIONS[name]
 
 
 def activation_name(learn: Member, regions: list[str] | None) -> str:

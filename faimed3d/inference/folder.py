@@ -33,7 +33,7 @@ from faimed3d.volume import TensorMask3D
 
 
 @strict_keywords
-@delegates(predict_volume, but=["learn", "source"])
+@delegates(predict_volume, but=["learn", "source", "disagreement"])
 def predict_folder(
     learn: Learner | Predictor,
     items: str | Path | pd.DataFrame | Iterable[Source],
@@ -74,8 +74,9 @@ def predict_folder(
 
     Returns:
         DataFrame with one row per case: ``source``, ``folder``, ``series`` and ``key`` (of an inventory), ``output``,
-        ``seconds`` (NaN for what was there already), ``background``, ``total_mask_volume`` and each class by its name
-        (else ``class 1``, ``class 2``, ...) in mm3, ``warnings``, and ``error`` (empty if none).
+        ``seconds`` (NaN for what was there already), ``disagreement`` of mirrored predictions (NaN without ``tta``),
+        ``background``, ``total_mask_volume`` and each class by its name (else ``class 1``, ``class 2``, ...) in mm3,
+        ``warnings``, and ``error`` (empty if none).
 
     Raises:
         ValueError: two cases would be written to one file, or one over a source; a source without a name and no
@@ -156,7 +157,8 @@ def _case(learn, source, output, form, overwrite, kwargs, earlier):
     if isinstance(source, pd.Series) and "key" in source:
         series = source.get("description")
         row |= {"key": source["key"], "series": series if isinstance(series, str) else ""}
-    row |= {"output": str(output), "seconds": float("nan"), "volumes": {}, "warnings": "", "error": ""}
+    row |= {"output": str(output), "seconds": float("nan"), "disagreement": float("nan")}
+    row |= {"volumes": {}, "warnings": "", "error": ""}
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -169,8 +171,7 @@ def _case(learn, source, output, form, overwrite, kwargs, earlier):
                     mask.codes = class_codes(learn) if mask.codes is None else mask.codes
             if mask is None:
                 begin = time.perf_counter()
-                mask = predict_volume(learn, source, **kwargs)
-                mask = mask[0] if isinstance(mask, tuple) else mask
+                mask, *_, row["disagreement"] = predict_volume(learn, source, **kwargs, disagreement=True)
                 if form is None:
                     mask.save(output)
                 else:
@@ -208,7 +209,8 @@ def _report(rows, codes):
     others = [name for name in found if name not in ("background", "total_mask_volume", *named)]
     others.sort(key=lambda name: int(name.split()[1]) if re.fullmatch(r"class \d+", name) else 0)
     classes = named + others
-    start = ["source", "folder", "series", "key", "output", "seconds", "background", "total_mask_volume"]
+    start = ["source", "folder", "series", "key", "output", "seconds", "disagreement"]
+    start += ["background", "total_mask_volume"]
     report = pd.DataFrame([{**row["volumes"], **row} for row in rows])
     report = report.reindex(columns=[*start, *classes, "warnings", "error"])
     done = report["error"] == ""

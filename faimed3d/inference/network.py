@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from faimed3d.inference.disagreement import Disagreement
 from faimed3d.inference.members import Member
 from faimed3d.inference.sliding_window import flipped_mean
 from faimed3d.inference.source import device_and_type
@@ -14,7 +15,11 @@ from faimed3d.losses.scales import full_resolution
 
 
 def probabilities_of(
-    learn: Member, axes: Sequence[int], regions: list[str] | None, mirrored: tuple[int, Mapping[int, int]] | None
+    learn: Member,
+    axes: Sequence[int],
+    regions: list[str] | None,
+    mirrored: tuple[int, Mapping[int, int]] | None,
+    watch: Disagreement | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Function from windows (B, C, D, H, W) to probabilities (B, K, D, H, W), float32, the mean over flips.
 
@@ -23,6 +28,7 @@ def probabilities_of(
         axes: of the flips, 0 (D), 1 (H), 2 (W).
         regions: their names, where the channels are regions that may overlap.
         mirrored: of :func:`mirrored_channels`.
+        watch: gets what is decided of each flip.
     """
     model, dtype = learn.model, device_and_type(learn)[1]
     activation = activation_of(learn, regions)
@@ -54,7 +60,7 @@ def probabilities_of(
         return probabilities
 
     swap = None if mirrored is None else (mirrored[0] + 2, mirrored[1])
-    return lambda x: flipped_mean(once, x, [axis + 2 for axis in axes], swap)
+    return lambda x: flipped_mean(once, x, [axis + 2 for axis in axes], swap, watch)
 
 
 def activation_of(learn: Member, regions: list[str] | None) -> Callable[[Tensor], Tensor]:

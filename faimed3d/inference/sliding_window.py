@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from fastcore.basics import chunked
 from torch import Tensor
 
+from faimed3d.inference.disagreement import Disagreement
+
 
 def sliding_windows(
     predict: Callable[[Tensor], Tensor],
@@ -101,6 +103,7 @@ def flipped_mean(
     x: Tensor,
     axes: Sequence[int],
     swap: tuple[int, Mapping[int, int]] | None = None,
+    watch: Disagreement | None = None,
 ) -> Tensor:
     """Mean of ``predict`` over all flips of ``x``, each flipped back.
 
@@ -109,15 +112,23 @@ def flipped_mean(
         x: volumes.
         axes: dimensions of ``x`` to flip.
         swap: dimension with whose flip channels of the scores are exchanged, and which: channel -> channel.
+        watch: gets what is decided of each flip, and of the mean.
     """
     combinations = [combo for n in range(len(axes) + 1) for combo in itertools.combinations(axes, n)]
     total = predict(x)
+    watch = None if len(combinations) == 1 else watch
+    each = [] if watch is None else [watch.decided(total)]
     for combo in combinations[1:]:
         scores = predict(x.flip(combo)).flip(combo)
         if swap is not None and swap[0] in combo:
             scores = scores[:, [swap[1].get(channel, channel) for channel in range(scores.shape[1])]]
+        if watch is not None:
+            each.append(watch.decided(scores))
         total = total.add_(scores)
-    return total.div_(len(combinations))
+    mean = total.div_(len(combinations))
+    if watch is not None:
+        watch.add(each, watch.decided(mean))
+    return mean
 
 
 def _window(volume, start, sides):

@@ -6,7 +6,7 @@ import contextlib
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,34 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import to_device
 from torch import Tensor
 
-from faimed3d.augment import CropForeground3D, PadOrCrop3D, RandomCrop3D
+from faimed3d.augment import CropForeground3D
+from faimed3d.augment.input_statistics import ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
+from faimed3d.geometry import Geometry
 from faimed3d.inference.members import Member, Predictor
+from faimed3d.inference.suitability import Seen, Verdict, judge, judge_spacing
+from faimed3d.io.source_header import modality_of
 from faimed3d.volume import TensorDicom3D
 
 Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
 
-_CROPS = (PadOrCrop3D, RandomCrop3D)  # they fit volumes into batches and cut parts away
 _CHECKS = (MatchMask, CheckLabels, NameRegions)  # of masks; an image alone passes them
+
+
+class Prepared(NamedTuple):
+    """A source on its way to a network.
+
+    Args:
+        volume: as it is read.
+        x: as the model gets it, (C, D, H, W), on the model's device.
+        uncropped: grid before anything crops it to a size.
+    """
+
+    volume: TensorDicom3D
+    x: TensorDicom3D
+    uncropped: Geometry | None
 
 
 class Preparation:
@@ -44,8 +61,8 @@ class Preparation:
         self._source, self._crop, self._several = source, crop, several
         self._done: dict[Any, Any] = {}
 
-    def of(self, learn: Member) -> tuple[TensorDicom3D, TensorDicom3D]:
-        """The source as it is read, and as the model gets it: (C, D, H, W), on the model's device.
+    def of(self, learn: Member) -> Prepared:
+        """The source as it is read, and as the model gets it.
 
         Args:
             learn: its ``dls`` have the transforms.
@@ -56,19 +73,14 @@ class Preparation:
         items = (reading, self._marks(dl.after_item))
         volume = self._once(reading, lambda: _read(dl, self._source))
         volume.require_geometry("predict_volume")
-        item = self._once(items, lambda: self._item(dl, volume))
+        item, uncropped = self._once(items, lambda: self._item(dl, volume))
         x = self._once((items, self._marks(dl.after_batch), str(device)), lambda: self._batch(dl, item, device))
         if x.ndim != 5 or not isinstance(x, TensorDicom3D):
             raise ValueError(
                 f"the transforms must make batches (B, C, D, H, W) of TensorDicom3D, got {type(x).__name__} "
                 f"{tuple(x.shape)}: ImageBlock3D gives images their channel axis"
             )
-        wrong = known_of(learn).spacing_error(x[0].require_geometry("predict_volume"))
-        if wrong is not None:
-            if not volume.require_geometry("predict_volume").stated:
-                wrong += ". Or is it only that nothing says where it lies? Then pass like=, a volume that lies there"
-            raise ValueError(f"{text_of(self._source)}: {wrong}")
-        return volume, x[0]
+        return Prepared(volume, x[0], uncropped)
 
     def _once(self, key: Any, do: Callable[[], Any]) -> Any:
         if key not in self._done:
@@ -76,22 +88,46 @@ class Preparation:
         return self._done[key]
 
     def _item(self, dl: TfmdDL, volume: TensorDicom3D) -> Any:
-        own = volume.clone() if self._several else volume  # a transform may write into the voxels
-        return self._transformed(dl.after_item, (own,))
+        item: Any = (volume.clone() if self._several else volume,)  # a transform may write into the voxels
+        uncropped = None
+        for transform in self._applied(dl.after_item):
+            if uncropped is None and _crops(transform):
+                uncropped = item[0].geometry
+            item = _applied(transform, item)
+        return item, item[0].geometry if uncropped is None else uncropped
 
     def _batch(self, dl: TfmdDL, item: Any, device: torch.device) -> Any:
-        return self._transformed(dl.after_batch, to_device(dl.do_batch([item]), device))[0]
-
-    def _transformed(self, pipeline: Any, item: Any) -> Any:
-        for transform in self._applied(pipeline):
-            item = _applied(transform, item)
-        return item
+        batch = to_device(dl.do_batch([item]), device)
+        for transform in self._applied(dl.after_batch):
+            batch = _applied(transform, batch)
+        return batch[0]
 
     def _applied(self, pipeline: Any) -> list[Any]:
-        return [step for step in pipeline.fs if self._crop or not isinstance(step, _CROPS)]
+        return [step for step in pipeline.fs if self._crop or not _crops(step)]
 
     def _marks(self, pipeline: Any) -> tuple[Any, ...]:
         return _marks(self._applied(pipeline))
+
+
+def verdicts_on(prepared: Prepared, learn: Member, spacing_only: bool = False) -> tuple[Verdict, ...]:
+    """Whether a source is such as a network was trained on.
+
+    Args:
+        prepared: of :meth:`Preparation.of`.
+        learn: has the network.
+        spacing_only: look at nothing else.
+    """
+    known = known_of(learn)
+    working = prepared.x.require_geometry("predict_volume")
+    source = prepared.volume.require_geometry("predict_volume")
+    if spacing_only:
+        verdict = judge_spacing(known, source, working)
+        return () if verdict is None else (verdict,)
+    ends = ends_of(prepared.x.as_subclass(Tensor))
+    if known.mean is not None and known.std is not None:  # back into the units of the scan
+        scales = zip(ends, known.mean, known.std, strict=False)
+        ends = tuple((low * std + mean, high * std + mean) for (low, high), mean, std in scales)
+    return judge(known, Seen(modality_of(prepared.volume), source, working, prepared.uncropped or working, ends))
 
 
 def read_as_prepared(learn: Member | Predictor, source: Source) -> TensorDicom3D:
@@ -175,6 +211,11 @@ def _read(dl, source):
 def _parts(dl):
     """fastai's lists of items, that of the images first; none of another data set."""
     return getattr(dl.dataset, "tls", ())
+
+
+def _crops(step):
+    """Whether a transform fits volumes into batches and cuts parts away."""
+    return getattr(step, "crops_to_size", False)
 
 
 def _marks(steps):

@@ -12,7 +12,7 @@ from fastai.data.core import DataLoaders, Datasets, TfmdDL, TfmdLists
 from fastai.data.transforms import IntToFloatTensor, ToTensor
 from fasttransform import Transform
 
-from faimed3d._by_name import ByName
+from faimed3d._by_name import ByName, UnknownName
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects, ResampleLike
 from faimed3d.cache.descriptions import describe, settings_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask, ToLabels, check_sizes
@@ -79,7 +79,7 @@ def loaders_from(described: Mapping[str, Any], device: torch.device) -> DataLoad
         device: where batches go.
 
     Raises:
-        KeyError: a transform is not known.
+        UnknownName: a transform is not known.
     """
     reader, regions = described["reader"], described["regions"]
     arguments = TRANSFORMS.from_plain(reader["create"])
@@ -139,7 +139,7 @@ def _describe_step(step: Transform) -> dict[str, Any]:
 def _step_from(described: Mapping[str, Any]) -> Transform:
     step = TRANSFORMS.from_plain(described)
     if not isinstance(step, Transform):
-        raise KeyError(described.get("new", "nothing"))
+        raise UnknownName(described.get("new", "no name"))
     if "order" in described:
         step.order = described["order"]
     return step

@@ -15,10 +15,11 @@ from fastai.torch_core import default_device
 from fastcore.meta import delegates
 from torch import Tensor, nn
 
+from faimed3d._by_name import UnknownName
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
-from faimed3d.errors import DamagedFile, UnsupportedModel
-from faimed3d.inference.activations import ACTIVATIONS
+from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel
+from faimed3d.inference.activations import activation_named
 from faimed3d.inference.folder import predict_folder
 from faimed3d.inference.members import Member, ShowsBars, class_codes, refuse_differences
 from faimed3d.inference.model_file import read_model
@@ -55,6 +56,8 @@ class StoredModel(ShowsBars):
     >>> model.trained_on.orientation, model.about["training"]
     ('LPS', [{}])
     """
+
+    outside = "refuse"  # what predict_volume does with a scan that is not such as the networks were trained on
 
     def __init__(
         self, file: Path, about: Mapping[str, Any], members: list[Member], defaults: Mapping[str, Any]
@@ -162,11 +165,18 @@ def load_model(
         described = content.pop("members")
         members = [_member(number, one, weights, networks or {}, file, place) for number, one in enumerate(described)]
         defaults = {"overlap": content["predict"]["overlap"], "tta": content["predict"]["tta"]}
-    except KeyError as error:
-        raise UnsupportedModel(f"{file}: has {error} where this version of faimed3d knows of no such thing") from None
-    except (TypeError, AttributeError) as error:
-        raise DamagedFile(f"{file}: what it says of its model cannot be built ({error})") from None
-    return StoredModel(Path(file), content, members, defaults)
+        return StoredModel(Path(file), content, members, defaults)
+    except UnknownName as error:
+        raise UnsupportedModel(
+            f"{file}: names {error}, which is no network, transform or setting that this version of faimed3d knows. It "
+            f"was written by faimed3d {content.get('faimed3d', 'unknown')}: use that or a newer one"
+        ) from None
+    except ReadError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:  # of constructors
+        raise DamagedFile(
+            f"{file}: what it says of its model cannot be built ({type(error).__name__}: {error}). It was changed"
+        ) from error
 
 
 def _member(
@@ -178,5 +188,5 @@ def _member(
         model = build_network(described["network"], networks, file)
     give_weights(model, own, file)
     setattr(model, "trained_on", TrainedOn.from_dict(described["trained_on"]))  # noqa: B010 - no module
-    loss = SimpleNamespace(activation=ACTIVATIONS[described["activation"]])
+    loss = SimpleNamespace(activation=activation_named(described["activation"]))
     return SimpleNamespace(dls=loaders_from(described, device), model=model.to(device), loss_func=loss)

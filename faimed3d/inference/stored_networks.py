@@ -58,6 +58,7 @@ def build_network(described: Mapping[str, Any], networks: Networks, file: Any) -
 
     Raises:
         UnsupportedModel: it is none of ours, and none of ``networks``.
+        UnknownName: an argument names what is not known.
     """
     name, arguments = described["name"], described["arguments"]
     if name in networks:
@@ -69,10 +70,7 @@ def build_network(described: Mapping[str, Any], networks: Networks, file: Any) -
             f"so. If you know and trust it: from {module} import {kind or '...'}; "
             f"load_model(file, networks={{{name!r}: {kind or '...'}}})"
         )
-    try:
-        return Recipe(name, arguments).build()
-    except KeyError as error:
-        raise UnsupportedModel(f"{file}: an argument of its network is {error}, which is not known here") from None
+    return Recipe(name, arguments).build()
 
 
 def give_weights(model: nn.Module, weights: dict[str, Tensor], file: Any) -> None:

@@ -24,12 +24,14 @@ from faimed3d._arguments import memory_bytes, share, whole_per_axis
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.regions import region_names
 from faimed3d.inference.averaging import Run, mean_of
+from faimed3d.inference.disagreement import Disagreement
 from faimed3d.inference.members import Predictor, class_codes, members_of
 from faimed3d.inference.network import probabilities_of
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sides import mirrored_channels, trained_flips
 from faimed3d.inference.sliding_window import sliding_windows
-from faimed3d.inference.source import Preparation, Source, crops_to_foreground, read_as_told
+from faimed3d.inference.source import Preparation, Source, crops_to_foreground, read_as_told, text_of, verdicts_on
+from faimed3d.inference.suitability import ACTIONS, obey
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -51,7 +53,9 @@ def predict_volume(
     strict: bool = True,
     series: Any = None,
     like: Any = None,
-) -> TensorMask3D | tuple[TensorMask3D, TensorDicom3D]:
+    outside: str | None = None,
+    disagreement: bool = False,
+) -> TensorMask3D | tuple[Any, ...]:
     """Predict the label of every voxel of a volume, on the volume's own grid.
 
     The source goes through the item and batch transforms of the validation set. The model runs in evaluation mode, on
@@ -80,12 +84,18 @@ def predict_volume(
             ones on top, as of :func:`merge_regions`. False: one mask for each.
         progress: show a bar with the windows done and left. None: unless ``learn.no_bar()`` holds.
         strict, series, like: as of ``TensorDicom3D.create``, for reading the source.
+        outside: of a scan that is not such as the network was trained on (modality, sides, spacing, intensities, field
+            of view: docs/model_file.md): ``'refuse'`` it, or ``'warn'`` and predict. None: a :class:`StoredModel`
+            refuses; a learner, whose user knows what it was trained on, looks at the spacing alone.
+        disagreement: return as well how much the predictions of the mirrored volumes differ: 1 - Dice of their
+            foreground with that of their mean, 0 where all agree, NaN without ``tta``.
 
     Returns:
         ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source, of regions (R, D, H, W); with
-        ``probabilities`` this and a ``TensorDicom3D`` (C, D, H, W).
+        ``probabilities`` this and a ``TensorDicom3D`` (C, D, H, W), with ``disagreement`` a number after these.
 
     Raises:
+        UnsuitedScan: the scan is not such as the network was trained on.
         ValueError: the source has no geometry, or a transform loses it (the message names the transform); the model
             does not give scores of each voxel, or gives NaN; labels may overlap (several channels that do not add up to
             1, as of ``BCEWithLogitsLossFlat``) and these are no regions; the probabilities asked for exceed ``memory``;
@@ -108,20 +118,26 @@ def predict_volume(
     sides, axes = _sides(patch, overlap), flipped_axes(tta)
     if not isinstance(bs, Integral) or bs < 1:
         raise ValueError(f"bs must be a whole number of windows, at least 1, got {bs!r}")
+    if outside not in (None, *ACTIONS):
+        raise ValueError(f"outside must be one of {', '.join(map(repr, ACTIONS))} or None, got {outside!r}")
     members = members_of(learn)
     regions, codes = region_names(learn.dls), class_codes(learn)
     overlapping = regions is not None
     preparation = Preparation(read_as_told(source, strict, series, like), sides is None, len(members) > 1)
     prepared = [preparation.of(member) for member in members]
-    stored, working = prepared[0][0].geometry, prepared[0][1].geometry
+    outside = outside or getattr(type(learn), "outside", None)
+    pairs = zip(prepared, members, strict=True)
+    verdicts = [verdict for pair in pairs for verdict in verdicts_on(*pair, spacing_only=outside is None)]
+    obey(list(dict.fromkeys(verdicts)), outside or "refuse", text_of(source))
+    stored, working = prepared[0].volume.require_geometry("predict_volume"), prepared[0].x.geometry
     del preparation  # holds what lies between the source and the volumes of the networks
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
     bars = _bars(learn, progress, len(members))
-    runs = []
-    for member, (_, x), tell in zip(members, prepared, bars, strict=True):
+    runs, watch = [], Disagreement(threshold, overlapping) if disagreement else None
+    for member, (_, x, _), tell in zip(members, prepared, bars, strict=True):
         flips = trained_flips(member) if axes is None else axes
         mirrored = mirrored_channels(member, flips, x.geometry, codes, 1 if overlapping else 0)
-        predict = probabilities_of(member, flips, regions, mirrored)
+        predict = probabilities_of(member, flips, regions, mirrored, watch)
         voxels = x.as_subclass(Tensor)
         slabs = _whole(predict, voxels) if sides is None else sliding_windows(predict, voxels, sides, overlap, bs, tell)
         runs.append(Run(member, x.geometry, slabs))
@@ -132,12 +148,12 @@ def predict_volume(
         for member in members:
             stack.enter_context(evaluating(member.model))
         slabs, working = mean_of(runs, target, memory, overlapping)
-        found, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold, overlapping)
+        voted, scores = collect_slabs(slabs, working, target, memory, probabilities, threshold, overlapping)
     if working.agrees(target):
-        labels = TensorMask3D(found, target)
+        labels = TensorMask3D(voted, target)
         scores = None if scores is None else TensorDicom3D(scores, target)
     elif scores is None:
-        labels = TensorMask3D(bring_onto(found, working, target, TensorMask3D), target)
+        labels = TensorMask3D(bring_onto(voted, working, target, TensorMask3D), target)
     else:
         labels, scores = most_probable(scores, working, target, threshold, probabilities, overlapping)
     if merge and overlapping:
@@ -145,7 +161,8 @@ def predict_volume(
     labels = _stored_as(stored, labels)
     scores = None if scores is None else _stored_as(stored, scores)
     labels.codes = codes
-    return (labels, scores) if probabilities else labels
+    more = [scores] * probabilities + ([] if watch is None else [watch.value])
+    return (labels, *more) if more else labels
 
 
 patch_to(Learner)(predict_volume)  # fastai's own way: a new name, none replaced

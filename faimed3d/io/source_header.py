@@ -102,6 +102,21 @@ def _is_technical(name, value):
     return isinstance(value, int | float | list) or name in _TECHNICAL
 
 
+def modality_of(volume: Any) -> str:
+    """(0008,0060) Modality of the DICOM files that a volume was read from, such as 'CT'; '' where there are none.
+
+    Args:
+        volume: a tensor that may know its files.
+    """
+    header = getattr(volume, "_header", None)
+    if header is None or header.format != "dicom" or not header.files or not os.path.isfile(header.files[0]):
+        return ""
+    from pydicom import dcmread  # takes time to import
+
+    found = dcmread(header.files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
+    return str(found.get("Modality", "") or "")
+
+
 def source_name(volume: object) -> str:
     """How messages name a volume: its file, of a DICOM series the folder."""
     header = getattr(volume, "_header", None)

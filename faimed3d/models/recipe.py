@@ -47,7 +47,7 @@ class Recipe:
         """The network, new.
 
         Raises:
-            KeyError: something of it is not among :data:`NAMES`.
+            UnknownName: something of it is not among :data:`NAMES`.
         """
         arguments = {key: NAMES.from_plain(value) for key, value in (self.arguments or {}).items()}
         return NAMES.named(self.name)(**arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,11 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
             left_out = {} if plan.ignore_index is None else {"ignore_index": plan.ignore_index}
             how.setdefault("loss_func", CrossEntropyLoss3D(**left_out))
         sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
-        return unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
+        learn = unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
+        if plan.modality is not None:  # the files of a cache have no headers
+            assert learn.trained_on is not None  # of a new learner
+            learn.trained_on = replace(learn.trained_on, modalities=(plan.modality,))
+        return learn
     how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])
     return cnn_learner_3d(dls, encoder(plan), n_in=plan.channels, **how)
 

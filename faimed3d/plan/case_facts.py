@@ -14,6 +14,7 @@ from torch import Tensor
 
 from faimed3d._padding import is_padding
 from faimed3d.data.running_statistics import VolumeStatistics, bins_of, moments_of
+from faimed3d.io.source_header import modality_of
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 AXES = ("x", "y", "z")
@@ -132,13 +133,3 @@ def _intensities(
         found |= {"mean": float(foreground.mean(dtype=np.float64)), "std": float(foreground.std(dtype=np.float64))}
         found |= {"p0.5": float(p_low), "p99.5": float(p_high)}
     return found, foreground
-
-
-def modality_of(image: TensorDicom3D) -> str:
-    """(0008,0060) Modality of the DICOM file that a volume was read from, such as 'CT'; '' where there is none."""
-    header = getattr(image, "_header", None)
-    if header is None or header.format != "dicom" or not header.files:
-        return ""
-    from pydicom import dcmread  # takes time to import
-
-    return str(dcmread(header.files[0], stop_before_pixels=True, specific_tags=["Modality"]).get("Modality", ""))

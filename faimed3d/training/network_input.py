@@ -51,8 +51,9 @@ def look_at(dls: DataLoaders, normalize: bool | str) -> TrainedOn:
     if normalize is True and present is None and not scaling and _is_mr(dls.train_ds):
         normalize = "volume"
     measure = normalize is True and present is None and not scaling
-    found = measure_inputs(dls.train, [Normalize3D]) if measure else measure_inputs(dls.train, most=_FEW, values=False)
     how: dict[str, Any] = {"scaling": scaling, "each_volume": normalize == "volume" and present is None}
+    then = [ZScore3D("minimum")] if how["each_volume"] and step_text(ZScore3D("minimum")) not in scaling else []
+    found = measure_inputs(dls.train, [Normalize3D], **({} if measure else {"most": _FEW}), then=then)
     if normalize == "volume":
         own = step_text(ZScore3D("minimum"))
         how["scaling"] = tuple(text for text in scaling if text != own)
@@ -258,7 +259,7 @@ def widen(known: TrainedOn, dl: Any) -> TrainedOn:
         known: of the network so far.
         dl: loader of the further training.
     """
-    found = measure_inputs(dl, [Normalize3D], most=_FEW, values=False) if isinstance(dl, TfmdDL) else None
+    found = measure_inputs(dl, [Normalize3D], most=_FEW) if isinstance(dl, TfmdDL) else None
     more = None if found is None else trained_on(found).spacing
     if more is None or known.spacing is None:
         return known
