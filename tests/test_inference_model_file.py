@@ -297,7 +297,7 @@ print(tuple(mask.shape))
         assert (about["licence"], about["about"], about["plan"]) == ("CC-BY-4.0", {"n": 1}, {"lr": 1e-3})
         (training,) = about["training"]
         assert training["epochs"] == 2
-        assert set(training["last"]) == {"train_loss", "valid_loss", "dice3d"}
+        assert set(training["last"]) == {"train_loss", "valid_loss", "dice"}
 
     @settings(max_examples=150)
     @given(place=st.integers(0, 2**16), bit=st.integers(0, 7), cut=st.booleans())
@@ -337,7 +337,7 @@ print(tuple(mask.shape))
         with pytest.raises(error, match=text):
             load_model(edited(file, tmp_path / "a", change))
 
-    @settings(max_examples=100)
+    @settings(max_examples=40)
     @given(data=st.data())
     def test_that_says_anything_else_is_built_or_refused_by_name(self, file, tmp_path_factory, data):
         content, weights = read_model(file)
