@@ -30,18 +30,7 @@ setup(
     install_requires=lines("requirements"),
     extras_require={
         name: lines(f"{name.replace('-', '_')}_requirements")
-        for name in (
-            "dicom-seg",
-            "viewer",
-            "video",
-            "onnx",
-            "notebooks",
-            "interop",
-            "distributed",
-            "bench",
-            "docs",
-            "dev",
-        )
+        for name in "dicom-seg viewer video onnx notebooks interop distributed bench docs dev".split()
     },
     entry_points={"console_scripts": lines("console_scripts")},
     classifiers=lines("classifiers"),

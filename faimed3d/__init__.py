@@ -45,7 +45,7 @@ _ROOMS = {
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
     "patches": "CachedImageDataLoaders3D PatchDataLoaders3D",
-    "inference": "Ensemble StoredModel export_model load_model predict_folder predict_volume",
+    "inference": "Ensemble StoredModel load_model predict_folder predict_volume",
     "legacy.correction": "ImageCorrectionWrapper",
     "legacy.standard_scale": "find_standard_scale standard_scale_from_filelist",
     "legacy.plane_warps": "sheer_3d trapezoid_3d warp_3d",
