@@ -29,8 +29,9 @@ setup(
     python_requires=f">={about['min_python']}",
     install_requires=lines("requirements"),
     extras_require={
-        name: lines(f"{name.replace('-', '_')}_requirements")
-        for name in "dicom-seg viewer video onnx notebooks interop distributed bench docs dev".split()
+        key.removesuffix("_requirements").replace("_", "-"): lines(key)
+        for key in about
+        if key.endswith("_requirements")
     },
     entry_points={"console_scripts": lines("console_scripts")},
     classifiers=lines("classifiers"),
