@@ -3,6 +3,8 @@
 import logging
 import os
 import pickle
+import shutil
+import subprocess
 import traceback
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from archive_stub import Stub
 from dicom_series import SECRETS, make_series, write
+from pydicom.data import get_testdata_file
 
+from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.archive import DicomWeb, connection
-from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile, NotStored
+from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile, NoImages, NotStored
 from faimed3d.volume import TensorDicom3D
 
 TOKEN = "eyJhbGciOiJ-a-Secret-word"
@@ -150,7 +154,18 @@ class TestStore:
             pacs.store(tmp_path / "other")
         with pytest.raises(TypeError, match="store takes a folder, a file or a list of files, got int"):
             pacs.store(3)
+        with pytest.raises(NoImages, match="an empty list: holds no DICOM file"):
+            pacs.store([])
         assert not stub.objects
+
+    def test_other_files_of_a_folder_are_left_out(self, stub, pacs, tmp_path):
+        write(make_series(), tmp_path / "disk" / "IMAGES")
+        shutil.copy(get_testdata_file("DICOMDIR"), tmp_path / "disk")
+        (tmp_path / "disk" / "README.TXT").write_text("a disk of a hospital")
+        unfinished = tmp_path / "disk" / f"{UNFINISHED_PREFIX}x"
+        unfinished.mkdir()
+        shutil.copy(next((tmp_path / "disk" / "IMAGES").iterdir()), unfinished / "half.dcm")
+        assert {Path(file).parent.name for file in pacs.store(tmp_path / "disk")["file"]} == {"IMAGES"}
 
 
 class TestServersThatDiffer:
@@ -201,3 +216,38 @@ class TestSecrets:
     def test_do_not_travel_unencrypted_without_a_word(self):
         with pytest.warns(UserWarning, match="travel unencrypted by http"):
             DicomWeb("http://pacs.hospital.org/dicom-web", "token")
+
+
+class TestCertificates:
+    """Of a server that one has signed itself, as in a hospital."""
+
+    @pytest.fixture(scope="class")
+    def certificate(self, tmp_path_factory):
+        if not shutil.which("openssl"):
+            pytest.skip("openssl is not installed, which makes the certificate")
+        path = tmp_path_factory.mktemp("tls") / "server.pem"
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        )
+        subprocess.run(
+            [*command.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", f"{path}.crt"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+        return path
+
+    def test_are_checked(self, certificate, tmp_path, monkeypatch):
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        server = Stub(certificate)
+        try:
+            with pytest.raises(ArchiveError, match="certificate of the server is not trusted.*as certificates="):
+                DicomWeb(server.url, TOKEN).search()
+            assert not server.tokens
+            assert len(DicomWeb(server.url, TOKEN, certificates=certificate).search()) == 0
+            elsewhere = server.url.replace("localhost", "127.0.0.1")  # the certificate is of another name
+            with pytest.raises(ArchiveError, match="certificate of the server is not trusted"):
+                DicomWeb(elsewhere, TOKEN, certificates=certificate).search()
+        finally:
+            server.close()
+        with pytest.raises(FileNotFoundError, match="no such file of certificates"):
+            DicomWeb(server.url, certificates=tmp_path / "none.pem")

@@ -80,7 +80,6 @@ class DicomWeb:
         self.cache = _temporary_cache() if cache is None else os.path.abspath(cache)
         trusted = None if certificates is None else os.fspath(certificates)
         self._connection = Connection(self.url, signature(auth), trusted, timeout, attempts)
-        self._fetched: dict[ArchiveSeries, pd.DataFrame] = {}
 
     def __repr__(self) -> str:
         return f"DicomWeb({self.url!r})"
@@ -153,8 +152,8 @@ class DicomWeb:
     def fetch(self, rows: Any) -> pd.DataFrame:
         """Bring the files of rows here (WADO-RS), each object once, whole or not at all.
 
-        What came before a fault stays, and is not fetched again. What was fetched for a row stays what it is as long as
-        its files lie there: a series that grows in the archive needs a new search.
+        What came before a fault stays, and is not fetched again. A row means the files that were fetched for it first,
+        as long as they lie there: of a series that grows in the archive, a new search tells.
 
         Args:
             rows: a row of :meth:`search` or :meth:`find`, or a table of them. Rows of files are returned as they are.
@@ -202,16 +201,18 @@ class DicomWeb:
                 report.save(file)
                 objects += [replace(one, name="the report") for one in objects_in(file)]
             if not objects:
-                raise NoImages(f"{os.fspath(source)}: holds no DICOM file, so there is nothing to store")
+                named = os.fspath(source) if isinstance(source, str | Path) else "an empty list"
+                raise NoImages(f"{named}: holds no DICOM file, so there is nothing to store")
             return store_objects(self._connection, objects)
 
     def _fetch(self, series: ArchiveSeries) -> pd.DataFrame:
         if series.archive is not self:
             return series.archive.fetch(series)
-        table = self._fetched.get(series)
-        if table is None or not all(os.path.exists(file) for files in table["files"] for file in files):
-            table = self._fetched[series] = fetch_series(self._connection, series)
-        return table
+        if not all(os.path.exists(file) for table in series.fetched for files in table["files"] for file in files):
+            series.fetched.clear()
+        if not series.fetched:
+            series.fetched.append(fetch_series(self._connection, series))
+        return series.fetched[0]
 
 
 def _checked_url(url: str, signed: bool) -> str:

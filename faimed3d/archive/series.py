@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,14 +30,14 @@ class ArchiveSeries(Elsewhere):
         archive: the archive.
         study_uid, series_uid: (0020,000D) and (0020,000E).
         object_uid: (0008,0018) of the one object that is meant; '' for all of the series.
-        count: how many objects the series had when the archive was asked: one that has grown is another one.
+        fetched: the rows of its files, once they are here: what a row means does not change while it is worked with.
     """
 
     archive: DicomWeb
     study_uid: str
     series_uid: str
     object_uid: str = ""
-    count: int = 0
+    fetched: list[pd.DataFrame] = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
         return os.path.join(self.archive.cache, name_of(self.study_uid, self.series_uid, self.object_uid))
@@ -83,16 +83,15 @@ def row_of(
         object_uid: of the one object that is meant.
     """
     study, series = study or text_of(item, STUDY_UID), text_of(item, SERIES_UID)
-    told = text_of(item, COUNT)
-    count = 1 if object_uid else int(told) if told.isdecimal() else 0
+    count = text_of(item, COUNT)
     cells: dict[str, Any] = {
         **dict.fromkeys(COLUMNS, ""),
         "key": name_of(study, series, object_uid)[:12],
-        "folder": ArchiveSeries(archive, study, series, object_uid, count),
+        "folder": ArchiveSeries(archive, study, series, object_uid),
         "series_uid": series,
         "description": printable(text_of(item, SERIES_DESCRIPTION)),
         "modality": printable(text_of(item, MODALITY)),
-        "slices": count,
+        "slices": 1 if object_uid else int(count) if count.isdecimal() else 0,
         "shape": None,
         "spacing": None,
         "files": (),

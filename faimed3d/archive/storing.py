@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from fastprogress.fastprogress import progress_bar
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from faimed3d._atomic import UNFINISHED_PREFIX
 from faimed3d.archive.dicom_json import FAILED, NAMED_UID, REASON, REFERENCED, SOP_UID, items_of, text_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 STORED, PRESENT = "stored", "was there"
 _NAMED = 5  # files in a message
 _LONG_WORK = 50  # objects from which on a progress bar is shown
-_UIDS = (Tag.StudyInstanceUID, Tag.SeriesInstanceUID, Tag.SOPInstanceUID, Tag.Modality)  # as in LocalObject
+_IN_OBJECT = (Tag.StudyInstanceUID, Tag.SeriesInstanceUID, Tag.SOPInstanceUID, Tag.Modality)  # in its order
 _DUPLICATE = 0x0111
 _REASONS = {  # PS3.18 table I.2-2
     0xA7: "out of resources",
@@ -158,14 +159,14 @@ def _unfinished(path: Path) -> bool:
 
 
 def _object_of(path: str) -> LocalObject | None:
-    header = read_header(path, _UIDS)
+    header = read_header(path, (*_IN_OBJECT, Tag.MediaStorageSOPClassUID))
     with open(path, "rb") as file:
         whole = file.read(132)[128:] == b"DICM"
-    if header is None or not whole:
+    if header is None or not whole or header.text(Tag.MediaStorageSOPClassUID) == MediaStorageDirectoryStorage:
         return None
     if header.error is not None:
         raise header.error
-    found = LocalObject(path, path, *(header.text(tag) for tag in _UIDS))
+    found = LocalObject(path, path, *(header.text(tag) for tag in _IN_OBJECT))
     if not (found.study and found.series and found.uid):
         raise DamagedFile(f"{path}: lacks an identifier of its study, its series or itself, so no archive takes it")
     return found
