@@ -30,6 +30,10 @@ _NO_JSON = "the answer is no DICOM JSON: is this the address of a DICOMweb servi
 _LATER = (408, 425, 429, 500, 502, 503, 504)  # states that may pass
 
 
+class _Passing(Exception):
+    """A fault after which the same request may succeed."""
+
+
 class Token(AuthBase):
     """A bearer token (RFC 6750)."""
 
@@ -59,8 +63,7 @@ class Connection:
         self._session = requests.Session()
         self._session.auth = auth or _nobody  # else requests looks into ~/.netrc
         self._session.max_redirects = 0  # what comes from elsewhere is not from this archive
-        if certificates is not None:
-            self._session.verify = certificates
+        self._certificates = certificates
 
     def search(
         self,
@@ -106,11 +109,9 @@ class Connection:
         def get() -> None:
             # compressed for the way, objects would take longer, and pixels of JPEG would not be smaller
             headers = {"Accept": accept, "Accept-Encoding": "identity"}
-            with self._session.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
-                response.raise_for_status()
-                with open(path, "wb") as file:
-                    for piece in object_in(response.headers.get("Content-Type", ""), response.iter_content(_CHUNK)):
-                        file.write(piece)
+            with self._answer("GET", url, headers=headers, stream=True) as response, open(path, "wb") as file:
+                for piece in object_in(response.headers.get("Content-Type", ""), response.iter_content(_CHUNK)):
+                    file.write(piece)
 
         self._insist(f"object {instance}", get)
 
@@ -134,13 +135,7 @@ class Connection:
                 return known
             with contextlib.closing(ObjectMessage(path)) as message:
                 headers = {"Content-Type": message.content_type, "Accept": "application/dicom+json"}
-                response = self._session.post(
-                    f"{self.url}/studies", data=message, headers=headers, timeout=self.timeout, allow_redirects=False
-                )
-            if response.status_code in (400, 409) and (reply := _reply(response)).get(FAILED):
-                return reply  # it says which object, and why
-            response.raise_for_status()
-            return _reply(response)
+                return _reply(self._answer("POST", f"{self.url}/studies", data=message, headers=headers))
 
         return self._insist(f"to store {os.path.basename(path)}", post)
 
@@ -162,15 +157,23 @@ class Connection:
             url += "?" + urlencode(query, safe="*", quote_via=quote)
 
         def get() -> Any:
-            headers = {"Accept": "application/dicom+json"}
-            response = self._session.get(url, headers=headers, timeout=self.timeout)
-            response.raise_for_status()
+            response = self._answer("GET", url, headers={"Accept": "application/dicom+json"})
             return response.json() if response.content else []
 
         items = self._insist(what, get)
         if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
             raise ArchiveError(f"{self.url}, {what}: {_NO_JSON}")
         return items
+
+    def _answer(self, method: str, url: str, **how: Any) -> requests.Response:
+        """The answer to one request, of a state that is none of a fault, or with a word on what was not stored."""
+        # by requests, files of authorities that the environment names would be preferred to those of the session
+        trusted = True if self._certificates is None else self._certificates
+        response = self._session.request(method, url, timeout=self.timeout, verify=trusted, **how)
+        if not response.ok and not (method == "POST" and _reply(response).get(FAILED)):
+            response.close()
+            response.raise_for_status()
+        return response
 
     def _insist(self, what: str, do: Callable[[], Result]) -> Result:
         for attempt in range(self.attempts):
@@ -179,7 +182,7 @@ class Connection:
             try:
                 with _faults(self, what):
                     return do()
-            except ArchiveUnavailable as error:
+            except _Passing as error:
                 fault = error
         raise ArchiveUnavailable(f"{fault} ({self.attempts} attempts)") from None
 
@@ -236,20 +239,20 @@ def _faults(connection: Connection, what: str) -> Iterator[None]:
     except OtherContent as error:
         raise ArchiveError(f"{where}: the server sent {error}") from None
     except requests.exceptions.Timeout:
-        raise ArchiveUnavailable(f"{where}: no answer within {connection.timeout:g} s") from None
+        raise _Passing(f"{where}: no answer within {connection.timeout:g} s") from None
     except (CutMessage, requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-        raise ArchiveUnavailable(f"{where}: the transfer was cut") from None
+        raise _Passing(f"{where}: the transfer was cut") from None
     except requests.exceptions.ConnectionError:
-        raise ArchiveUnavailable(f"{where}: no connection to {origin_of(connection.url)}") from None
+        raise _Passing(f"{where}: no connection to {origin_of(connection.url)}") from None
     except requests.exceptions.RequestException as error:
         raise ArchiveError(f"{where}: {type(error).__name__}") from None
 
 
-def _of_state(where: str, state: int) -> ArchiveError:
+def _of_state(where: str, state: int) -> ArchiveError | _Passing:
     with contextlib.suppress(ValueError):
         where = f"{where}: {state} {HTTPStatus(state).phrase}"
     if state in _LATER:
-        return ArchiveUnavailable(where)
+        return _Passing(where)
     if state in (401, 403):
         return ArchiveError(f"{where}: the server refuses this user; see auth=")
     return ArchiveError(where)
