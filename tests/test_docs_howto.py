@@ -3,6 +3,7 @@
 import json
 import re
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from archive_stub import Stub
 from dicom_series import SECRETS, make_series, stored_values
 from dicom_series import write as write_dicom
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 from structure_sets import circle, on_plane, structure_set
 
@@ -25,6 +28,9 @@ HOWTO = sorted(page for page in (ROOT / "docs" / "howto").glob("*.md") if page.s
 PAGES = [*HOWTO, ROOT / "docs" / "geometry.md", ROOT / "docs" / "patient_data.md"]
 SHAPE = (16, 24, 24)
 OPTIONAL = ("monai", "onnxscript")  # packages that no other test needs: a block that begins with their import
+
+
+ARCHIVE = "http://localhost:8042/dicom-web"  # of the pages; here, a server of the tests with the scan of new_patient
 
 
 def blocks_of(page):
@@ -109,21 +115,35 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def archive(folder):
+    server = Stub()
+    for file in (folder / "new_patient").iterdir():
+        content = dcmread(file)
+        content.SeriesDescription = "T2 tse"
+        with BytesIO() as written:
+            content.save_as(written)
+            server.add(written.getvalue())
+    yield server
+    server.close()
+
+
 def new():
     return TensorDicom3D.create("new_patient")
 
 
 @pytest.mark.filterwarnings("ignore:The 'mode.chained_assignment' option")  # set by fastai, retired by pandas
 @pytest.mark.filterwarnings("ignore:load_learner` uses Python's insecure pickle")
+@pytest.mark.filterwarnings("ignore:.*contours hold another volume", "ignore:.*the voxels differ by more")  # of noise
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_the_python_of_a_page_runs(page, folder, monkeypatch, capsys):
+def test_the_python_of_a_page_runs(page, folder, archive, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     names = {}
     try:
         for number, block in enumerate(blocks_of(page)):
-            exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+            exec(compile(block.replace(ARCHIVE, archive.url), f"{page.name}, block {number}", "exec"), names)
     finally:
         torch.set_num_threads(threads)
         plt.close("all")
