@@ -45,7 +45,7 @@ def test_every_exception_named_there_exists():
     names = set(re.findall(r"`([A-Z]\w+)`", PAGE))
     assert names
     # bare names of the page that are no exceptions of ours
-    assert {name for name in names if not hasattr(errors, name)} <= {"ValueError"}
+    assert {name for name in names if not hasattr(errors, name)} <= {"ValueError", "Liver", "Kidney_L"}
 
 
 def test_every_exception_is_named_there():
