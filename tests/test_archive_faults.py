@@ -1,5 +1,6 @@
 """What goes wrong between us and an archive: named errors, nothing half here, nothing stored twice, no secret told."""
 
+import io
 import logging
 import os
 import pickle
@@ -198,11 +199,22 @@ class TestServersThatDiffer:
 
 
 class TestSecrets:
-    def test_are_sent_and_never_told(self, stub, pacs, files, caplog, capsys):
-        with caplog.at_level(logging.DEBUG):
-            pacs.fetch(pacs.search())
+    @pytest.fixture
+    def log(self):
+        """All that any library logs."""
+        stream, root = io.StringIO(), logging.getLogger()
+        handler, level = logging.StreamHandler(stream), root.level
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        yield stream
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+    def test_are_sent_and_never_told(self, stub, pacs, files, log, capsys):
+        pacs.fetch(pacs.search())
         assert stub.tokens[0] == f"Bearer {TOKEN}"
-        said = repr(pacs) + str(vars(pacs)) + caplog.text + "".join(capsys.readouterr()) + pacs.search().to_string()
+        assert "GET /dicom-web/" in log.getvalue()
+        said = repr(pacs) + str(vars(pacs)) + log.getvalue() + "".join(capsys.readouterr()) + pacs.search().to_string()
         assert not [secret for secret in (TOKEN, *SECRETS) if secret in said]
 
     def test_no_one_elses_password_is_sent(self, stub, tmp_path, monkeypatch):
