@@ -309,6 +309,13 @@ class TestView:
         assert len(sent[2][1]) == 1
         assert "application/vnd.jupyter.widget-view+json" in v._repr_mimebundle_()[0]
 
+    def test_a_browser_without_graphics_card_gets_fewer_voxels(self, monkeypatch):
+        monkeypatch.setattr("faimed3d.browser.view._IN_PAGES", 20)
+        note = "shown with 6x2x1 voxels of 6x4x2"
+        for slow, max_voxels, notes in ((False, None, []), (True, None, [note]), (True, 1000, []), (False, 20, [note])):
+            given, _ = view_3d(np.zeros((2, 4, 6)), max_voxels=max_voxels).answer("case", slow)
+            assert [one.split(":")[0] for one in given["described"]["notes"]] == notes
+
     def test_without_the_extra_it_is_named(self, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "ipyniivue", None)
         with pytest.raises(

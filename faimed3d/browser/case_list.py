@@ -81,9 +81,9 @@ class CaseList:
     def _change(self, name: str, value: Any) -> None:
         self.listed[self._made.number].view.state[name] = value
 
-    def _answer(self, question: str, number: int) -> Answer:
+    def _answer(self, question: str, number: int, slow: bool) -> Answer:
         view = self.listed[number].view
-        described, files = view.answer(question)
+        described, files = view.answer(question, slow)
         return ({**described, "state": dict(view.state)} if question == "case" else described), files
 
 

@@ -66,12 +66,16 @@ def picture_bytes(picture: Picture, geometry: Geometry) -> bytes:
     """An image as a NIfTI-1 file in memory: lossless where 16 bits are enough, else within a half of 1/65535."""
     stored, slope, inter = narrow(picture.voxels)
     stored = stored[0] if len(stored) == 1 else stored
-    return nifti_header_bytes(stored, _without_codes(geometry), scaling=(slope, inter)) + stored.tobytes()
+    return _file(nifti_header_bytes(stored, _without_codes(geometry), scaling=(slope, inter)), stored)
 
 
 def labels_bytes(labels: Labels, geometry: Geometry) -> bytes:
     """A mask as a NIfTI-1 file in memory, said to hold labels."""
-    return nifti_header_bytes(labels.voxels, _without_codes(geometry), labels=True) + labels.voxels.tobytes()
+    return _file(nifti_header_bytes(labels.voxels, _without_codes(geometry), labels=True), labels.voxels)
+
+
+def _file(header: bytes, voxels: np.ndarray) -> bytes:
+    return b"".join((header, np.ascontiguousarray(voxels).data))
 
 
 def surface_bytes(labels: Labels, geometry: Geometry) -> list[bytes]:
@@ -91,19 +95,30 @@ def narrow(array: np.ndarray) -> tuple[np.ndarray, float, float]:
     (dtype('int16'), dtype('int16'))
     """
     low, high = value_range(array)
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            array = np.where(np.isfinite(array), array, low)
-        whole = low >= -32768 and high <= 32767 and bool((array == np.rint(array)).all())
-    else:
-        whole = low >= -32768 and high <= 32767
-    if whole:
-        return array.astype(np.uint8 if low >= 0 and high <= 255 else np.int16), 1.0, 0.0
+    if low >= -32768 and high <= 32767:
+        whole = _whole(array, low, np.uint8 if low >= 0 and high <= 255 else np.int16)
+        if whole is not None:
+            return whole, 1.0, 0.0
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = np.where(np.isfinite(array), array, low)
     slope = float(np.float32((high - low) / 65535))
     if slope > 0 and _bulk(array) >= _STEPS * slope:
         inter = float(np.float32(low + 32768 * slope))
         return np.clip(np.rint((array - inter) / slope), -32768, 32767).astype(np.int16), slope, inter
     return array.astype(np.float32), 1.0, 0.0
+
+
+def _whole(array: np.ndarray, low: float, dtype: type) -> np.ndarray | None:
+    """Values as whole numbers, None where one is a fraction; slice by slice, for a large CT most time is memory."""
+    found: np.ndarray = np.empty(array.shape, dtype)
+    for index in np.ndindex(array.shape[:-2]):
+        part = array[index]
+        if array.dtype.kind == "f":
+            part = np.nan_to_num(part, nan=low, posinf=low, neginf=low)
+        found[index] = part
+        if array.dtype.kind == "f" and not (found[index] == part).all():
+            return None
+    return found
 
 
 def _bulk(array: np.ndarray) -> float:

@@ -71,31 +71,39 @@ def coarser(geometry: Geometry, blocks: Blocks) -> Geometry:
     return grid
 
 
-def _split(array: np.ndarray, blocks: Blocks, mode: str) -> np.ndarray:
-    """(D, H, W) as (D', H', W', voxels of a block); what hangs over the edge is filled as np.pad's ``mode`` says."""
+def _parts(array: np.ndarray, blocks: Blocks, mode: str) -> list[np.ndarray]:
+    """For each place in a block the voxels (D', H', W') there; what hangs over the edge as np.pad's ``mode`` says."""
     padding = [(0, -n % block) for n, block in zip(array.shape, blocks, strict=True)]
     padded = np.pad(array, padding, mode=mode) if any(after for _, after in padding) else array  # type: ignore[call-overload]
-    shape = [n for size, block in zip(padded.shape, blocks, strict=True) for n in (size // block, block)]
-    parts = padded.reshape(shape).transpose(0, 2, 4, 1, 3, 5)
-    return parts.reshape(*parts.shape[:3], -1)
+    return [
+        padded[tuple(slice(k, None, n) for k, n in zip(start, blocks, strict=True))] for start in np.ndindex(blocks)
+    ]
 
 
 def _means(picture: Picture, blocks: Blocks) -> np.ndarray:
-    means = np.stack([_split(channel, blocks, "edge").mean(-1, dtype=np.float32) for channel in picture.voxels])
+    means = []
+    for channel in picture.voxels:
+        first, *rest = _parts(channel, blocks, "edge")
+        total: np.ndarray = first.astype(np.float64 if channel.dtype == np.float64 else np.float32)
+        for part in rest:
+            np.add(total, part, out=total, casting="same_kind")
+        means.append(np.divide(total, 1 + len(rest)).astype(np.float32))
     if picture.voxels.dtype.kind in "biu":  # whole numbers stay so: they need half the space
-        return np.rint(means).astype(picture.voxels.dtype)
-    return means
+        return np.rint(np.stack(means)).astype(picture.voxels.dtype)
+    return np.stack(means)
 
 
 def _majority(labels: Labels, blocks: Blocks) -> np.ndarray:
     from scipy.ndimage import find_objects, label
 
-    parts = _split(labels.voxels, blocks, "constant")
-    size = parts.shape[-1]
-    best, most = np.zeros(parts.shape[:3], labels.voxels.dtype), np.zeros(parts.shape[:3], np.int32)
+    parts = _parts(labels.voxels, blocks, "constant")
+    size = len(parts)
+    best, most = np.zeros(parts[0].shape, labels.voxels.dtype), np.zeros(parts[0].shape, np.int32)
     total = np.zeros_like(most)
     for number in range(1, len(labels.classes) + 1):
-        count = (parts == number).sum(-1, dtype=np.int32)
+        count = np.zeros_like(most)
+        for part in parts:
+            count += part == number
         total += count
         best[count > most] = number
         most = np.maximum(most, count)

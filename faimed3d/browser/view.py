@@ -33,7 +33,7 @@ class View3D:
     Args:
         case: what is shown.
         height: of the viewer in a notebook, in pixels.
-        max_voxels: of the largest volume that is sent to the browser.
+        max_voxels: of the largest volume that is sent to the browser; as of :func:`view_3d`.
         opacity: of masks, 0 to 1.
 
     >>> v = view_3d(np.arange(24.0).reshape(2, 3, 4))
@@ -42,7 +42,7 @@ class View3D:
     23.0
     """
 
-    def __init__(self, case: Case, height: int = 560, max_voxels: int = _IN_NOTEBOOKS, opacity: float = 0.5) -> None:
+    def __init__(self, case: Case, height: int = 560, max_voxels: int | None = None, opacity: float = 0.5) -> None:
         self._case, self.height, self._max_voxels = case, height, max_voxels
         self._made: Any = None  # the anywidget, once it is shown
         self._sent: Case | None = None
@@ -176,7 +176,7 @@ class View3D:
         """
         if self._made is None:
             self._made = make_widget(
-                self.state, self.height, lambda question, _: self.answer(question), self.state.__setitem__
+                self.state, self.height, lambda question, _, slow: self.answer(question, slow), self.state.__setitem__
             )
         return self._made
 
@@ -223,10 +223,16 @@ class View3D:
         if self._made is not None:
             setattr(self._made, name, value)
 
-    def answer(self, question: str) -> Answer:
-        """What the browser asks for, as JSON and files: the ``'case'``, or the ``'surfaces 0'`` of a mask."""
+    def answer(self, question: str, slow: bool = False) -> Answer:
+        """What the browser asks for, as JSON and files.
+
+        Args:
+            question: ``'case'``, or ``'surfaces 0'`` of a mask.
+            slow: whether the browser draws without a graphics card.
+        """
         if self._sent is None:
-            self._sent = reduced(self._case, self._max_voxels)
+            most = (_IN_PAGES if slow else _IN_NOTEBOOKS) if self._max_voxels is None else self._max_voxels
+            self._sent = reduced(self._case, most)
         what, _, number = question.partition(" ")
         if what == "surfaces":
             return {}, surface_bytes(self._sent.labels[int(number)], self._sent.geometry)
@@ -269,7 +275,7 @@ def view_3d(
     names: tuple[str, str] = ("mask", "other"),
     opacity: float = 0.5,
     height: int = 560,
-    max_voxels: int = _IN_NOTEBOOKS,
+    max_voxels: int | None = None,
 ) -> View3D:
     """Look through a volume with the mouse: three linked planes in the patient's orientation, masks, surfaces.
 
@@ -291,6 +297,7 @@ def view_3d(
         opacity: of masks, 0 to 1.
         height: of the viewer in a notebook, in pixels.
         max_voxels: a larger volume is reduced for the browser to at most this many voxels, and the viewer says so.
+            Default: 512 x 512 x 320, and 256 x 256 x 256 for a browser that draws without a graphics card.
 
     Returns:
         The view: shown as the last line of a cell, saved with ``.save("case.html")``, with ``position`` and ``window``.

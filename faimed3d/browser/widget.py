@@ -39,7 +39,7 @@ def _widget_class() -> type:
 def make_widget(
     state: Mapping[str, Any],
     height: int,
-    answer: Callable[[str, int], Answer],
+    answer: Callable[[str, int, bool], Answer],
     changed: Callable[[str, Any], None],
     heads: Sequence[str] = (),
 ) -> Any:  # an anywidget
@@ -48,7 +48,8 @@ def make_widget(
     Args:
         state: the values of its traits.
         height: in pixels.
-        answer: from a question, ``'case'`` or ``'surfaces 0'``, and the number of the case, to JSON and files.
+        answer: from a question, ``'case'`` or ``'surfaces 0'``, the number of the case, and whether the browser draws
+            without a graphics card, to JSON and files.
         changed: called with the name and value of a trait that the browser has changed.
         heads: HTML of the entries of a list of cases.
     """
@@ -61,7 +62,7 @@ def make_widget(
         if what == "engine":
             described, files = {"heads": list(heads)}, [packed_engine()] if question.get("packed", True) else []
         else:
-            described, files = answer(what, question.get("case", 0))
+            described, files = answer(what, question.get("case", 0), question.get("slow", False))
         widget.send({"number": question.get("number"), **described}, files)
 
     widget.on_msg(reply)

@@ -650,6 +650,16 @@ function ask(model, what, more = {}, timeout = 120000) {
   });
 }
 
+function drawsInSoftware() {
+  // as a browser does without a graphics card: a large volume then takes a second for each slice
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return false;
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+}
+
 async function render({ model, el }) {
   const place = element("div", { className: "f3d-main", textContent: "loading …" });
   const page = element("div", { className: "f3d-page" }, place);
@@ -663,8 +673,9 @@ async function render({ model, el }) {
   try {
     const [{ heads }, [packed]] = await ask(model, "engine", { packed: !globalThis.__faimed3dEngine });
     const engine = await loadEngine(packed);
+    const slow = drawsInSoftware();
     const open = async (number) => {
-      const ofCase = (what) => ask(model, what, { case: number });
+      const ofCase = (what) => ask(model, what, { case: number, slow });
       const [{ described, state: own }, buffers] = await ofCase("case");
       const files = await Promise.all(buffers.map(unpack));
       const cell = viewer?.leave();
