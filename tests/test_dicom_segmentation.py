@@ -118,12 +118,12 @@ class TestReading:
         with pytest.raises(errors.UnsupportedImage, match="BINARY ones of 1 bit, FRACTIONAL ones of 8 and LABELMAP"):
             read_dicom(write([dataset], tmp_path)[0])
 
-    def test_compressed_bits_are_refused(self, tmp_path):
+    def test_bits_in_other_transfer_syntaxes_are_refused(self, tmp_path):
         dataset = segmentation(labels())
-        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.5"
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG2
         dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\2\0\0\0ab\xfe\xff\xdd\xe0\0\0\0\0"
         dataset["PixelData"].is_undefined_length = True
-        with pytest.raises(errors.UnsupportedImage, match="a compressed DICOM segmentation"):
+        with pytest.raises(errors.UnsupportedImage, match=r"single bits in \(0002,0010\) .*4\.100, which is not read"):
             read_dicom(write([dataset], tmp_path)[0])
 
     def test_a_frame_without_segment_is_refused(self, tmp_path):

@@ -1,4 +1,4 @@
-"""Compressed frames to stored words: RLE by pydicom, all others by SimpleITK (GDCM).
+"""Compressed frames to stored words: RLE by pydicom, deflated ones by zlib, all others by SimpleITK (GDCM).
 
 GDCM gets a temporary file that holds one frame and its description alone: given the original, it would apply the
 rescale of the header with a pixel type of its own choice and invert MONOCHROME1. RLE frames it refuses where their
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ from pydicom.uid import UID, RLELossless, SecondaryCaptureImageStorage
 
 from faimed3d.dicom.header import dataset_bytes
 from faimed3d.dicom.pixels.format import PixelFormat
-from faimed3d.dicom.pixels.fragments import Fragment
+from faimed3d.dicom.pixels.fragments import DEFLATED_FRAMES, Fragment
 from faimed3d.errors import DamagedFile, TruncatedFile
 
 _PIXEL_DATA_OB = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff"  # (7FE0,0010), OB, of undefined length
@@ -46,19 +47,40 @@ def decode_frame(
 
     Raises:
         DamagedFile: the frame cannot be decoded, or not to its size.
-        TruncatedFile: an RLE frame has fewer pixels than it should.
+        TruncatedFile: a frame of RLE, or a deflated one, has fewer pixels than it should.
     """
-    pieces = []
-    for offset, length in fragments:
-        file.seek(offset)
-        pieces.append(file.read(length))
-    data = encapsulate([b"".join(pieces)], has_bot=False)
+    data = frame_bytes(file, fragments)
     name = f"{form.header.path}: frame {frame + 1}"
+    if form.header.syntax == DEFLATED_FRAMES:
+        return _inflated(data, form, name)
+    data = encapsulate([data], has_bot=False)
     words = (
         _with_pydicom(data, form, name) if form.header.syntax == RLELossless else _with_gdcm(data, form, name, folder)
     )
     # the same bits in the words of the header: a codestream may call the numbers unsigned that the header calls signed
     return words.astype(form.dtype.newbyteorder("="), copy=False)
+
+
+def frame_bytes(file: BinaryIO, fragments: Sequence[Fragment]) -> bytes:
+    """The compressed bytes of one frame."""
+    pieces = []
+    for offset, length in fragments:
+        file.seek(offset)
+        pieces.append(file.read(length))
+    return b"".join(pieces)
+
+
+def _inflated(data: bytes, form: PixelFormat, name: str) -> np.ndarray:
+    """A frame of Deflated Image Frame Compression (PS3.5 section 8.2.16)."""
+    need = form.rows * form.columns * form.dtype.itemsize
+    try:
+        found = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, need + 1)
+    except zlib.error as error:
+        raise DamagedFile(f"{name} cannot be inflated: {error}") from error
+    if len(found) != need:
+        fault, text = (TruncatedFile, "ends before") if len(found) < need else (DamagedFile, "goes on behind")
+        raise fault(f"{name} {text} its last pixel: {form.rows} x {form.columns} of {form.dtype.itemsize} bytes")
+    return np.frombuffer(found, form.dtype).reshape(form.rows, form.columns)
 
 
 def _with_pydicom(data: bytes, form: PixelFormat, name: str) -> np.ndarray:

@@ -29,9 +29,10 @@ from faimed3d.errors import DamagedFile, TruncatedFile, UnsupportedImage
 
 Fragment = tuple[int, int]  # offset of its bytes in the file, how many they are
 
-_JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000))
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression, which pydicom 3.0 does not know
+JPEG_2000 = frozenset((JPEG2000Lossless, JPEG2000))
 _JPEG = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1))
-COMPRESSED = frozenset((RLELossless, JPEGLSLossless, JPEGLSNearLossless)) | _JPEG_2000 | _JPEG
+COMPRESSED = frozenset((DEFLATED_FRAMES, RLELossless, JPEGLSLossless, JPEGLSNearLossless)) | JPEG_2000 | _JPEG
 _ITEM_HEAD = 8  # bytes of a tag and a length before each fragment
 _DELIMITER = b"\xfe\xff\xdd\xe0"
 _END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
@@ -127,14 +128,17 @@ def _check_frame(
     name = f"{header.path}: frame {number}"
     offset, length = group[0]
     head = _read(file, offset, min(length, _FIRST_READ))
-    allocated = header.integer(Tag.BitsAllocated, 0)
+    bits = header.integer(Tag.BitsAllocated, 0)
+    allocated = max(bits, 8)  # single bits come in bytes, for JPEG and RLE know none
+    if header.syntax == DEFLATED_FRAMES:
+        return  # without a header
     if header.syntax == RLELossless:
         size = sum(length for _, length in group)
         _check_rle(name, head, size, allocated // 8)
-        if size * _MOST_RUN < rows * columns:
+        if size * _MOST_RUN < rows * columns // (8 if bits == 1 else 1):
             raise TruncatedFile(f"{name} of {rows} x {columns} pixels cannot lie in {size} bytes of RLE")
         return
-    described = _jpeg_2000_frame if header.syntax in _JPEG_2000 else _jpeg_frame
+    described = _jpeg_2000_frame if header.syntax in JPEG_2000 else _jpeg_frame
     # a marker segment longer than what was read is legal and rare: read all of the fragment then
     frame = described(head) or described(_read(file, offset, length))
     if frame is None:

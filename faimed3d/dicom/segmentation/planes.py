@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from faimed3d.dicom.header import FileHeader, Tag, name_tag, quote_value, read_dataset
+from faimed3d.dicom.pixels.fragments import COMPRESSED
 from faimed3d.dicom.planes.enhanced import functional_planes
 from faimed3d.dicom.planes.plane import Plane, image_size
 from faimed3d.errors import DamagedFile, MissingSlices, TruncatedFile, UnsupportedImage
@@ -43,7 +44,8 @@ def segment_planes(header: FileHeader, frames: int) -> list[Plane]:
     """Planes of a segmentation in the order of their positions, empty ones between them included.
 
     Raises:
-        UnsupportedImage: another kind than BINARY, FRACTIONAL and LABELMAP, or compressed single bits.
+        UnsupportedImage: another kind than BINARY, FRACTIONAL and LABELMAP, or single bits in a transfer syntax that
+            is not read.
         TruncatedFile: fewer bits than frames * rows * columns.
         DamagedFile: a frame names no segment.
         MissingSlices: frames too far apart for any patient.
@@ -79,11 +81,12 @@ def _check_bits(header: FileHeader, frames: int, kind: str) -> None:
         )
     if kind != "BINARY":
         return  # pixels like those of images, which their decoder looks at
+    if header.syntax in COMPRESSED and header.pixel_length < 0:
+        return  # frames that their decoder looks at
     if header.syntax not in _SYNTAXES or header.pixel_length < 0:
-        state = "big endian" if header.byte_order == ">" else "compressed"
         raise UnsupportedImage(
-            f"{header.path}: a {state} DICOM segmentation ((0002,0010) TransferSyntaxUID {header.syntax}); "
-            "decompress it first, with gdcmconv --raw or dcmdjpeg"
+            f"{header.path}: a DICOM segmentation of single bits in {name_tag(Tag.TransferSyntaxUID)} {header.syntax}, "
+            "which is not read: convert it first, with gdcmconv --raw or dcmconv +te"
         )
     rows, columns = image_size(header)
     need = math.ceil(frames * rows * columns / 8)

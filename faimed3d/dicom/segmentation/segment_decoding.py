@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from faimed3d.dicom.header import read_dataset
 from faimed3d.dicom.pixels.decoding import decode_planes
-from faimed3d.dicom.pixels.format import stored_bytes
+from faimed3d.dicom.pixels.single_bits import decode_bits
 from faimed3d.dicom.planes import Plane, Rescale
 from faimed3d.dicom.segmentation.planes import ANY_SEGMENT
 from faimed3d.errors import UnsupportedImage
@@ -95,15 +94,10 @@ def _frames(planes: Sequence[Plane], threshold: float | None) -> Iterator[_Frame
     if dataset.get("SegmentationType") == "FRACTIONAL":
         yield from _shares(planes, int(dataset.get("MaximumFractionalValue") or 255), threshold)
         return
-    rows, columns = planes[0].rows, planes[0].columns
-    count = rows * columns
-    for k, plane in enumerate(planes):
-        for frame, number in plane.segments or ():
-            start, end = frame * count, (frame + 1) * count
-            raw = stored_bytes(header, start // 8, math.ceil(end / 8) - start // 8)
-            # PS3.5 section 8.1.1 and annex D: the first pixel is the lowest bit; frames begin within a byte
-            found = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")[start % 8 :][:count]
-            yield _Frame(k, frame, number, found.reshape(rows, columns).view(bool))
+    places = [(k, frame, number) for k, plane in enumerate(planes) for frame, number in plane.segments or ()]
+    decoded = decode_bits(header, planes[0].rows, planes[0].columns, [frame for _, frame, _ in places])
+    for (k, frame, number), found in zip(places, decoded, strict=True):
+        yield _Frame(k, frame, number, found)
 
 
 def _shares(planes: Sequence[Plane], most: int, threshold: float | None) -> Iterator[_Frame]:
