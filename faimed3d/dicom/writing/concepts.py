@@ -177,9 +177,10 @@ class Concept:
             for item in dataset.get("SegmentSequence") or ()
             if (kind := item.get("SegmentedPropertyTypeCodeSequence")) and item.get("SegmentNumber") != _BACKGROUND
         ]
-        names = {item.get("ROINumber"): item.get("ROIName") for item in dataset.get("StructureSetROISequence") or ()}
+        rois = dataset.get("StructureSetROISequence") or ()
+        names = {str(item.get("ROINumber")): item.get("ROIName") for item in rois}
         classes += [
-            (names.get(item.get("ReferencedROINumber")), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
+            (names.get(str(item.get("ReferencedROINumber"))), item.get("SegmentedPropertyCategoryCodeSequence"), kind)
             for item in dataset.get("RTROIObservationsSequence") or ()
             if (kind := item.get("RTROIIdentificationCodeSequence"))
         ]
