@@ -26,7 +26,6 @@ warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
 import numpy as np
 import pandas as pd
 from fastai.torch_core import set_seed
-from sklearn.metrics import accuracy_score, roc_auc_score
 
 from faimed3d.cache import preprocess
 from faimed3d.plan import propose
@@ -66,9 +65,9 @@ def run(file: Path, args: argparse.Namespace) -> None:
     learn = plan.learner(preprocess(table, out / "cache", plan), "val")
     plan.fit(learn)
     learn.save(out.absolute() / "network")
-    scores = [score(learn, table[table["fold"] == "val"], "validation")]
+    scores = [score(learn, "validation")]
     if "test_images" in arrays:
-        scores.append(score(learn, cases(arrays, "test"), "test"))
+        scores.append(score(learn, "test", cases(arrays, "test")))
     print(pd.DataFrame(scores).to_string(index=False, float_format="%.4f"))
     if file.stem in PUBLISHED:
         print("published AUC on test: ResNet-18 3D {:.3f}, best {:.3f}".format(*PUBLISHED[file.stem]))
@@ -81,12 +80,10 @@ def cases(arrays: np.lib.npyio.NpzFile, part: str) -> pd.DataFrame:
     return pd.DataFrame({"image": list(images), "label": labels, "fold": part})
 
 
-def score(learn, table: pd.DataFrame, part: str) -> dict[str, object]:
-    """AUC and accuracy of the cases of a table."""
-    scores, targets = learn.get_preds(dl=learn.dls.test_dl(table, with_labels=True))
-    binary = scores.shape[1] == 2
-    auc = roc_auc_score(targets, scores[:, 1] if binary else scores, multi_class="raise" if binary else "ovr")
-    return {"part": part, "cases": len(table), "AUC": auc, "accuracy": accuracy_score(targets, scores.argmax(1))}
+def score(learn, part: str, table: pd.DataFrame | None = None) -> dict[str, object]:
+    """AUC and accuracy of the cases of a table, or of validation: means over all that training has turned them into."""
+    found = learn.evaluate(table, tta=True).summary().loc["all"]
+    return {"part": part, "cases": int(found["cases"]), "AUC": found["auc"], "accuracy": found["accuracy"]}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.data.block import RegressionBlock
 from fastai.learner import Learner
 from torch import nn
 
@@ -142,8 +143,8 @@ class TestSummary:
 
 class TestRefusals:
     def test_targets_that_are_no_masks(self, tmp_path):
-        table = pd.DataFrame({"image": [np.zeros(SHAPE, np.float32)] * 8, "label": [*"abababab"]})
-        dls = ImageDataLoaders3D.from_df(table, tmp_path, bs=2, num_workers=0, device="cpu")
+        table = pd.DataFrame({"image": [np.zeros(SHAPE, np.float32)] * 8, "label": [0.5, 1.5] * 4})
+        dls = ImageDataLoaders3D.from_df(table, tmp_path, bs=2, num_workers=0, device="cpu", y_block=RegressionBlock)
         encoder = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1))
         learn = cnn_learner_3d(dls, encoder, normalize=False)
         with pytest.raises(TypeError, match="their targets are no masks: use SegmentationDataLoaders3D"):

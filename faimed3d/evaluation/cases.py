@@ -46,6 +46,7 @@ class Cases:
                 "evaluate compares predicted masks with those of the dls, but their targets are no masks: use "
                 "SegmentationDataLoaders3D, or MaskBlock3D or RegionBlock3D as target, and a table with masks"
             )
+        self.data = data
         self.images, self.masks = parts
         self.match, self.steps = match, [step for step in steps if isinstance(step, _LABEL_TRANSFORMS)]
         self.steps += [step for step in data.after_batch.fs if isinstance(step, _LABEL_TRANSFORMS)]
@@ -55,8 +56,7 @@ class Cases:
 
     def source(self, number: int) -> Any:
         """What ``predict_volume`` is given for a case."""
-        items = self.images.items
-        return items.iloc[number] if hasattr(items, "iloc") else items[number]
+        return _item(self.images, number)
 
     def truth(self, number: int, found: TensorMask3D) -> TensorMask3D:
         """The mask of a case on the grid of its prediction, with the classes of training."""
@@ -65,29 +65,46 @@ class Cases:
             mask = step(mask, split_idx=1)
         return self.match._onto(mask, found)
 
-    def names(self) -> list[str]:
-        """Names of all cases, as ``predict_folder`` names them; a number for what has none, and behind equal ones."""
-        found = [self._scan(number) for number in range(len(self))]
-        named = iter(case_names([scan for scan in found if scan is not None]))
-        names = [f"case {number}" if scan is None else next(named) for number, scan in enumerate(found)]
-        seen: dict[str, int] = {}
-        for number, name in enumerate(names):
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] > 1:
-                names[number] = f"{name} ({seen[name]})"
-        return names
 
-    def _scan(self, number: int) -> str | Path | pd.Series | None:
-        """The file, DICOM folder or row of an inventory that a case is read from; None for one in memory."""
-        value = self.source(number)
-        for step in self.images.tfms.fs:
-            if isinstance(value, str | Path) or (isinstance(value, pd.Series) and "key" in value):
-                break
-            if isinstance(value, list | tuple) and value:
-                value = value[0]
-                continue
-            try:
-                value = step(value)
-            except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
-                break
-        return value if isinstance(value, str | Path | pd.Series) else None
+def names_of(dls: Any, data: Any = None) -> list[str]:
+    """Names of all cases, as ``predict_folder`` names them; a number for what has none, and behind equal ones.
+
+    Args:
+        dls: loaders.
+        data: a table, a loader, a list of items, or None for the cases of validation.
+    """
+    if data is None:
+        data = scans_of(dls)
+    elif not isinstance(data, TfmdDL):
+        data = dls.test_dl(data, with_labels=True)
+    images = data.dataset.tls[0]
+    found = [_scan(images, number) for number in range(len(images.items))]
+    named = iter(case_names([scan for scan in found if scan is not None]))
+    names = [f"case {number}" if scan is None else next(named) for number, scan in enumerate(found)]
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            names[number] = f"{name} ({seen[name]})"
+    return names
+
+
+def _item(images: Any, number: int) -> Any:
+    items = images.items
+    return items.iloc[number] if hasattr(items, "iloc") else items[number]
+
+
+def _scan(images: Any, number: int) -> str | Path | pd.Series | None:
+    """The file, DICOM folder or row of an inventory that a case is read from; None for one in memory."""
+    value = _item(images, number)
+    for step in images.tfms.fs:
+        if isinstance(value, str | Path) or (isinstance(value, pd.Series) and "key" in value):
+            break
+        if isinstance(value, list | tuple) and value:
+            value = value[0]
+            continue
+        try:
+            value = step(value)
+        except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
+            break
+    return value if isinstance(value, str | Path | pd.Series) else None

@@ -14,7 +14,9 @@ from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
 from faimed3d._keywords import keywords_of, strict_keywords
-from faimed3d.evaluation.cases import Cases
+from faimed3d.evaluation.cases import Cases, names_of
+from faimed3d.evaluation.class_table import ClassTable
+from faimed3d.evaluation.classes import are_of_classes, evaluate_classes
 from faimed3d.evaluation.scores import score_class
 from faimed3d.evaluation.table import ScoreTable
 from faimed3d.inference import Ensemble, predict_volume
@@ -28,12 +30,14 @@ def evaluate(
     tolerance: float = 2.0,
     names: Sequence[str] | None = None,
     **kwargs: Any,
-) -> ScoreTable:
+) -> ScoreTable | ClassTable:
     """Predict whole scans and compare them with their masks: scores of each class of each case, as a table.
 
     Each scan is predicted by :func:`predict_volume` on its own grid, and compared there with its mask as it was read:
     what cropping and resampling lose counts. The background is no class here. Voxels of ``ignore_index`` count as
     background in both. A case that fails does not stop the rest: its row holds the error.
+
+    Where the targets are classes of whole volumes, the table has for each case the probability of each class.
 
     Args:
         learn: Learner whose model gives scores of each voxel, or an ensemble of such.
@@ -41,9 +45,12 @@ def evaluate(
             items. Default: the validation set; an ensemble needs cases that no member has seen.
         tolerance: of the surface Dice, mm.
         names: name of each case. Default: that of its file or DICOM folder.
-        kwargs: of :func:`predict_volume`, such as ``patch`` and ``tta``.
+        kwargs: of :func:`predict_volume`, such as ``patch`` and ``tta``; of classes ``tta`` alone, which turns volumes
+            as well where training has.
 
     Returns:
+        Of classes of whole volumes a table of one row for each case: ``case``, ``class``, ``predicted``, and
+        ``p_<class>`` for each class; ``summary()`` gives AUC, sensitivity, specificity and accuracy. Else
         :class:`ScoreTable` with one row for each class of each case: ``case``, ``class``, ``label``, ``dice``,
         ``hd95_mm``, ``surface_dice_2mm``, ``volume_error_ml`` (prediction less target), ``volume_ml``, ``target_ml``
         and ``error`` (empty if none). Where neither prediction nor target shows the class, the scores are NaN; where
@@ -76,8 +83,14 @@ def evaluate(
         )
     if kwargs.get("merge"):
         raise ValueError("merge=True makes labels, but evaluate compares regions, which may overlap: leave merge out")
+    if are_of_classes(learn):
+        if others := set(kwargs) - {"tta"}:
+            raise TypeError(
+                f"the targets are classes of whole volumes, so evaluate takes tta, but no {', '.join(sorted(others))}"
+            )
+        return evaluate_classes(learn, data, names, **kwargs)
     cases = Cases(learn, data)
-    names = cases.names() if names is None else [str(name) for name in names]
+    names = names_of(learn.dls, cases.data) if names is None else [str(name) for name in names]
     if len(names) != len(cases):
         raise ValueError(f"there are {len(cases)} cases and {len(names)} names: each case needs one")
     numbers = list(range(len(cases)))

@@ -70,6 +70,17 @@ class ScoreTable(pd.DataFrame):
             table = table.astype(dict.fromkeys(counts, int))
         return table
 
+    def by_fold(self, score: str = "dice") -> pd.DataFrame:
+        """The mean of a score of each class (columns) in each fold (rows).
+
+        Args:
+            score: column of the table.
+        """
+        done = pd.DataFrame(self[self["error"] == ""])
+        finite = done[np.isfinite(done[score].to_numpy(float))]
+        classes = list(dict.fromkeys(done["class"]))
+        return finite.pivot_table(score, "fold", "class", sort=False)[classes]
+
     def show(self, scores: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> list[Axes]:
         """Draw each score: a box for each class, and a point for each case.
 

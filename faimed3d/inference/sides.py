@@ -53,7 +53,7 @@ def mirrored_by_training(learn: Member) -> Mirrored:
     """
     axes: set[int] = set()
     pairs = None
-    for step in _training_steps(learn):
+    for step in training_steps(learn):
         if isinstance(step, Mirrored):
             axes |= {*step.axes}
         elif isinstance(step, RandomFlip3D):
@@ -64,8 +64,12 @@ def mirrored_by_training(learn: Member) -> Mirrored:
     return Mirrored(sorted(axes), pairs)
 
 
-def _training_steps(learn: Member) -> Iterator[Any]:
-    """The transforms of training, those within others included."""
+def training_steps(learn: Member) -> Iterator[Any]:
+    """The transforms of training, those within others included.
+
+    Args:
+        learn: has the loaders.
+    """
     loader = learn.dls.train
     rest = list(chain(*(getattr(getattr(loader, at, None), "fs", ()) for at in ("after_item", "after_batch"))))
     while rest:

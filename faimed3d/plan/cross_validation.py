@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 from fastai.torch_core import no_random
@@ -20,7 +19,8 @@ from matplotlib.axes import Axes
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.cache.descriptions import digest
 from faimed3d.evaluation import ScoreTable, evaluate
-from faimed3d.evaluation.cases import Cases
+from faimed3d.evaluation.cases import names_of
+from faimed3d.evaluation.class_table import ClassTable
 from faimed3d.inference import Ensemble, predict_volume
 from faimed3d.plan.fold_files import FoldFiles, as_json
 from faimed3d.plan.folds import Folds, make_folds
@@ -52,10 +52,13 @@ class CrossValidation:
     Attributes:
         folder: where the folds lie.
         plan: as it was trained.
-        table: scores of each class of each case, by the network that has not seen it; with the column ``fold``.
+        table: scores of each class of each case, by the network that has not seen it, or probabilities of each class;
+            with the column ``fold``.
     """
 
-    def __init__(self, folder: Path, plan: Any, table: ScoreTable, files: Sequence[Path], learner: Callable) -> None:
+    def __init__(
+        self, folder: Path, plan: Any, table: ScoreTable | ClassTable, files: Sequence[Path], learner: Callable
+    ) -> None:
         self.folder, self.plan, self.table = folder, plan, table
         self._files, self._learner = list(files), learner
 
@@ -63,19 +66,18 @@ class CrossValidation:
         """Cases, mean, standard deviation and median of each score, of each class over all cases."""
         return self.table.summary()
 
-    def by_fold(self, score: str = "dice") -> pd.DataFrame:
+    def by_fold(self, score: str | None = None) -> pd.DataFrame:
         """The mean of a score of each class (columns) in each fold (rows).
 
         Args:
-            score: column of the table.
+            score: column of the table. Default: ``'dice'``; of classes of whole volumes ``'auc'``.
         """
-        done = pd.DataFrame(self.table[self.table["error"] == ""])
-        finite = done[np.isfinite(done[score].to_numpy(float))]
-        classes = list(dict.fromkeys(done["class"]))
-        return finite.pivot_table(score, "fold", "class", sort=False)[classes]
+        return self.table.by_fold() if score is None else self.table.by_fold(score)
 
     def show(self, scores: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> list[Axes]:
         """Draw each score as ``ScoreTable.show`` does, and beside each class a line for the mean of each fold.
+
+        Of classes of whole volumes it draws their ROC curves over all folds.
 
         Args:
             scores: columns to draw. Default: all scores.
@@ -84,6 +86,8 @@ class CrossValidation:
         Returns:
             One of matplotlib's axes for each score.
         """
+        if isinstance(self.table, ClassTable):
+            return self.table.show(*[] if figsize is None else [figsize])
         scores = self.table.scores if scores is None else list(scores)
         axes = self.table.show(scores, figsize)
         for ax, score in zip(axes, scores, strict=True):
@@ -183,7 +187,7 @@ def cross_validate(
                 f"fold {name} of the cross-validation in {folder}: {type(error).__name__}: {error}. Folds that are "
                 "finished are kept; call again to go on"
             ) from error
-    table = ScoreTable(pd.concat(tables, ignore_index=True))
+    table = type(tables[0])(pd.concat(tables, ignore_index=True))
     files = [work.files(name).network for name in names]
     return CrossValidation(folder, work.plan, table, files, lambda: work.learner(names[0]))
 
@@ -204,10 +208,10 @@ class _Work:
     def learner(self, name: int | str) -> Learner:
         learn = self.plan.learner(self.cache, name)
         if self.case_names is None:  # of all cases, so that each has another one
-            self.case_names = Cases(learn, self.cache.table).names()
+            self.case_names = names_of(learn.dls, self.cache.table)
         return learn
 
-    def scores_of(self, name: int | str, kwargs: Mapping[str, Any]) -> ScoreTable:
+    def scores_of(self, name: int | str, kwargs: Mapping[str, Any]) -> ScoreTable | ClassTable:
         """The scores of a fold: those that are there, or new ones of the network that is there, or of a new one."""
         files = self.files(name)
         train, valid = self.folds.split(name)
@@ -230,7 +234,8 @@ class _Work:
                 table = evaluate(ensemble, self.cache.table.iloc[valid], names=names, **kwargs)
             table.insert(0, "fold", name)
             files.write_scores(table, scored_by)
-            table = files.scores(scored_by) if not len(table.failed) else table
+            read = files.scores(scored_by)
+            table = table if read is None else read
         assert table is not None
         return table
 

@@ -17,9 +17,10 @@ from fastai.learner import Learner
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d.evaluation import ScoreTable
+from faimed3d.evaluation.class_table import ClassTable
 from faimed3d.training import StoredNetwork
 
-_WORDS = ("fold", "case", "class", "error")
+_WORDS = ("fold", "case", "class", "predicted", "error")
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,19 @@ class FoldFiles:
         said = {"name": self.name, "trained_by": dict(trained_by), "network": _sha256(self.network)}
         self.write_json(self.folder / "fold.json", said)
 
-    def scores(self, scored_by: Mapping[str, Any]) -> ScoreTable | None:
+    def scores(self, scored_by: Mapping[str, Any]) -> ScoreTable | ClassTable | None:
         """The scores of the network that is there, if it was asked for these; None where there are none."""
         said, file = self._said, self.folder / "scores.csv"
         if said.get("scored_by") != as_json(scored_by) or said.get("scores") != _sha256(file):
             return None
         table = pd.read_csv(file, dtype=dict.fromkeys(_WORDS, str), keep_default_na=False, na_values=_numbers_of(file))
-        table["fold"], table["label"] = self.name, table["label"].astype("Int64")
+        table["fold"] = self.name
+        if "label" not in table:
+            return ClassTable(table)
+        table["label"] = table["label"].astype("Int64")
         return ScoreTable(table)
 
-    def write_scores(self, table: ScoreTable, scored_by: Mapping[str, Any]) -> None:
+    def write_scores(self, table: ScoreTable | ClassTable, scored_by: Mapping[str, Any]) -> None:
         """Write the scores; those with cases that failed do not count as there.
 
         Args:
@@ -86,7 +90,7 @@ class FoldFiles:
             scored_by: the arguments of the evaluation.
         """
         _write(self.folder / "scores.csv", lambda file: table.to_csv(file, index=False))
-        if not len(table.failed):
+        if isinstance(table, ClassTable) or not len(table.failed):
             said = {**self._said, "scored_by": as_json(scored_by), "scores": _sha256(self.folder / "scores.csv")}
             self.write_json(self.folder / "fold.json", said)
 
