@@ -72,6 +72,20 @@ def grid_of(like: Any) -> Grid:
     raise TypeError(f"like must be a volume, a Geometry, a path or an image of {NAMED}, got {type(like).__name__}")
 
 
+def is_part(geometry: Geometry | None, whole: Grid) -> bool:
+    """Whether all voxels of a grid are such of another one, and not all of these.
+
+    >>> is_part(Geometry((2, 3, 4), origin=(0, 0, 5)), Geometry((9, 3, 4)))
+    True
+    """
+    if geometry is None or not isinstance(whole, Geometry) or geometry.shape == whole.shape:
+        return False
+    first = np.rint(whole.world_to_index(geometry.origin))
+    part = whole.regrid(geometry.shape, offset=first.tolist())
+    inside = (first >= 0).all() and (first + geometry.shape <= whole.shape).all()
+    return bool(inside) and geometry.agrees(part, _TOLERANCE)
+
+
 def says_nothing(geometry: Geometry | None) -> bool:
     """Whether a geometry does not tell where a volume lies: none, an assumed one, or the default of a header.
 

@@ -24,7 +24,7 @@ from faimed3d._dicom_masks import DicomMaskMethods
 from faimed3d._exchange import ExchangeMethods, plain_tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
-from faimed3d._like import grid_like, grid_of
+from faimed3d._like import grid_like, grid_of, is_part
 from faimed3d._padding import attach_padding, padding_of
 from faimed3d._pictures import PictureMethods
 from faimed3d._rows import is_row, only_row, place_of
@@ -352,14 +352,16 @@ class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
         source = only_row(source)
         if like is not None and series is None and (contours := structure_set_in(source)):
             return _of_contours(cls, contours, like, dtype)
-        mask = super().create(source, series, strict, dtype, like)
+        mask = super().create(source, series, strict, dtype)
         if isinstance(source, str | Path):
             mask.codes = codes_of(read_segments(source), mask.shape)
         if mask._header is not None and mask._header.format == "dicom":
             from faimed3d.dicom.segmentation.segment_names import segment_names  # pydicom takes time to import
 
             mask.codes = segment_names(mask._header.files) or None
-        return mask
+            if like is not None and is_part(mask.geometry, like := grid_of(like)):  # planes without a frame are empty
+                mask = mask.resample_like(like)
+        return mask if like is None else cls(mask, like=like)
 
     @property
     def codes(self) -> dict[int, str] | None:

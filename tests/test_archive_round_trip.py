@@ -70,7 +70,7 @@ def test_ten_lines(orthanc, learn, tmp_path, monkeypatch, capsys):
 
     np.testing.assert_array_equal(mask, ball)
     assert mask.geometry == TensorDicom3D.create(tmp_path / "scanner" / "1").geometry
-    for found in (truth, TensorMask3D.create(other.find(scan, modality="SEG")).resample_like(mask)):
+    for found in (truth, TensorMask3D.create(other.find(scan, modality="SEG"), like=scan)):
         np.testing.assert_array_equal(found, mask)  # Dice 1
         assert found.codes[1] == mask.codes[1] == "box"
     for file, modality in (("out/seg.dcm", "SEG"), ("out/contours.dcm", "RTSTRUCT")):

@@ -69,6 +69,31 @@ class TestSave:
         np.testing.assert_array_equal(np.array([0, 1, 3])[found.numpy()[:d, :h, :w].astype(int)], mask.numpy())
 
 
+class TestOnTheScan:
+    """A segmentation holds the planes of its segments alone; like= brings it to all planes of the scan."""
+
+    @pytest.mark.parametrize("like", ["image", "geometry", "folder", "row", "table"])
+    def test_has_all_its_planes(self, tmp_path, scan, like):
+        mask, folder = mask_of(scan), tmp_path / "scan"
+        mask.save(tmp_path / "seg.dcm", like=scan)
+        given = {
+            "image": scan, "geometry": scan.geometry, "folder": folder, "row": dicom_inventory(folder).iloc[0],
+            "table": dicom_inventory(folder),
+        }[like]  # fmt: skip
+        found = TensorMask3D.create(tmp_path / "seg.dcm", like=given)
+        np.testing.assert_array_equal(np.array([0, 1, 3])[found.numpy().astype(int)], mask.numpy())
+        assert found.geometry.agrees(scan.geometry)
+        assert found.codes == {1: "liver", 2: "kidney"}
+
+    def test_of_another_scan_is_refused(self, tmp_path, scan):
+        mask = mask_of(scan)
+        mask.save(tmp_path / "seg.dcm", like=scan)
+        shifted = scan.geometry.regrid(SHAPE, offset=(0.5, 0, 0))
+        for other in (shifted, scan.geometry.regrid(SHAPE, offset=(2, 0, 0)), scan.geometry.regrid((5, 9, 9))):
+            with pytest.raises(ValueError, match="like= is for voxels of the same sizes"):
+                TensorMask3D.create(tmp_path / "seg.dcm", like=other)
+
+
 class TestRefused:
     def test_likes_that_are_no_images(self, tmp_path, scan):
         mask = mask_of(scan)

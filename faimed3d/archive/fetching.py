@@ -86,5 +86,5 @@ def _other_row(series: ArchiveSeries, file: str) -> dict[str, Any]:
     return cells | {
         "key": name_of(os.path.basename(file))[:12], "folder": str(series), "series_uid": series.series_uid,
         "modality": header.text(Tag.Modality) if header else "", "slices": 1, "shape": None, "spacing": None,
-        "files": (file,), "study_uid": series.study_uid,
+        "problems": "holds no image", "files": (file,), "study_uid": series.study_uid,
     }  # fmt: skip

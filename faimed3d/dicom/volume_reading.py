@@ -194,6 +194,8 @@ def _choose_row(row: Row) -> Volume:
         chosen = _as_row(volumes_of_files(files, folder).volumes, row)
     if chosen is None or chosen.findings:
         chosen = _as_row(volumes_of_folder(folder).volumes, row)
+    if chosen is None and problems:
+        raise NoImages(f"{folder}: there is no such volume as {key}, of which the inventory says: {problems}")
     if chosen is None:
         raise NoImages(f"{folder}: the volume {key} is no longer as the inventory lists it; make a new one")
     if problems and not chosen.findings:

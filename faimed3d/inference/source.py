@@ -16,6 +16,7 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import to_device
 from torch import Tensor
 
+from faimed3d._rows import only_row
 from faimed3d.augment import CropForeground3D
 from faimed3d.augment.input_statistics import ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
@@ -58,7 +59,7 @@ class Preparation:
     """
 
     def __init__(self, source: Source, crop: bool, several: bool = False) -> None:
-        self._source, self._crop, self._several = source, crop, several
+        self._source, self._crop, self._several = only_row(source), crop, several
         self._done: dict[Any, Any] = {}
 
     def of(self, learn: Member) -> Prepared:
