@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402 - the number of threads must be set before torch is imported
 
+import logging
 import os
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def pytest_collection_modifyitems(items):
 def _device(request):
     """The CPU, but for tests marked ``gpu``: others compare to the last bit, and with tensors that they made there."""
     default_device(None if request.node.get_closest_marker("gpu") else False)
+
+
+@pytest.fixture
+def logged():
+    """Texts that libraries log from now on; pytest's own capture is off (pyproject.toml says why)."""
+    texts, root, handler = [], logging.getLogger(), logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    root.addHandler(handler)
+    yield texts
+    root.removeHandler(handler)
 
 
 @pytest.fixture

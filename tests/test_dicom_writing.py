@@ -299,20 +299,20 @@ class TestTemplate:
         return dataset
 
     @pytest.mark.parametrize("kind", ["file", "dataset"])
-    def test_nobody_hears_of_values_that_break_a_rule(self, tmp_path, caplog, recwarn, kind):
+    def test_nobody_hears_of_values_that_break_a_rule(self, tmp_path, logged, recwarn, kind):
         dataset = self.broken(tmp_path / "source")
-        caplog.clear()
+        logged.clear()
         recwarn.clear()
         template = dataset if kind == "dataset" else tmp_path / "source" / "0.dcm"
         write_series(tmp_path / "series", stored_values(), GEOMETRY, template)
-        assert not caplog.records
+        assert not logged
         assert not recwarn.list
 
-    def test_pydicom_is_heard_again(self, caplog):
+    def test_pydicom_is_heard_again(self, logged):
         with quiet():
             logging.getLogger("pydicom").warning("not heard")
         logging.getLogger("pydicom").warning("heard")
-        assert caplog.messages == ["heard"]
+        assert logged == ["heard"]
 
     @pytest.mark.parametrize("where", ["reading", "writing"])
     def test_an_error_of_pydicom_quotes_no_value(self, tmp_path, monkeypatch, where):
