@@ -20,6 +20,7 @@ from torchvision.models.video import mc3_18
 from faimed3d import augment
 from faimed3d.augment import CropForeground3D, RandomFlip3D, Resample3D, StandardScale, ZScore3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.cache import preprocess
 from faimed3d.data import AddChannel, OneOrientation, SegmentationDataLoaders3D
 from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel
 from faimed3d.inference import Ensemble, StoredModel, load_model
@@ -28,6 +29,7 @@ from faimed3d.inference.stored_loaders import TRANSFORMS, _describe_step, _step_
 from faimed3d.losses import DiceLoss3D
 from faimed3d.models import UNet3D, create_unet_model_3d
 from faimed3d.models.recipe import recipe_of
+from faimed3d.patches import PatchDataLoaders3D
 from faimed3d.training import StoredNetwork, unet_learner_3d, volume_learner
 
 NAMES = ["background", "left kidney", "right kidney"]
@@ -109,6 +111,16 @@ class TestPredictsAsTheLearner:
         file = Ensemble(stored).export_model(tmp_path / "a.fm3d")
         assert same(load_model(file), Ensemble(members), table["image"][1])
         assert len(load_model(file).members) == 2
+
+    def test_of_patches_of_a_cache(self, table, tmp_path):
+        cache = preprocess(table, tmp_path / "cache", [Resample3D((1, 1, 1.5))], fn_col="image", label_col="mask",
+                           codes=NAMES, n_jobs=1, progress=False)  # fmt: skip
+        flip = RandomFlip3D(axis=-1, swap_labels={1: 2})
+        dls = PatchDataLoaders3D.from_cache(cache, (4, 6, 5), valid=[2], batch_tfms=[flip], num_workers=0, device="cpu")
+        learn = unet_learner_3d(dls, UNet3D, widths=(4, 6))
+        model = load_model(learn.export_model(tmp_path / "a"))
+        assert same(model, learn, table["image"][1], tta=True)
+        assert model.dls.patch == (4, 6, 5)
 
     def test_in_half_precision(self, learn, table, tmp_path):
         half = volume_learner(learn.dls, UNet3D(1, 3, widths=(4, 6), act_cls=nn.SiLU).bfloat16())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from torch import Tensor
 
+from faimed3d.augment import RandomCrop3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.data import SegmentationDataLoaders3D
 from faimed3d.data.trained_on import TrainedOn
@@ -158,6 +159,55 @@ class TestOutside:
             learn.predict_volume(spaced(scan, (5, 5, 5)), progress=False)
         with pytest.raises(ValueError, match="outside must be one of 'refuse', 'warn' or None, got 'allow'"):
             learn.predict_volume(scan, outside="allow")
+
+
+class TestOtherTrainings:
+    def trained(self, folders, tmp_path, item_tfms=None, **how):
+        df = pd.DataFrame({"image": list(map(str, folders))})
+        df["mask"] = [TensorMask3D(TensorDicom3D.create(folder) > 500) for folder in folders]
+        dls = SegmentationDataLoaders3D.from_df(
+            df, fn_col="image", label_col="mask", codes=["none", "bone"], valid_pct=0.4, seed=0, bs=1, num_workers=0,
+            item_tfms=item_tfms,
+        )  # fmt: skip
+        learn = unet_learner_3d(dls, UNet3D, widths=(4, 6), **how)
+        return learn, load_model(learn.export_model(tmp_path / "a"), device="cpu")
+
+    def test_of_volumes_by_their_own_foreground_know_no_units(self, folders, scan, tmp_path):
+        _, model = self.trained(folders, tmp_path, normalize="volume")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict_volume(on(scan, lambda x: 50 * x + 70000), progress=False)
+
+    @pytest.mark.filterwarnings("ignore:the transforms have cut the volume")
+    def test_on_crops_are_compared_with_whole_scans(self, folders, scan, tmp_path):
+        _, model = self.trained(folders, tmp_path, RandomCrop3D((4, 6, 6)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "a TensorDicom3D: ")
+            model.predict_volume(scan, progress=False, patch=(4, 6, 6))
+            model.predict_volume(scan, progress=False)
+        with pytest.raises(UnsuitedScan, match="all of them are shifted"):
+            model.predict_volume(on(scan, lambda x: x + 1024), progress=False)
+
+    def test_that_go_on_with_other_scans_know_both(self, folders, scan, tmp_path):
+        learn, _ = self.trained(folders, tmp_path)
+        shifted = [on(TensorDicom3D.create(folder), lambda x: x + 1024) for folder in folders]
+        dls = SegmentationDataLoaders3D.from_path_func(
+            ".",
+            shifted,
+            lambda image: TensorMask3D(image > 1500),
+            codes=["none", "bone"],
+            valid_pct=0.4,
+            bs=1,
+            num_workers=0,
+        )
+        before, learn.dls = learn.trained_on, dls
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-3)
+        begin, end, _ = learn.trained_on.intensities[0]
+        assert begin[0] == before.intensities[0][0][0]
+        assert end[1] > 1900
+        model = load_model(learn.export_model(tmp_path / "b"), device="cpu")
+        model.predict_volume(on(scan, lambda x: x + 1024), progress=False)
 
 
 class TestWhatIsKnown:

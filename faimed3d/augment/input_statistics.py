@@ -26,6 +26,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.intensity import percentiles_of
 from faimed3d.io.source_header import modality_of, source_name
 from faimed3d.masks import is_mask
+from faimed3d.volume import TensorDicom3D
 
 MOST_ITEMS = 100  # mean and std vary by a tenth of their spread between scans then
 _LONG_WORK = 20  # items from which on a progress bar is shown
@@ -48,7 +49,7 @@ class InputStatistics:
         resampled: the transforms have changed the spacing of an item.
         items: how many.
         extents: sides (x, y, z) in mm of each item, before anything crops it to a size.
-        ends: of each item those of its channels.
+        ends: of each item those of its channels, before anything crops it, too.
         modalities: that headers of DICOM name.
     """
 
@@ -69,7 +70,7 @@ def measure_inputs(
 
     Args:
         dl: loader of the training set.
-        leave_out: types of batch transforms that are not applied.
+        leave_out: types of transforms that are not applied.
         most: items that are looked at. Of more, these are spread evenly over the data set, and a warning says so.
         then: transforms that the network's input goes through after those of the loader.
 
@@ -89,6 +90,7 @@ def measure_inputs(
     channels: _Channels | None = None
     grids, resampled = [], False
     extents, ends, modalities = [], [], []
+    crops = any(crops_to_size(step) for pipeline in (dl.after_item, dl.after_batch) for step in pipeline.fs)
     with no_random(0, reproducible=False):  # the loaders draw what they would have drawn without this
         # joblib begins here: what items draw, as patches do, is drawn within this block
         read: Any = Parallel(min(8, os.cpu_count() or 1, len(chosen) or 1), prefer="threads", return_as="generator")(
@@ -98,8 +100,7 @@ def measure_inputs(
             read = progress_bar(read, total=len(chosen), leave=False)
         for item in read:
             stored = next(_images(item), None)
-            uncropped, prepared = _prepared(dl, item, tuple(leave_out), then)
-            x = next(_images(prepared), None)
+            x = _prepared(dl, item, tuple(leave_out), then)
             if x is None or x.ndim != 5:
                 return None
             channels = channels or _Channels(x.shape[1])
@@ -109,12 +110,14 @@ def measure_inputs(
                     "every item the same number of channels"
                 )
             channels.add(x.as_subclass(Tensor)[0])
-            ends.append(ends_of(x.as_subclass(Tensor)[0]))
+            whole = _prepared(dl, item, tuple(leave_out), then, crop=False) if crops else x
+            assert whole is not None  # as x
+            ends.append(ends_of(whole.as_subclass(Tensor)[0]))
             modalities += [modality_of(stored)] if len(ends) <= _HEADERS else []
             grid = x[0].geometry
             if grid is not None:
                 grids.append(grid)
-                extents.append(extent_of(grid if uncropped is None else uncropped))
+                extents.append(extent_of(whole[0].geometry or grid))
                 before = None if stored is None else stored.geometry
                 resampled |= before is not None and sorted(before.spacing) != sorted(grid.spacing)
     if channels is None:
@@ -123,6 +126,15 @@ def measure_inputs(
     return InputStatistics(
         channels.mean(), channels.std(), tuple(grids), resampled, len(chosen), tuple(extents), tuple(ends), named
     )
+
+
+def crops_to_size(step: Any) -> bool:
+    """Whether a transform fits volumes into batches and cuts parts away.
+
+    Args:
+        step: any transform.
+    """
+    return getattr(step, "crops_to_size", False)
 
 
 def ends_of(x: Tensor) -> tuple[Ends, ...]:
@@ -153,15 +165,16 @@ def _images(item):
     return (volume for volume in find_volumes(item) if not is_mask(volume))
 
 
-def _prepared(dl: TfmdDL, item: Any, leave_out: tuple[type, ...], then: Sequence[Any]) -> tuple[Geometry | None, Any]:
-    """The grid of the first image before anything crops it to a size, and the batch of one."""
-    steps = list(dl.after_item.fs)
-    first = next((k for k, step in enumerate(steps) if getattr(step, "crops_to_size", False)), len(steps))
-    item = compose_tfms(item, steps[:first], split_idx=1)
-    image = next(_images(item), None)
-    item = compose_tfms(item, steps[first:], split_idx=1)
-    steps = [*(step for step in dl.after_batch.fs if not isinstance(step, leave_out)), *then]
-    return None if image is None else image.geometry, compose_tfms(dl.do_batch([item]), steps, split_idx=1)
+def _prepared(
+    dl: TfmdDL, item: Any, leave_out: tuple[type, ...], then: Sequence[Any], crop: bool = True
+) -> TensorDicom3D | None:
+    """The first image of a batch of one item."""
+    of_item, of_batch = (
+        [step for step in pipeline.fs if not isinstance(step, leave_out) and (crop or not crops_to_size(step))]
+        for pipeline in (dl.after_item, dl.after_batch)
+    )
+    batch = dl.do_batch([compose_tfms(item, of_item, split_idx=1)])
+    return next(_images(compose_tfms(batch, [*of_batch, *then], split_idx=1)), None)
 
 
 class _Channels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -18,6 +18,7 @@ from faimed3d.errors import ReadError
 from faimed3d.geometry import Geometry
 
 Triple = tuple[float, float, float]
+Triples = tuple[Triple, Triple, Triple]  # smallest, median, largest
 Span = tuple[float, float]  # smallest, largest
 
 SPACING_TOLERANCE = sqrt(2)  # see TrainedOn
@@ -57,7 +58,7 @@ class TrainedOn:
     """
 
     orientation: str | None = None
-    spacing: tuple[Triple, Triple, Triple] | None = None
+    spacing: Triples | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     each_volume: bool = False
@@ -66,7 +67,7 @@ class TrainedOn:
     items: int = 0
     modalities: tuple[str, ...] = ()
     stated: bool = False
-    extent: tuple[Triple, Triple, Triple] | None = None
+    extent: Triples | None = None
     intensities: tuple[tuple[Span, Span, Span], ...] | None = None
 
     @classmethod
@@ -110,6 +111,26 @@ class TrainedOn:
             f"it comes to the network with a spacing of {geometry.spacing_text}, but the network was trained on "
             f"{ranges} mm: everything would look too large or too small. Train with Resample3D(({inside})) in "
             f"item_tfms, or predict resample(scan, ({inside})) and bring the mask back with mask.resample_like(scan)"
+        )
+
+    def widened(self, other: TrainedOn) -> TrainedOn:
+        """With the ranges of other items, too; what was not known stays so.
+
+        Args:
+            other: of these items.
+        """
+        named = tuple(sorted({*self.modalities, *other.modalities})) if self.modalities and other.modalities else ()
+        spans = None
+        if self.intensities and other.intensities and len(self.intensities) == len(other.intensities):
+            pairs = zip(self.intensities, other.intensities, strict=True)
+            spans = tuple((_joined(a[0], b[0]), _joined(a[1], b[1]), _joined(a[2], b[2])) for a, b in pairs)
+        return replace(
+            self,
+            spacing=_both(self.spacing, other.spacing) if other.spacing else self.spacing,
+            modalities=named,
+            stated=self.stated and other.stated,
+            extent=_both(self.extent, other.extent),
+            intensities=spans,
         )
 
     def spread(self) -> str | None:
@@ -169,10 +190,22 @@ def trained_on(found: InputStatistics | None, classes: Sequence[Any] | None = No
     return TrainedOn(orientation, spacing, classes=names, items=found.items, **how)
 
 
-def _spread(triples: Sequence[Triple]) -> tuple[Triple, Triple, Triple]:
+def _spread(triples: Sequence[Triple]) -> Triples:
     """Smallest, median and largest."""
     array = np.array(triples)
     return triple(array.min(0)), triple(np.median(array, axis=0)), triple(array.max(0))
+
+
+def _both(ours: Triples | None, others: Triples | None) -> Triples | None:
+    """The smallest and largest of both; None where one is not known."""
+    if ours is None or others is None:
+        return None
+    (low, middle, high), (less, _, most) = ours, others
+    return triple(map(min, low, less)), middle, triple(map(max, high, most))
+
+
+def _joined(one: Span, other: Span) -> Span:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _intensities(found: InputStatistics) -> tuple[tuple[Span, Span, Span], ...] | None:

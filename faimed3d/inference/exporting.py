@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -124,5 +125,6 @@ def _training(member: Any) -> dict[str, Any]:
     if not rows:
         return {}
     names = [name for name in recorder.metric_names if name not in ("epoch", "time")]
-    scores = {name: float(value) for name, value in zip(names, rows[-1], strict=False) if value is not None}
-    return {"epochs": len(rows), "last": {name: value if value == value else None for name, value in scores.items()}}
+    pairs = zip(names, rows[-1], strict=False)
+    scores = {name: float(value) if value is not None and math.isfinite(value) else None for name, value in pairs}
+    return {"epochs": len(rows), "last": scores}

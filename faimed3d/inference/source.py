@@ -18,11 +18,10 @@ from torch import Tensor
 
 from faimed3d._rows import only_row
 from faimed3d.augment import CropForeground3D
-from faimed3d.augment.input_statistics import ends_of
+from faimed3d.augment.input_statistics import crops_to_size, ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
-from faimed3d.geometry import Geometry
 from faimed3d.inference.members import Member, Predictor
 from faimed3d.inference.suitability import Seen, Verdict, judge, judge_spacing
 from faimed3d.io.source_header import modality_of
@@ -39,12 +38,12 @@ class Prepared(NamedTuple):
     Args:
         volume: as it is read.
         x: as the model gets it, (C, D, H, W), on the model's device.
-        uncropped: grid before anything crops it to a size.
+        whole: the same without the transforms that crop to a size, where it was asked for.
     """
 
     volume: TensorDicom3D
     x: TensorDicom3D
-    uncropped: Geometry | None
+    whole: TensorDicom3D
 
 
 class Preparation:
@@ -62,52 +61,55 @@ class Preparation:
         self._source, self._crop, self._several = only_row(source), crop, several
         self._done: dict[Any, Any] = {}
 
-    def of(self, learn: Member) -> Prepared:
+    def of(self, learn: Member, whole: bool = False) -> Prepared:
         """The source as it is read, and as the model gets it.
 
         Args:
             learn: its ``dls`` have the transforms.
+            whole: make it without the transforms that crop to a size as well, where there are any.
         """
         dl = _loader(learn, self._source)
         device = device_and_type(learn)[0]
         reading = ("read", _marks([step for part in _parts(dl) for step in part.tfms.fs]) if _parts(dl) else id(dl))
-        items = (reading, self._marks(dl.after_item))
         volume = self._once(reading, lambda: _read(dl, self._source))
         volume.require_geometry("predict_volume")
-        item, uncropped = self._once(items, lambda: self._item(dl, volume))
-        x = self._once((items, self._marks(dl.after_batch), str(device)), lambda: self._batch(dl, item, device))
+        x = self._through(dl, reading, volume, device, self._crop)
+        return Prepared(volume, x, self._through(dl, reading, volume, device, False) if whole else x)
+
+    def _through(
+        self, dl: TfmdDL, reading: Any, volume: TensorDicom3D, device: torch.device, crop: bool
+    ) -> TensorDicom3D:
+        """What becomes of the volume, (C, D, H, W)."""
+        of_item, of_batch = (
+            [step for step in pipeline.fs if crop or not crops_to_size(step)]
+            for pipeline in (dl.after_item, dl.after_batch)
+        )
+        items = (reading, _marks(of_item))
+        item = self._once(items, lambda: self._item(of_item, volume))
+        x = self._once((items, _marks(of_batch), str(device)), lambda: self._batch(dl, of_batch, item, device))
         if x.ndim != 5 or not isinstance(x, TensorDicom3D):
             raise ValueError(
                 f"the transforms must make batches (B, C, D, H, W) of TensorDicom3D, got {type(x).__name__} "
                 f"{tuple(x.shape)}: ImageBlock3D gives images their channel axis"
             )
-        return Prepared(volume, x[0], uncropped)
+        return x[0]
 
     def _once(self, key: Any, do: Callable[[], Any]) -> Any:
         if key not in self._done:
             self._done[key] = do()
         return self._done[key]
 
-    def _item(self, dl: TfmdDL, volume: TensorDicom3D) -> Any:
+    def _item(self, steps: Sequence[Any], volume: TensorDicom3D) -> Any:
         item: Any = (volume.clone() if self._several else volume,)  # a transform may write into the voxels
-        uncropped = None
-        for transform in self._applied(dl.after_item):
-            if uncropped is None and _crops(transform):
-                uncropped = item[0].geometry
+        for transform in steps:
             item = _applied(transform, item)
-        return item, item[0].geometry if uncropped is None else uncropped
+        return item
 
-    def _batch(self, dl: TfmdDL, item: Any, device: torch.device) -> Any:
+    def _batch(self, dl: TfmdDL, steps: Sequence[Any], item: Any, device: torch.device) -> Any:
         batch = to_device(dl.do_batch([item]), device)
-        for transform in self._applied(dl.after_batch):
+        for transform in steps:
             batch = _applied(transform, batch)
         return batch[0]
-
-    def _applied(self, pipeline: Any) -> list[Any]:
-        return [step for step in pipeline.fs if self._crop or not _crops(step)]
-
-    def _marks(self, pipeline: Any) -> tuple[Any, ...]:
-        return _marks(self._applied(pipeline))
 
 
 def verdicts_on(prepared: Prepared, learn: Member, spacing_only: bool = False) -> tuple[Verdict, ...]:
@@ -124,11 +126,12 @@ def verdicts_on(prepared: Prepared, learn: Member, spacing_only: bool = False) -
     if spacing_only:
         verdict = judge_spacing(known, source, working)
         return () if verdict is None else (verdict,)
-    ends = ends_of(prepared.x.as_subclass(Tensor))
+    ends = ends_of(prepared.whole.as_subclass(Tensor))
     if known.mean is not None and known.std is not None:  # back into the units of the scan
         scales = zip(ends, known.mean, known.std, strict=False)
         ends = tuple((low * std + mean, high * std + mean) for (low, high), mean, std in scales)
-    return judge(known, Seen(modality_of(prepared.volume), source, working, prepared.uncropped or working, ends))
+    uncropped = prepared.whole.require_geometry("predict_volume")
+    return judge(known, Seen(modality_of(prepared.volume), source, working, uncropped, ends))
 
 
 def read_as_prepared(learn: Member | Predictor, source: Source) -> TensorDicom3D:
@@ -212,11 +215,6 @@ def _read(dl, source):
 def _parts(dl):
     """fastai's lists of items, that of the images first; none of another data set."""
     return getattr(dl.dataset, "tls", ())
-
-
-def _crops(step):
-    """Whether a transform fits volumes into batches and cuts parts away."""
-    return getattr(step, "crops_to_size", False)
 
 
 def _marks(steps):

@@ -124,8 +124,8 @@ def predict_volume(
     regions, codes = region_names(learn.dls), class_codes(learn)
     overlapping = regions is not None
     preparation = Preparation(read_as_told(source, strict, series, like), sides is None, len(members) > 1)
-    prepared = [preparation.of(member) for member in members]
     outside = outside or getattr(type(learn), "outside", None)
+    prepared = [preparation.of(member, whole=outside is not None) for member in members]
     pairs = zip(prepared, members, strict=True)
     verdicts = [verdict for pair in pairs for verdict in verdicts_on(*pair, spacing_only=outside is None)]
     obey(list(dict.fromkeys(verdicts)), outside or "refuse", text_of(source))

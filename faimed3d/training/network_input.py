@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -20,7 +19,7 @@ from faimed3d.data.block_transforms import CheckLabels
 from faimed3d.data.done_before import all_steps, done_before
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.regions import NameRegions
-from faimed3d.data.trained_on import TrainedOn, trained_on, triple
+from faimed3d.data.trained_on import TrainedOn, trained_on
 from faimed3d.volume import TensorDicom3D
 
 _KEY = "faimed3d.trained_on"  # in the metadata of a state dict
@@ -253,19 +252,17 @@ def _set_steps(pipeline: Any, steps: list) -> None:
 
 
 def widen(known: TrainedOn, dl: Any) -> TrainedOn:
-    """What a network is trained on that goes on with another training loader: the spacing of both.
+    """What a network is trained on that goes on with another training loader: the ranges of both.
 
     Args:
         known: of the network so far.
         dl: loader of the further training.
     """
-    found = measure_inputs(dl, [Normalize3D], most=_FEW) if isinstance(dl, TfmdDL) else None
-    more = None if found is None else trained_on(found).spacing
-    if more is None or known.spacing is None:
+    if not isinstance(dl, TfmdDL):
         return known
-    (low, middle, high), (less, _, most) = known.spacing, more
-    ends = (triple(map(min, low, less)), middle, triple(map(max, high, most)))
-    return known if ends == known.spacing else replace(known, spacing=ends)
+    then = [ZScore3D("minimum")] if known.each_volume and step_text(ZScore3D("minimum")) not in _scaling(dl) else []
+    found = measure_inputs(dl, [Normalize3D], most=_FEW, then=then)
+    return known if found is None else known.widened(trained_on(found))
 
 
 def inner(dl: Any) -> Any:
