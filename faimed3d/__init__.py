@@ -31,7 +31,7 @@ _ROOMS = {
         resample_like resize_3d_tensor retain_type show_image_3d show_images_3d strip view_3d
     """,
     "cache": "Cache CacheError StaleCache preprocess",
-    "browser": "save_views",
+    "browser": "BasicViewer DicomExplorer ListViewer save_views",
     "data": """
         AddChannel CheckLabels GroupSplitter ImageBlock3D ImageDataLoaders3D IntensityStats MaskBlock3D MaskReader
         MatchMask OneOrientation RegionBlock3D SegmentationDataLoaders3D ToLabels bids_table get_volumetric_files
@@ -41,7 +41,6 @@ _ROOMS = {
         Concept dicom_inventory header_table is_dicom read_dicom read_rtstruct read_seg suv_factor write_rtstruct
         write_seg write_series
     """,
-    "display": "BasicViewer DicomExplorer ListViewer",
     "intensity": "correct_bias_field equalize_locally",
     "evaluation": "ScoreTable evaluate",
     "patches": "CachedImageDataLoaders3D PatchDataLoaders3D",

@@ -9,11 +9,10 @@ from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 from faimed3d.archive import *
 from faimed3d.augment import *
 from faimed3d.basics import *
-from faimed3d.browser import save_views
+from faimed3d.browser import BasicViewer, DicomExplorer, ListViewer, save_views
 from faimed3d.cache import Cache, CacheError, StaleCache, preprocess
 from faimed3d.data import *
 from faimed3d.dicom import *
-from faimed3d.display import BasicViewer, DicomExplorer, ListViewer
 from faimed3d.evaluation import *
 from faimed3d.inference import *
 from faimed3d.legacy.correction import *

@@ -63,13 +63,13 @@ class TestShowBatch3d:
         originals = [TensorDicom3D.create(root / f"image{number}.nii.gz").max() for number in range(4)]
         assert any(grid.max() == pytest.approx(float(high), abs=1e-3) for high in originals)
 
-    def test_with_sliders(self, root):
+    def test_in_the_viewer(self, root):
         shown = segmentation(root).show_batch_3d(with_mask=True, max_n=2)
         assert len(shown.viewers) == 2
-        view = shown.viewers[0].views[0]
-        assert len(view.ax.images) == 2
-        assert view.ax.images[1].get_alpha() == 0.3
-        assert len(segmentation(root).show_batch_3d(max_n=1).viewers[0].views[0].ax.images) == 1
+        view = shown.viewers[0].view
+        assert [labels.name for labels in view.case.labels] == ["target"]
+        assert view.opacity == 0.3
+        assert segmentation(root).show_batch_3d(max_n=1).viewers[0].view.case.labels == ()
 
     def test_classes_are_written_above(self, root):
         for block, texts in ((None, {"a", "b"}), (MultiCategoryBlock, {"a", "b"})):

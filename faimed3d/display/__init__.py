@@ -1,4 +1,4 @@
-"""Pictures of volumes: mosaics of slices, figures, sweeps, surfaces of masks, histograms, viewers with sliders.
+"""Pictures of volumes: mosaics of slices, figures, sweeps, surfaces of masks, histograms; sliders.
 
 Slices are drawn in true proportions and right way up, with masks laid over them; :mod:`faimed3d.display.layout` says
 how a volume is oriented in a picture.
@@ -11,12 +11,8 @@ from faimed3d.display.mosaics import show_image_3d, show_images_3d, show_volume
 from faimed3d.display.rendering import mesh, render_3d
 from faimed3d.display.surfaces import surface
 from faimed3d.display.sweeps import sweep_3d
-from faimed3d.display.viewer import BasicViewer, DicomExplorer, ListViewer
 
 __all__ = [
-    "BasicViewer",
-    "DicomExplorer",
-    "ListViewer",
     "class_color",
     "figure_3d",
     "mesh",

@@ -6,7 +6,8 @@ from fastcore.foundation import L
 from torch import Tensor
 
 from faimed3d._keywords import keywords_of
-from faimed3d.display import BasicViewer, ListViewer, show_histogram, show_images_3d
+from faimed3d.browser import BasicViewer, ListViewer
+from faimed3d.display import show_histogram, show_images_3d
 from faimed3d.legacy.hidden_names import HiddenFromDir
 from faimed3d.legacy.standard_scale import find_standard_scale
 from faimed3d.masks import is_mask
@@ -25,7 +26,7 @@ class LegacyLoaderMethods(HiddenFromDir):
             with_mask: lay the masks over them.
             alpha_mask: opacity of the masks.
             figsize: (width, height) in inches: of each picture with sliders, of the whole mosaic.
-            viewer: 'widget' for a ``ListViewer`` with sliders (needs the extra ``viewer``), 'mosaic' (or 'mosaik') for
+            viewer: 'widget' for a ``ListViewer`` (needs the extra ``viewer``), 'mosaic' (or 'mosaik') for
                 a picture of all slices. Default: sliders, unless an argument is of the mosaic alone, such as ``nrow``.
             max_n: volumes at most.
             **kwargs: of ``ListViewer`` or ``show_images_3d``.

@@ -39,6 +39,7 @@ MOVED = {
     "dicom.write": "dicom.writing.series",
     "display.mosaic": "display.layout",
     "display.slices": "display.slice_view",
+    "display.viewer": "browser.viewers",
     "display.writing": "display.annotations",
     "earlier": "legacy.plane_warps",
     "intensity.appearance": "intensity",
@@ -50,8 +51,8 @@ MOVED = {
     "spatial.lattice": "spatial.axis_matrices",
     "spatial.resize": "spatial.resizing",
     "spatial.turns": "spatial.rotations",
-    "widgets": "display",
-    "widgets.viewer": "display.viewer",
+    "widgets": "browser",
+    "widgets.viewer": "browser.viewers",
 }
 # modules of 0.0.6 whose names stand in several of today's: old path -> {path of today: names}
 SPREAD = {

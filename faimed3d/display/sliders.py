@@ -1,31 +1,24 @@
-"""Volumes with sliders, in a notebook: extra ``viewer``.
+"""A volume with sliders, in a notebook: what ``BasicViewer`` shows where the browser's viewer is not installed.
 
-``BasicViewer(image, mask)`` shows one volume, ``ListViewer`` several, ``DicomExplorer`` one with its histogram and
-statistics; as the last line of a cell, or with ``.show()``. Orientation and proportions of the slices and colours of
-the classes are those of ``show_image_3d``. The widgets of a viewer are its attributes: ``viewer.slice.value = 30``
-scrolls as the mouse does.
+Orientation and proportions of the slices and colours of the classes are those of ``show_image_3d``. The widgets are
+attributes: ``sliders.slice.value = 30`` scrolls as the mouse does.
 """
 
 from __future__ import annotations
 
 import html
 import io
-import math
-from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from fastcore.basics import chunked
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from faimed3d._extras import import_extra
-from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
+from faimed3d._keywords import StrictKeywords
 from faimed3d.display.arrays import Limits, Voxels, as_array, geometry_of, value_range
-from faimed3d.display.distribution import color_bars, show_histogram, summarize
 from faimed3d.display.layout import PLANES
 from faimed3d.display.slice_view import SliceView
 from faimed3d.intensity import window_limits
@@ -34,7 +27,7 @@ _DPI = 100
 _STEPS = 200  # of the window's slider
 
 
-class BasicViewer(StrictKeywords):
+class SliceSliders(StrictKeywords):
     """A volume with sliders for slice, plane and window; a mask over it, and beside that the mask that was predicted.
 
     Args:
@@ -59,7 +52,7 @@ class BasicViewer(StrictKeywords):
         ImportError: ipywidgets is not installed.
         ValueError: ``x`` is no volume, or a mask does not lie on its grid.
 
-    >>> viewer = BasicViewer(np.zeros((5, 6, 7)), axis=0)
+    >>> viewer = SliceSliders(np.zeros((5, 6, 7)), axis=0)
     >>> viewer.slice.value, viewer.slice.max
     (2, 4)
     """
@@ -77,11 +70,11 @@ class BasicViewer(StrictKeywords):
         window: str | Limits | None = None,
         mask_alpha: float = 0.4,
     ) -> None:
-        self._widgets = import_extra("ipywidgets", "viewer", type(self).__name__)
+        self._widgets = import_extra("ipywidgets", "viewer", "BasicViewer")
         self.x, self.y, self.prediction = (_on_cpu(value) for value in (x, y, prediction))
         image = self._channel(0)
         masks: list[Voxels | None]
-        masks = [_one_channel(mask) for mask in (self.y, self.prediction) if _is_mask(mask)]
+        masks = [one_channel(mask) for mask in (self.y, self.prediction) if is_volume(mask)]
         if axis is None:
             axis = 0 if geometry_of(image) is None else "axial"
         limits = value_range(as_array(self.x))
@@ -98,16 +91,9 @@ class BasicViewer(StrictKeywords):
         self._arrange(description, bool(masks))
         self.redraw()
 
-    def show(self) -> None:
-        """Display the viewer in the notebook."""
-        import_extra("IPython.display", "viewer", f"{type(self).__name__}.show").display(self.box)
-
-    def _ipython_display_(self) -> None:
-        self.show()
-
     def redraw(self) -> None:
         """Make the picture anew, after changes to ``figure`` by hand."""
-        self.picture.value = _png(self.figure)
+        self.picture.value = png_of(self.figure)
 
     def _channel(self, number: int) -> Voxels:
         """One channel of the image (D, H, W)."""
@@ -154,7 +140,7 @@ class BasicViewer(StrictKeywords):
 
     def _arrange(self, description: str | None, masked: bool) -> None:
         widgets = self._widgets
-        texts = [description and html.escape(description), self._verdict()]
+        texts = [description and html.escape(description), verdict(self.y, self.prediction)]
         above = [widgets.HTML(f"<div style='text-align:center'>{text}</div>") for text in texts if text]
         controls = [self.picture, self.slice, self.window, self.plane]
         if self.channel.max:
@@ -163,19 +149,6 @@ class BasicViewer(StrictKeywords):
             controls.append(widgets.HBox([self.mask, self.alpha]))
         width = f"{self.figure.get_figwidth() * _DPI + 20:.0f}px"
         self.box = widgets.VBox([*above, *controls], layout=widgets.Layout(width=width))
-
-    def _verdict(self) -> str | None:
-        """Target and prediction where they are text, the latter green or red."""
-        target, found = (
-            None if value is None or _is_mask(value) else str(value) for value in (self.y, self.prediction)
-        )
-        if _is_mask(self.y) and _is_mask(self.prediction):
-            return "target | prediction"
-        if found is None:
-            return target and html.escape(target)
-        color = "black" if target is None else "green" if target == found else "red"
-        found = f"<span style='color:{color}'>{html.escape(found)}</span>"
-        return found if target is None else f"{html.escape(target)} | {found}"
 
     def _scroll(self, change: dict[str, Any]) -> None:
         for view in self.views:
@@ -207,133 +180,6 @@ class BasicViewer(StrictKeywords):
         self.redraw()
 
 
-class DicomExplorer(BasicViewer):
-    """A volume with its histogram and statistics; moving the window shows which values it holds, and their numbers.
-
-    Args:
-        x, y, prediction, description, figsize, cmap, axis, window, mask_alpha: of :class:`BasicViewer`.
-
-    Attributes:
-        histogram: the matplotlib axes of the histogram.
-        statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
-            :func:`faimed3d.display.summarize`.
-
-    >>> viewer = DicomExplorer(np.arange(24.0).reshape(2, 3, 4))
-    >>> viewer.window.value = (10, 12)
-    >>> viewer.statistics["voxels"], viewer.statistics["mean"]
-    (3, 11.0)
-    """
-
-    def _arrange(self, description: str | None, masked: bool) -> None:
-        super()._arrange(description, masked)
-        widgets = self._widgets
-        self.window.continuous_update = False  # all voxels are counted each time
-        self._chart = Figure((5, 3.2), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(self._chart)
-        self.histogram = self._chart.subplots()
-        self._bars, self._table = widgets.Image(format="png"), widgets.HTML()
-        self._count()
-        self.box = widgets.HBox([self.box, widgets.VBox([self._bars, self._table])])
-
-    def _change_window(self, change: dict[str, Any]) -> None:
-        super()._change_window(change)
-        self._measure()
-
-    def _change_channel(self, change: dict[str, Any]) -> None:
-        super()._change_channel(change)
-        self._count()
-
-    def _count(self) -> None:
-        self.histogram.clear()
-        show_histogram(self.views[0].image, ax=self.histogram, log=True)
-        self._measure()
-
-    def _measure(self) -> None:
-        limits = self.window.value
-        color_bars(self.histogram, limits)
-        self._bars.value = _png(self._chart)
-        try:
-            self.statistics = summarize(self.views[0].image, limits)
-        except ValueError:  # no voxel lies within
-            self.statistics = {"voxels": 0}
-        lines = "".join(f"<tr><td>{name}</td><td>{value:.6g}</td></tr>" for name, value in self.statistics.items())
-        self._table.value = f"within the window:<table>{lines}</table>"
-
-
-class ListViewer:
-    """Several volumes, each with sliders of its own.
-
-    Args:
-        x: images, a list or a batch (B, C, D, H, W) or (B, D, H, W).
-        y: masks or classes of all, in a list or a batch, or None.
-        prediction: the same, predicted.
-        description: one text for all, or a list.
-        figsize: (width, height) in inches of one picture.
-        cmap: colour map of the images.
-        max_n: show at most this many.
-        **kwargs: of :class:`BasicViewer`.
-
-    Attributes:
-        viewers: the :class:`BasicViewer` of each volume.
-        box: the widget that holds all.
-
-    Raises:
-        ImportError: ipywidgets is not installed.
-        ValueError: the list is empty, or another is not as long.
-
-    >>> batch = np.zeros((2, 1, 3, 4, 5))  # (B, C, D, H, W)
-    >>> len(ListViewer(batch, y=["none", "lesion"]).viewers)
-    2
-    """
-
-    @strict_keywords(more=lambda args, kwargs: keywords_of(BasicViewer))
-    def __init__(
-        self,
-        x: Sequence[Voxels] | Voxels,
-        y: Sequence[Voxels | str] | Voxels | None = None,
-        prediction: Sequence[Voxels | str] | Voxels | None = None,
-        description: str | Sequence[str] | None = None,
-        figsize: tuple[float, float] = (3, 3),
-        cmap: str = "bone",
-        max_n: int = 9,
-        **kwargs: Any,
-    ) -> None:
-        widgets = import_extra("ipywidgets", "viewer", "ListViewer")
-        count = len(x)
-        if not count:
-            raise ValueError("there is no volume to show: the list is empty")
-        if isinstance(description, str):
-            description = [description] * count
-        entries = zip(
-            x,
-            _one_for_each("y", y, count),
-            _one_for_each("prediction", prediction, count),
-            _one_for_each("description", description, count),
-            strict=True,
-        )
-        self.viewers = [BasicViewer(*one, figsize=figsize, cmap=cmap, **kwargs) for one in islice(entries, max_n)]
-        across = math.ceil(math.sqrt(len(self.viewers)))
-        self.box = widgets.VBox(
-            [widgets.HBox([viewer.box for viewer in part]) for part in chunked(self.viewers, across)]
-        )
-
-    def show(self) -> None:
-        """Display the viewers in the notebook."""
-        import_extra("IPython.display", "viewer", "ListViewer.show").display(self.box)
-
-    def _ipython_display_(self) -> None:
-        self.show()
-
-
-def _one_for_each(name: str, values: Sequence[Any] | Voxels | None, count: int) -> Sequence[Any] | Voxels:
-    """One value for each of ``count`` volumes."""
-    if values is None:
-        return [None] * count
-    if len(values) != count:
-        raise ValueError(f"there are {count} volumes and {len(values)} entries of {name}: give one for each")
-    return values
-
-
 def _on_cpu(value: Any) -> Any:
     """A tensor as it is scrolled through fastest: on the CPU, of a type that numpy has."""
     if not isinstance(value, Tensor):
@@ -342,12 +188,28 @@ def _on_cpu(value: Any) -> Any:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
-def _is_mask(value: Any) -> bool:
+def verdict(y: Any, prediction: Any) -> str | None:
+    """HTML of target and prediction where they are text, the latter green or red.
+
+    >>> verdict("ill", "ill")
+    "ill | <span style='color:green'>ill</span>"
+    """
+    if is_volume(y) and is_volume(prediction):
+        return "target | prediction"
+    target, found = (None if value is None or is_volume(value) else str(value) for value in (y, prediction))
+    if found is None:
+        return target and html.escape(target)
+    color = "black" if target is None else "green" if target == found else "red"
+    found = f"<span style='color:{color}'>{html.escape(found)}</span>"
+    return found if target is None else f"{html.escape(target)} | {found}"
+
+
+def is_volume(value: Any) -> bool:
     """Whether a target is a mask, not a class in words."""
     return isinstance(value, Tensor | np.ndarray) and value.ndim >= 3
 
 
-def _one_channel(mask: Voxels) -> Voxels:
+def one_channel(mask: Voxels) -> Voxels:
     """A mask (D, H, W) of one that may have a channel axis of 1."""
     if mask.ndim == 4 and len(mask) == 1:
         return mask[0]
@@ -356,7 +218,7 @@ def _one_channel(mask: Voxels) -> Voxels:
     return mask
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
     return picture.getvalue()

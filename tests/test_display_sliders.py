@@ -11,7 +11,8 @@ from PIL import Image
 from test_display_slice_view import drawn, image, mask, reference
 
 from faimed3d.basics import TensorDicom3D
-from faimed3d.display import BasicViewer, DicomExplorer, ListViewer, class_color
+from faimed3d.display import class_color
+from faimed3d.display.sliders import SliceSliders
 
 
 @pytest.fixture(autouse=True)
@@ -26,34 +27,29 @@ def test_without_ipywidgets_the_extra_is_named(monkeypatch):
         ImportError,
         match=r"BasicViewer needs ipywidgets: pip install ipywidgets \(or faimed3d with its extra 'viewer'\)",
     ):
-        BasicViewer(image())
-    with pytest.raises(
-        ImportError,
-        match=r"ListViewer needs ipywidgets: pip install ipywidgets \(or faimed3d with its extra 'viewer'\)",
-    ):
-        ListViewer([image()])
+        SliceSliders(image())
 
 
 def picture(widget):
     return np.asarray(Image.open(io.BytesIO(widget.value)).convert("RGB")).astype(int)
 
 
-class TestBasicViewer:
+class TestSliceSliders:
     def test_shows_the_middle_axial_slice_at_first(self):
-        shown = BasicViewer(image().reorient("SPL"))
+        shown = SliceSliders(image().reorient("SPL"))
         assert shown.plane.value == "axial"
         assert (shown.slice.value, shown.slice.min, shown.slice.max) == (2, 0, 3)
         assert np.array_equal(drawn(shown.views[0]), reference(image(), 2, "axial", 0))
 
     def test_the_slider_scrolls(self):
-        shown = BasicViewer(image(), mask())
+        shown = SliceSliders(image(), mask())
         before = shown.picture.value
         shown.slice.value = 3
         assert np.array_equal(drawn(shown.views[0])[1], reference(mask(), 3, "axial", 0))
         assert shown.picture.value != before
 
     def test_the_plane_changes_the_slider_with_it(self):
-        shown = BasicViewer(image(), mask())
+        shown = SliceSliders(image(), mask())
         shown.slice.value = 3
         shown.plane.value = "sagittal"
         assert (shown.slice.value, shown.slice.max) == (3, 5)
@@ -65,24 +61,24 @@ class TestBasicViewer:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.uint8, torch.float16])
     def test_the_window_is_of_the_kind_of_the_values(self, dtype):
-        shown = BasicViewer(image(dtype=dtype))
+        shown = SliceSliders(image(dtype=dtype))
         assert type(shown.window).__name__ == ("FloatRangeSlider" if dtype.is_floating_point else "IntRangeSlider")
         assert (shown.window.min, shown.window.max, shown.window.value) == (0, 119, (0, 119))
         shown.window.value = (30, 60)
         assert shown.views[0].ax.images[0].get_clim() == (30, 60)
 
     def test_the_window_of_the_start(self):
-        shown = BasicViewer(image() - 60, window="brain")
+        shown = SliceSliders(image() - 60, window="brain")
         assert shown.window.value == (0, 80)
         assert shown.window.max == 80  # beyond the largest value, which is 59
         assert shown.views[0].ax.images[0].get_clim() == (0, 80)
 
     def test_a_constant_volume(self):
-        shown = BasicViewer(TensorDicom3D(torch.full((2, 3, 4), 7.0)))
+        shown = SliceSliders(TensorDicom3D(torch.full((2, 3, 4), 7.0)))
         assert shown.window.min == 7 < shown.window.max
 
     def test_the_mask_is_hidden_and_faded(self):
-        shown = BasicViewer(image(), mask(), mask_alpha=0.5)
+        shown = SliceSliders(image(), mask(), mask_alpha=0.5)
         over = shown.views[0].ax.images[1]
         assert over.get_alpha() == 0.5
         shown.alpha.value = 0.9
@@ -95,7 +91,7 @@ class TestBasicViewer:
         assert shown.picture.value == with_mask
 
     def test_the_picture_has_the_colours_of_the_classes(self):
-        shown = BasicViewer(image() * 0, mask(), mask_alpha=1, figsize=(2, 2))
+        shown = SliceSliders(image() * 0, mask(), mask_alpha=1, figsize=(2, 2))
         colours = {to_hex(pixel / 255) for pixel in picture(shown.picture).reshape(-1, 3)}
         assert picture(shown.picture).shape == (200, 200, 3)
         assert to_hex(class_color(1)) in colours
@@ -106,7 +102,7 @@ class TestBasicViewer:
 
     def test_a_predicted_mask_is_beside_the_target(self):
         found = mask().with_voxels((mask() == 1).as_subclass(torch.Tensor).long())
-        shown = BasicViewer(image(), mask(), found)
+        shown = SliceSliders(image(), mask(), found)
         shown.slice.value = 3
         target, guess = (drawn(view)[1] for view in shown.views)
         assert target.max() == 3
@@ -124,7 +120,7 @@ class TestBasicViewer:
         ],
     )
     def test_classes_are_written_above(self, y, prediction, text):
-        shown = BasicViewer(image(), y, prediction, description="case & 1")
+        shown = SliceSliders(image(), y, prediction, description="case & 1")
         texts = [child.value for child in shown.box.children if type(child).__name__ == "HTML"]
         assert ">case &amp; 1<" in texts[0]
         assert f">{text}<" in texts[1]
@@ -132,105 +128,37 @@ class TestBasicViewer:
 
     def test_channels_have_a_slider_of_their_own(self):
         volume = torch.stack([image(), image() * 2])
-        shown = BasicViewer(volume, mask()[None])
+        shown = SliceSliders(volume, mask()[None])
         assert (shown.channel.max, shown.channel in shown.box.children) == (1, True)
         shown.channel.value = 1
         assert np.array_equal(drawn(shown.views[0])[0], 2 * reference(image(), 2, "axial", 0))
-        assert BasicViewer(image()).channel not in BasicViewer(image()).box.children
+        assert SliceSliders(image()).channel not in SliceSliders(image()).box.children
 
     def test_arrays_have_storage_axes_for_planes(self):
-        shown = BasicViewer(image().numpy())
+        shown = SliceSliders(image().numpy())
         assert shown.plane.options == (0, 1, 2)
         shown.plane.value = 2
         assert shown.slice.max == 5
 
     def test_the_axis_of_the_start_by_number(self):
-        assert BasicViewer(image(), axis=1).plane.value == "coronal"
+        assert SliceSliders(image(), axis=1).plane.value == "coronal"
 
     def test_never_changes_the_volume(self):
         volume = image()
         before = volume.clone()
-        BasicViewer(volume, window=(30, 10)).slice.value = 0
+        SliceSliders(volume, window=(30, 10)).slice.value = 0
         assert torch.equal(volume, before)
 
-    def test_shows_itself(self, monkeypatch):
-        seen = []
-        monkeypatch.setattr("IPython.display.display", seen.append)
-        shown = BasicViewer(image())
-        shown._ipython_display_()
-        shown.show()
-        assert seen == [shown.box, shown.box]
-
     def test_opens_no_figure_of_pyplot(self):
-        BasicViewer(image(), mask())
+        SliceSliders(image(), mask())
         assert plt.get_fignums() == []
 
     def test_refuses_what_is_no_volume(self):
         with pytest.raises(ValueError, match=r"a viewer shows a volume .* got shape \(5, 6\)"):
-            BasicViewer(image()[0])
+            SliceSliders(image()[0])
         with pytest.raises(ValueError, match=r"a mask must be \(D, H, W\), got shape \(2, 4, 5, 6\)"):
-            BasicViewer(image(), torch.stack([mask(), mask()]))
+            SliceSliders(image(), torch.stack([mask(), mask()]))
 
     def test_the_show_of_a_tensor_is_not_replaced(self):
         assert TensorDicom3D.show.__module__ == "faimed3d._pictures"
         assert isinstance(image().show(), plt.Axes)
-
-
-class TestDicomExplorer:
-    def test_the_window_colours_the_bars_and_counts_the_voxels(self):
-        shown = DicomExplorer(image(), mask())
-        assert shown.statistics["voxels"] == 120
-        assert sum(bar.get_height() for bar in shown.histogram.patches) == 120
-        before = shown._bars.value
-        shown.window.value = (29.5, 59.5)
-        assert shown.statistics == {**shown.statistics, "voxels": 30, "mean": 44.5, "minimum": 30, "maximum": 59}
-        assert shown._bars.value != before
-        coloured = [bar.get_x() for bar in shown.histogram.patches if bar.get_facecolor()[0] < 0.5]
-        assert 28 < min(coloured) < max(coloured) < 60
-        assert "<td>44.5</td>" in shown._table.value
-
-    def test_a_window_without_voxels(self):
-        shown = DicomExplorer(image() * 10)
-        shown.window.value = (1, 9)
-        assert shown.statistics == {"voxels": 0}
-
-    def test_another_channel_is_counted_anew(self):
-        shown = DicomExplorer(torch.stack([image(), image() * 2]))
-        shown.channel.value = 1
-        assert shown.statistics["maximum"] == 238
-
-    def test_scrolls_as_the_basic_one(self):
-        shown = DicomExplorer(image())
-        shown.slice.value = 1
-        assert np.array_equal(drawn(shown.views[0]), reference(image(), 1, "axial", 0))
-
-
-class TestListViewer:
-    def test_each_volume_has_its_own_sliders(self):
-        shown = ListViewer([image(), image() + 1, image()], [mask(), mask(), mask()], description="all")
-        assert [len(row.children) for row in shown.box.children] == [2, 1]
-        shown.viewers[1].slice.value = 3
-        assert [one.slice.value for one in shown.viewers] == [2, 3, 2]
-        assert drawn(shown.viewers[1].views[0])[0].max() == 120
-
-    def test_batches_and_classes(self):
-        batch = torch.stack([image(), image()])[:, None]
-        shown = ListViewer(batch, ["a", "b"], ["a", "a"], ["one", "two"], max_n=1, window=(60, 20))
-        (only,) = shown.viewers
-        texts = [child.value for child in only.box.children if type(child).__name__ == "HTML"]
-        assert ">one<" in texts[0]
-        assert "green" in texts[1]
-        assert only.window.value == (50, 70)
-
-    def test_refuses_lists_of_other_lengths_and_empty_ones(self):
-        with pytest.raises(ValueError, match="there are 2 volumes and 1 entries of y: give one for each"):
-            ListViewer([image(), image()], [mask()])
-        with pytest.raises(ValueError, match="there is no volume to show: the list is empty"):
-            ListViewer([])
-
-    def test_shows_itself(self, monkeypatch):
-        seen = []
-        monkeypatch.setattr("IPython.display.display", seen.append)
-        shown = ListViewer([image()])
-        shown._ipython_display_()
-        assert seen == [shown.box]
