@@ -72,7 +72,7 @@ def test_the_examples_of_the_help_run_and_tell_nothing_of_a_patient(name, here, 
 
 def test_each_scan_has_the_mask_that_the_model_gives(here, capsys):
     assert main(["predict", "liver.fm3d", "export", "masks"]) == 0
-    assert capsys.readouterr().out == "2 of 2 cases done: masks\n"
+    assert capsys.readouterr() == ("2 of 2 cases done: masks\n", "")
     report = pd.read_csv("masks/report.csv")
     for row, (_, scan) in zip(report.itertuples(), dicom_inventory("export").iterrows(), strict=True):
         expected = load_model("liver.fm3d").predict_volume(scan)

@@ -10,6 +10,7 @@ import pytest
 from dicom_series import make_series, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 from served_studies import SHAPE, Threshold, faults_of_kills, records_in, results_in, serve, write_study
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
@@ -104,8 +105,9 @@ def test_results_are_objects_of_their_scan(form, model):
     write_study("in/a", 1)
     write(make_series(np.full(SHAPE, -5, np.int16), StudyInstanceUID="1.2.77"), "in/dark")
     for _ in range(2):
-        assert serve("--form", form) == 0
-    [name] = results_in("out", ".dcm")
+        assert serve("--form", form, "--sr") == 0
+    [name, report] = results_in("out", ".dcm")
+    assert dcmread(f"out/{report}").Modality == "SR"
     assert (structure_set_in(f"out/{name}") is None) == (form == "seg")
     assert served() == 2
     assert sorted(case["outcome"] for one in records_in("out") for case in one["cases"].values()) == [

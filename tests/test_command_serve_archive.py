@@ -54,13 +54,13 @@ def test_each_new_series_once_and_its_result_beside_it(pacs, capsys):
     send(pacs, 1)
     send(pacs, 2, StudyDate="20200101")
     for _ in range(2):
-        assert serve(pacs) == 0
+        assert serve(pacs, "--sr") == 0
     assert served() == 1
     [row] = [row for _, row in pacs.search(description="T1").iterrows()]
     mask = TensorMask3D.create(pacs.find(row, modality="SEG").iloc[0])
     scan = TensorDicom3D.create("sent1")
     assert np.array_equal(mask.resample_like(scan).numpy() > 0, scan.numpy() > 0)
-    assert len(pacs.search(modality="SEG")) == 1
+    assert (len(pacs.search(modality="SEG")), len(pacs.search(modality="SR"))) == (1, 1)
     assert list(Path("out/fetched").iterdir()) == []
     assert serve(pacs, "--since", "2019-12-31") == 0
     assert served() == 2

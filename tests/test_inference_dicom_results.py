@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from dicom_series import make_series, write
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 from shown_labels import SHAPE, geometry_of, image_of, learner_of, write_cases
 
@@ -44,6 +45,11 @@ def test_a_case_is_an_object_of_its_scan_and_a_second_run_finds_it(form, learn, 
     assert (structure_set_in(first["output"][0]) is not None) == (form == "rtstruct")
     if form == "seg":
         assert torch.equal(TensorMask3D.create(first["output"][0]).resample_like(scan).long(), expected.long())
+    dataset = dcmread(first["output"][0])
+    made = dataset.SegmentSequence[0].SegmentAlgorithmType if form == "seg" else (
+        dataset.StructureSetROISequence[0].ROIGenerationAlgorithm
+    )  # fmt: skip
+    assert made == "AUTOMATIC"
     content = Path(first["output"][0]).read_bytes()
     learn.model.seen.clear()
     with pytest.warns(UserWarning, match="no class was found"):

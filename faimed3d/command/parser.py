@@ -231,6 +231,7 @@ def _add_serve(commands):
         """
         faimed3d serve liver.fm3d --watch incoming --out results
         faimed3d serve liver.fm3d --watch incoming --out results --form seg --modality MR --description 'T2*'
+        faimed3d serve liver.fm3d --watch incoming --out objects --form rtstruct --sr --once
         faimed3d serve liver.fm3d --watch incoming --out results --once --quiet 30
         faimed3d serve liver.fm3d --pacs http://localhost:8042/dicom-web --out results --modality CT
         """,
@@ -254,6 +255,11 @@ def _add_serve(commands):
     )
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do, as for cron")
     _add_form(parser, "nii; of an archive seg")
+    parser.add_argument(
+        "--sr",
+        action="store_true",
+        help="with seg or rtstruct: a structured report of the volumes of classes, too",
+    )
     _add_choice(parser)
     _add_computing(parser)
 

@@ -16,7 +16,7 @@ from faimed3d.command.scans import scans_in
 from faimed3d.errors import NoImages
 from faimed3d.inference import load_model
 
-_FULL = rf"^OSError: \[Errno ({errno.ENOSPC}|{getattr(errno, 'EDQUOT', errno.ENOSPC)})\]"
+_FULL = rf"^OSError: \[Errno (?:{errno.ENOSPC}|{getattr(errno, 'EDQUOT', errno.ENOSPC)})\]"
 
 
 def run(options: argparse.Namespace) -> int:

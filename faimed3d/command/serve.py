@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from faimed3d.command.studies import Settling, Study, StudySource
 from faimed3d.command.watched_folder import WatchedFolder
 from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile
 from faimed3d.inference import load_model
-from faimed3d.inference.dicom_results import SUFFIX, save_object
+from faimed3d.inference.dicom_results import SUFFIX, algorithm_of, save_object
 from faimed3d.io import READ_SUFFIXES, volume_suffix
 
 _NAP = 0.2  # seconds after which a signal is seen at the latest
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     options.form = options.form or ("seg" if options.pacs else "nii")
     if options.pacs and options.form == "nii":
         raise ValueError("--form nii: an archive takes DICOM objects alone: seg or rtstruct")
+    if options.sr and options.form == "nii":
+        raise ValueError("--sr is of DICOM objects: pass --form seg or --form rtstruct, too")
     records = Records(options.out)
     server = Server(_source(options, records), records, model, options)
     with records.locked(), bars_on_stderr(), _ended_by_signals(server):
@@ -155,7 +158,7 @@ class Server:
         except _PASSING:
             raise
         except Exception as error:  # a study that cannot be read, whatever is wrong, must not stop the others
-            record.why = self._pass_over(study.name, text_of_error(error))
+            record.why = self._pass_over(study.name, self._text_of(error))
             return True
         damaged = found.attrs.get("damaged", ())
         record.why = self._pass_over(study.name, damaged[0], len(damaged) - 1) if damaged else ""
@@ -185,7 +188,7 @@ class Server:
         except _PASSING:
             raise
         except Exception as error:  # as of a study
-            return CaseRecord(signature, FAILED, why=self._pass_over(where, text_of_error(error)))
+            return CaseRecord(signature, FAILED, why=self._pass_over(where, self._text_of(error)))
         took = f"{time.monotonic() - begin:.0f} s"
         self.say(f"{where}: {', '.join(outputs) or 'no class was found, so no object is written'}, {took}")
         return CaseRecord(signature, WRITTEN if outputs else EMPTY, outputs)
@@ -195,9 +198,13 @@ class Server:
         if self.options.form == "nii":
             mask.save(os.path.join(self.options.out, f"{name}.nii.gz"))
             return [f"{name}.nii.gz"]
-        if not save_object(mask, Path(self.options.out, f"{name}{SUFFIX}"), source, self.options.form):
+        names, algorithm = [f"{name}{SUFFIX}"], algorithm_of(self.model)
+        if not save_object(mask, Path(self.options.out, names[0]), source, self.options.form, algorithm):
             return []
-        return [f"{name}{SUFFIX}"]
+        if self.options.sr:
+            names.append(f"{name}.sr{SUFFIX}")
+            mask.report(source, algorithm).save(os.path.join(self.options.out, names[1]))
+        return names
 
     def _pass_over(self, name: str, why: str, more: int = 0) -> str:
         """Name what is passed over until its files change, and why; ``more`` files are so, too."""
@@ -208,11 +215,17 @@ class Server:
 
     def _note_fault(self, key: str, name: str, error: Exception) -> None:
         """Tell a fault once that may pass, and let the next try wait, each time twice as long."""
-        text, before = text_of_error(error), self._faults.get(key)
+        text, before = self._text_of(error), self._faults.get(key)
         if before is None or before.text != text:
             self.say(f"{name}: {text}. Tried again later", failed=True)
         pause = min(_LONGEST_PAUSE, self.options.every if before is None else 2 * before.pause)
         self._faults[key] = _Fault(text, pause, time.monotonic() + pause)
+
+    def _text_of(self, error: Exception) -> str:
+        """What an error says, after where it came from if that is asked for."""
+        if self.options.debug:
+            traceback.print_exception(error, file=self._failures)
+        return text_of_error(error)
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

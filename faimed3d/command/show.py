@@ -14,6 +14,7 @@ from faimed3d.command.output import finished_file, refuse_existing
 from faimed3d.io import volume_suffix
 from faimed3d.volume import TensorDicom3D
 
+_SIZE = (15, 12)  # inches at most
 _PICTURES, _PAGES = (".png",), (".html", ".htm")
 
 
@@ -37,11 +38,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _draw(out, image, mask, options):
     mpl.use("Agg")  # no window, wherever this runs
-    axes = image.show(
-        mask=mask, axis=options.plane or 0, max_slices=options.slices, window=options.window, letters=True
-    )
-    figure = axes[0].figure if isinstance(axes, list) else axes.figure
+    figure, axes = plt.subplots(figsize=_SIZE)
     try:
+        image.show(
+            ax=axes, mask=mask, axis=options.plane or 0, max_slices=options.slices, window=options.window,
+            letters=True, legend=mask is not None,
+        )  # fmt: skip
         with finished_file(out) as made:
             figure.savefig(made, dpi=100, bbox_inches="tight")
     finally:

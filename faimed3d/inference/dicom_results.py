@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any  # of learners, and of what like= takes
 
 import pandas as pd
 from pydicom import dcmread
@@ -25,7 +26,13 @@ def check_form(form: str) -> None:
         raise ValueError(f"form must be one of {', '.join(map(repr, FORMS))}, or None, got {form!r}")
 
 
-def save_object(mask: TensorMask3D, output: Path, source: Source, form: str, **how: object) -> bool:
+def algorithm_of(model: Any) -> str:
+    """What DICOM objects name as the program that made a mask: the file of the model, where it comes from one."""
+    file = vars(model).get("file")
+    return "faimed3d" if file is None else Path(file).name.replace("\\", "_")[:64]
+
+
+def save_object(mask: TensorMask3D, output: Path, source: Source, form: str, algorithm: str) -> bool:
     """Save a mask as the DICOM object of its scan; False where it shows no class, of which no object can be made.
 
     Args:
@@ -33,12 +40,12 @@ def save_object(mask: TensorMask3D, output: Path, source: Source, form: str, **h
         output: the file.
         source: the scan: DICOM files, as ``predict_volume`` takes them.
         form: 'seg' or 'rtstruct'.
-        how: what the writer of the form takes.
+        algorithm: what made the mask.
     """
     if not mask.count_nonzero():
         warnings.warn("no class was found, so no DICOM object was written: there is none without", stacklevel=2)
         return False
-    mask.save(output, like=_images_of(source), form=form, **how)
+    mask.save(output, like=_images_of(source), form=form, algorithm=algorithm)
     return True
 
 
@@ -83,8 +90,8 @@ def _refers(output, files):
     return bool(series) and series in named
 
 
-def _images_of(source):
-    """The images as ``faimed3d.dicom.mask_objects.images_of`` takes them: of a row of a table of cases the first."""
+def _images_of(source: Source) -> Any:
+    """The images of a scan as ``like=`` takes them: of a row of a table of cases the first."""
     if isinstance(source, pd.Series) and "files" not in source:
         return next((cell for cell in source if isinstance(cell, str | Path)), source)
     return source

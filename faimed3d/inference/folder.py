@@ -22,7 +22,7 @@ from faimed3d.data import get_volumetric_files
 from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.case_page import write_case_page
-from faimed3d.inference.dicom_results import SUFFIX, check_form, object_there, save_object
+from faimed3d.inference.dicom_results import SUFFIX, algorithm_of, check_form, object_there, save_object
 from faimed3d.inference.earlier_run import refuse_of_another, sources_of
 from faimed3d.inference.members import Predictor, class_codes
 from faimed3d.inference.source import Source, read_as_prepared, read_as_told, text_of
@@ -175,7 +175,7 @@ def _case(learn, source, output, form, overwrite, kwargs, earlier):
                 if form is None:
                     mask.save(output)
                 else:
-                    save_object(mask, output, source, form)
+                    save_object(mask, output, source, form, algorithm_of(learn))
                 row["seconds"] = time.perf_counter() - begin
             row["volumes"] = mask.calc_volume()
         row["warnings"] = "; ".join(dict.fromkeys(str(one.message) for one in said))
