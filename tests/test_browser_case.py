@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import re
 
@@ -12,12 +13,14 @@ import torch
 from header_values import found_in, telling_scan
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.browser import case as cases
 from faimed3d.browser import engine, view_3d
 from faimed3d.browser.case import make_case
+from faimed3d.browser.case_list import CaseList, ListedView
 from faimed3d.browser.files import labels_bytes, narrow, pack, picture_bytes, surface_bytes
 from faimed3d.browser.reduction import blocks_for, coarser, reduced
 from faimed3d.display import class_color
@@ -357,3 +360,20 @@ def test_nothing_of_the_header_is_in_a_saved_page(tmp_path):
             assert header[148:252].strip(b"\0") == b""  # descrip, aux_file
     described = json.loads(re.search(r'id="f3d-cases">(.*?)</script>', plain).group(1))
     assert set(described[0]) == {"described", "files", "state"}
+
+
+def test_nothing_of_the_header_is_in_a_notebook_or_a_list(tmp_path):
+    volume, secret = telling_scan(tmp_path)
+    view = view_3d(volume, volume > 0)
+    cases = CaseList([ListedView("one", view), ListedView("two", view_3d(volume))])
+    kept = [shown.widget.get_state() for shown in (view, cases)]  # what a notebook may keep of a widget
+    kept += [shown._repr_mimebundle_() for shown in (view, cases)]
+    kept += [repr(view), repr(cases), [one.head for one in cases.listed], view.answer("case")[0]]
+    source = engine.viewer_source() + engine.style_source()
+    found = [value for value in found_in(repr(kept).encode(), secret) if value not in source]
+    assert found == []
+    assert not any(isinstance(value, bytes | memoryview) for state in kept[:2] for value in state.values())
+    for one in cases.listed:
+        (data,) = re.findall(r"data:image/png;base64,([^\"]*)", one.head)
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert set(picture.text) <= {"Software"}

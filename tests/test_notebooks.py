@@ -1,6 +1,8 @@
 """Every notebook runs from a clean kernel, and the committed file is executed, small and free of local traces."""
 
 import asyncio
+import base64
+import io
 import os
 import re
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 with warnings.catch_warnings():
     # jupyter_core announces a coming change of its folders; zmq and tornado import asyncio names that Python retires
@@ -113,3 +116,10 @@ def test_shows_who_the_patient_is_only_where_a_cell_asks_for_headers(path):
     ]
     shown += [output.get("text", "") for output in outputs]
     assert not [text for text in shown if identifying.search(text)]
+
+
+def test_pictures_carry_no_texts(path):
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    for picture in [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]:
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+            assert set(opened.text) <= {"Software"}
