@@ -50,7 +50,6 @@ class BasicViewer(StrictKeywords):
     Attributes:
         view: the ``View3D``, or None.
         sliders: the ``faimed3d.display.sliders.SliceSliders`` where there is no view, or None.
-        box: the widget that holds all.
 
     Raises:
         ImportError: neither the viewer nor ipywidgets is installed.
@@ -109,11 +108,6 @@ class DicomExplorer(BasicViewer):
     Args:
         x, y, prediction, description, figsize, cmap, axis, window, mask_alpha: of :class:`BasicViewer`.
 
-    Attributes:
-        histogram: the matplotlib axes of the histogram.
-        statistics: numbers of the voxels within the window, of the volume or channel that is shown, see
-            :func:`faimed3d.display.summarize`.
-
     >>> explorer = DicomExplorer(np.arange(24.0).reshape(2, 3, 4))
     >>> explorer.view.window = (11, 2)
     >>> explorer.statistics["voxels"], explorer.statistics["mean"]
@@ -133,12 +127,12 @@ class DicomExplorer(BasicViewer):
 
     @property
     def histogram(self) -> Any:  # of matplotlib
-        """The axes of the histogram."""
+        """The matplotlib axes of the histogram."""
         return self._panel.histogram
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Of the voxels within the window."""
+        """Numbers of the voxels within the window, of the channel that is shown: :func:`faimed3d.display.summarize`."""
         return self._panel.statistics
 
     @cached_property
@@ -180,7 +174,6 @@ class ListViewer:
 
     Attributes:
         viewers: the :class:`BasicViewer` of each volume.
-        box: the widget that holds all.
 
     Raises:
         ImportError: neither the viewer nor ipywidgets is installed.

@@ -38,10 +38,6 @@ class StoredModel(ShowsBars):
         members: its networks.
         defaults: arguments of ``predict_volume`` that hold where nothing else is said.
 
-    Attributes:
-        trained_on: what the first of its networks was trained on.
-        classes: names of the classes or regions by label, or None.
-
     >>> import tempfile
     >>> from faimed3d.data import SegmentationDataLoaders3D
     >>> from faimed3d.models import UNet3D
@@ -77,14 +73,14 @@ class StoredModel(ShowsBars):
 
     @property
     def trained_on(self) -> TrainedOn:
-        """Of the first network."""
+        """What the first of its networks was trained on."""
         known = self.members[0].model.trained_on
         assert isinstance(known, TrainedOn)  # load_model has set it
         return known
 
     @property
     def classes(self) -> dict[int, str] | None:
-        """Names by label."""
+        """Names of the classes or regions by label, or None."""
         return class_codes(self)
 
     @strict_keywords
