@@ -16,6 +16,7 @@ from structure_sets import grids
 
 from faimed3d import errors
 from faimed3d.dicom import read_rtstruct, write_rtstruct
+from faimed3d.dicom.header import dataset_bytes
 from faimed3d.dicom.writing import TEMPLATE_KEYWORDS
 from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -235,6 +236,22 @@ class TestContent:
         taken = {element.keyword for element in content if element.tag.group == 0x0010}
         assert taken <= set(TEMPLATE_KEYWORDS)
         assert not any(text.encode() in (tmp_path / "rs.dcm").read_bytes() for text in ("Sanatorium", "said", "Roe^R"))
+
+    @pytest.mark.filterwarnings("ignore:.*hold another volume")
+    def test_points_are_written_as_they_are(self, tmp_path, monkeypatch):
+        """pydicom's objects for each coordinate would take a third of the time."""
+        image, mask = self.scan(tmp_path)
+        written = []
+
+        def kept(content, path):
+            written.append(content)
+            return dataset_bytes(content, path)
+
+        monkeypatch.setattr("faimed3d.dicom.structure_sets.rtstruct_writing.dataset_bytes", kept)
+        write_rtstruct(tmp_path / "rs.dcm", mask, image.geometry, tmp_path / "scan")
+        contours = [item for roi in written[0].ROIContourSequence for item in roi.ContourSequence]
+        assert contours
+        assert all(item.get_item(0x30060050).is_raw for item in contours)
 
     def test_written_whole_or_not_at_all(self, tmp_path, monkeypatch):
         image, mask = self.scan(tmp_path)

@@ -46,6 +46,23 @@ def fill(polygons: Polygons, shape: tuple[int, int], holes: str = "xor", path: b
     return inside
 
 
+def fill_box(
+    polygons: Polygons, shape: tuple[int, ...], holes: str = "xor"
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """As :func:`fill`: the part of the image (rows, columns) that polygons may cover, and which of its pixels they do.
+
+    >>> box, inside = fill_box([np.array([(1, 2), (1, 3), (2, 3)])], (9, 9))
+    >>> box, inside.tolist()
+    ((slice(1, 3, None), slice(2, 4, None)), [[True, True], [False, True]])
+    """
+    points = np.concatenate(polygons)
+    low = np.clip(np.floor(points.min(0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(points.max(0)) + 1, low, shape).astype(int)
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    inside = np.zeros(size, bool) if 0 in size else fill([polygon - low for polygon in polygons], size, holes)
+    return (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))), inside
+
+
 def area(polygons: Polygons, holes: str = "xor", rows: tuple[float, float] | None = None) -> float:
     """Area that polygons enclose together, in pixels: exact along rows, on 64 rows or more over their height.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faimed3d.dicom.header import WANTED, Tag, name_tag, read_header
-from faimed3d.dicom.structure_sets.filling import HOLES, area, common_area, fill
+from faimed3d.dicom.structure_sets.filling import HOLES, area, common_area, fill_box
 from faimed3d.dicom.structure_sets.placing import Placed, place
 from faimed3d.dicom.structure_sets.rois import Roi, read_rois
 from faimed3d.dicom.volume_reading import read_dicom
@@ -222,7 +222,7 @@ def _drawn(
             if rule == "xor" and not placed.exclusive:
                 _refuse_crossing(polygons, f"{path}: ROI {roi.name!r}")
             volume += area(polygons, rule)
-            box, inside = _inside(polygons, stack.shape[1:], rule)
+            box, inside = fill_box(polygons, stack.shape[1:], rule)
             if not 0 <= plane < len(stack) or not inside.size:
                 continue
             touched = True
@@ -253,20 +253,6 @@ def _drawn(
             f"the size of the voxels or as contours leave the grid: {_listed(off)}"
         )
     return StructureMask(array, geometry, {0: "background", **{k: roi.name for k, roi in rois.items()}})
-
-
-def _inside(
-    polygons: Sequence[NDArray[np.float64]], shape: tuple[int, ...], rule: str
-) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The part of a plane that polygons may cover, and which pixels of it are inside."""
-    points = np.concatenate(polygons)
-    low = np.clip(np.floor(points.min(0)), 0, shape).astype(int)
-    high = np.clip(np.ceil(points.max(0)) + 1, low, shape).astype(int)
-    box = (slice(low[0], high[0]), slice(low[1], high[1]))
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    if 0 in size:
-        return box, np.zeros(size, bool)
-    return box, fill([polygon - low for polygon in polygons], size, rule)
 
 
 def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], where: str) -> None:

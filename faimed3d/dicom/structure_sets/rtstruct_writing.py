@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from pydicom.charset import default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag as PydicomTag
@@ -20,7 +21,7 @@ from faimed3d.dicom.header import WANTED, FileHeader, Tag, dataset_bytes, name_t
 from faimed3d.dicom.image_planes import planes_of
 from faimed3d.dicom.planes import Plane
 from faimed3d.dicom.structure_sets.drawing import ImagePlanes, contours_of, image_planes_of
-from faimed3d.dicom.structure_sets.filling import fill, signed_area
+from faimed3d.dicom.structure_sets.filling import fill_box, signed_area
 from faimed3d.dicom.structure_sets.placing import place
 from faimed3d.dicom.structure_sets.rois import CLOSED, read_rois
 from faimed3d.dicom.writing.concepts import Concept, GivenConcepts, category_code, code_item, concepts_of, type_item
@@ -289,12 +290,14 @@ def _list_rois(
 def _draw(content: Dataset, numbers: np.ndarray, geometry: Geometry, values: list[int], planes: ImagePlanes) -> None:
     decimals = int(np.clip(math.ceil(-math.log10(min(geometry.spacing) * _SHARE)), 2, _FINEST))
     drawn: dict[int, list[Dataset]] = {value: [] for value in values}
+    references = {plane: [_image_reference(image)] for plane, image in planes.images.items()}
     for value, plane, points in contours_of(numbers, geometry, values, planes.axis):
         item = Dataset()
         item.ContourNumber = len(drawn[value]) + 1
-        item.ContourImageSequence = [_image_reference(planes.images[plane])]
+        item.ContourImageSequence = references[plane]
         item.ContourGeometricType, item.NumberOfContourPoints = CLOSED, len(points)
         item[_CONTOUR_DATA] = _numbers(points, decimals)
+        item.set_original_encoding(True, True, default_encoding)  # of the file, so that pydicom leaves the bytes alone
         drawn[value].append(item)
     for contours, value in zip(content.ROIContourSequence, values, strict=True):
         contours.ContourSequence = drawn[value]
@@ -321,9 +324,9 @@ def _read_back(path: str, numbers: np.ndarray, geometry: Geometry, names: list[s
         size, enclosed, common, volume = int(counts[number]), 0, 0, 0.0
         for plane, polygons in placed.planes.items():
             volume += sum(abs(signed_area(polygon)) for polygon in polygons)  # they lie apart, their holes are keyholes
-            found = fill(polygons, stack.shape[1:])
+            box, found = fill_box(polygons, stack.shape[1:])
             enclosed += int(np.count_nonzero(found))
-            common += int(np.count_nonzero(stack[plane][found] == number))
+            common += int(np.count_nonzero(stack[plane][box][found] == number))
         one = geometry.voxel_volume
         points = sum(len(contour.points) for contour in roi.contours)
         dice = 2 * common / (size + enclosed)
