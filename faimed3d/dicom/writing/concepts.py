@@ -36,7 +36,6 @@ _LATERALITIES = {"left": "Left", "right": "Right", "both": "Bilateral"}  # CID 2
 
 # What else a name of these lists is called: other spellings, and names of common training sets (TotalSegmentator)
 _SYNONYMS = {
-    "autochthonous back muscle": "erector spinae muscle",
     "brainstem": "brain stem",
     "csf": "cerebrospinal fluid",
     "gall bladder": "gallbladder",
