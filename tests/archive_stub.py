@@ -27,10 +27,11 @@ class Stub:
         touched: the kind of request that faults are of: 'object', 'search', 'headers', 'store'.
         quirks: what the server does otherwise than others, see ``Handler``.
         asked: how often each thing was asked for, (kind, UID or query).
+        stored: how often each object was stored, by its UID.
     """
 
     def __init__(self, certificate=None):
-        self.objects, self.asked = {}, Counter()
+        self.objects, self.asked, self.stored = {}, Counter(), Counter()
         self.faults, self.always, self.touched, self.quirks = [], "", "object", set()
         self.refused = {}  # UID -> reason
         self.tokens = []
@@ -60,6 +61,7 @@ class Stub:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the second half of each answer waits 40 ms
 
     def log_message(self, *_):
         pass
@@ -174,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         reason = stub.refused.get(uid)
         fault = (stub.faults[0] if stub.faults else stub.always) if stub.touched == "store" else ""
         if reason is None and fault in ("", "reply lost"):
-            stub.add(content)
+            stub.stored[stub.add(content)] += 1
         if fault == "reply lost":
             stub.faults[0] = "reset"
         sequence = {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uid]}}]}

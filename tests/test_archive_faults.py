@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from archive_stub import Stub
 from dicom_series import SECRETS, make_series, write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from faimed3d._atomic import UNFINISHED_PREFIX
@@ -164,6 +166,8 @@ class TestStore:
             pacs.store(tmp_path / "other")
         with pytest.raises(TypeError, match="store takes a folder, a file or a list of files, got int"):
             pacs.store(3)
+        with pytest.raises(TypeError, match=r"report must be what mask\.report\(like=scan\) gives, got str"):
+            pacs.store([], report="3 ml")
         with pytest.raises(NoImages, match="an empty list: holds no DICOM file"):
             pacs.store([])
         assert not stub.objects
@@ -176,6 +180,35 @@ class TestStore:
         unfinished.mkdir()
         shutil.copy(next((tmp_path / "disk" / "IMAGES").iterdir()), unfinished / "half.dcm")
         assert {Path(file).parent.name for file in pacs.store(tmp_path / "disk")["file"]} == {"IMAGES"}
+
+
+FAULTS = ("", "503", "401", "cut", "cut within", "reset", "page", "junk", "short", "other", "two", "reply lost")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(touched=st.sampled_from(["store", "search", "object"]), faults=st.lists(st.sampled_from(FAULTS), max_size=9))
+def test_whatever_goes_wrong_the_same_call_makes_it_good(tmp_path_factory, monkeypatch, touched, faults):
+    """After any faults: named errors, each object stored once, and the voxels that were stored."""
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0)
+    folder = tmp_path_factory.mktemp("faults")
+    files = write(make_series(), folder / "scan")
+    stub = Stub()
+    try:
+        pacs = DicomWeb(stub.url, TOKEN, cache=folder / "cache", attempts=2)
+        stub.touched, stub.faults = touched, [fault for fault in faults if touched == "store" or fault != "reply lost"]
+        calls = [lambda: pacs.store(files), lambda: TensorDicom3D.create(pacs.search().iloc[0])]
+        for call in calls:
+            for _ in range(len(faults) + 1):
+                try:
+                    result = call()
+                    break
+                except (ArchiveError, DamagedFile):  # all others are failures of the test
+                    continue
+        np.testing.assert_array_equal(result, TensorDicom3D.create(folder / "scan"))
+        assert sorted(stub.stored.values()) == [1] * len(files)
+        assert len(left_in(folder / "cache")) == len(files)
+    finally:
+        stub.close()
 
 
 class TestServersThatDiffer:
@@ -227,6 +260,21 @@ class TestSecrets:
         with pytest.raises(TypeError, match=r"may hold a password, so it is not pickled"):
             pickle.dumps(pacs.search())
         assert len(pickle.dumps(pacs.fetch(pacs.search())))
+
+    @pytest.mark.parametrize("auth", ["Bearer a-word", "wörd", "a-word\n", ""])
+    def test_are_checked_without_being_told(self, auth):
+        with pytest.raises(ValueError, match=r"auth is no token.*, without 'Bearer'") as caught:
+            DicomWeb("http://localhost/x", auth)
+        assert "word" not in told(caught).split("ValueError:")[1]
+        with pytest.raises(TypeError, match=r"auth must be \(user, password\), a token or .* got list"):
+            DicomWeb("http://localhost/x", ["user", "word"])
+
+    def test_go_to_no_proxy_on_this_machine(self, stub, pacs, files, monkeypatch):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert len(pacs.search()) == 1
 
     @pytest.mark.parametrize("url", ["http://user:word@localhost/x", "https://pacs/x?token=word"])
     def test_have_no_place_in_an_address(self, url):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -64,6 +66,8 @@ class Connection:
         self._session.auth = auth or _nobody  # else requests looks into ~/.netrc
         self._session.max_redirects = 0  # what comes from elsewhere is not from this archive
         self._certificates = certificates
+        host = urlsplit(url).hostname or ""
+        self._proxies = {"no_proxy": host} if is_this_machine(host) else {}
 
     def search(
         self,
@@ -169,7 +173,9 @@ class Connection:
         """The answer to one request, of a state that is none of a fault, or with a word on what was not stored."""
         # by requests, files of authorities that the environment names would be preferred to those of the session
         trusted = True if self._certificates is None else self._certificates
-        response = self._session.request(method, url, timeout=self.timeout, verify=trusted, **how)
+        response = self._session.request(
+            method, url, timeout=self.timeout, verify=trusted, proxies=self._proxies, **how
+        )
         if not response.ok and not (method == "POST" and _reply(response).get(FAILED)):
             response.close()
             response.raise_for_status()
@@ -191,13 +197,25 @@ def signature(auth: tuple[str, str] | str | AuthBase | None) -> AuthBase | None:
     """How requests are signed: by user and password, by a token, or as an object of requests does it."""
     if auth is None or isinstance(auth, AuthBase):
         return auth
-    if isinstance(auth, str) and auth:
+    if isinstance(auth, str):
+        if not re.fullmatch(r"[\w.~+/-]+=*", auth, re.ASCII):  # RFC 6750, 2.1
+            raise ValueError("auth is no token: letters, digits and -._~+/ alone, without 'Bearer' before it")
         return Token(auth)
     if isinstance(auth, tuple) and len(auth) == 2 and all(isinstance(part, str) for part in auth):
         return HTTPBasicAuth(*(part.encode() for part in auth))
     raise TypeError(  # without what it is: it may be a password
         f"auth must be (user, password), a token or an object of requests.auth, got {type(auth).__name__}"
     )
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine, so that nothing travels, and no proxy is asked."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def origin_of(url: str) -> str:

@@ -10,7 +10,6 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ import pandas as pd
 
 from faimed3d._keywords import strict_keywords
 from faimed3d._rows import is_row
-from faimed3d.archive.connection import Connection, signature
+from faimed3d.archive.connection import Connection, is_this_machine, signature
 from faimed3d.archive.fetching import fetch_series
 from faimed3d.archive.finding import referring, scan_of
 from faimed3d.archive.matching import checked_keyword, matches, weakened
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from requests.auth import AuthBase
 
     from faimed3d.dicom.volume_report import VolumeReport
-
 
 _SMALLEST_PAGE = 100  # series to ask for at once
 
@@ -156,7 +154,7 @@ class DicomWeb:
         as long as they lie there: of a series that grows in the archive, a new search tells.
 
         Args:
-            rows: a row of :meth:`search` or :meth:`find`, or a table of them. Rows of files are returned as they are.
+            rows: a row of :meth:`search` or :meth:`find`, or a table of them. Rows of files stay.
 
         Returns:
             The rows of ``dicom_inventory`` of the files, with ``study_uid``; of an object that is no image, such as a
@@ -191,12 +189,15 @@ class DicomWeb:
             A row for each object: ``file``, ``modality``, ``sop_uid`` and ``result``, 'stored' or 'was there'.
 
         Raises:
-            FileNotFoundError: no such file. DamagedFile: a file that no archive takes; nothing is sent.
+            FileNotFoundError: no such file. NoImages: no DICOM file. DamagedFile: one that no archive takes. Nothing is
+                sent then.
             NotStored: some objects are not stored; its ``table`` says why. All others are.
         """
         with tempfile.TemporaryDirectory() as folder:
             objects = objects_in(source)
             if report is not None:
+                if not hasattr(report, "save"):
+                    raise TypeError(f"report must be what mask.report(like=scan) gives, got {type(report).__name__}")
                 file = os.path.join(folder, "report.dcm")
                 report.save(file)
                 objects += [replace(one, name="the report") for one in objects_in(file)]
@@ -221,20 +222,11 @@ def _checked_url(url: str, signed: bool) -> str:
         raise ValueError("url must be that of a DICOMweb service, such as 'https://pacs.hospital.org/dicom-web'")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("url must have no user, password or query: pass auth=(user, password) or auth=token")
-    if signed and parts.scheme == "http" and not _is_this_machine(parts.hostname):
+    if signed and parts.scheme == "http" and not is_this_machine(parts.hostname):
         warnings.warn(
             f"{url}: user, password or token and all data travel unencrypted by http; use https", stacklevel=4
         )
     return url.rstrip("/")
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 @functools.cache
