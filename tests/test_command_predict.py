@@ -100,6 +100,17 @@ def test_bad_cases_are_named_and_the_others_done(here, capsys):
     assert capsys.readouterr().out == "2 of 3 cases done, 2 of them there already: mixed/out\n"
 
 
+def test_a_scan_that_the_model_was_not_trained_for_is_refused_unless_it_is_asked_for(here, capsys):
+    write_scan(here / "others/mr", 3, Modality="MR")
+    assert main(["predict", "liver.fm3d", "others", "masks"]) == 1
+    err = capsys.readouterr().err
+    assert "that it is MR, but the network was trained on CT" in err
+    assert "--outside warn" in err
+    assert "outside=" not in err
+    assert main(["predict", "liver.fm3d", "others", "masks", "--outside", "warn"]) == 0
+    assert capsys.readouterr().out == "1 of 1 cases done: masks\n"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.data.core import DataLoaders
+from fastai.learner import Learner
 from fasttransform import Transform
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from faimed3d import augment
 from faimed3d.augment import CropForeground3D, RandomFlip3D, Resample3D, StandardScale, ZScore3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.cache import preprocess
-from faimed3d.data import AddChannel, OneOrientation, SegmentationDataLoaders3D
+from faimed3d.data import AddChannel, ImageDataLoaders3D, OneOrientation, SegmentationDataLoaders3D
 from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel
 from faimed3d.inference import Ensemble, StoredModel, load_model
 from faimed3d.inference.model_file import read_model, write_model
@@ -222,6 +223,17 @@ class TestWhatHasNoNameIsRefused:
         learn = unet_learner_3d(DataLoaders.from_dsets(items, items, bs=2), UNet3D, n_out=2, widths=(4, 6))
         with pytest.raises(TypeError, match="these dls do not say how a scan is read"):
             learn.export_model(tmp_path / "a")
+
+    def test_classes_of_whole_volumes(self, table, tmp_path):
+        dls = ImageDataLoaders3D.from_df(table.assign(kind=[*"aba"]), fn_col="image", label_col="kind", valid_pct=0.4,
+                                         seed=0, bs=1, num_workers=0)  # fmt: skip
+        learn = Learner(dls, nn.Conv3d(1, 2, 3), loss_func=DiceLoss3D())
+        with pytest.raises(TypeError, match="a model file is for labels of voxels"):
+            learn.export_model(tmp_path / "a")
+
+    def test_what_is_no_plain_value(self, learn, tmp_path):
+        with pytest.raises(TypeError, match="must be plain values, as JSON holds them: Object of type set"):
+            learn.export_model(tmp_path / "a", about={"classes": {1, 2}})
 
 
 class TestAnotherNetwork:

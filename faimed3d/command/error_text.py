@@ -9,7 +9,13 @@ from pathlib import Path
 from faimed3d.errors import ReadError
 
 PACKAGE = str(Path(__file__).parents[1])
-_OPTIONS = {"strict=False": "--no-strict", "overwrite=True": "--overwrite", "series=": "--series", "like=": "--like "}
+_OPTIONS = {
+    "strict=False": "--no-strict",
+    "overwrite=True": "--overwrite",
+    "outside='warn'": "--outside warn",
+    "series=": "--series",
+    "like=": "--like ",
+}
 
 
 def text_of_error(error: BaseException) -> str:
@@ -19,13 +25,21 @@ def text_of_error(error: BaseException) -> str:
     advise to pass in Python is named as in the shell.
     """
     if is_ours(error):
-        text = str(error)
-        for keyword, option in _OPTIONS.items():
-            text = re.sub(rf"\b{keyword}", option, text)
-        return text
+        return for_shell(str(error))
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = "/".join(Path(last.filename).parts[-2:])
     return f"{type(error).__name__} in {where}:{last.lineno}. With --debug you see all of it, patient data included"
+
+
+def for_shell(text: str) -> str:
+    """A text of this library, in which what it advises to pass is named as in the shell.
+
+    Args:
+        text: of an error.
+    """
+    for keyword, option in _OPTIONS.items():
+        text = re.sub(rf"\b{keyword}", option, text)
+    return text
 
 
 def is_ours(error: BaseException) -> bool:

@@ -280,6 +280,11 @@ def _add_choice(parser):
 def _add_computing(parser):
     parser.add_argument("--device", metavar="cpu|cuda", help="where it computes (default: the GPU where there is one)")
     parser.add_argument("--memory", type=memory, metavar="2GB", help="what the probabilities of a large scan may take")
+    parser.add_argument(
+        "--outside",
+        choices=("refuse", "warn"),
+        help="of a scan that is not such as the model was trained on: refuse it, or warn and predict (default: refuse)",
+    )
 
 
 def _add(commands, name, short, text, examples):

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 
 import pandas as pd
 
+from faimed3d.command.error_text import for_shell
 from faimed3d.command.exit_codes import CANNOT_GO_ON, DONE, SOME_FAILED
 from faimed3d.command.progress import bars_on_stderr
 from faimed3d.command.scans import scans_in
@@ -32,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     options_of_form = {"form": options.form} if options.form in ("seg", "rtstruct") else {"suffix": ".nii.gz"}
     if options.memory is not None:
         options_of_form["memory"] = options.memory
+    if options.outside is not None:
+        options_of_form["outside"] = options.outside
     with bars_on_stderr(), warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else model.no_bar():
         warnings.filterwarnings("ignore", r"\d+ of \d+ cases failed")  # they are named below
         table = model.predict_folder(
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
     failed = table[table["error"] != ""]
     for row in failed.itertuples():
-        print(f"faimed3d: failed: {row.folder} {row.key}: {row.error}", file=sys.stderr)
+        print(f"faimed3d: failed: {row.folder} {row.key}: {for_shell(row.error)}", file=sys.stderr)
     before = int(((table["error"] == "") & table["seconds"].isna()).sum())
     there = f", {before} of them there already" if before else ""
     print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")

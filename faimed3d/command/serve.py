@@ -182,7 +182,8 @@ class Server:
         begin = time.monotonic()
         try:
             source = Path(row["folder"]) if os.path.isfile(row["folder"]) else row
-            how = {} if self.options.memory is None else {"memory": self.options.memory}
+            asked = {"memory": self.options.memory, "outside": self.options.outside}
+            how = {name: value for name, value in asked.items() if value is not None}
             mask = self.model.predict_volume(source, progress=self._failures.isatty(), **how)
             outputs = self._save(mask, source, _name_of(study, row))
         except _PASSING:

@@ -61,8 +61,8 @@ def export_model(
         The path of the file.
 
     Raises:
-        TypeError: the network, a transform or the activation of the loss has no name; or the dls do not say how a scan
-            is read.
+        TypeError: the network, a transform or the activation of the loss has no name; the dls do not say how a scan is
+            read, or are of classes of whole volumes; or ``licence``, ``about`` or ``plan`` are no plain values.
         ValueError: the network is not as its name and arguments build it.
 
     >>> import tempfile
@@ -96,6 +96,10 @@ def export_model(
         "predict": {"overlap": share(overlap, "overlap"), "tta": tta if isinstance(tta, bool) else list(tta)},
         "members": described,
     }
+    try:
+        json.dumps([content["about"], content["plan"], licence], allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"licence, about and plan must be plain values, as JSON holds them: {error}") from None
     write_model(file, content, weights)
     return Path(file)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from fastai.data.core import DataLoaders, Datasets, TfmdDL, TfmdLists
-from fastai.data.transforms import IntToFloatTensor, ToTensor
+from fastai.data.transforms import Categorize, IntToFloatTensor, MultiCategorize, RegressionSetup, ToTensor
 from fasttransform import Transform
 
 from faimed3d._by_name import ByName, UnknownName
@@ -57,6 +57,12 @@ def describe_loaders(learn: Member) -> dict[str, Any]:
         raise TypeError(
             "these dls do not say how a scan is read, so a model file cannot either: make them of a DataBlock with one "
             "ImageBlock3D, of SegmentationDataLoaders3D or of PatchDataLoaders3D"
+        )
+    targets = [step for part in scans.dataset.tls[1:] for step in part.tfms.fs]
+    if any(isinstance(step, Categorize | MultiCategorize | RegressionSetup) for step in targets):
+        raise TypeError(
+            "the targets of these dls are classes or numbers of whole volumes, and a model file is for labels of "
+            "voxels: use learn.export and load_learner"
         )
     flips, patch = mirrored_by_training(learn), getattr(learn.dls, "patch", None)
     codes = class_codes(learn)
