@@ -11,6 +11,7 @@ from dicom_series import make_series, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from served_studies import SHAPE, Threshold, faults_of_kills, records_in, results_in, serve, write_study
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
@@ -68,8 +69,10 @@ def test_a_flat_folder_holds_several_studies(model, capsys):
             file.rename(f"in/{seed}{file.name}")
     Path("in/readme.txt").write_text("no image")
     Path("in/.half").write_bytes(b"no image")
+    shutil.copy(get_testdata_file("DICOMDIR"), "in/DICOMDIR")
+    shutil.copy(get_testdata_file("reportsi.dcm"), "in/report.dcm")  # a study without an image
     assert serve() == 0
-    assert (served(), len(records_in("out")), len(results_in("out"))) == (2, 2, 2)
+    assert (served(), len(records_in("out")), len(results_in("out"))) == (2, 3, 2)
     said = "".join(capsys.readouterr()) + "".join(path.read_text() for path in Path("out/served").glob("*.json"))
     assert [value for value in SECRETS.values() if value in said] == []
 

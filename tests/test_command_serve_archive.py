@@ -98,6 +98,15 @@ def test_a_result_that_could_not_be_stored_is_stored_later_and_once(arrives, pac
     assert len(pacs.search(modality="SEG")) == 1
 
 
+def test_a_result_that_was_deleted_before_it_was_stored_is_made_again(pacs, monkeypatch):
+    send(pacs, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(WatchedArchive, "deliver", lambda self, files: os.unlink(files[0]) or open(files[0]))
+        assert serve(pacs) == 3
+    assert serve(pacs) == 0
+    assert (served(), len(pacs.search(modality="SEG"))) == (2, 1)
+
+
 def test_wrong_words_and_a_wrong_user_are_refused(pacs, monkeypatch, capsys):
     assert serve(pacs, "--form", "nii") == 2
     assert "an archive takes DICOM objects alone" in capsys.readouterr().err

@@ -101,6 +101,8 @@ class Server:
             studies = self._look()
             looked = time.monotonic()
             settled = self._settling.settled(studies, looked)
+            there = {"", *(study.key for study in studies)}
+            self._faults = {key: fault for key, fault in self._faults.items() if key in there}
             for study in settled:
                 if self._is_due(study) and not self.stopping:
                     self._serve(study)
@@ -167,7 +169,7 @@ class Server:
                 return False
             signature = study.signature_of(row["files"])
             case = record.cases.get(row["key"])
-            if case is None or case.signature != signature:
+            if case is None or case.signature != signature or self._is_gone(case):
                 case = record.cases[row["key"]] = self._predict(study, row, signature)
                 self.records.write(study.key, record)
             if case.outcome == WRITTEN:
@@ -175,6 +177,11 @@ class Server:
                 case.outcome = DELIVERED
                 self.records.write(study.key, record)
         return True
+
+    def _is_gone(self, case: CaseRecord) -> bool:
+        """Whether a result that may not be delivered yet is no longer there."""
+        paths = (os.path.join(self.options.out, name) for name in case.outputs)
+        return case.outcome == WRITTEN and not all(map(os.path.exists, paths))
 
     def _predict(self, study: Study, row: pd.Series, signature: str) -> CaseRecord:
         """Predict a volume and write what was found; a volume with which this cannot be done is a record, too."""

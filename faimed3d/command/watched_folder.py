@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from faimed3d.command.studies import hash_of
 from faimed3d.data.files import HEADERS_OF
@@ -28,14 +30,14 @@ class FilesOfStudy:
         key, name: as of all studies.
         root: the watched folder.
         files: path -> signature.
-        is_dicom: whether they are DICOM.
+        uid: StudyInstanceUID; '' of files of a folder that are named as DICOM and have none, None of another format.
     """
 
     key: str
     name: str
     root: str
     files: dict[str, Signature]
-    is_dicom: bool
+    uid: str | None
 
     @property
     def signature(self) -> str:
@@ -49,15 +51,19 @@ class FilesOfStudy:
         """The files stay where they are."""
 
     def volumes(self) -> pd.DataFrame:
-        if not self.is_dicom:
+        for path in self.files:
+            if not os.access(path, os.R_OK):  # that may pass, and is no fault of the study
+                raise PermissionError(errno.EACCES, "may not be read", path)
+        if self.uid is None:
             [path] = self.files
-            row = {"key": self.key, "folder": path, "description": "", "modality": "", "files": (path,)}
-            return pd.DataFrame([row])
+            return pd.DataFrame(
+                [{"key": self.key, "folder": path, "description": "", "modality": "", "files": (path,)}]
+            )
         table = inventory_of(sorted(self.files), self.root)
-        if not len(table):
-            damaged = table.attrs["damaged"]
-            skipped = ", ".join(f"{count} {what}" for what, count in sorted(table.attrs["skipped"].items()))
-            raise NoImages(damaged[0] if damaged else f"{self.name}: no image; {skipped or 'no DICOM file'}")
+        if not len(table) and table.attrs["damaged"]:
+            raise NoImages(table.attrs["damaged"][0])
+        if not len(table) and not self.uid:
+            raise NoImages(f"{self.name}: no image, though named as DICOM")
         return table
 
 
@@ -80,32 +86,31 @@ class WatchedFolder:
         self._uids: dict[str, tuple[Signature, str | None]] = {}  # of files that were looked at before
 
     def look(self) -> Sequence[FilesOfStudy]:
-        groups: dict[tuple[bool, str], dict[str, Signature]] = defaultdict(dict)
+        groups: dict[tuple[str, str | None], dict[str, Signature]] = defaultdict(dict)  # by place, and UID
         files, uids = dict(self._files()), {}
         for path, signature in files.items():
             suffix = volume_suffix(path)
             if suffix in READ_SUFFIXES and suffix not in DICOM_SUFFIXES:
                 stem = path[: len(path) - len(suffix)]
                 if not any(stem + other in files for other in HEADERS_OF.get(suffix, ())):  # a pair is its header
-                    groups[False, os.path.relpath(path, self.root)][path] = signature
+                    groups[os.path.relpath(path, self.root), None][path] = signature
                 continue
             known = self._uids.get(path)
             uid = known[1] if known is not None and known[0] == signature else _study_of(path)
             if uid is not None:
-                # without an identifier: those of a folder together
-                groups[True, uid or os.path.relpath(os.path.dirname(path), self.root)][path] = signature
+                place = "" if uid else os.path.relpath(os.path.dirname(path), self.root)
+                groups[place, uid][path] = signature
             if uid or uid is None:  # those without may only be closed to us now
                 uids[path] = signature, uid
         self._uids = uids
-        return [self._study(identity, files, is_dicom) for (is_dicom, identity), files in groups.items()]
+        return [self._study(place, uid, files) for (place, uid), files in groups.items()]
 
     def deliver(self, files: Sequence[str]) -> None:
         """Results are where they belong."""
 
-    def _study(self, identity: str, files: dict[str, Signature], is_dicom: bool) -> FilesOfStudy:
-        folders = {os.path.dirname(path) for path in files}
-        name = next(iter(files)) if len(files) == 1 else os.path.commonpath(folders)
-        return FilesOfStudy(hash_of(identity), name, self.root, files, is_dicom)
+    def _study(self, place: str, uid: str | None, files: dict[str, Signature]) -> FilesOfStudy:
+        name = next(iter(files)) if len(files) == 1 else os.path.commonpath({os.path.dirname(path) for path in files})
+        return FilesOfStudy(hash_of(place, uid or ""), name, self.root, files, uid)
 
     def _files(self) -> Iterator[tuple[str, Signature]]:
         """All files below the folder, ordered by name; each folder once, though links may lead round in circles."""
@@ -139,11 +144,13 @@ class WatchedFolder:
 
 
 def _study_of(path: str) -> str | None:
-    """The StudyInstanceUID of a DICOM file; '' where it has none or cannot be read; None for other files."""
+    """The StudyInstanceUID of a DICOM file; '' where it has none or cannot be read; None for files that are no part."""
     try:
-        header = read_header(path, (Tag.StudyInstanceUID,))
+        header = read_header(path, (Tag.StudyInstanceUID, Tag.MediaStorageSOPClassUID))
     except OSError:  # it went meanwhile, or may not be read yet: who reads the study says so
         return ""
     if header is None:
         return "" if volume_suffix(path) in DICOM_SUFFIXES else None
+    if header.text(Tag.MediaStorageSOPClassUID) == MediaStorageDirectoryStorage:  # a DICOMDIR
+        return None
     return header.text(Tag.StudyInstanceUID)
