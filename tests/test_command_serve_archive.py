@@ -100,8 +100,13 @@ def test_a_result_that_could_not_be_stored_is_stored_later_and_once(arrives, pac
 
 def test_a_result_that_was_deleted_before_it_was_stored_is_made_again(pacs, monkeypatch):
     send(pacs, 1)
+
+    def gone(self, files):
+        os.unlink(files[0])
+        raise ArchiveUnavailable("no answer")
+
     with monkeypatch.context() as patch:
-        patch.setattr(WatchedArchive, "deliver", lambda self, files: os.unlink(files[0]) or open(files[0]))
+        patch.setattr(WatchedArchive, "deliver", gone)
         assert serve(pacs) == 3
     assert serve(pacs) == 0
     assert (served(), len(pacs.search(modality="SEG"))) == (2, 1)

@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
     failed = table[table["error"] != ""]
     for row in failed.itertuples():
-        print(f"faimed3d: failed: {row.folder} {row.key}: {for_shell(row.error)}", file=sys.stderr)
+        name = f"{row.folder}, {row.series} ({row.key})" if row.key else row.source
+        print(f"faimed3d: failed: {name}: {for_shell(row.error)}", file=sys.stderr)
     before = int(((table["error"] == "") & table["seconds"].isna()).sum())
     there = f", {before} of them there already" if before else ""
     print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")
@@ -54,7 +55,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _keys_of(path: str) -> set[str]:
     """The keys in a table as ``faimed3d inventory --csv`` writes it, whose unwanted rows somebody has deleted."""
-    table = pd.read_csv(path, dtype=str, sep=None, engine="python")  # spreadsheets write semicolons in some countries
+    with open(path, encoding="utf-8-sig") as file:
+        head = file.readline()
+    # spreadsheets of some countries write semicolons
+    table = pd.read_csv(path, dtype=str, sep=";" if ";" in head else ",", encoding="utf-8-sig")
     if "key" not in table:
         raise ValueError(f"{path}: has no column 'key', as a table of 'faimed3d inventory FOLDER --csv' has")
     return {*table["key"].dropna()}

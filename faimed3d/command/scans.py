@@ -48,7 +48,7 @@ def scans_in(
 
     Raises:
         FileNotFoundError: no such path.
-        ValueError: ``out`` is the folder itself.
+        ValueError: ``out`` is the folder itself; a key that no volume has.
     """
     if os.path.realpath(path) == os.path.realpath(out):
         raise ValueError(f"{out}: the folder of the results cannot be that of the scans: choose another OUT")
@@ -57,6 +57,11 @@ def scans_in(
     inventory = dicom_inventory(path)
     table, damaged = chosen(inventory, modality, description), inventory.attrs["damaged"]
     if keys is not None:
+        if lost := keys - {*inventory["key"]}:
+            raise ValueError(
+                f"{path}: has no volume {', '.join(sorted(lost)[:5])}{' ...' * (len(lost) > 5)} ({len(lost)} of the "
+                f"{len(keys)} keys). Take the inventory of this very folder"
+            )
         table, damaged = table[table["key"].isin(keys)], []
     scans: list[Scan] = [row for _, row in table.iterrows() if not _is_below(row["folder"], out)]
     if os.path.isdir(path) and modality is None and description is None and keys is None:
