@@ -10,9 +10,10 @@ from fastai.layers import Flatten
 from torch import Tensor, nn
 
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D
-from faimed3d.basics import TensorDicom3D
+from faimed3d.basics import Geometry, TensorDicom3D
 from faimed3d.cache import preprocess
 from faimed3d.evaluation.class_table import ClassTable
+from faimed3d.evaluation.classes import _seen, _views
 from faimed3d.inference import Ensemble
 from faimed3d.patches import CachedImageDataLoaders3D
 from faimed3d.plan import cross_validate, propose
@@ -83,6 +84,19 @@ class TestEvaluate:
         assert table["class"].tolist() == ["well", "ill", "ill", "well"]
         most = probabilities(table).argmax(1)
         assert table["predicted"].tolist() == [["ill", "well"][k] for k in most]
+
+    def test_however_a_volume_is_turned_the_mean_is_the_same(self, cache):
+        views = _views(learner(cache, RandomDihedral3D()), None, Geometry((4, 4, 4)))
+        assert len(views) == len(set(views)) == 48
+        x, net = torch.rand(1, 1, 4, 4, 4), nn.Sequential(Flatten(), nn.Linear(64, 2))
+        means = [torch.stack([net(_seen(_seen(x, turned), view)) for view in views]).mean(0) for turned in views]
+        torch.testing.assert_close(torch.cat(means), means[0].expand(48, 2))
+
+    def test_classes_of_left_and_right_are_not_mixed(self, tmp_path):
+        table = table_of(tmp_path).assign(label=["left", "right"] * (CASES // 2))
+        cache = preprocess(table, tmp_path / "cache", y_block=CategoryBlock, n_jobs=1, progress=False)
+        with pytest.raises(ValueError, match=r"told apart by side \(left, right\): pass tta=\(1,\)"):
+            learner(cache).evaluate(tta=(1, 2))
 
     def test_raw_scans_and_ensembles(self, cache):
         members = [learner(cache), learner(cache, RandomFlip3D())]

@@ -19,9 +19,9 @@ from faimed3d.evaluation.cases import names_of
 from faimed3d.evaluation.class_table import PROBABILITY, ClassTable
 from faimed3d.geometry import Geometry
 from faimed3d.inference import Ensemble
-from faimed3d.inference.members import Member, loaded, members_of
+from faimed3d.inference.members import Member, class_codes, loaded, members_of
 from faimed3d.inference.network import activation_of
-from faimed3d.inference.sides import trained_flips, training_steps
+from faimed3d.inference.sides import mirrored_channels, trained_flips, training_steps
 from faimed3d.inference.source import device_and_type
 from faimed3d.inference.whole_volume import flipped_axes
 from faimed3d.models.encoder import evaluating
@@ -87,7 +87,7 @@ def _predicted(member: Member, dl: TfmdDL, axes: tuple[int, ...] | None, done: I
     with loaded(member), evaluating(model), torch.inference_mode():
         for images, classes in dl:
             next(done, None)
-            geometry = images[0].geometry or Geometry(tuple(images.shape[-3:]))
+            geometry = images[0].geometry or Geometry(images.shape[-3:])
             x = images.as_subclass(Tensor).to(dtype)
             several = [activation(model(_seen(x, view)).float()) for view in _views(member, axes, geometry)]
             found.append(torch.stack(several).mean(0).cpu())
@@ -103,6 +103,7 @@ def _views(member: Member, axes: tuple[int, ...] | None, geometry: Geometry) -> 
         if any(isinstance(step, RandomDihedral3D) for step in training_steps(member)):
             every = itertools.permutations(range(3))
             orders = [o for o in every if all(interchangeable(geometry, new, old) for new, old in enumerate(o))]
+    mirrored_channels(member, axes, geometry, class_codes(member), 0)  # refuses to mix classes of left and right
     mirrors = itertools.chain.from_iterable(itertools.combinations(axes, count) for count in range(len(axes) + 1))
     return list(itertools.product(orders, mirrors))
 
@@ -110,4 +111,5 @@ def _views(member: Member, axes: tuple[int, ...] | None, geometry: Geometry) -> 
 def _seen(x: Tensor, view: View) -> Tensor:
     """(B, C, D, H, W) in another order of the axes, mirrored."""
     order, mirrored = view
-    return x.permute(0, 1, *(axis + 2 for axis in order)).flip([axis + 2 for axis in mirrored])
+    turned = x.permute(0, 1, *(axis + 2 for axis in order)).flip([axis + 2 for axis in mirrored])
+    return turned.contiguous()
