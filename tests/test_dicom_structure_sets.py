@@ -342,6 +342,28 @@ class TestPlaces:
             array = read(tmp_path, {"a": [(SMALL, 0), (SMALL, 3)]}).array
         assert array.sum((1, 2)).tolist() == [9, 0, 0, 9]
 
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_gaps_are_filled_on_request(self, tmp_path, axis):
+        """A cone with contours in every third plane, against the cone: the radius falls by 1 voxel a plane."""
+        grid = Geometry((41, 41, 41), (1, 1, 1), origin=(5, 6, 7))
+        drawn = [on_plane(grid, circle(18.2 - k, (20.1, 20.2)), k, axis) for k in (0, 3, 6, 9, 12)]
+        path = structure_set(tmp_path / "rs.dcm", {"a": drawn})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = read_rtstruct(path, grid, interpolate=True).array
+        one, other = np.indices((41, 41))
+        away = np.hypot(one - 20.1, other - 20.2)
+        cone = np.moveaxis([away < (18.2 - k if k <= 12 else 0) for k in range(41)], 0, axis)
+        assert 2 * (found * cone).sum() / (found.sum() + cone.sum()) > 0.98
+        with pytest.warns(UserWarning, match="stay empty: 8 in 'a'"):
+            sparse = read_rtstruct(path, grid).array
+        np.testing.assert_array_equal(found[sparse > 0], 1)
+
+    def test_what_is_made_up_may_overlap_no_other(self, tmp_path):
+        drawn = {"a": [(SMALL, 0), (SMALL, 2)], "b": [(SMALL, 1)]}
+        with pytest.raises(errors.UnsupportedImage, match="the ROIs 'a' and 'b' overlap in 9 voxels"):
+            read(tmp_path, drawn, interpolate=True)
+
     def test_what_encloses_nothing_is_named(self, tmp_path):
         with pytest.warns(UserWarning, match="without an area, enclose nothing: 1 of 'a'"):
             assert read(tmp_path, {"a": [(SMALL, 1), (SMALL[:2], 1)]}).array.sum() == 9

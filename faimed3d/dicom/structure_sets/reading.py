@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faimed3d.dicom.header import WANTED, Tag, name_tag, read_header
+from faimed3d.dicom.structure_sets.between import Drawn, between
 from faimed3d.dicom.structure_sets.filling import HOLES, area, common_area, fill_box
 from faimed3d.dicom.structure_sets.placing import Placed, place
 from faimed3d.dicom.structure_sets.rois import Roi, read_rois
@@ -44,6 +45,7 @@ def read_rtstruct(
     rois: Sequence[str | int] | None = None,
     holes: str = "xor",
     separate: bool = False,
+    interpolate: bool = False,
 ) -> StructureMask:
     """Read the contours of an RT Structure Set as labels on the grid of an image.
 
@@ -63,6 +65,8 @@ def read_rtstruct(
             CLOSEDPLANAR_XOR says, and most programs mean it of CLOSED_PLANAR); 'winding': those that run the other way
             round are holes; 'union': there are none. Keyholes are holes in any case.
         separate: a mask for each ROI, which may overlap.
+        interpolate: fill the planes between contours, by the mean of the signed distances to the shapes beside them
+            (Raya and Udupa 1990); else they stay empty.
 
     Returns:
         (array, geometry, codes), that is labels uint8 (int32 of more than 255 ROIs) (D, H, W), the grid, and names by
@@ -102,7 +106,7 @@ def read_rtstruct(
     if isinstance(rois, str):
         raise TypeError(f"rois must be names of ROIs, got the text {rois!r}: pass [{rois!r}]")
     grid, chosen = _grid(like), _chosen(read_rois(path), rois, path)
-    return _drawn(dict(enumerate(chosen, 1)), grid, path, holes, separate)
+    return _drawn(dict(enumerate(chosen, 1)), grid, path, holes, separate, interpolate)
 
 
 def read_named(path: str, like: Any, names: Mapping[int, str], separate: bool = False) -> StructureMask:
@@ -205,6 +209,7 @@ def _drawn(
     path: str,
     holes: str = "xor",
     separate: bool = False,
+    interpolate: bool = False,
 ) -> StructureMask:
     geometry, files = grid
     _check_frames(list(rois.values()), files, path)
@@ -217,6 +222,7 @@ def _drawn(
         volume, count = 0.0, 0
         overlap: dict[int, int] = {}
         stack = np.moveaxis(array[number] if separate else array, placed.axis, 0)
+        drawn: dict[int, Drawn] = {}
         for plane, polygons in placed.planes.items():
             rule = "xor" if placed.exclusive else holes
             if rule == "xor" and not placed.exclusive:
@@ -225,18 +231,21 @@ def _drawn(
             box, inside = fill_box(polygons, stack.shape[1:], rule)
             if not 0 <= plane < len(stack) or not inside.size:
                 continue
-            touched = True
+            drawn[plane] = box, inside
+            count += int(np.count_nonzero(inside))
+        touched = touched or bool(drawn)
+        made_up = between(drawn, _steps(geometry, placed.axis)) if interpolate else ()
+        for plane, (box, inside) in (*drawn.items(), *made_up):
             there = stack[plane][box]
             taken = there[inside]
             if not separate and taken.any():
                 for other, n in zip(*np.unique(taken[taken != 0], return_counts=True), strict=True):
                     overlap[int(other)] = overlap.get(int(other), 0) + int(n)
             there[inside] = 1 if separate else label
-            count += int(np.count_nonzero(inside))
         if overlap:
             raise _overlapping(path, rois, label, overlap)
         off += _apart(roi, volume, count, geometry)
-        gaps += _gaps(roi, placed, len(stack))
+        gaps += [] if interpolate else _gaps(roi, placed, len(stack))
         flat += [f"{placed.flat} of {roi.name!r}"] if placed.flat else []
     if not touched:
         raise UnsupportedImage(
@@ -272,6 +281,12 @@ def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], where: str) -> Non
                 "so neither is a hole of the other. Say what is meant with holes='union' or holes='winding' of "
                 "faimed3d.dicom.read_rtstruct"
             )
+
+
+def _steps(geometry: Geometry, axis: int) -> tuple[float, float]:
+    """mm between rows and between columns of the planes along an axis of (D, H, W)."""
+    row, column = (step for k, step in enumerate(geometry.spacing[::-1]) if k != axis)
+    return row, column
 
 
 def _overlapping(path: str, rois: Mapping[int, Roi], label: int, overlap: dict[int, int]) -> UnsupportedImage:
