@@ -41,6 +41,11 @@ OWN = uid("0020000E", "1.7")  # of the object itself, which names no other serie
         (uid("00200052", "1.9"), True),  # only the frame of reference
         (uid("00200052", "1.8"), False),
         (sequence("30060020", uid("30060024", "1.9")), True),  # of a region
+        # studies, steps and patients are no images: what names these alone lies in its frame of reference
+        (sequence("30060010", uid("00200052", "1.9") | sequence("30060012", uid("00081155", "1"))), True),
+        (sequence("00081111", uid("00081155", "1.77")) | uid("00200052", "1.9"), True),
+        (sequence("00081110", uid("00081155", "1")) | uid("00200052", "1.9"), True),
+        (sequence("00081120", uid("00081155", "1.78")) | uid("00200052", "1.9"), True),
         ({}, False),
         (uid("0020000E", "1.2"), False),  # the scan itself
         ({"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]}, "00080008": None, "0": {"Value": 3}}, False),

@@ -9,6 +9,7 @@ from typing import Any
 from faimed3d.archive.dicom_json import FRAME_UID, NAMED_UID, SERIES_UID, Item, text_of
 
 _FRAME_OF_ROI = "30060024"  # (3006,0024) ReferencedFrameOfReferenceUID, of each region of a structure set
+_NO_IMAGES = ("00081110", "00081111", "00081120")  # Referenced Study, Performed Procedure Step, Patient Sequence
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,19 @@ def refers(header: Item, scan: Scan) -> bool:
         frames |= {text_of(item, FRAME_UID), text_of(item, _FRAME_OF_ROI)}
     if series - {""}:
         return scan.series in series
-    if objects - {""}:
-        return bool(objects & scan.objects)
+    objects -= {"", scan.study}
+    if objects:
+        return not objects.isdisjoint(scan.objects)
     return bool(scan.frame) and scan.frame in frames
 
 
 def _nested(item: Item) -> Iterator[Item]:
-    """All items of sequences in an object, at any depth."""
+    """All items of sequences in an object, at any depth, that may refer to images."""
     waiting: list[Any] = [item]
     while waiting:
-        for element in waiting.pop().values():
+        for tag, element in waiting.pop().items():
+            if tag in _NO_IMAGES:
+                continue
             values = element.get("Value") if isinstance(element, Mapping) else None
             inner = [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
             inner = [one for one in inner if all(isinstance(part, Mapping) for part in one.values())]  # no names
