@@ -228,6 +228,21 @@ class TestTellingSlice:
         labels[2, 3, :2] = 2  # less of class 1, but all of class 2
         assert telling_slice(np.zeros((5, 4, 4)), labels) == 2
 
+    @settings(max_examples=40)
+    @given(
+        st.integers(0, 10**6),
+        st.integers(0, 2),
+        st.sampled_from([1, 70_000]),
+        st.sampled_from(["uint8", "int64", "float32"]),
+    )
+    def test_counts_as_each_class_by_itself(self, seed, axis, step, dtype):
+        labels = np.random.default_rng(seed).choice([0, 0, 0, 1, 2, 5], (2, 3, 4)).astype(dtype)
+        labels = labels * step if dtype != "uint8" else labels
+        rest = tuple({0, 1, 2} - {axis})
+        share = sum((labels == label).sum(rest) / (labels == label).sum() for label in set(labels.flat) - {0})
+        found = telling_slice(np.arange(24.0).reshape(2, 3, 4), labels, axis)
+        assert not labels.any() or share[found] == pytest.approx(share.max())
+
     @pytest.mark.parametrize("axis", [0, 1, 2])
     def test_without_labels_the_one_that_varies_most(self, axis):
         volume = np.zeros((4, 5, 6))
