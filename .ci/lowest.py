@@ -5,5 +5,5 @@ from pathlib import Path
 
 settings = ConfigParser()
 settings.read(Path(__file__).parents[1] / "settings.ini", encoding="utf-8")
-for key in ("requirements", "dicom_seg_requirements", "viewer_requirements", "distributed_requirements"):
-    print(settings["DEFAULT"][key].strip().replace(">=", "=="))
+for key in ("", "dicom_seg_", "viewer_", "video_", "onnx_", "distributed_"):
+    print(settings["DEFAULT"][f"{key}requirements"].strip().replace(">=", "=="))
