@@ -23,7 +23,14 @@ from faimed3d.errors import ReadError
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.case_page import write_case_page
 from faimed3d.inference.dicom_results import SUFFIX, algorithm_of, check_form, object_there, save_object
-from faimed3d.inference.earlier_run import refuse_of_another, sources_of
+from faimed3d.inference.earlier_run import (
+    Rows,
+    as_written,
+    mark_of_files,
+    mark_of_model,
+    refuse_of_another,
+    rows_of,
+)
 from faimed3d.inference.members import Predictor, class_codes
 from faimed3d.inference.source import Source, read_as_prepared, read_as_told, text_of
 from faimed3d.inference.whole_volume import predict_volume
@@ -49,9 +56,9 @@ def predict_folder(
     """Predict many volumes and save each as a file. Files that are there already are not made again.
 
     Each file is written whole or not at all, so a run that was stopped goes on where it stopped. A file that is there
-    of another scan, by the report of the earlier run or else by its grid, is an error of its case. A case that fails
-    does not stop the rest: the report and a warning at the end name it. The progress bars, of the cases and of the
-    windows of each, obey ``learn.no_bar()``.
+    of another scan, of one that changed since, or by another model, by the report of the earlier run (without one: on
+    another grid), is an error of its case. A case that fails does not stop the rest: the report and a warning at the
+    end name it. The progress bars, of the cases and of the windows of each, obey ``learn.no_bar()``.
 
     Args:
         learn: Learner whose model gives scores of each voxel, or an :class:`Ensemble` of such.
@@ -64,8 +71,8 @@ def predict_folder(
         form: 'seg' or 'rtstruct': of each DICOM scan a DICOM Segmentation or RT Structure Set (``.dcm``) that refers to
             its images, and no file of ``suffix``. Of a case without any class nothing is written, with a warning.
         overwrite: predict and write again what is there.
-        report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml.
-            None: no file. ``'report.html'``: that, and at the end one page beside it that any browser opens from the
+        report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml. Rows
+            of earlier runs stay in it while their files are there. None: no file. ``'report.html'``: that, and at the end one page beside it that any browser opens from the
             disk: a list of the cases with a small picture, volumes and what is implausible, and each in the viewer of
             ``view_3d``, reduced so that the page holds 64 million voxels. It names cases as their files are named.
         truths: true masks for that page, one for each item, paths or tensors (None where there is none), or the
@@ -76,11 +83,13 @@ def predict_folder(
         DataFrame with one row per case: ``source``, ``folder``, ``series`` and ``key`` (of an inventory), ``output``,
         ``seconds`` (NaN for what was there already), ``disagreement`` of mirrored predictions (NaN without ``tta``),
         ``background``, ``total_mask_volume`` and each class by its name (else ``class 1``, ``class 2``, ...) in mm3,
-        ``warnings``, and ``error`` (empty if none).
+        ``model`` and ``state`` (short names of the weights, and of the files of the source as they are), ``warnings``,
+        and ``error`` (empty if none).
 
     Raises:
         ValueError: two cases would be written to one file, or one over a source; a source without a name and no
-            ``names``; ``names`` or ``truths`` do not fit ``items``; ``suffix`` or ``form`` is none that can be written.
+            ``names``; ``names`` or ``truths`` do not fit ``items``; ``suffix`` or ``form`` is none that can be written;
+            ``report`` is another file that is there.
 
     >>> import tempfile, torch
     >>> from fastai.data.block import DataBlock
@@ -114,20 +123,26 @@ def predict_folder(
     if report is not None and Path(report).suffix.lower() in (".html", ".htm"):
         require_engine("a report as a page")
         page, report = out / report, Path(report).with_suffix(".csv")
+    elif report is not None and Path(report).suffix.lower() != ".csv":
+        raise ValueError(f"report must end in .csv, or in .html for a page, got {str(report)!r}")
+    report = None if report is None else out / report
+    earlier = rows_of(report)
     outputs = _outputs(sources, out, names, suffix)
     _refuse_sources(sources, outputs, getattr(learn.dls, "path", "."))
     out.mkdir(parents=True, exist_ok=True)
     cases = list(zip(sources, outputs, strict=True))
     if hasattr(learn, "progress"):
         cases = progress_bar(cases)
-    earlier = sources_of(None if report is None else out / report)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    mark = mark_of_model(learn)
     rows: list[dict[str, Any]] = []
     table = _report(rows, class_codes(learn))
     for source, output in cases:
-        rows.append(_case(learn, source, output, form, overwrite, kwargs, earlier))
+        rows.append(_case(learn, source, output, form, overwrite, kwargs, earlier, mark))
         table = _report(rows, class_codes(learn))
         if report is not None:
-            _write_csv(table, out / report)
+            _write_csv(table, report, out, earlier)
     if page is not None:
         write_case_page(learn, page, sources, table, truths, form, kwargs)
     failed = table[table["error"] != ""]
@@ -151,13 +166,14 @@ def _column(items, name):
     return items[name].tolist()
 
 
-def _case(learn, source, output, form, overwrite, kwargs, earlier):
+def _case(learn, source, output, form, overwrite, kwargs, earlier, mark):
     """Predict and save one volume, and say how it went; volumes of the classes are under ``volumes``."""
     row = {"source": text_of(source), "folder": _folder_of(source), "series": "", "key": ""}
     if isinstance(source, pd.Series) and "key" in source:
         series = source.get("description")
         row |= {"key": source["key"], "series": series if isinstance(series, str) else ""}
     row |= {"output": str(output), "seconds": float("nan"), "disagreement": float("nan")}
+    row |= {"model": mark, "state": _state_of(source)}
     row |= {"volumes": {}, "warnings": "", "error": ""}
     try:
         with warnings.catch_warnings(record=True) as said:
@@ -166,8 +182,8 @@ def _case(learn, source, output, form, overwrite, kwargs, earlier):
             if output.exists() and not overwrite:
                 with contextlib.suppress(ReadError):  # a damaged file is written again
                     mask = _result_there(learn, source, output, form, kwargs)
-                if mask is not None and (form is None or output.name in earlier):
-                    refuse_of_another(learn, source, output, mask, earlier, kwargs)
+                if mask is not None and (form is None or as_written(output.name) in earlier):
+                    refuse_of_another(learn, source, output, mask, earlier, row, kwargs)
                     mask.codes = class_codes(learn) if mask.codes is None else mask.codes
             if mask is None:
                 begin = time.perf_counter()
@@ -194,6 +210,13 @@ def _result_there(learn, source, output, form, told):
     return object_there(output, form, read_as_prepared(learn, told_source))
 
 
+def _state_of(source):
+    """A short name for the state of the files of a source; '' where they are not known, as in an archive."""
+    if isinstance(source, pd.Series) and "files" in source:
+        return mark_of_files(source["files"])
+    return mark_of_files(_files_of(source))
+
+
 def _folder_of(source):
     """Where a source lies, for the report; empty for what is in memory."""
     files = _files_of(source)
@@ -212,20 +235,24 @@ def _report(rows, codes):
     start = ["source", "folder", "series", "key", "output", "seconds", "disagreement"]
     start += ["background", "total_mask_volume"]
     report = pd.DataFrame([{**row["volumes"], **row} for row in rows])
-    report = report.reindex(columns=[*start, *classes, "warnings", "error"])
+    report = report.reindex(columns=[*start, *classes, "model", "state", "warnings", "error"])
     done = report["error"] == ""
     report.loc[done, classes] = report.loc[done, classes].fillna(0.0)
     report.attrs["classes"] = classes
     return report
 
 
-def _write_csv(table, path):
-    """The report as a file, volumes in ml, whole or not at all."""
+def _write_csv(table: pd.DataFrame, path: Path, out: Path, earlier: Rows) -> None:
+    """The report as a file, volumes in ml, whole or not at all; what earlier runs have left here keeps its rows."""
     volumes = ["background", "total_mask_volume", *table.attrs["classes"]]
     in_ml = table.assign(**{name: table[name] / 1000 for name in volumes})
     in_ml = in_ml.rename(columns={name: f"{name.removesuffix('_mask_volume')} (ml)" for name in volumes})
+    done = {as_written(Path(output).name) for output in table["output"]}
+    others = [row for name, row in earlier.items() if name not in done and (out / name).exists()]
+    if others:
+        in_ml = pd.concat([in_ml.astype(object), pd.DataFrame(others)])
     unfinished = path.with_name(f".{path.name}.unfinished")
-    in_ml.to_csv(unfinished, index=False)
+    in_ml.to_csv(unfinished, index=False, errors="backslashreplace")
     unfinished.replace(path)
 
 

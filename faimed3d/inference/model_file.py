@@ -34,7 +34,7 @@ def write_model(file: str | os.PathLike[str], content: Mapping[str, Any], weight
         content: what the JSON text says.
         weights: by name; on the CPU, contiguous, none of them sharing memory.
     """
-    text = json.dumps({"format": FORMAT, **content, "weights": _digest(weights)}, allow_nan=False)
+    text = json.dumps({"format": FORMAT, **content, "weights": digest_of(weights)}, allow_nan=False)
     metadata = {"format": "pt", _KEY: text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     with unfinished_folder(file) as folder:
         inner = os.path.join(folder, "model")
@@ -65,7 +65,7 @@ def read_model(file: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             f"{file}: is no safetensors file ({error}): it is damaged, or of another kind. A model file is written by "
             "learn.export_model"
         ) from None
-    if content.pop("weights", None) != _digest(weights):
+    if content.pop("weights", None) != digest_of(weights):
         raise DamagedFile(f"{file}: the weights differ from their checksum: the file is damaged, {_AGAIN}")
     return content, weights
 
@@ -89,7 +89,7 @@ def _content(file: Any, metadata: Mapping[str, str]) -> dict[str, Any]:
     return content
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
+def digest_of(weights: Mapping[str, Tensor]) -> str:
     """SHA-256 of names, types, shapes and bytes of some tensors."""
     total = hashlib.sha256()
     for name in sorted(weights):
