@@ -72,9 +72,10 @@ def predict_folder(
             its images, and no file of ``suffix``. Of a case without any class nothing is written, with a warning.
         overwrite: predict and write again what is there.
         report: CSV file of the report, in ``out`` if it is relative, written anew after each case; volumes in ml. Rows
-            of earlier runs stay in it while their files are there. None: no file. ``'report.html'``: that, and at the end one page beside it that any browser opens from the
-            disk: a list of the cases with a small picture, volumes and what is implausible, and each in the viewer of
-            ``view_3d``, reduced so that the page holds 64 million voxels. It names cases as their files are named.
+            of earlier runs stay in it while their files are there. None: no file. ``'report.html'``: that, and at the
+            end one page beside it that any browser opens from the disk: a list of the cases with a small picture,
+            volumes and what is implausible, and each in the viewer of ``view_3d``, reduced so that the page holds 64
+            million voxels. It names cases as their files are named.
         truths: true masks for that page, one for each item, paths or tensors (None where there is none), or the
             column of ``items`` that has them. The page then shows Dice and errors, the worst cases first.
         kwargs: of :func:`predict_volume`.
