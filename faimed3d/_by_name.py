@@ -66,6 +66,13 @@ class ByName:
             raise UnknownName(name)
         return getattr(import_module(self._homes[name]), name.rpartition(".")[2])
 
+    def _class(self, name: str) -> type:
+        """A class of the table. A function of it is named, and never called with arguments of a file."""
+        found = self.named(name)
+        if not isinstance(found, type):
+            raise UnknownName(name)
+        return found
+
     def to_plain(self, value: Any) -> Any:
         """A value as JSON holds it.
 
@@ -135,10 +142,10 @@ class ByName:
             return self.named(plain["member"])[plain["of"]]
         if kind == "new":
             arguments = {key: self.from_plain(value) for key, value in plain["arguments"].items()}
-            return self.named(plain["new"])(**arguments)
+            return self._class(plain["new"])(**arguments)
         if kind == "partial":
             args, keywords = self.from_plain(plain["args"]), self.from_plain(plain["keywords"])
-            return functools.partial(self.from_plain(plain["partial"]), *args, **keywords)
+            return functools.partial(self._class(plain["partial"]["name"]), *args, **keywords)
         if kind == "mapping":
             return {self.from_plain(key): self.from_plain(value) for key, value in plain["mapping"]}
         if kind == "float":

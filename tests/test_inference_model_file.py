@@ -282,6 +282,10 @@ def put(value, *path):
     return change
 
 
+VIDEO, HISTOGRAM = "torchvision.models.video.r3d_18", "faimed3d.augment.PiecewiseHistScaling"
+ACT = ("members", 0, "network", "arguments", "act_cls")
+
+
 class TestTheFile:
     def test_is_safetensors_from_its_first_byte_to_its_last(self, file):
         data = file.read_bytes()
@@ -352,6 +356,19 @@ print(tuple(mask.shape))
             (put({"new": "os.system", "arguments": {}}, "members", 0, "item_tfms", 1), UnsupportedModel, "'os.system'"),
             (put({"name": "faimed3d.augment.Resample3D"}, "members", 0, "item_tfms", 1), UnsupportedModel, "no name"),
             (put("argmax", "members", 0, "activation"), UnsupportedModel, "'argmax'"),
+            (put(True, "members", 0, "network", "arguments", "pretrained"), UnsupportedModel, "'pretrained'"),
+            (put({"new": VIDEO, "arguments": {"weights": 1}}, "members", 0, "item_tfms", 1), UnsupportedModel, VIDEO),
+            (put({"new": VIDEO, "arguments": {}}, *ACT), UnsupportedModel, VIDEO),
+            (
+                put({"partial": {"name": VIDEO}, "args": [1], "keywords": {"mapping": []}}, *ACT),
+                UnsupportedModel,
+                VIDEO,
+            ),
+            (
+                put({"new": HISTOGRAM, "arguments": {"scale": "/etc/passwd"}}, "members", 0, "item_tfms", 1),
+                UnsupportedModel,
+                "passwd",
+            ),
             (put([4, 8], "members", 0, "network", "arguments", "widths"), DamagedFile, "its weights do not fit"),
             (put([4], "members", 0, "network", "arguments", "widths"), DamagedFile, "cannot be built"),
             (lambda content: content.pop("predict"), DamagedFile, "KeyError: 'predict'"),

@@ -79,7 +79,12 @@ def _content(file: Any, metadata: Mapping[str, str]) -> dict[str, Any]:
         )
     if hashlib.sha256(text.encode()).hexdigest() != metadata.get("sha256"):
         raise DamagedFile(f"{file}: what it says of the model differs from its checksum: it is damaged, {_AGAIN}")
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{file}: what it says of the model is no JSON object: {_AGAIN}")
     version = content.pop("format", None)
     if version != FORMAT:
         raise UnsupportedModel(

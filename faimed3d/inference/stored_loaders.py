@@ -143,6 +143,9 @@ def _describe_step(step: Transform) -> dict[str, Any]:
 
 
 def _step_from(described: Mapping[str, Any]) -> Transform:
+    scale = described.get("arguments", {}).get("scale")
+    if isinstance(scale, str):  # the path of one: no file but the model's is read
+        raise UnknownName(scale)
     step = TRANSFORMS.from_plain(described)
     if not isinstance(step, Transform):
         raise UnknownName(described.get("new", "no name"))

@@ -28,6 +28,9 @@ from faimed3d.inference.stored_loaders import loaders_from
 from faimed3d.inference.stored_networks import build_network, give_weights
 from faimed3d.inference.whole_volume import predict_volume
 
+# what constructors raise of arguments that nobody has exported
+_OF_CONSTRUCTORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, MemoryError)
+
 
 class StoredModel(ShowsBars):
     """A model out of its file: it predicts as the learner or ensemble that was exported, to the bit.
@@ -169,7 +172,7 @@ def load_model(
         ) from None
     except ReadError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:  # of constructors
+    except _OF_CONSTRUCTORS as error:
         raise DamagedFile(
             f"{file}: what it says of its model cannot be built ({type(error).__name__}: {error}). It was changed"
         ) from error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from faimed3d._by_name import ByName
+from faimed3d._by_name import ByName, UnknownName
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -50,6 +50,8 @@ class Recipe:
             UnknownName: something of it is not among :data:`NAMES`.
         """
         arguments = {key: NAMES.from_plain(value) for key, value in (self.arguments or {}).items()}
+        if "pretrained" in arguments:  # it would be downloaded
+            raise UnknownName("pretrained")
         return NAMES.named(self.name)(**arguments)
 
 
