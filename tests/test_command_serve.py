@@ -193,7 +193,7 @@ class Named:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12), st.integers(0, 5))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_study_is_settled_when_it_was_the_same_for_the_time(looks, quiet):
     settling, now, history = Settling(quiet), 0, []
     for pause, signature in looks:

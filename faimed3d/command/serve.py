@@ -230,10 +230,10 @@ class Server:
         self._faults[key] = _Fault(text, pause, time.monotonic() + pause)
 
     def _text_of(self, error: Exception) -> str:
-        """What an error says, after where it came from if that is asked for."""
+        """What an error says, in one line, after where it came from if that is asked for."""
         if self.options.debug:
             traceback.print_exception(error, file=self._failures)
-        return text_of_error(error)
+        return re.sub(r"\s*\n\s*", " ", text_of_error(error))
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

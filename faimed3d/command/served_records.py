@@ -117,7 +117,7 @@ class Records:
         with open(path, "a", encoding="utf-8") as file:
             try:
                 _lock(file.fileno())
-            except OSError:
+            except (BlockingIOError, PermissionError):  # the latter on Windows
                 raise FileExistsError(
                     f"{os.path.dirname(self.folder)}: another faimed3d serve works with this folder. Give each its own"
                 ) from None
