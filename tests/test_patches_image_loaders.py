@@ -11,6 +11,7 @@ from torch import nn
 from faimed3d.augment import RandomFlip3D, ZScore3D
 from faimed3d.basics import Geometry, TensorDicom3D
 from faimed3d.cache import preprocess
+from faimed3d.evaluation import evaluate
 from faimed3d.patches import CachedImageDataLoaders3D
 from faimed3d.training import cnn_learner_3d
 
@@ -107,6 +108,17 @@ class TestLoaders:
 
 
 class TestLearner:
+    def test_without_cases_of_validation_all_are_trained_on(self, cache):
+        dls = CachedImageDataLoaders3D.from_cache(cache, 2, device="cpu")
+        other = cnn_learner_3d(dls, nn.Sequential(nn.Conv3d(1, 4, 3, padding=1)), lin_ftrs=[])
+        with other.no_bar(), other.no_logging():
+            other.fit(1)
+            assert other.predict(cache.table["image"].iloc[2])[2].shape == (2,)
+            assert len(evaluate(other, cache.table.iloc[:2])) == 2
+            with pytest.raises(ValueError, match="the validation set is empty; give a table"):
+                evaluate(other)
+        assert len(dls.train_ds) == CASES
+
     def test_nothing_is_scaled_twice(self, learn):
         assert learn.trained_on.scaling == ("ZScore3D(foreground=None)",)
         assert (learn.trained_on.mean, learn.trained_on.orientation) == (None, GEOMETRY.orientation)
