@@ -104,6 +104,7 @@ def test_a_mask_on_another_grid_is_brought_onto_that_of_the_image(here):
         ("show scan.nii.gz --out x.jpg", 2, "--out must be a .png or .html file"),
         ("show scan.nii.gz --out scan.nii.gz", 2, "--out must be"),
         ("show scan.nii.gz --series 3", 2, "series chooses a volume of a DICOM folder"),
+        ("show scan.nii.gz --out html --slices 3", 2, "are of a picture"),
         ("show export/a", 2, "sub-folders, which are not searched"),
         ("convert scan.nii.gz mask.nii.gz", 2, "mask.nii.gz: is there already and stays"),
         ("convert scan.nii.gz x.dcm", 2, "is for masks: pass --mask"),
@@ -139,6 +140,8 @@ def test_bad_input_is_one_line_and_code_2(words, code, text, here, capsys):
         ("predict a b c --memory much", "memory must be a number of bytes, or a text such as '2GB'"),
         ("serve a --watch b --pacs c --out d", "not allowed with"),
         ("serve a --watch b --out d --quiet -1", "expected a number of seconds, got '-1'"),
+        ("show a --slices 0", "expected a whole number from 1 up, got '0'"),
+        ("convert a b --over", "unrecognized arguments: --over"),
         ("serve a --pacs b --out d --since yesterday", "expected a day such as 2026-11-29"),
     ],
 )

@@ -171,7 +171,8 @@ def test_a_folder_of_results_belongs_to_one_process(model, capsys):
     assert main(["serve", "m", "--watch", "in", "--out", "in", "--once"]) == 2
     assert "cannot be that of the results" in capsys.readouterr().err
     assert main(["serve", "m", "--watch", "nowhere", "--out", "out", "--once"]) == 2
-    Path("out/served/record.json").write_text("{")
+    assert serve("--since", "2026-01-01") == 2
+    assert "they go with --pacs" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_named_and_nothing_is_served_twice(model, capsys):

@@ -15,7 +15,7 @@ def read_mask(path: str, scan: TensorDicom3D | None, strict: bool = True, series
         strict: refuse what is faulty.
         series: which volume of a DICOM folder.
     """
-    if scan is not None and structure_set_in(path):
+    if scan is not None and series is None and structure_set_in(path):
         return TensorMask3D.create(path, dtype=None, like=scan)
     mask = TensorMask3D.create(path, series, strict, dtype=None)
     if scan is not None and not mask.require_geometry("a mask").stated:

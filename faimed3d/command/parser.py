@@ -57,6 +57,13 @@ def series(text: str) -> str | int:
     return int(text) if text.isdecimal() and len(text) < 12 else text
 
 
+def count(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A number of seconds from 0 up."""
     parts = _floats(text)
@@ -134,7 +141,7 @@ def _add_show(commands):
         "--plane", choices=("axial", "coronal", "sagittal"), help="of the picture (default: as the slices are stored)"
     )
     parser.add_argument(
-        "--slices", type=int, default=40, metavar="N", help="draw at most N slices, evenly spread (default: 40)"
+        "--slices", type=count, metavar="N", help="of the picture: at most N, evenly spread (default: 40)"
     )
     parser.add_argument(
         "--window", type=window, metavar="NAME|C,W", help="grey values: lung, bone, ..., or centre,width"
@@ -203,9 +210,7 @@ def _add_predict(commands):
     _add_form(parser)
     _add_choice(parser)
     _add_computing(parser)
-    parser.add_argument(
-        "--no-strict", dest="strict", action="store_false", help="mend what can be mended of a faulty scan, and warn"
-    )
+    _add_strict(parser)
     _add_overwrite(parser)
 
 
@@ -288,7 +293,7 @@ def _add_computing(parser):
 
 
 def _add(commands, name, short, text, examples):
-    """A subcommand with its examples; ``examples`` of its parser are their lines."""
+    """A subcommand, whose help ends with its examples."""
     lines = [line.strip() for line in examples.strip().splitlines()]
     parser = commands.add_parser(
         name,
@@ -296,6 +301,7 @@ def _add(commands, name, short, text, examples):
         description="\n".join(line.strip() for line in text.splitlines()),
         epilog="examples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{EXPLAINED}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show where an error came from; may show patient data")
     return parser
@@ -309,6 +315,10 @@ def _add_reading(parser):
         help="which volume of a folder that holds several: its key in the inventory of FILE, its number there, or "
         "its series UID",
     )
+    _add_strict(parser)
+
+
+def _add_strict(parser):
     parser.add_argument(
         "--no-strict", dest="strict", action="store_false", help="mend what can be mended of a faulty scan, and warn"
     )

@@ -39,6 +39,8 @@ _PASSING = (OSError, ArchiveError)  # of the disk or of the archive, and not of 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to end; with ``--once`` until nothing is left to do."""
     model = load_model(options.model, device=options.device)
+    if options.watch and (options.since or options.certificates):
+        raise ValueError("--since and --certificates are of an archive: they go with --pacs")
     options.form = options.form or ("seg" if options.pacs else "nii")
     if options.pacs and options.form == "nii":
         raise ValueError("--form nii: an archive takes DICOM objects alone: seg or rtstruct")

@@ -14,6 +14,7 @@ from faimed3d.command.output import finished_file, refuse_existing
 from faimed3d.io import volume_suffix
 from faimed3d.volume import TensorDicom3D
 
+_MOST_SLICES = 40
 _SIZE = (15, 12)  # inches at most
 _PICTURES, _PAGES = (".png",), (".html", ".htm")
 
@@ -22,13 +23,16 @@ def run(options: argparse.Namespace) -> int:
     """Draw the volume, and print the name of the file."""
     out = _target(options.out, options.file)
     refuse_existing(out, options.overwrite)
+    is_page = out.lower().endswith(_PAGES)
+    if is_page and (options.plane or options.slices):
+        raise ValueError(f"--plane and --slices are of a picture, and {out} is a page, which shows all")
     image = TensorDicom3D.create(options.file, options.series, options.strict)
     mask = None
     if options.mask:
         mask = read_mask(options.mask, image, options.strict)
         if not mask.require_geometry("show").agrees(image.require_geometry("show")):
             mask = mask.resample_like(image)
-    if out.lower().endswith(_PAGES):
+    if is_page:
         image.view_3d(mask, window=options.window).save(out)
     else:
         _draw(out, image, mask, options)
@@ -41,8 +45,8 @@ def _draw(out, image, mask, options):
     figure, axes = plt.subplots(figsize=_SIZE)
     try:
         image.show(
-            ax=axes, mask=mask, axis=options.plane or 0, max_slices=options.slices, window=options.window,
-            letters=True, legend=mask is not None,
+            ax=axes, mask=mask, axis=options.plane or 0, max_slices=options.slices or _MOST_SLICES,
+            window=options.window, letters=True, legend=mask is not None,
         )  # fmt: skip
         with finished_file(out) as made:
             figure.savefig(made, dpi=100, bbox_inches="tight")
