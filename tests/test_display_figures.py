@@ -157,6 +157,7 @@ class TestFigure:
             ({"at": (500, 0, 0)}, r"at=\(500\.0, 0\.0, 0\.0\) mm lies outside of the volume, which holds x "),
             ({"at": 500, "planes": 0}, r"at=500 mm lies outside of the volume, whose slices lie at .* to .* mm"),
             ({"at": 3}, r"at must be a point \(x, y, z\) in mm, or one coordinate .* got 3 for 3 planes"),
+            ({"planes": ()}, "planes must name at least one plane"),
             ({"planes": "transversal"}, "axis must be 0, 1, 2, 'axial'"),
             ({"figsize": (1, 1)}, r"figsize \(1, 1\) in inches is too small for 3 panels"),
         ],

@@ -133,6 +133,8 @@ def draw_panels(
     if planes is None:
         planes = PLANES[::-1] if geometry is not None else (0, 1, 2)
     planes = [planes] if isinstance(planes, str | int) else list(planes)
+    if not planes:
+        raise ValueError("planes must name at least one plane, got none")
     layouts = [lay_out(tuple(image.shape), geometry, plane, 1) for plane in planes]
     labels = None if mask is None else labels_of(stored_alike(mask, image), None).array
     numbers = _numbers_at(at, layouts, as_array(image), labels)
