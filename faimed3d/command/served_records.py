@@ -12,7 +12,7 @@ from typing import Any  # of what JSON holds
 from faimed3d.command.output import finished_file
 from faimed3d.errors import DamagedFile
 
-FOLDER = "served"  # within the folder of the results
+_FOLDER = "served"  # within the folder of the results
 _FORMAT = 1
 _LOCK, _SINCE = "lock", "since.txt"
 
@@ -60,7 +60,7 @@ class Records:
     """
 
     def __init__(self, out: str) -> None:
-        self.folder = os.path.join(out, FOLDER)
+        self.folder = os.path.join(out, _FOLDER)
         os.makedirs(self.folder, exist_ok=True)
 
     def read(self, key: str) -> StudyRecord:

@@ -77,4 +77,4 @@ class Settling:
 
 def hash_of(*words: str) -> str:
     """A short name for words: UIDs lead to a patient, and no hash leads out of a folder."""
-    return hashlib.blake2b("\n".join(words).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return hashlib.blake2b("\0".join(words).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
