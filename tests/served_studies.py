@@ -23,6 +23,7 @@ class Threshold:
     """Class 1 is what lies above 0; notes each scan in a file, and refuses those that begin with 999."""
 
     progress = True
+    members = ()
 
     def __init__(self, notes, pause=0.0):
         self.notes, self.pause = notes, pause

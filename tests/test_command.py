@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -62,6 +63,10 @@ def test_the_inventory_lists_what_the_function_lists(here, capsys):
     assert main(["inventory", "export", "--csv", "list.csv"]) == 2
     assert "list.csv: is there already and stays" in capsys.readouterr().err
     assert main(["inventory", "export", "--csv", "list.csv", "--overwrite"]) == 0
+    strange = os.fsdecode(b"M\xfcller")  # no text of any character set
+    shutil.copytree("export/a", strange)
+    assert main(["inventory", strange, "--csv", "strange.csv"]) == 0
+    assert pd.read_csv("strange.csv")["folder"].str.contains("M\\udcfcller", regex=False).all()
 
 
 def test_a_conversion_keeps_voxels_place_and_labels(here, tmp_path):

@@ -44,7 +44,8 @@ def home(tmp_path_factory):
     torch.manual_seed(1)
     unet_learner_3d(dls, UNet3D, widths=(4, 8)).export_model(root / "liver.fm3d")
     table = dicom_inventory(root / "export").drop(columns="files")
-    table.iloc[:1].to_csv(root / "inventory.csv", index=False, sep=";")
+    table["description"] = "Größe"
+    table.iloc[:1].to_csv(root / "inventory.csv", index=False, sep=";", encoding="cp1252")
     return root
 
 

@@ -126,6 +126,41 @@ def test_only_what_is_wanted_is_served(model):
     assert [name.rsplit("_", 1)[0] for name in results_in("out")] == ["in_T2_tra"]
 
 
+def test_what_is_wanted_later_is_served_then(model):
+    study = write_study("in/a", 1, Modality="MR", SeriesDescription="T2")
+    write_study("in/b", 2, study=study, SeriesDescription="CT")
+    assert serve("--modality", "MR") == serve("--modality", "MR") == 0
+    assert (served(), len(results_in("out"))) == (1, 1)
+    assert serve() == serve() == 0
+    assert (served(), len(results_in("out"))) == (2, 2)
+
+
+def test_the_result_of_a_part_goes_when_the_rest_is_there(model):
+    write_study("in/a", 1)
+    first, *others = sorted(Path("in/a").iterdir())
+    for file in others:
+        shutil.move(file, f"{file.name}")
+    assert serve() == 0
+    assert [TensorMask3D.create(f"out/{name}").shape[0] for name in results_in("out")] == [1]
+    for file in others:
+        shutil.move(file.name, file)
+    assert serve() == 0
+    assert [TensorMask3D.create(f"out/{name}").shape for name in results_in("out")] == [SHAPE]
+
+
+def test_results_of_another_model_or_form_are_in_another_folder(model, monkeypatch, capsys):
+    write_study("in/a", 1)
+    assert serve() == serve("--form", "nii") == 0
+    assert serve("--form", "seg") == 2
+    assert "out: holds results of another form, and studies that were served are not" in capsys.readouterr().err
+    monkeypatch.setattr(serving, "mark_of_model", lambda model: "another")
+    assert serve() == 2
+    assert "out: holds results of another model" in capsys.readouterr().err
+    Path("out/served/made_by.txt").unlink()
+    assert serve() == 0
+    assert served() == 1
+
+
 def test_a_full_disk_is_told_once_and_the_study_is_served_when_there_is_room(model, monkeypatch, capsys):
     write_study("in/a", 1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_stub import Stub
 from orthanc import AUTH
 from served_studies import Threshold, records_in, write_study
 
@@ -110,6 +111,19 @@ def test_a_result_that_was_deleted_before_it_was_stored_is_made_again(pacs, monk
         assert serve(pacs) == 3
     assert serve(pacs) == 0
     assert (served(), len(pacs.search(modality="SEG"))) == (2, 1)
+
+
+def test_more_is_seen_to_come_where_the_archive_tells_no_counts(tmp_path):
+    stub = Stub()
+    stub.quirks |= {"tells no counts", "ignores filters"}  # ranges of days it does not know
+    write_study(tmp_path / "scan", StudyDate=TODAY)
+    watched = WatchedArchive(DicomWeb(stub.url), TODAY, None, None)
+    seen = []
+    for path in (tmp_path / "scan").iterdir():
+        stub.add(path.read_bytes())
+        seen += [study.signature for study in watched.look()]
+    stub.close()
+    assert seen == ["1", "2", "3"]
 
 
 def test_wrong_words_and_a_wrong_user_are_refused(pacs, monkeypatch, capsys):

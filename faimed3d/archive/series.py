@@ -46,6 +46,11 @@ class ArchiveSeries(Elsewhere):
         self.archive.fetch(self)
         return str(self)
 
+    def count(self) -> int:
+        """How many objects the archive has of it now; the search of some archives does not tell."""
+        found = self.archive._connection.search("instances", {}, study=self.study_uid, series=self.series_uid)
+        return sum(1 for _ in found)
+
     def row(self) -> Row:
         rows = self.archive.fetch(self)
         if len(rows) > 1:

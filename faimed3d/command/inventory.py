@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         table = dicom_inventory(options.folder)
     if options.csv:
         with finished_file(options.csv) as made:
-            table.drop(columns="files").to_csv(made, index=False)
+            table.drop(columns="files").to_csv(made, index=False, errors="backslashreplace")
     for line in lines_of(table):
         print(line)
     return DONE

@@ -55,10 +55,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _keys_of(path: str) -> set[str]:
     """The keys in a table as ``faimed3d inventory --csv`` writes it, whose unwanted rows somebody has deleted."""
-    with open(path, encoding="utf-8-sig") as file:
+    # spreadsheets of some countries write semicolons, and texts in a character set of their own; keys are plain letters
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         head = file.readline()
-    # spreadsheets of some countries write semicolons
-    table = pd.read_csv(path, dtype=str, sep=";" if ";" in head else ",", encoding="utf-8-sig")
+        file.seek(0)
+        table = pd.read_csv(file, dtype=str, sep=";" if ";" in head else ",")
     if "key" not in table:
         raise ValueError(f"{path}: has no column 'key', as a table of 'faimed3d inventory FOLDER --csv' has")
     return {*table["key"].dropna()}

@@ -23,11 +23,12 @@ from faimed3d.command.exit_codes import CANNOT_GO_ON, DONE, SOME_FAILED
 from faimed3d.command.progress import bars_on_stderr
 from faimed3d.command.scans import chosen
 from faimed3d.command.served_records import DELIVERED, EMPTY, FAILED, WRITTEN, CaseRecord, Records, StudyRecord
-from faimed3d.command.studies import Settling, Study, StudySource
+from faimed3d.command.studies import Settling, Study, StudySource, hash_of
 from faimed3d.command.watched_folder import WatchedFolder
 from faimed3d.errors import ArchiveError, ArchiveUnavailable, DamagedFile
 from faimed3d.inference import load_model
 from faimed3d.inference.dicom_results import SUFFIX, algorithm_of, save_object
+from faimed3d.inference.earlier_run import mark_of_model
 from faimed3d.io import READ_SUFFIXES, volume_suffix
 
 _NAP = 0.2  # seconds after which a signal is seen at the latest
@@ -47,9 +48,11 @@ def run(options: argparse.Namespace) -> int:
     if options.sr and options.form == "nii":
         raise ValueError("--sr is of DICOM objects: pass --form seg or --form rtstruct, too")
     records = Records(options.out)
-    server = Server(_source(options, records), records, model, options)
-    with records.locked(), bars_on_stderr(), _ended_by_signals(server):
-        server.serve()
+    with records.locked():
+        records.refuse_others({"model": mark_of_model(model), "form": options.form})
+        server = Server(_source(options, records), records, model, options)
+        with bars_on_stderr(), _ended_by_signals(server):
+            server.serve()
     return server.exit_code
 
 
@@ -143,14 +146,16 @@ class Server:
         """Serve what is new of a study, and keep a record of each step."""
         try:
             record = self.records.read(study.key)
-            if record.signature != study.signature and self._serve_volumes(study, record):
-                record.signature = study.signature
+            # other volumes may be wanted now than when it was recorded
+            wanted = hash_of(study.signature, self.options.modality or "", self.options.description or "")
+            if record.signature != wanted and self._serve_volumes(study, record):
+                record.signature = wanted
                 self.records.write(study.key, record)
         except (*_PASSING, DamagedFile) as error:  # nothing wrong with the study
             self._note_fault(study.key, study.name, error)
             return
         self._faults.pop(study.key, None)
-        if record.signature == study.signature:
+        if record.signature == wanted:
             self._done[study.key] = study.signature
             study.release()
 
@@ -172,13 +177,20 @@ class Server:
             signature = study.signature_of(row["files"])
             case = record.cases.get(row["key"])
             if case is None or case.signature != signature or self._is_gone(case):
-                case = record.cases[row["key"]] = self._predict(study, row, signature)
+                before, case = case, self._predict(study, row, signature)
+                self._remove(set(before.outputs if before else ()) - set(case.outputs))
+                record.cases[row["key"]] = case
                 self.records.write(study.key, record)
             if case.outcome == WRITTEN:
                 self.source.deliver([os.path.join(self.options.out, name) for name in case.outputs])
                 case.outcome = DELIVERED
                 self.records.write(study.key, record)
         return True
+
+    def _remove(self, names: set[str]) -> None:
+        """Remove results of a volume as it was before: their names may be others than those of the new ones."""
+        for name in names:
+            Path(self.options.out, name).unlink(missing_ok=True)
 
     def _is_gone(self, case: CaseRecord) -> bool:
         """Whether a result that may not be delivered yet is no longer there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any  # of what JSON holds
 
@@ -14,7 +14,7 @@ from faimed3d.errors import DamagedFile
 
 _FOLDER = "served"  # within the folder of the results
 _FORMAT = 1
-_LOCK, _SINCE = "lock", "since.txt"
+_LOCK, _SINCE, _MADE_BY = "lock", "since.txt", "made_by.txt"
 
 WRITTEN, DELIVERED, EMPTY, FAILED = "written", "delivered", "nothing found", "failed"
 
@@ -105,6 +105,30 @@ class Records:
         with finished_file(path) as made, open(made, "w", encoding="utf-8") as file:
             file.write(day)
         return day
+
+    def refuse_others(self, made_by: Mapping[str, str]) -> None:
+        """Note by what the results are made; nobody could tell which of them are of which model.
+
+        Args:
+            made_by: what makes them now, such as the model.
+
+        Raises:
+            ValueError: something else made those that are there.
+        """
+        path = os.path.join(self.folder, _MADE_BY)
+        content = "".join(f"{name} {value}\n" for name, value in made_by.items())
+        if not os.path.exists(path):
+            with finished_file(path) as made, open(made, "w", encoding="utf-8") as file:
+                file.write(content)
+            return
+        with open(path, encoding="utf-8") as file:
+            before = dict(line.split(maxsplit=1) for line in file.read().splitlines() if " " in line)
+        if other := [name for name, value in made_by.items() if before.get(name) != value]:
+            raise ValueError(
+                f"{os.path.dirname(self.folder)}: holds results of another {' and '.join(other)}, and studies that "
+                f"were served are not served again. Give another --out; or delete {path}, and new studies are served "
+                "into this one"
+            )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -22,10 +22,12 @@ class SeriesOfArchive:
     Attributes:
         archive: the archive.
         row: of its search.
+        signature: how many objects it has now.
     """
 
     archive: DicomWeb
     row: Any
+    signature: str
 
     @property
     def key(self) -> str:
@@ -34,10 +36,6 @@ class SeriesOfArchive:
     @property
     def name(self) -> str:
         return f"series {self.key}"
-
-    @property
-    def signature(self) -> str:
-        return str(self.row["slices"])
 
     def volumes(self) -> pd.DataFrame:
         return self.archive.fetch(self.row)
@@ -63,8 +61,9 @@ class WatchedArchive:
 
     def look(self) -> Sequence[SeriesOfArchive]:
         table = self.archive.search(self.modality, self.description, StudyDate=f"{self.since}-")
-        rows = [row for _, row in table.iterrows()]
-        return [SeriesOfArchive(self.archive, row) for row in rows if row["modality"] not in NO_SCANS]
+        rows = [row for _, row in table.iterrows() if row["modality"] not in NO_SCANS]
+        # not every archive tells how many there are, and by that it is seen that more came
+        return [SeriesOfArchive(self.archive, row, str(row["slices"] or row["folder"].count())) for row in rows]
 
     def deliver(self, files: Sequence[str]) -> None:
         self.archive.store(list(files))
