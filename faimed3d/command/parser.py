@@ -231,15 +231,15 @@ def _add_serve(commands):
         A study that is still being received is waited for until nothing of it has changed for a time. A study that
         cannot be read, or that the model was not trained for, is named and passed over, until its files change.
 
-        What was done is in OUT/served, one file for each study: delete one, and its study is served anew. OUT holds
-        results of one model in one form. So it goes on
-        after any end. SIGINT (Ctrl+C) and SIGTERM end it after the case in work, with code 0.""",
+        What was done is in OUT/served, one file for each study: delete one, and its study is served anew. So it goes on
+        after any end. OUT holds results of one model in one form. SIGINT (Ctrl+C) and SIGTERM end it after the case in
+        work, with code 0.""",
         """
         faimed3d serve liver.fm3d --watch incoming --out results
         faimed3d serve liver.fm3d --watch incoming --out segs --form seg --modality MR --description 'T2*'
         faimed3d serve liver.fm3d --watch incoming --out objects --form rtstruct --sr --once
         faimed3d serve liver.fm3d --watch incoming --out results --once --quiet 30
-        faimed3d serve liver.fm3d --pacs http://localhost:8042/dicom-web --out results --modality CT
+        faimed3d serve liver.fm3d --pacs http://localhost:8042/dicom-web --out archived --modality CT
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="the model file")
