@@ -101,8 +101,13 @@ def _write_mp4(path: str, frames: Iterator[np.ndarray], fps: float) -> None:
     rows, columns = (size // 2 * 2 for size in first.shape[:2])  # H.264 halves the colours along both
     film = ffmpeg.write_frames(path, (columns, rows), fps=fps, macro_block_size=2, quality=8)
     film.send(None)
+    count = 0
     try:
         for frame in chain([first], frames):
             film.send(np.ascontiguousarray(frame[:rows, :columns]))
+            count += 1
     finally:
         film.close()
+    found, _ = ffmpeg.count_frames_and_secs(path)  # its end may have failed unsaid, as on a full disk
+    if found != count:
+        raise OSError(f"ffmpeg has written {found} of {count} frames")
