@@ -103,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
         """An answer of DICOM JSON."""
         if not headers and "says nothing for nothing" in self.stub.quirks:
             return 204, "", b""
+        if not headers and "has no page for nothing" in self.stub.quirks and "/studies/" in self.path:
+            return 404, "text/plain", b"no such page"
         items = []
         for header in headers:
             item = header.to_json_dict(suppress_invalid_tags=True)

@@ -1,5 +1,6 @@
 """What goes wrong between us and an archive: named errors, nothing half here, nothing stored twice, no secret told."""
 
+import errno
 import io
 import logging
 import os
@@ -109,6 +110,24 @@ class TestFetch:
             pacs.search(PatientID=SECRETS[1])
         assert SECRETS[1] not in told(caught)
 
+    def test_a_list_that_ends_early(self, stub, pacs, files):
+        """The slices at the end would lack, and nothing in the others would tell."""
+        row = pacs.search().iloc[0]
+        stub.quirks |= {"ignores offset", "pages of two"}
+        with pytest.raises(ArchiveError, match=r"lists 2 objects of 5.*search again"):
+            pacs.fetch(row)
+
+    def test_a_full_disk(self, stub, pacs, files, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        row = pacs.search().iloc[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "object_in", full)
+            with pytest.raises(OSError, match=r"could not be written: No space left on device: .*\.dcm"):
+                pacs.fetch(row)
+        assert left_in(tmp_path / "cache") == []
+
     def test_what_the_archive_lost_meanwhile(self, stub, pacs, files):
         row = pacs.search().iloc[0]
         stub.objects.clear()
@@ -123,6 +142,13 @@ class TestStore:
         assert pacs.store(tmp_path / "scan")["result"].tolist() == ["stored"] * len(files)
         assert {count for (kind, _), count in stub.asked.items() if kind == "store"} == {1}
         assert len(stub.objects) == len(files)
+
+    def test_a_list_that_ends_early_stores_nothing_twice(self, stub, pacs, tmp_path):
+        files = write(make_series(), tmp_path / "scan")
+        stub.quirks |= {"ignores offset", "pages of two"}
+        pacs.store(files[:4])
+        assert sorted(pacs.store(files)["result"]) == ["stored"] + ["was there"] * 4
+        assert sorted(stub.stored.values()) == [1] * 5
 
     @pytest.mark.parametrize("fault", ["503", "reset", "silence"])
     def test_a_server_that_goes(self, stub, pacs, tmp_path, fault):
@@ -215,6 +241,7 @@ class TestServersThatDiffer:
     @pytest.mark.parametrize(
         "quirk",
         ["ignores filters", "ignores offset", "pages of two", "sends bare objects", "says nothing for nothing",
+         "has no page for nothing",
          "says nothing of what it stores"],
     )  # fmt: skip
     def test_each_is_understood(self, stub, pacs, tmp_path, quirk):

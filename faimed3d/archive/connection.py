@@ -95,7 +95,7 @@ class Connection:
         while came < len(known):
             came = len(known)
             part = [("offset", came)] * bool(came) + [("limit", page)] * (page is not None)
-            for item in self._items("search", path, [*query, *part]):
+            for item in self._items("search", path, [*query, *part], or_none=study is not None):
                 uid = text_of(item, identity)
                 if uid not in known:
                     known.add(uid)
@@ -155,13 +155,18 @@ class Connection:
                 parts += [level, quote(uid, safe="")]
         return "/".join([*parts, leaf] if leaf else parts)
 
-    def _items(self, what: str, url: str, query: Sequence[tuple[str, Any]] = ()) -> list[Item]:
-        """The list of headers that an address answers with."""
+    def _items(self, what: str, url: str, query: Sequence[tuple[str, Any]] = (), or_none: bool = False) -> list[Item]:
+        """The list of headers that an address answers with; with ``or_none`` an empty one where there is no such page.
+
+        Some servers have none for a study or series that they do not know.
+        """
         if query:
             url += "?" + urlencode(query, safe="*", quote_via=quote)
 
         def get() -> Any:
-            response = self._answer("GET", url, headers={"Accept": "application/dicom+json"})
+            response = self._answer("GET", url, or_none, headers={"Accept": "application/dicom+json"})
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return []
             return response.json() if response.content else []
 
         items = self._insist(what, get)
@@ -169,14 +174,15 @@ class Connection:
             raise ArchiveError(f"{self.url}, {what}: {_NO_JSON}")
         return items
 
-    def _answer(self, method: str, url: str, **how: Any) -> requests.Response:
+    def _answer(self, method: str, url: str, or_none: bool = False, **how: Any) -> requests.Response:
         """The answer to one request, of a state that is none of a fault, or with a word on what was not stored."""
         # by requests, files of authorities that the environment names would be preferred to those of the session
         trusted = True if self._certificates is None else self._certificates
         response = self._session.request(
             method, url, timeout=self.timeout, verify=trusted, proxies=self._proxies, **how
         )
-        if not response.ok and not (method == "POST" and _reply(response).get(FAILED)):
+        absent = or_none and response.status_code == HTTPStatus.NOT_FOUND
+        if not response.ok and not absent and not (method == "POST" and _reply(response).get(FAILED)):
             response.close()
             response.raise_for_status()
         return response

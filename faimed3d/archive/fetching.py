@@ -42,6 +42,11 @@ def fetch_series(connection: Connection, series: ArchiveSeries) -> pd.DataFrame:
         listed &= {series.object_uid}
     if not listed:
         raise ArchiveError(f"{connection.url}: series {series.series_uid} has no such objects (any more)")
+    if len(listed) < series.count:  # slices at the end might lack, and nothing in the others tells
+        raise ArchiveError(
+            f"{connection.url}: series {series.series_uid}: the archive lists {len(listed)} objects of {series.count} "
+            "that it has. If some were removed since, search again"
+        )
     folder = str(series)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     paths = {uid: os.path.join(folder, f"{name_of(uid)}.dcm") for uid in sorted(listed)}

@@ -30,6 +30,7 @@ class ArchiveSeries(Elsewhere):
         archive: the archive.
         study_uid, series_uid: (0020,000D) and (0020,000E).
         object_uid: (0008,0018) of the one object that is meant; '' for all of the series.
+        count: how many objects there are, as the archive told; 0 where it did not.
         fetched: the rows of its files, once they are here: what a row means does not change while it is worked with.
     """
 
@@ -37,6 +38,7 @@ class ArchiveSeries(Elsewhere):
     study_uid: str
     series_uid: str
     object_uid: str = ""
+    count: int = field(default=0, compare=False)
     fetched: list[pd.DataFrame] = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -88,15 +90,16 @@ def row_of(
         object_uid: of the one object that is meant.
     """
     study, series = study or text_of(item, STUDY_UID), text_of(item, SERIES_UID)
-    count = text_of(item, COUNT)
+    told = text_of(item, COUNT)
+    count = 1 if object_uid else int(told) if told.isdecimal() else 0
     cells: dict[str, Any] = {
         **dict.fromkeys(COLUMNS, ""),
         "key": name_of(study, series, object_uid)[:12],
-        "folder": ArchiveSeries(archive, study, series, object_uid),
+        "folder": ArchiveSeries(archive, study, series, object_uid, count),
         "series_uid": series,
         "description": printable(text_of(item, SERIES_DESCRIPTION)),
         "modality": printable(text_of(item, MODALITY)),
-        "slices": 1 if object_uid else int(count) if count.isdecimal() else 0,
+        "slices": count,
         "shape": None,
         "spacing": None,
         "files": (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,8 @@ def store_objects(connection: Connection, objects: Sequence[LocalObject]) -> pd.
             there = known.get((one.study, one.series))
             if there is None and not gone:
                 there = known[one.study, one.series] = _stored(connection, one)
-            if there is not None and one.uid in there:
+            # a list may end early: where the archive has others of its series, an object is asked for by its UID
+            if there and (one.uid in there or (not gone and _is_stored(connection, one))):
                 results.append(PRESENT)
             elif gone or there is None:
                 results.append("not sent: the archive did not answer before")
@@ -123,7 +124,7 @@ def store_objects(connection: Connection, objects: Sequence[LocalObject]) -> pd.
 
 def _store(connection: Connection, one: LocalObject) -> str:
     """Store one object, and make sure that it is there."""
-    reply = connection.store(one.path, before=lambda: {} if one.uid in _stored(connection, one) else None)
+    reply = connection.store(one.path, before=lambda: {} if _is_stored(connection, one) else None)
     for item in items_of(reply, FAILED):
         code = text_of(item, REASON)
         reason = int(code) if code.isdecimal() else 0
@@ -131,19 +132,18 @@ def _store(connection: Connection, one: LocalObject) -> str:
             return PRESENT
         raise ArchiveError(f"refused: {_REASONS.get(reason >> 8, 'failure')} (reason {reason:04X}H)")
     named = any(text_of(item, NAMED_UID) == one.uid for item in items_of(reply, REFERENCED))
-    if not named and one.uid not in _stored(connection, one):
+    if not named and not _is_stored(connection, one):
         raise ArchiveError("the archive took it and does not list it")
     return STORED
 
 
-def _stored(connection: Connection, one: LocalObject) -> set[str]:
+def _is_stored(connection: Connection, one: LocalObject) -> bool:
+    return one.uid in _stored(connection, one, {"SOPInstanceUID": one.uid})
+
+
+def _stored(connection: Connection, one: LocalObject, match: Mapping[str, str] | None = None) -> set[str]:
     """The objects of its series that the archive has."""
-    try:
-        found = connection.search("instances", {}, study=one.study, series=one.series)
-    except ArchiveUnavailable:
-        raise
-    except ArchiveError:  # some servers have no page for a series that they do not know
-        return set()
+    found = connection.search("instances", match or {}, study=one.study, series=one.series)
     return {text_of(item, SOP_UID) for item in found}
 
 
