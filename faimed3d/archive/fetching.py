@@ -42,9 +42,9 @@ def fetch_series(connection: Connection, series: ArchiveSeries) -> pd.DataFrame:
         listed &= {series.object_uid}
     if not listed:
         raise ArchiveError(f"{connection.url}: series {series.series_uid} has no such objects (any more)")
-    if len(listed) < series.count:  # slices at the end might lack, and nothing in the others tells
+    if len(listed) < series.told:  # slices at the end might lack, and nothing in the others tells
         raise ArchiveError(
-            f"{connection.url}: series {series.series_uid}: the archive lists {len(listed)} objects of {series.count} "
+            f"{connection.url}: series {series.series_uid}: the archive lists {len(listed)} objects of {series.told} "
             "that it has. If some were removed since, search again"
         )
     folder = str(series)

@@ -30,7 +30,7 @@ class ArchiveSeries(Elsewhere):
         archive: the archive.
         study_uid, series_uid: (0020,000D) and (0020,000E).
         object_uid: (0008,0018) of the one object that is meant; '' for all of the series.
-        count: how many objects there are, as the archive told; 0 where it did not.
+        told: how many objects there are, as the archive told when it was searched; 0 where it did not.
         fetched: the rows of its files, once they are here: what a row means does not change while it is worked with.
     """
 
@@ -38,7 +38,7 @@ class ArchiveSeries(Elsewhere):
     study_uid: str
     series_uid: str
     object_uid: str = ""
-    count: int = field(default=0, compare=False)
+    told: int = field(default=0, compare=False)
     fetched: list[pd.DataFrame] = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
