@@ -105,7 +105,7 @@ class TestHippocampus:
             assert words in " ".join(text.split())
         assert max(map(len, text.splitlines())) <= 100
         assert repr(hippocampus()) == (
-            "Plan(segmentation, 2 classes, 22 cases, patch 40 x 56 x 40, batch 2, 50 epochs)"
+            "Plan(segmentation, 2 classes, 22 cases, patch 40 x 56 x 40, batch 2, 100 epochs)"
         )
 
 
@@ -175,11 +175,11 @@ class TestByHand:
         plan = hippocampus()
         plan.to_json(tmp_path / "plan.json")
         (tmp_path / "plan.json").write_text(
-            (tmp_path / "plan.json").read_text().replace('"epochs": 50', '"epochs": 7', 1)
+            (tmp_path / "plan.json").read_text().replace('"epochs": 100', '"epochs": 7', 1)
         )
         edited = Plan.from_json(tmp_path / "plan.json")
         assert edited.epochs == 7
-        assert edited.reasons["epochs"].startswith("set by hand; proposed was 50: on a CPU")
+        assert edited.reasons["epochs"].startswith("set by hand; proposed was 100: on a CPU")
         assert Plan.from_json(edited.to_json()) == edited
 
     @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class TestSides:
     def test_few_patches_are_mirrored_left_and_right_alone(self):
         gentle = rules.augmentation((32, 32, 32), ["none", "lesion"], "PLS", "segmentation", gentle=True)
         assert gentle.value["flip_axes"] == [-2]
-        assert gentle.value["degrees"] == [15, 15, 15]
+        assert gentle.value["degrees"] == [20, 20, 20]
         alone = rules.augmentation((32, 32, 32), ["none", "left atrium"], "LPS", "segmentation", gentle=True)
         assert alone.value["flip_axes"] == []
 

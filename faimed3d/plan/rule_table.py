@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(
         "epochs",
-        "on a GPU 250, on a CPU 50, of classes 100; with `minutes` as many as end in time",
+        "on a GPU 250, on a CPU 100, of classes 100; with `minutes` as many as end in time",
         "this library",
     ),
     Rule(

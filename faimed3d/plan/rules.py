@@ -59,7 +59,7 @@ class Training:
 
 SEGMENTATION = {
     "cpu": Training(
-        width=16, most_width=320, batch=2, epochs=50, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
+        width=16, most_width=320, batch=2, epochs=100, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
         schedule="one_cycle", precision=None, blocks=False, source=OURS, gentle=True,
     ),
     "cuda": Training(
@@ -82,7 +82,7 @@ AUGMENTATION: dict[str, Any] = {
     "contrast_p": 0.15, "low_resolution_p": 0.25, "gamma_p": 0.3, "dihedral_p": 0.0,
 }  # fmt: skip
 GENTLE: dict[str, Any] = {
-    "degrees": 15.0, "scale": [0.85, 1.15], "affine_p": 0.5, "noise_p": 0.15, "blur_p": 0.1, "brightness_p": 0.15,
+    "degrees": 20.0, "scale": [0.8, 1.25], "affine_p": 0.7, "noise_p": 0.15, "blur_p": 0.1, "brightness_p": 0.15,
     "contrast_p": 0.15, "low_resolution_p": 0.1, "gamma_p": 0.2, "dihedral_p": 0.0,
 }  # fmt: skip
 SHAPES: dict[str, Any] = {
