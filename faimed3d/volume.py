@@ -347,7 +347,8 @@ class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
         Of several layers it does where each is one segment of its own; ``faimed3d.data`` takes other ones apart.
 
         An RT Structure Set, or a DICOM folder with one, becomes a mask on the grid of ``like=image``, see
-        :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs.
+        :func:`faimed3d.dicom.read_rtstruct`, which can also choose among its ROIs. With ``like=image`` contours and
+        segments of another frame of reference than that of the image are refused.
         """
         source = only_row(source)
         if like is not None and series is None and (contours := structure_set_in(source)):
@@ -359,8 +360,11 @@ class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
             from faimed3d.dicom.segmentation.segment_names import segment_names  # pydicom takes time to import
 
             mask.codes = segment_names(mask._header.files) or None
-            if like is not None and is_part(mask.geometry, like := grid_of(like)):  # planes without a frame are empty
-                mask = mask.resample_like(like)
+            if like is not None:
+                like = _image_of(like)
+                refuse_other_scan(mask, like)
+                if is_part(mask.geometry, grid_of(like)):  # planes without a frame are empty
+                    mask = mask.resample_like(like)
         return mask if like is None else cls(mask, like=like)
 
     @property
@@ -450,13 +454,35 @@ def _of_contours(cls: type[TensorMask3D], path: str, like: Any, dtype: torch.dty
     """The mask of a structure set on the grid of ``like``, whose frame of reference is compared where it is known."""
     from faimed3d.dicom import read_rtstruct  # pydicom takes time to import
 
-    like = only_row(like)
-    if isinstance(like, str | Path) or is_row(like):
-        like = TensorDicom3D.create(like, dtype=None)
+    like = _image_of(like)
     array, geometry, codes = read_rtstruct(path, like if isinstance(like, TensorDicom3D) else grid_of(like))
     mask = cls(torch.from_numpy(array), geometry, codes=codes)
     mask._header = io.SourceHeader((path,), "dicom")
     return mask if dtype is None else cast(mask, dtype, path)
+
+
+def _image_of(like: Any) -> Any:
+    """What ``like=`` names, read if it is a path or a row: its files say more than where it lies."""
+    like = only_row(like)
+    return TensorDicom3D.create(like, dtype=None) if isinstance(like, str | Path) or is_row(like) else like
+
+
+def refuse_other_scan(mask: TensorMask3D, image: Any) -> None:
+    """Refuse a DICOM Segmentation in another frame of reference than an image, where both come from DICOM files.
+
+    Args:
+        mask: as it was read.
+        image: the scan; of what comes from no DICOM file nothing is known.
+
+    Raises:
+        UnsupportedImage: it belongs to another scan.
+    """
+    of_mask, of_image = mask._header, getattr(image, "_header", None)
+    if of_mask is None or of_image is None or not of_mask.format == of_image.format == "dicom":
+        return
+    from faimed3d.dicom.segmentation.frame_of_reference import refuse_other_frame  # pydicom takes time to import
+
+    refuse_other_frame(of_mask.files[0], of_image.files)
 
 
 def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D) -> Geometry:

@@ -96,6 +96,28 @@ def test_a_mask_becomes_an_object_of_its_scan_and_comes_back(here):
     assert TensorMask3D.create("rtstruct.nii.gz").geometry.agrees(scan.geometry)
 
 
+def test_what_says_that_it_holds_segments_is_never_blended(here):
+    assert main(["convert", "mask.nii.gz", "seg.dcm", "--mask", "--like", "export/a/1"]) == 0
+    assert main(["convert", "mask.nii.gz", "mask.seg.nrrd", "--mask"]) == 0
+    for number, name in enumerate(("seg.dcm", "mask.seg.nrrd")):
+        assert main(["convert", name, f"{number}.nii.gz", "--spacing", "0.7"]) == 0
+        assert np.unique(TensorMask3D.create(f"{number}.nii.gz", dtype=None).numpy()).tolist() == [0, 1, 2]
+
+
+def test_a_mask_of_another_scan_is_refused_and_contours_need_theirs(here, capsys):
+    write(make_series(stored_values(SHAPE), FrameOfReferenceUID="1.2.9"), "other")  # on the same grid
+    for form in ("seg", "rtstruct"):
+        assert main(["convert", "mask.nii.gz", f"{form}.dcm", "--mask", "--like", "export/a/1", "--form", form]) == 0
+        capsys.readouterr()
+        assert main(["convert", f"{form}.dcm", "other.dcm", "--mask", "--like", "other"]) == 2
+        assert main(["show", "other", "--mask", f"{form}.dcm"]) == 2
+        assert capsys.readouterr().err.count("in another frame of reference than the image in") == 2
+    assert main(["convert", "rtstruct.dcm", "x.nii.gz"]) == main(["convert", "rtstruct.dcm", "x.nii.gz", "--mask"]) == 2
+    assert capsys.readouterr().err.count("drawn on: pass --mask --like SCAN") == 2
+    assert main(["show", "rtstruct.dcm"]) == 2
+    assert "show SCAN --mask rtstruct.dcm" in capsys.readouterr().err
+
+
 def test_a_mask_on_another_grid_is_brought_onto_that_of_the_image(here):
     TensorMask3D.create("mask.nii.gz").resample(0.9).save("fine.nii.gz")
     assert main(["show", "scan.nii.gz", "--mask", "fine.nii.gz"]) == 0

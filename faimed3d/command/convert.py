@@ -6,15 +6,16 @@ import argparse
 import os
 
 from faimed3d.command.exit_codes import DONE
-from faimed3d.command.mask_reading import read_mask
+from faimed3d.command.mask_reading import holds_segments, read_mask
 from faimed3d.command.output import refuse_existing
 from faimed3d.io import volume_suffix
-from faimed3d.io.formats import DICOM_SUFFIXES
+from faimed3d.io.formats import DICOM_SUFFIXES, structure_set_in
 from faimed3d.volume import TensorDicom3D
 
 
 def run(options: argparse.Namespace) -> int:
     """Read, resample, reorient, write, and print what was written."""
+    options.mask = options.mask or holds_segments(options.input)
     as_object = volume_suffix(options.output) in DICOM_SUFFIXES
     _check(options, as_object)
     if volume_suffix(options.output):  # a folder for a series is judged where it is written
@@ -41,6 +42,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options, as_object):
     """Refuse arguments that do not go together."""
+    if options.series is None and structure_set_in(options.input) and not (options.mask and options.like):
+        raise ValueError(
+            f"{options.input}: a structure set, whose contours become voxels on the grid of the scan that they were "
+            "drawn on: pass --mask --like SCAN"
+        )
     if not options.mask and (options.like or options.form or as_object):
         what = "--like" if options.like else "--form" if options.form else f"{os.path.basename(options.output)!r}"
         raise ValueError(

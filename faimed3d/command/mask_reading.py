@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+from faimed3d.dicom.segmentation.frame_of_reference import is_segmentation
 from faimed3d.io.formats import structure_set_in
-from faimed3d.volume import TensorDicom3D, TensorMask3D
+from faimed3d.io.nrrd_segments import read_segments
+from faimed3d.volume import TensorDicom3D, TensorMask3D, refuse_other_scan
+
+
+def holds_segments(path: str) -> bool:
+    """Whether a file says itself that it is a mask: a DICOM Segmentation, or a .seg.nrrd."""
+    return os.path.isfile(path) and (is_segmentation(path) or bool(read_segments(path)))
 
 
 def read_mask(path: str, scan: TensorDicom3D | None, strict: bool = True, series: str | None = None) -> TensorMask3D:
@@ -18,6 +27,8 @@ def read_mask(path: str, scan: TensorDicom3D | None, strict: bool = True, series
     if scan is not None and series is None and structure_set_in(path):
         return TensorMask3D.create(path, dtype=None, like=scan)
     mask = TensorMask3D.create(path, series, strict, dtype=None)
+    if scan is not None:
+        refuse_other_scan(mask, scan)
     if scan is not None and not mask.require_geometry("a mask").stated:
         mask = TensorMask3D(mask, like=scan)
     return mask

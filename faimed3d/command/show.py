@@ -12,6 +12,7 @@ from faimed3d.command.exit_codes import DONE
 from faimed3d.command.mask_reading import read_mask
 from faimed3d.command.output import finished_file, refuse_existing
 from faimed3d.io import volume_suffix
+from faimed3d.io.formats import structure_set_in
 from faimed3d.volume import TensorDicom3D
 
 _MOST_SLICES = 40
@@ -26,6 +27,11 @@ def run(options: argparse.Namespace) -> int:
     is_page = out.lower().endswith(_PAGES)
     if is_page and (options.plane or options.slices):
         raise ValueError(f"--plane and --slices are of a picture, and {out} is a page, which shows all")
+    if os.path.isfile(options.file) and structure_set_in(options.file):
+        raise ValueError(
+            f"{options.file}: a structure set, whose contours are drawn over the scan that they belong to: show SCAN "
+            f"--mask {options.file}"
+        )
     image = TensorDicom3D.create(options.file, options.series, options.strict)
     mask = None
     if options.mask:
