@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from faimed3d.dicom.writing.concepts import GivenConcepts
 
 
+def refuse_other_scan(mask: Any, image: Any) -> None:
+    """Refuse a DICOM Segmentation in another frame of reference than an image, where both come from DICOM files.
+
+    Args:
+        mask: as it was read.
+        image: the scan; of what comes from no DICOM file nothing is known.
+
+    Raises:
+        UnsupportedImage: it belongs to another scan.
+    """
+    of_mask, of_image = mask._header, getattr(image, "_header", None)
+    if of_mask is None or of_image is None or not of_mask.format == of_image.format == "dicom":
+        return
+    from faimed3d.dicom.segmentation.frame_of_reference import refuse_other_frame  # pydicom takes time to import
+
+    refuse_other_frame(of_mask.files[0], of_image.files)
+
+
 class DicomMaskMethods:
     """Methods of ``TensorMask3D``, which it inherits beside those of ``TensorDicom3D``."""
 

@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
-from faimed3d._dicom_masks import DicomMaskMethods
+from faimed3d._dicom_masks import DicomMaskMethods, refuse_other_scan
 from faimed3d._exchange import ExchangeMethods, plain_tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
@@ -465,24 +465,6 @@ def _image_of(like: Any) -> Any:
     """What ``like=`` names, read if it is a path or a row: its files say more than where it lies."""
     like = only_row(like)
     return TensorDicom3D.create(like, dtype=None) if isinstance(like, str | Path) or is_row(like) else like
-
-
-def refuse_other_scan(mask: TensorMask3D, image: Any) -> None:
-    """Refuse a DICOM Segmentation in another frame of reference than an image, where both come from DICOM files.
-
-    Args:
-        mask: as it was read.
-        image: the scan; of what comes from no DICOM file nothing is known.
-
-    Raises:
-        UnsupportedImage: it belongs to another scan.
-    """
-    of_mask, of_image = mask._header, getattr(image, "_header", None)
-    if of_mask is None or of_image is None or not of_mask.format == of_image.format == "dicom":
-        return
-    from faimed3d.dicom.segmentation.frame_of_reference import refuse_other_frame  # pydicom takes time to import
-
-    refuse_other_frame(of_mask.files[0], of_image.files)
 
 
 def _geometry_from(metadata: Geometry | Mapping[str, Any], tensor: TensorDicom3D) -> Geometry:

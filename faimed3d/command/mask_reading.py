@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+from faimed3d._dicom_masks import refuse_other_scan
 from faimed3d.dicom.segmentation.frame_of_reference import is_segmentation
 from faimed3d.io.formats import structure_set_in
 from faimed3d.io.nrrd_segments import read_segments
-from faimed3d.volume import TensorDicom3D, TensorMask3D, refuse_other_scan
+from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
 def holds_segments(path: str) -> bool:

@@ -168,7 +168,7 @@ def _add_convert(commands):
     )
     parser.add_argument("input", metavar="IN", help="a file of any format that can be read, or a DICOM folder")
     parser.add_argument("output", metavar="OUT", help="a file, or a new folder for a DICOM series")
-    parser.add_argument("--mask", action="store_true", help="IN holds labels, which are never blended (DICOM Segmentation and .seg.nrrd say so)")
+    parser.add_argument("--mask", action="store_true", help="IN holds labels, not blended; SEG and .seg.nrrd say so")
     parser.add_argument("--spacing", type=numbers, metavar="X,Y,Z", help="resample to this spacing in mm")
     parser.add_argument(
         "--orientation", type=orientation, metavar="RAS", help="reorder and flip the axes, without interpolation"
