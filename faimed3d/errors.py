@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from typing import Any
 
 __all__ = [
@@ -114,3 +116,12 @@ class UnsupportedModel(ReadError):
 
 class UnsuitedScan(ReadError):
     """A scan is not such as the network was trained on."""
+
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised in this library, or comes from the system; the text of another may quote a header."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, (OSError, ReadError)) or (bool(frames) and frames[-1].filename.startswith(PACKAGE))

@@ -1,5 +1,6 @@
 """``faimed3d predict`` with a model file: which scans, what is told of each, and how a run goes on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.command import main
 from faimed3d.data import SegmentationDataLoaders3D
 from faimed3d.dicom import dicom_inventory
-from faimed3d.inference import load_model
+from faimed3d.inference import folder, load_model
 from faimed3d.models import UNet3D
 from faimed3d.training import unet_learner_3d
 
@@ -99,6 +100,22 @@ def test_bad_cases_are_named_and_the_others_done(here, capsys):
     assert [line for line in lines if line.startswith("faimed3d: failed: ") and "the file is empty" in line]
     assert main(["predict", "liver.fm3d", "mixed", "mixed/out"]) == 1  # results are no scans
     assert capsys.readouterr().out == "2 of 3 cases done, 2 of them there already: mixed/out\n"
+
+
+def test_errors_of_other_libraries_are_not_quoted(here, monkeypatch, capsys):
+    decode = json.JSONDecoder().decode
+    monkeypatch.setattr(folder, "predict_volume", lambda *args, **kwargs: decode("Doe^Jane"))
+    assert main(["predict", "liver.fm3d", "scan.nii.gz", "masks"]) == 1
+    err = capsys.readouterr().err
+    assert "failed: scan.nii.gz: JSONDecodeError, whose text may hold patient data: it is in the report" in err
+    assert "Expecting value" not in err
+    assert "Expecting value" in Path("masks/report.csv").read_text()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:9999"])
+def test_a_device_that_is_not_there_is_bad_input(device, here, capsys):
+    assert main(["predict", "liver.fm3d", "scan.nii.gz", "masks", "--device", device]) == 2
+    assert f"device '{device}' cannot be used here: " in capsys.readouterr().err
 
 
 def test_a_scan_that_the_model_was_not_trained_for_is_refused_unless_it_is_asked_for(here, capsys):

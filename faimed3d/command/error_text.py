@@ -6,9 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
-from faimed3d.errors import ReadError
+from faimed3d.errors import is_ours
 
-PACKAGE = str(Path(__file__).parents[1])
 _OPTIONS = {
     "strict=False": "--no-strict",
     "overwrite=True": "--overwrite",
@@ -40,9 +39,3 @@ def for_shell(text: str) -> str:
     for keyword, option in _OPTIONS.items():
         text = re.sub(rf"\b{keyword}", option, text)
     return text
-
-
-def is_ours(error: BaseException) -> bool:
-    """Whether an error was raised in this library, or comes from the system."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, (OSError, ReadError)) or (bool(frames) and frames[-1].filename.startswith(PACKAGE))

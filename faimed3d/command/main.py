@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any  # of what the warnings module hands over
 
-from faimed3d.command.error_text import PACKAGE, is_ours, text_of_error
+from faimed3d.command.error_text import text_of_error
 from faimed3d.command.exit_codes import BAD_INPUT, CANNOT_GO_ON, DONE, INTERRUPTED
 from faimed3d.command.parser import make_parser
+from faimed3d.errors import PACKAGE, is_ours
 
 _OF_INPUT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 

@@ -44,7 +44,10 @@ def run(options: argparse.Namespace) -> int:
     failed = table[table["error"] != ""]
     for row in failed.itertuples():
         name = f"{row.folder}, {row.series} ({row.key})" if row.key else row.source
-        print(f"faimed3d: failed: {name}: {for_shell(row.error)}", file=sys.stderr)
+        text = for_shell(row.error)
+        if row.output in table.attrs["foreign"] and not options.debug:
+            text = f"{row.error.partition(':')[0]}, whose text may hold patient data: it is in the report"
+        print(f"faimed3d: failed: {name}: {text}", file=sys.stderr)
     before = int(((table["error"] == "") & table["seconds"].isna()).sum())
     there = f", {before} of them there already" if before else ""
     print(f"{len(table) - len(failed)} of {len(table)} cases done{there}: {options.output}")

@@ -19,7 +19,7 @@ from fastprogress.fastprogress import progress_bar
 from faimed3d._keywords import strict_keywords
 from faimed3d.browser.engine import require_engine
 from faimed3d.data import get_volumetric_files
-from faimed3d.errors import ReadError
+from faimed3d.errors import ReadError, is_ours
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.case_page import write_case_page
 from faimed3d.inference.dicom_results import SUFFIX, algorithm_of, check_form, object_there, save_object
@@ -200,6 +200,7 @@ def _case(learn, source, output, form, overwrite, kwargs, earlier, mark):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     except Exception as error:  # whatever is wrong with one case is reported, and the next one begins
         row["error"] = f"{type(error).__name__}: {error}"
+        row["foreign"] = not is_ours(error)
     return row
 
 
@@ -240,6 +241,7 @@ def _report(rows, codes):
     done = report["error"] == ""
     report.loc[done, classes] = report.loc[done, classes].fillna(0.0)
     report.attrs["classes"] = classes
+    report.attrs["foreign"] = [row["output"] for row in rows if row.get("foreign")]  # whose errors may quote a header
     return report
 
 

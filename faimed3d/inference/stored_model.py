@@ -142,6 +142,7 @@ def load_model(
         FileNotFoundError: there is no such file.
         DamagedFile: the file, or its fit of weights to network, is damaged.
         UnsupportedModel: it is of another format, or names a network or transform that is not known.
+        ValueError: nothing can be computed on the device.
 
     >>> import tempfile
     >>> from faimed3d.data import SegmentationDataLoaders3D
@@ -158,7 +159,7 @@ def load_model(
     """
     if model is not None:
         return load_into(file, model, opt, device=device, **of_fastai)
-    place = torch.device(default_device() if device is None else device)
+    place = _checked_device(default_device() if device is None else device)
     content, weights = read_model(file)
     try:
         described = content.pop("members")
@@ -176,6 +177,15 @@ def load_model(
         raise DamagedFile(
             f"{file}: what it says of its model cannot be built ({type(error).__name__}: {error}). It was changed"
         ) from error
+
+
+def _checked_device(device: Any) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # of torch, which was built without it or finds none
+        raise ValueError(
+            f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}. Pass 'cpu', or leave it out"
+        ) from None
 
 
 def _member(
