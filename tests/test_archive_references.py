@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faimed3d.archive import DicomWeb
 from faimed3d.archive.dicom_json import items_of, text_of
 from faimed3d.archive.matching import matches, weakened
 from faimed3d.archive.references import Scan, refers
@@ -109,3 +110,24 @@ def test_dates_match_by_ranges(wanted, expected):
     item = {"00080020": {"vr": "DA", "Value": ["20200101"]}}
     assert matches(item, {"StudyDate": wanted}) is expected
     assert matches({}, {"StudyDate": wanted})  # the archive does not tell, so it is left to it
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "text"),
+    [
+        ({"StudyDate": "2020-01-01"}, ValueError, "StudyDate must be a day as 20260131, or days as"),
+        ({"modality": ["MR", "CT"]}, TypeError, "Modality must be one text, got list: search for each of several"),
+        ({"limit": -1}, ValueError, "limit must be a number of rows from 0 up, or None for all, got -1"),
+        ({"limit": 2.5}, ValueError, "got 2.5"),
+        ({"tags": "PatientNam"}, ValueError, "'PatientNam' is no DICOM keyword, did you mean 'PatientName'"),
+    ],
+)
+def test_a_search_that_would_match_nothing_by_mistake_is_refused(asked, error, text):
+    with pytest.raises(error, match=text):
+        DicomWeb("http://localhost:1/dicom-web").search(**asked)
+
+
+@pytest.mark.parametrize("how", [{"timeout": "5"}, {"timeout": 0}, {"attempts": 2.5}, {"attempts": 0}])
+def test_times_and_attempts_are_numbers(how):
+    with pytest.raises(ValueError, match="timeout must be seconds above 0 and attempts a whole number from 1 up, got"):
+        DicomWeb("http://localhost:1/dicom-web", **how)

@@ -22,7 +22,7 @@ from faimed3d._rows import is_row
 from faimed3d.archive.connection import Connection, is_this_machine, signature
 from faimed3d.archive.fetching import fetch_series
 from faimed3d.archive.finding import referring, scan_of
-from faimed3d.archive.matching import checked_keyword, matches, weakened
+from faimed3d.archive.matching import checked_keyword, checked_value, matches, weakened
 from faimed3d.archive.series import FIELDS, ArchiveSeries, row_of, table_of
 from faimed3d.archive.storing import objects_in, store_objects
 from faimed3d.errors import NoImages
@@ -73,8 +73,11 @@ class DicomWeb:
         self.url = _checked_url(url, auth is not None)
         if certificates is not None and not os.path.exists(certificates):
             raise FileNotFoundError(f"{certificates}: no such file of certificates")
-        if attempts < 1 or not timeout > 0:
-            raise ValueError(f"timeout must be above 0 and attempts at least 1, got {timeout!r} and {attempts!r}")
+        if not isinstance(timeout, int | float) or not timeout > 0 or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(
+                "timeout must be seconds above 0 and attempts a whole number from 1 up, "
+                f"got {timeout!r} and {attempts!r}"
+            )
         self.cache = _temporary_cache() if cache is None else os.path.abspath(cache)
         trusted = None if certificates is None else os.fspath(certificates)
         self._connection = Connection(self.url, signature(auth), trusted, timeout, attempts)
@@ -111,7 +114,8 @@ class DicomWeb:
             files can tell (``shape``, ``spacing``, ``files``, ...) is empty.
 
         Raises:
-            ValueError: a keyword that DICOM does not have.
+            ValueError: a keyword that DICOM does not have; a date of another form; a limit below 0.
+            TypeError: a value that is neither a text nor a number: one search for each of several.
             ArchiveUnavailable: no answer. ArchiveError: an answer of another kind.
 
         >>> DicomWeb("http://localhost:8042/dicom-web").search(PatientId="4711")
@@ -119,8 +123,10 @@ class DicomWeb:
         ValueError: search: 'PatientId' is no DICOM keyword, did you mean 'PatientID'?
         """
         named = {"Modality": modality, "SeriesDescription": description, **match}
-        wanted = {checked_keyword(keyword): str(value) for keyword, value in named.items() if value is not None}
-        tags = [checked_keyword(tag) for tag in tags]
+        wanted = {key: checked_value(key, value) for key, value in named.items() if value is not None}
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise ValueError(f"limit must be a number of rows from 0 up, or None for all, got {limit!r}")
+        tags = [checked_keyword(tag) for tag in ([tags] if isinstance(tags, str) else tags)]
         fields = dict.fromkeys([*FIELDS, *wanted, *tags])
         page = None if limit is None else max(limit, _SMALLEST_PAGE)
         found = self._connection.search("series", weakened(wanted), list(fields), page)

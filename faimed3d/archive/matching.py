@@ -47,6 +47,28 @@ def checked_keyword(keyword: str) -> str:
     return keyword
 
 
+def checked_value(keyword: str, value: object) -> str:
+    """A value to search for, as text.
+
+    Raises:
+        ValueError: the keyword is none; a date that is not of the form of DICOM, which would match nothing.
+        TypeError: the value is neither a text nor a number.
+
+    >>> checked_value("StudyDate", "20260101-")
+    '20260101-'
+    """
+    keyword = checked_keyword(keyword)
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise TypeError(f"search: {keyword} must be one text, got {type(value).__name__}: search for each of several")
+    text = str(value).strip()
+    day = r"\d{8}"
+    if dictionary_VR(keyword_dict[keyword]) == "DA" and not re.fullmatch(rf"|\*|{day}|{day}-|-{day}|{day}-{day}", text):
+        raise ValueError(
+            f"search: {keyword} must be a day as 20260131, or days as 20260101-20260131, 20260101- or -20260131"
+        )
+    return text
+
+
 def _matches(item: Item, keyword: str, wanted: str) -> bool:
     number = keyword_dict[keyword]
     found = text_of(item, f"{number:08X}")
