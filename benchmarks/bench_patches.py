@@ -4,7 +4,7 @@ Two sets with masks: 96x96x96 out of 140x512x512, and 40x56x40 out of small volu
 the library does it (MONAI: PersistentDataset on the disk, CacheDataset in memory; TorchIO keeps nothing), a third of
 the patches is around labels, each is rotated and scaled at random, image linearly and mask by the nearest voxel, and
 one process makes them; its time is that of the processor, so that other programs count little. MONAI and TorchIO take 4
-patches of a volume; TorchIO moves whole volumes.
+patches of a large volume and 1 of a small one; TorchIO moves whole volumes.
 Then a step of training with patches from the cache against a step on one batch over and over.
 """
 
@@ -29,11 +29,11 @@ from faimed3d.losses import DiceCELoss3D
 from faimed3d.models import UNet3D
 from faimed3d.patches import PatchDataLoaders3D
 
-BATCH, A_VOLUME = 2, 4
+BATCH = 2
 DEGREES, SCALE = 15, 0.15
-SETS = {  # name: shape, patch, cases, patches a round of (ours, peers), rounds
-    "96x96x96 of 140x512x512": ((140, 512, 512), (96, 96, 96), 2, (16, 8), 3),
-    "40x56x40 of 36x50x36": ((36, 50, 36), (40, 56, 40), 24, (96, 48), 3),
+SETS = {  # name: shape, patch, cases, patches that peers take of a volume, patches a round of (ours, peers), rounds
+    "96x96x96 of 140x512x512": ((140, 512, 512), (96, 96, 96), 2, 4, (16, 8), 3),
+    "40x56x40 of 36x50x36": ((36, 50, 36), (40, 56, 40), 24, 1, (96, 48), 3),
 }
 
 
@@ -63,7 +63,7 @@ def ours(cache, patch, length, workers=0, tfms=None):
     return dls.train
 
 
-def monai_way(files, patch, root, persistent):
+def monai_way(files, patch, a_volume, root, persistent):
     import monai.transforms as mt
     from monai.data import CacheDataset, DataLoader, PersistentDataset
 
@@ -75,7 +75,7 @@ def monai_way(files, patch, root, persistent):
             mt.EnsureChannelFirstd(keys),
             mt.NormalizeIntensityd("image"),
             mt.SpatialPadd(keys, patch[::-1]),
-            mt.RandCropByPosNegLabeld(keys, "mask", patch[::-1], pos=1, neg=2, num_samples=A_VOLUME),
+            mt.RandCropByPosNegLabeld(keys, "mask", patch[::-1], pos=1, neg=2, num_samples=a_volume),
             mt.RandAffined(
                 keys, spatial_size=patch[::-1], prob=1, rotate_range=[angle] * 3, scale_range=[SCALE] * 3,
                 mode=("bilinear", "nearest"), padding_mode="border",
@@ -89,10 +89,11 @@ def monai_way(files, patch, root, persistent):
             dataset[number]
     else:
         dataset = CacheDataset(items, steps, progress=False)
-    return DataLoader(dataset, batch_size=1, num_workers=0, shuffle=True), A_VOLUME  # a list of 4 patches each
+    volumes = max(1, BATCH // a_volume)
+    return DataLoader(dataset, batch_size=volumes, num_workers=0, shuffle=True), volumes * a_volume
 
 
-def torchio_way(files, patch):
+def torchio_way(files, patch, a_volume):
     import torchio as tio
 
     size = [max(n, m) for n, m in zip(shape_of(files), patch, strict=True)]
@@ -102,7 +103,7 @@ def torchio_way(files, patch):
     ]
     dataset = tio.SubjectsDataset(subjects, transform=tio.Compose(steps))
     sampler = tio.LabelSampler(patch[::-1], "mask", {0: 2, 1: 0.5, 2: 0.5})
-    queue = tio.Queue(dataset, len(subjects) * A_VOLUME, A_VOLUME, sampler, num_workers=0)
+    queue = tio.Queue(dataset, len(subjects) * a_volume, a_volume, sampler, num_workers=0)
     return tio.SubjectsLoader(queue, batch_size=BATCH, num_workers=0), BATCH
 
 
@@ -136,16 +137,16 @@ def worker_memory(loader):
 
 
 def compare(root, name):
-    shape, patch, cases, (many, few), rounds = SETS[name]
+    shape, patch, cases, a_volume, (many, few), rounds = SETS[name]
     files = make_files(root, shape, cases)
     codes, steps = ["air", "ball", "box"], [ZScore3D()]
     cache = preprocess(files, root / "cache", codes=codes, item_tfms=steps, n_jobs=1, progress=False)
     loaders = {"ours": (ours(cache, patch, many), BATCH, many)}
     if importlib.util.find_spec("monai"):
-        loaders["MONAI PersistentDataset"] = (*monai_way(files, patch, root / "monai", True), few)
-        loaders["MONAI CacheDataset"] = (*monai_way(files, patch, None, False), few)
+        loaders["MONAI PersistentDataset"] = (*monai_way(files, patch, a_volume, root / "monai", True), few)
+        loaders["MONAI CacheDataset"] = (*monai_way(files, patch, a_volume, None, False), few)
     if importlib.util.find_spec("torchio"):
-        loaders["TorchIO Queue"] = (*torchio_way(files, patch), few)
+        loaders["TorchIO Queue"] = (*torchio_way(files, patch, a_volume), few)
     found = {kind: [] for kind in loaders}
     for _ in range(rounds):
         for kind, (loader, a_batch, wanted) in loaders.items():
@@ -201,9 +202,9 @@ def main():
         with tempfile.TemporaryDirectory() as root:
             found, cache, patch = compare(Path(root), name)
             table(found, header)
-            many = 2000 if "40x" in name else 200
+            many = 2000 if name.startswith("40x") else 200
             memory.append((name, many, *worker_memory(ours(cache, patch, many, 2))))
-            if "40x" in name:
+            if name.startswith("40x"):
                 steps.append((name, *step_ratio(cache, patch), 3))
     table(memory, ("case", "patches", "MB a worker at most", "growth in MB"))
     table(steps, ("case", "ms a step, cache", "ms a step, one batch", "ratio", "n"))
