@@ -250,7 +250,8 @@ def _write_csv(table: pd.DataFrame, path: Path, out: Path, earlier: Rows) -> Non
     volumes = ["background", "total_mask_volume", *table.attrs["classes"]]
     in_ml = table.assign(**{name: table[name] / 1000 for name in volumes})
     in_ml = in_ml.rename(columns={name: f"{name.removesuffix('_mask_volume')} (ml)" for name in volumes})
-    done = {as_written(Path(output).name) for output in table["output"]}
+    # where a case failed, what is there is still that of the earlier run
+    done = {as_written(Path(output).name) for output in table["output"][table["error"] == ""]}
     others = [row for name, row in earlier.items() if name not in done and (out / name).exists()]
     if others:
         in_ml = pd.concat([in_ml.astype(object), pd.DataFrame(others)])
