@@ -36,7 +36,7 @@ from faimed3d.spatial import turns
 from faimed3d.preprocess import *  # a line of 0.0.6's notebooks
 import faimed3d.training
 found["old paths"] = [faimed3d.learner.__name__, SurfaceDice is faimed3d.training.SurfaceDice, turns.__name__,
-                      MeanScale.__name__, faimed3d.widgets.viewer is faimed3d.display.viewer]
+                      MeanScale.__name__, faimed3d.widgets.viewer is faimed3d.browser.viewers]
 print(json.dumps(found))
 """
 
