@@ -134,7 +134,7 @@ class TestTransforms:
         assert plan.replace(arch="resnet18_3d").network()[0][1][0].conv1[0].weight.shape[0] == 64
         with pytest.raises(ValueError, match="arch must be 'UNet3D encoder' or a network of faimed3d"):
             plan.replace(arch="resnet99").network()
-        assert (plan.widths, plan.blocks, plan.batch_size) == ((32, 64, 128), (1, 2, 2), 2)
+        assert (plan.widths, plan.blocks, plan.batch_size) == ((16, 32, 64), (1, 2, 2), 2)
         sizes = [tuple(one[2:]) for one in model_sizes(plan.network()[0], plan.patch)]
         assert sizes == [(14, 14, 14), (7, 7, 7), (4, 4, 4)]  # the first convolution halves it
         large = plan_of(report_of([[256, 256, 128]] * 5, [[1, 1, 2]] * 5, task="classification"))

@@ -79,7 +79,7 @@ RULES = (
     ),
     Rule(
         "widths",
-        "32 channels (on a CPU 16), doubled at each level, 320 at most; of classes 64 (32), 512 (256) at most",
+        "32 channels (on a CPU 16), doubled at each level, 320 at most; of classes 64 (16), 512 (256) at most",
         f"{NNUNET}; {MEDMNIST}",
     ),
     Rule(
@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(
         "epochs",
-        "on a GPU 250, on a CPU 100, of classes 100; with `minutes` as many as end in time",
+        "on a GPU 250, on a CPU 100, of classes 100 and 40; with `minutes` as many as end in time",
         "this library",
     ),
     Rule(
