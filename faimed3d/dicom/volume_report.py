@@ -21,6 +21,7 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, quiet, read_dataset
 from faimed3d.dicom.segmentation.seg_writing import source_image
 from faimed3d.dicom.segmentation.segment_matching import segments_of_classes
+from faimed3d.dicom.writing.belonging import refuse_apart
 from faimed3d.dicom.writing.concepts import (
     NO_CONCEPT,
     Concept,
@@ -179,7 +180,8 @@ def volume_report(
         concepts: what a class is, by its name, as of ``write_seg``.
 
     Raises:
-        ValueError: the segmentation holds another mask; a concept for a name that no class has.
+        ValueError: the mask lies apart from the images; the segmentation holds another mask; a concept for a name that
+            no class has.
     """
     mask = check_volume(mask, geometry)
     if algorithm is not None:
@@ -187,6 +189,8 @@ def volume_report(
     named = {int(label): name for label, name in (codes or {}).items() if label > 0}
     present = label_values(mask) if mask.any() else []
     values = sorted({*present, *named})
+    files = template_files(template)
+    refuse_apart(mask, geometry, files)
     counts = dict(zip(*np.unique(mask, return_counts=True), strict=True))
     names = label_names(values, named, None)
     segments = segments_of_classes(segmentation, mask, geometry) if segmentation is not None else {}
@@ -196,7 +200,7 @@ def volume_report(
         volume = voxels * geometry.voxel_volume
         classes.append(ClassVolume(label, name, voxels, volume, concept, segments.get(label)))
     file = None if segmentation is None else os.fsdecode(segmentation)
-    return VolumeReport(tuple(classes), tuple(template_files(template)), algorithm, file)
+    return VolumeReport(tuple(classes), tuple(files), algorithm, file)
 
 
 def _uid_of(what: str, report: VolumeReport, *words: str | int) -> str:

@@ -15,6 +15,7 @@ from faimed3d._extras import import_extra
 from faimed3d._keywords import strict_keywords
 from faimed3d.dicom.header import dataset_bytes, name_tag, quiet, read_dataset
 from faimed3d.dicom.volume_reading import read_dicom
+from faimed3d.dicom.writing.belonging import refuse_apart
 from faimed3d.dicom.writing.concepts import (
     NO_CONCEPT,
     Concept,
@@ -100,7 +101,8 @@ def write_seg(
         FileNotFoundError: no such folder or template. TypeError: an argument of a wrong kind.
         ValueError: an empty mask, values that are no whole numbers from 0, fewer than 8 pixels in a slice, a sheared
             grid or one that does not come back right, a name for a label that the mask does not have, a concept for
-            a name that no class has, text that its element cannot hold, a template without identifiers.
+            a name that no class has, text that its element cannot hold, a template without identifiers, or whose
+            images lie apart from the mask.
         MissingGeometry: the template has no frame of reference, or an image of it no position.
         OSError: the disk is full or read-only; nothing is left behind.
 
@@ -131,6 +133,7 @@ def write_seg(
         raise ValueError(f"a label map holds labels up to {_LARGEST_NUMBER}, this mask has {numbers[-1]}")
     check_description(series_description, series_number, "segmentation", algorithm)
     files = template_files(template)
+    refuse_apart(mask, geometry, files)
     with quiet():
         sources, taken = [source_image(file) for file in files], template_dataset(files[0])
     segments = mask if kind == "labelmap" else np.searchsorted(values, mask, side="right")
