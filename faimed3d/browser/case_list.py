@@ -101,6 +101,8 @@ def save_views(path: str | Path, views: Mapping[str, View3D], title: str = "faim
         ValueError: another extension, or no view.
 
     >>> import tempfile
+    >>> import numpy as np
+    >>> from faimed3d.browser import view_3d
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_views(f"{folder}/all.html", {"one": view_3d(np.zeros((2, 3, 4))), "two": view_3d(np.ones((2, 3, 4)))})
     """
