@@ -23,6 +23,10 @@ TARGETS = {
 
 def case(target, kind):
     voxels = torch.rand(SOURCE.shape).mul(30).round()
+    if kind is TensorMask3D:  # three classes, and background as in most masks
+        voxels = torch.zeros(SOURCE.shape, dtype=torch.uint8)
+        for label in (1, 2, 3):
+            voxels[5 * label : -5 * label, 40 * label : -40 * label, 40 * label : -40 * label] = label
     volume = kind(voxels, SOURCE)
     return volume, target, volume.as_sitk(), TensorDicom3D(torch.zeros(target.shape), target).as_sitk()
 
@@ -33,7 +37,7 @@ def ours(volume, target, image, reference):
 
 def peer(volume, target, image, reference):
     how = sitk.sitkNearestNeighbor if isinstance(volume, TensorMask3D) else sitk.sitkLinear
-    return sitk.Resample(image, reference, sitk.Transform(), how, 0.0, sitk.sitkFloat32)
+    return sitk.Resample(image, reference, sitk.Transform(), how, 0.0, image.GetPixelID())
 
 
 def prepared(name):
