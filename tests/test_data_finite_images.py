@@ -18,8 +18,7 @@ def image(value=np.nan, dtype=torch.float32):
     return TensorDicom3D(voxels, Geometry(SHAPE, (1, 2, 3)))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("value", "workers"), [(np.nan, 0), (np.inf, 0), (-np.inf, 0), (np.nan, 1)])
 def test_loaders_refuse_them_naming_file_and_remedy(tmp_path, value, workers):
     for k in range(3):
         (image(value) if k == 1 else image(0)).save(tmp_path / f"i{k}.nii.gz")
