@@ -13,7 +13,9 @@ if _WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
+from cases import write_cases
 from fastai.torch_core import default_device
 from hypothesis import settings
 from orthanc import Orthanc, missing
@@ -48,6 +50,18 @@ def logged():
     root.addHandler(handler)
     yield texts
     root.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Folder of the files of a small study, with its table cases.csv."""
+    return write_cases(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def table(root):
+    """The table of the study below ``root``."""
+    return pd.read_csv(root / "cases.csv")
 
 
 @pytest.fixture

@@ -1,24 +1,13 @@
 """Masks are brought onto their images, labels and sizes are checked."""
 
-import pandas as pd
 import pytest
 import torch
-from cases import SHAPE, case_of, save, segmentation, write_cases
+from cases import SHAPE, case_of, save, segmentation
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import CheckLabels, ImageDataLoaders3D, MaskBlock3D, MatchMask
 from faimed3d.data.block_transforms import check_sizes
 from faimed3d.data.blocks import VolumeReader, read_labels
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 class TestMatchMask:

@@ -3,10 +3,9 @@
 import multiprocessing
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from cases import CENTRE, SHAPE, case_of, geometry_of, save, segmentation, write_cases
+from cases import CENTRE, SHAPE, case_of, geometry_of, save, segmentation
 from fastai.data.block import DataBlock
 from fastai.data.load import _FakeLoader
 from fastai.data.transforms import IndexSplitter
@@ -16,16 +15,6 @@ from faimed3d.augment import PadOrCrop3D, Resample3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import ImageBlock3D, ImageDataLoaders3D, MaskBlock3D, get_volumetric_files
 from faimed3d.data.blocks import VolumeReader, read_labels
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 class Record(Transform):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from cases import classification, make_learner, segmentation, write_cases
+from cases import classification, make_learner, segmentation
 from fastai.data.block import DataBlock
 from fastai.data.transforms import IndexSplitter
 from fastai.interpret import Interpretation
@@ -17,11 +17,6 @@ from faimed3d.browser.case_list import CaseList
 from faimed3d.data import ImageBlock3D, get_volumetric_files
 
 importlib.import_module("fastai.callback.progress")  # gives Learner no_bar
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import SHAPE, case_of, classification, geometry_of, make_learner, segmentation, write_cases
+from cases import SHAPE, case_of, classification, geometry_of, make_learner, segmentation
 from dicom_series import SECRETS, write_series
 from fastai.data.block import RegressionBlock
 from fastai.learner import load_learner
@@ -22,16 +22,6 @@ from faimed3d.data import SegmentationDataLoaders3D
 Interpretation = importlib.import_module("fastai.interpret").Interpretation
 ClassificationInterpretation = importlib.import_module("fastai.interpret").ClassificationInterpretation
 importlib.import_module("fastai.callback.progress")  # gives Learner no_bar
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 @pytest.fixture(autouse=True)

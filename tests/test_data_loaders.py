@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import COUNT, SHAPE, case_of, classification, geometry_of, save, segmentation, write_cases
+from cases import COUNT, SHAPE, case_of, classification, geometry_of, save, segmentation
 from dicom_series import write_series
 from fastai.data.block import CategoryBlock, RegressionBlock
 from fasttransform import Transform
@@ -22,16 +22,6 @@ class ThreadsOfItem(Transform):
 
     def encodes(self, x: TensorMask3D):  # noqa: F811 - dispatched by type
         return x
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 class TestLoaders:

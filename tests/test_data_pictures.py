@@ -4,9 +4,8 @@ import importlib
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-from cases import SHAPE, classification, make_learner, segmentation, write_cases
+from cases import SHAPE, classification, make_learner, segmentation
 from fastai.data.block import CategoryBlock, DataBlock, RegressionBlock
 from fastai.data.transforms import ColReader, IndexSplitter
 from torch import nn
@@ -14,16 +13,6 @@ from torch import nn
 from faimed3d.data import ImageBlock3D, ImageDataLoaders3D, MaskBlock3D, get_volumetric_files
 
 importlib.import_module("fastai.callback.progress")  # gives Learner no_bar
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 @pytest.fixture(autouse=True)

@@ -5,23 +5,13 @@ import warnings
 import pandas as pd
 import pytest
 import torch
-from cases import segmentation, write_cases
+from cases import segmentation
 from fastai.torch_core import set_seed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.data import GroupSplitter
 from faimed3d.data.splitting import warn_of_shared_groups
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 class TestGroupSplitter:

@@ -33,7 +33,7 @@ found["learner"] += [Learner.predict_volume.__name__, Learner.predict_folder.__n
 import faimed3d.widgets.viewer
 from faimed3d.metrics import SurfaceDice
 from faimed3d.spatial import turns
-from faimed3d.preprocess import *  # a line of 0.0.6's notebooks
+from faimed3d.preprocess import *  # as 0.0.6's notebooks have it: what is tested is that star
 import faimed3d.training
 found["old paths"] = [faimed3d.learner.__name__, SurfaceDice is faimed3d.training.SurfaceDice, turns.__name__,
                       MeanScale.__name__, faimed3d.widgets.viewer is faimed3d.browser.viewers]

@@ -5,23 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import LESION, write_cases
+from cases import LESION
 from header_values import found_in, telling_scan
 from matplotlib import rc_context
 
 from faimed3d.basics import Geometry, TensorDicom3D
 from faimed3d.intensity import window_limits
 from faimed3d.plan import show_dataset
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_cases(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture
-def table(root):
-    return pd.read_csv(root / "cases.csv")
 
 
 @pytest.fixture(autouse=True)

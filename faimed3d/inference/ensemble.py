@@ -10,11 +10,11 @@ from fastai.learner import Learner
 
 from faimed3d.inference.exporting import export_model
 from faimed3d.inference.folder import predict_folder
-from faimed3d.inference.members import Member, refuse_differences
+from faimed3d.inference.members import Member, Members, refuse_differences
 from faimed3d.inference.whole_volume import predict_volume
 
 
-class Ensemble:
+class Ensemble(Members):
     """Several networks of one task, such as those of the folds; it predicts the mean of their probabilities.
 
     ``predict_volume``, ``predict_folder`` and ``evaluate`` are those of learners, with all their arguments. A scan is
@@ -62,16 +62,6 @@ class Ensemble:
                 )
         refuse_differences(members)
         self.members: list[Any] = members
-
-    @property
-    def dls(self) -> Any:
-        """The loaders of the first member."""
-        return self.members[0].dls
-
-    @property
-    def loss_func(self) -> Any:
-        """The loss of the first member."""
-        return self.members[0].loss_func
 
     @property
     def progress(self) -> Any:

@@ -32,6 +32,22 @@ class Predictor(Protocol):
     members: Sequence[Member]
 
 
+class Members:
+    """Several networks; the first of them tells what all have in common."""
+
+    members: list[Any]
+
+    @property
+    def dls(self) -> Any:
+        """The loaders of the first member."""
+        return self.members[0].dls
+
+    @property
+    def loss_func(self) -> Any:
+        """The loss of the first member, which has the activation."""
+        return self.members[0].loss_func
+
+
 class ShowsBars:
     """What shows progress bars, but within ``no_bar()``, as a learner does."""
 

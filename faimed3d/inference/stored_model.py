@@ -21,7 +21,7 @@ from faimed3d.data.trained_on import TrainedOn
 from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel
 from faimed3d.inference.activations import activation_named
 from faimed3d.inference.folder import predict_folder
-from faimed3d.inference.members import Member, ShowsBars, class_codes, refuse_differences
+from faimed3d.inference.members import Member, Members, ShowsBars, class_codes, refuse_differences
 from faimed3d.inference.model_file import read_model
 from faimed3d.inference.source import Source
 from faimed3d.inference.stored_loaders import loaders_from
@@ -32,7 +32,7 @@ from faimed3d.inference.whole_volume import predict_volume
 _OF_CONSTRUCTORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, MemoryError)
 
 
-class StoredModel(ShowsBars):
+class StoredModel(Members, ShowsBars):
     """A model out of its file: it predicts as the learner or ensemble that was exported, to the bit.
 
     Args:
@@ -63,16 +63,6 @@ class StoredModel(ShowsBars):
     ) -> None:
         self.file, self.about, self.members, self._defaults = file, dict(about), members, dict(defaults)
         refuse_differences(members)
-
-    @property
-    def dls(self) -> Any:
-        """Loaders without items, which read and prepare scans."""
-        return self.members[0].dls
-
-    @property
-    def loss_func(self) -> Any:
-        """Has the activation."""
-        return self.members[0].loss_func
 
     @property
     def trained_on(self) -> TrainedOn:
