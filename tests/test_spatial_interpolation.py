@@ -301,7 +301,7 @@ class TestValues:
         assert torch.equal(*found)
 
     def test_in_the_worker_of_a_loader(self):
-        """A fork of a process in which SimpleITK's threads have been at work."""
+        """A fork of a process in which threads have been at work."""
         expected = [rows.clone() for rows in map(Turned().__getitem__, range(2))]
         loader = torch.utils.data.DataLoader(Turned(), num_workers=2, batch_size=None, multiprocessing_context="fork")
         for found, one in zip(loader, expected, strict=True):

@@ -13,7 +13,6 @@ from math import ceil, floor
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from faimed3d.augment.warp import Warp, sample_3d, sampling_grid, warp_terms
@@ -89,8 +88,6 @@ class PatchWarp:
             return whole if self.warp is None else rotate_3d(whole, self.warp.matrix[0])
         grid = sampling_grids([self], part.device)[0] if grid is None else grid
         assert grid is not None  # it is not exact
-        if interpolation == "nearest" and part.device.type == "cpu" and not isinstance(fill, str | Tensor):
-            return _nearest(part, grid, fill)
         return sample_3d(part[None], grid[None], interpolation, fill)[0]
 
     def _placed(self, part: Tensor, fill: Any) -> Tensor:
@@ -162,19 +159,6 @@ def _within(low: int, stop: int, n: int, reflect: bool) -> tuple[int, int]:
         return 0, n
     low = min(max(low, 0), n - 1)
     return low, max(min(stop, n), low + 1)
-
-
-def _nearest(part: Tensor, grid: Tensor, fill: float) -> Tensor:
-    """As :func:`sample_3d` with ``'nearest'``, in a third of the time on a CPU: voxels (C, d, h, w) by their index."""
-    padded = F.pad(part, (1,) * 6, value=fill)  # positions outside are cut to this rim
-    if padded[0].numel() >= 1 << 24:  # float32 holds no larger index
-        return sample_3d(part[None], grid[None], "nearest", fill)[0]
-    index, stride = torch.zeros(()), 1
-    for axis, n in enumerate(reversed(part.shape[-3:])):
-        place = (grid[..., axis] * (n / 2) + (n + 1) / 2).round_().clamp_(0, n + 1)
-        index = index + place * stride
-        stride *= n + 2
-    return padded.flatten(1).index_select(1, index.flatten().to(torch.int32)).view(len(part), *grid.shape[:-1])
 
 
 def _continued(part: Tensor, low: Triple, patch: PatchWarp) -> Tensor:

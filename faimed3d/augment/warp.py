@@ -19,6 +19,7 @@ from torch import Tensor
 from faimed3d._arguments import is_number
 from faimed3d._exact import fits_float32
 from faimed3d.geometry import Geometry
+from faimed3d.spatial import compiled
 from faimed3d.spatial.axis_matrices import centres, spline_matrix
 from faimed3d.spatial.rotations import rotate_3d
 
@@ -260,16 +261,18 @@ def sample_3d(
     if not isinstance(fill, Tensor):
         check_fill(fill)
     nearest = interpolation == "nearest"
-    values = x if x.dtype in (torch.float32, torch.float64) else x.to(_wide_enough(x) if nearest else torch.float32)
-    grid = grid.to(values.dtype)
-    mode, padding = (
-        "nearest" if nearest else "bilinear",
-        _PADDING.get(fill, "zeros") if isinstance(fill, str) else "zeros",
-    )
-    base = 0 if isinstance(fill, str) else _outside(values, fill, nearest)
-    shifted = isinstance(base, Tensor) or base != 0
-    out = F.grid_sample(values - base if shifted else values, grid, mode, padding, align_corners=False)
-    out = out.add_(base) if shifted else out
+    values = x if nearest or x.dtype in (torch.float32, torch.float64) else x.float()
+    around = fill if isinstance(fill, str) else _outside(values, fill, nearest)
+    if compiled.suits(values, grid):
+        return compiled.sample(values, grid if nearest else grid.to(values.dtype), nearest, around)
+    if nearest:
+        values = values.to(_wide_enough(values))
+    grid, mode = grid.to(values.dtype), "nearest" if nearest else "bilinear"
+    if isinstance(around, str):
+        out = F.grid_sample(values, grid, mode, _PADDING[around], align_corners=False)
+    else:  # PyTorch knows zeros alone
+        around = around.to(values.dtype)[..., None, None, None]
+        out = F.grid_sample(values - around, grid, mode, align_corners=False).add_(around)
     return out.to(x.dtype) if nearest else out
 
 
@@ -326,17 +329,15 @@ def _product(columns: Tensor, planes: Tensor) -> Tensor:
     return out
 
 
-def _outside(x: Tensor, fill: float | Tensor | None, nearest: bool) -> float | Tensor:
-    """The value outside the volume: ``fill``, or the default of :func:`sample_3d`."""
-    if isinstance(fill, Tensor):
-        return fill.to(x).reshape(-1, 1, 1, 1)
-    if fill is not None or nearest:
-        return fill or 0
-    lowest = x.amin((2, 3, 4), keepdim=True)
-    if not lowest.isfinite().all():
-        finite = torch.where(x.isfinite(), x, torch.inf).amin((2, 3, 4), keepdim=True)
-        lowest = torch.where(finite.isfinite(), finite, 0)
-    return lowest
+def _outside(x: Tensor, fill: float | Tensor | None, nearest: bool) -> Tensor:
+    """The values (N, C) outside the volumes: ``fill``, or the default of :func:`sample_3d`."""
+    if fill is None and not nearest:
+        lowest = x.amin((2, 3, 4))
+        if not lowest.isfinite().all():
+            finite = torch.where(x.isfinite(), x, torch.inf).amin((2, 3, 4))
+            lowest = torch.where(finite.isfinite(), finite, 0)
+        return lowest
+    return torch.as_tensor(0 if fill is None else fill).to(x).expand(x.shape[:2])
 
 
 def _wide_enough(labels: Tensor) -> torch.dtype:

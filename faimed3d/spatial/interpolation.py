@@ -4,8 +4,8 @@ Functions of plain tensors; where the new voxels lie is said in voxels of the ol
 ``faimed3d.spatial.positions``. There are three ways, which differ in speed alone:
 
 - Where all axes are parallel to old ones: one axis after the other, here.
-- Where the grid is rotated: each new voxel from its neighbours, in ``faimed3d.spatial.rotated_grids``.
-- The same by SimpleITK, in ``faimed3d.spatial.simpleitk_grids``: on a CPU, where no axis is parallel to an old one.
+- Where the grid is rotated, on a CPU: each new voxel from its neighbours, in ``faimed3d.spatial.compiled``.
+- The same on any device and with gradients, in ``faimed3d.spatial.rotated_grids``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faimed3d import _blockwise
-from faimed3d._exact import FLOAT64_EXACT
-from faimed3d.spatial import rotated_grids, simpleitk_grids
+from faimed3d.spatial import compiled, rotated_grids
 from faimed3d.spatial.blocks import largest_block
 from faimed3d.spatial.positions import AxisBlock, AxisPositions
 
@@ -54,8 +52,8 @@ def resample_voxels(
     volumes, matrix, offset = volumes.permute(0, *(1 + old for old in order)), matrix[order], offset[order]
     if len(parallel) == 3:
         return _axis_by_axis(volumes, matrix.diagonal(), offset, size, nearest, fill)
-    if not parallel and _exact_in_simpleitk(volumes):
-        return simpleitk_grids.resample(volumes, matrix, offset, size, nearest, fill)
+    if compiled.suits(volumes):
+        return compiled.resample(volumes, matrix, offset, size, nearest, fill)
     return rotated_grids.resample(volumes, matrix, offset, size, nearest, fill, *parallel)
 
 
@@ -73,16 +71,6 @@ def _pair_axes(crosses: np.ndarray) -> tuple[list[int], list[int]]:
 
     pairings = ((list(order), parallel(order)) for order in permutations(range(3)))
     return max(pairings, key=lambda pair: len(pair[1]))
-
-
-def _exact_in_simpleitk(volumes: Tensor) -> bool:
-    """Whether SimpleITK may do the work, and keeps the values: it works in float64 and makes infinite ones finite."""
-    if not _blockwise.uses_cpu(volumes) or volumes.requires_grad:
-        return False
-    if not volumes.is_floating_point() and volumes.element_size() < 8:
-        return True
-    voxels, limit = volumes.numpy(), np.inf if volumes.is_floating_point() else FLOAT64_EXACT
-    return bool(-limit < voxels.min() <= voxels.max() < limit)  # false where there is NaN
 
 
 def _axis_by_axis(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,25 +48,6 @@ class Neighbours:
                 self._numbers = [number + end for number in self._numbers for end in ends]
                 self._shares.append(share.to(dtype))
         self._outside = outside if outside.any() else None
-
-    def of_plane(self, reach: int) -> tuple[np.ndarray, np.ndarray, Any]:
-        """What is outside, and the nearest voxels or else the sparse matrix that blends the neighbours.
-
-        Args:
-            reach: voxels in memory from the first to the last of a plane.
-        """
-        from scipy.sparse import csr_array
-
-        outside = np.zeros(self._numbers[0].numel(), bool) if self._outside is None else self._outside.numpy().ravel()
-        if not self._shares:
-            return outside, self._numbers[0].numpy().ravel(), None
-        numbers = np.stack([number.numpy().ravel() for number in self._numbers], 1)
-        down, right = (share.double().numpy().ravel() for share in self._shares)
-        parts = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], 1)
-        ends = np.arange(0, numbers.size + 1, 4)
-        matrix = csr_array((parts.ravel(), numbers.ravel(), ends), shape=(len(numbers), reach))
-        matrix.eliminate_zeros()  # an infinite neighbour without a share is no part
-        return outside, numbers[:, 0], matrix
 
     def interpolate(self, source: Tensor, axis: int, part: tuple[slice, ...] = ()) -> Tensor:
         """Take and blend the neighbours of a part of the new voxels (default: all) along ``axis`` of ``source``."""

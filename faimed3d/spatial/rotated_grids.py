@@ -1,22 +1,18 @@
 """Resample onto a rotated grid: each new voxel from its neighbours, on any device and with gradients.
 
 Where one new axis is parallel to an old one, the neighbours in the plane of the two others are the same all along it:
-they are found once and taken for whole lines of voxels; on a CPU, where lines are not contiguous, for whole planes.
+they are found once and taken for whole lines of voxels.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from faimed3d import _blockwise
 from faimed3d.spatial.blocks import boxes, largest_block
 from faimed3d.spatial.neighbours import Neighbours, in_memory
-from faimed3d.spatial.positions import AxisBlock, AxisPositions
+from faimed3d.spatial.positions import AxisPositions
 
 _PLANE_BLOCK = 1 << 13  # new voxels of a plane whose neighbours are found at once on a CPU
 
@@ -64,13 +60,6 @@ def resample(
             targets = new.movedim(1, -1)
 
     matrix, offset = matrix[np.ix_(rotated, rotated)], offset[rotated]
-    if along is not None and across and _blockwise.uses_cpu(volumes) and not volumes.requires_grad:
-        box = tuple(slice(0, size[axis]) for axis in rotated)
-        positions = _positions(matrix, offset, box, volumes.device)
-        neighbours = Neighbours(positions, shape, strides, nearest, volumes.dtype)
-        _plane_by_plane(sources, targets, along, neighbours, fill)
-        return result
-
     at_once = most if parallel is None else max(_PLANE_BLOCK, most // length)
     for box in boxes([size[axis] for axis in rotated], at_once):
         positions = _positions(matrix, offset, box, volumes.device)
@@ -86,36 +75,6 @@ def resample(
                 target = targets[(number, *channels, *cuts)]
                 target.copy_(values.view(target.shape))
     return result
-
-
-def _plane_by_plane(
-    sources: Sequence[Tensor], targets: Tensor, along: AxisBlock, neighbours: Neighbours, fill: float
-) -> None:
-    """Resample on a CPU, where the planes across the parallel axis lie apart in memory, one after the other in threads.
-
-    A rotated plane is then the product with one sparse matrix, which is scipy's work.
-    """
-    outside, numbers, blend = neighbours.of_plane(sources[0].shape[1])
-    lower, upper = along.lower.tolist(), None if along.upper is None else along.upper.tolist()
-    shares = None if along.share is None else along.share.tolist()
-
-    def work(job: tuple[int, int]) -> None:
-        number, k = job
-        voxels, target = sources[number].numpy(), targets[number, k].numpy()
-        plane = voxels[lower[k]]
-        if blend is None:
-            plane.take(numbers.reshape(target.shape), mode="clip", out=target)
-            np.copyto(target, fill, where=outside.reshape(target.shape))
-            return
-        plane = plane.astype(np.float64)
-        if upper is not None and shares is not None and shares[k]:
-            with np.errstate(invalid="ignore"):  # infinite voxels
-                plane += (voxels[upper[k]] - plane) * shares[k]
-        values = blend @ plane
-        values[outside] = fill
-        target[...] = values.reshape(target.shape)
-
-    _blockwise.in_threads(work, product(range(len(sources)), range(len(lower))))
 
 
 def _positions(matrix: np.ndarray, offset: np.ndarray, box: tuple[slice, ...], device: torch.device) -> list[Tensor]:
