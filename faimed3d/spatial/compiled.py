@@ -5,6 +5,7 @@ They serve volumes on a CPU that need no gradient, in half of PyTorch's time, an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 from types import ModuleType
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from faimed3d import _blockwise
 from faimed3d.spatial.neighbours import in_memory
+from faimed3d.spatial.positions import AxisBlock
 
 _JOB = 1 << 15  # new voxels of a job: small enough to share the work among threads, and worth a call
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a voxel that is taken as it is
@@ -41,22 +43,68 @@ def resample(
     """Resample to any grid; arguments as for ``faimed3d.spatial.interpolation.resample_voxels``."""
     kernels = _kernels()
     assert kernels is not None
+    loop = kernels.grid_nearest if nearest else kernels.grid_linear
     result = volumes.new_empty((len(volumes), *size))
     filled = torch.tensor(fill).to(volumes.dtype)
     olds, news, filled = (_bits(t) if nearest else t for t in (volumes, result, filled))
-    outside = filled.numpy()[()]
-    loop = kernels.grid_nearest if nearest else kernels.grid_linear
-    steps, shape = olds.stride()[1:], tuple(olds.shape[1:])
+    steps, shape, outside = olds.stride()[1:], tuple(olds.shape[1:]), filled.numpy()[()]
     matrix, offset = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
-    depth = max(1, _JOB // max(1, size[1] * size[2]))
 
-    def work(job: tuple[int, int]) -> None:
-        number, first = job
-        new = news[number, first : first + depth].numpy()
-        loop(in_memory(olds[number]).numpy(), steps, shape, matrix, offset, outside, new, first)
+    def work(number: int, planes: slice) -> None:
+        old, new = in_memory(olds[number]).numpy(), news[number, planes].numpy()
+        loop(old, steps, shape, matrix, offset, outside, new, planes.start)
 
-    _blockwise.in_threads(work, product(range(len(volumes)), range(0, size[0], depth)))
+    _by_planes(work, len(volumes), size)
     return result
+
+
+def resample_axes(volumes: Tensor, axes: Sequence[AxisBlock], result: Tensor) -> None:
+    """Resample into a part of a volume, each axis of which is parallel to the old one of its number.
+
+    Args:
+        volumes: (N, D, H, W).
+        axes: the new voxels along each axis.
+        result: (N, D', H', W'), contiguous.
+    """
+    kernels = _kernels()
+    assert kernels is not None
+    nearest = all(axis.upper is None for axis in axes)
+    volumes = volumes[(slice(None), *(axis.old for axis in axes))]
+    olds, news = (_bits(t) if nearest else t for t in (volumes, result))
+    first, *corner = [axis.new.start for axis in axes]
+    steps = olds.stride()[1:]
+    if nearest:
+        depths, *along = [(_unsigned(axis.lower * step),) for axis, step in zip(axes, steps, strict=True)]
+    else:  # along W a line is blended before its voxels are taken
+        depths, *along = [_pairs(axis, step, volumes.dtype) for axis, step in zip(axes, (*steps[:2], 1), strict=True)]
+
+    def work(number: int, planes: slice) -> None:
+        old, new = in_memory(olds[number]).numpy(), news[number, first:][planes].numpy()
+        at = tuple(of[planes] for of in depths)
+        if nearest:
+            kernels.axes_nearest(old, at, *along, new, *corner)
+        else:
+            kernels.axes_linear(old, steps[2], at, *along, new, *corner)
+
+    _by_planes(work, len(volumes), [len(axis.lower) for axis in axes])
+
+
+def _pairs(axis: AxisBlock, step: int, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the old voxels below and above the new ones lie, and the shares of the latter."""
+    upper = axis.lower if axis.upper is None else axis.upper
+    share = torch.zeros(len(upper), dtype=dtype) if axis.share is None else axis.share
+    return _unsigned(axis.lower * step), _unsigned(upper * step), share.numpy()
+
+
+def _unsigned(indices: Tensor) -> np.ndarray:
+    return indices.numpy().astype(np.uintp)
+
+
+def _by_planes(work: Callable[[int, slice], None], count: int, size: Sequence[int]) -> None:
+    """Do the ``work`` of each volume (its number, and new planes along D) in threads."""
+    depth = max(1, _JOB // max(1, size[1] * size[2]))
+    jobs = product(range(count), _blockwise.slices(size[0], depth))
+    _blockwise.in_threads(lambda job: work(*job), jobs)
 
 
 def sample(volumes: Tensor, points: Tensor, nearest: bool, fill: Tensor | str) -> Tensor:

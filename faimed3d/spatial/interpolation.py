@@ -3,9 +3,9 @@
 Functions of plain tensors; where the new voxels lie is said in voxels of the old grid. The rules are those of
 ``faimed3d.spatial.positions``. There are three ways, which differ in speed alone:
 
-- Where all axes are parallel to old ones: one axis after the other, here.
-- Where the grid is rotated, on a CPU: each new voxel from its neighbours, in ``faimed3d.spatial.compiled``.
-- The same on any device and with gradients, in ``faimed3d.spatial.rotated_grids``.
+- On a CPU: each new voxel from its neighbours, in ``faimed3d.spatial.compiled``.
+- On any device and with gradients, where all axes are parallel to old ones: one axis after the other, here.
+- Where the grid is rotated: from the neighbours, in ``faimed3d.spatial.rotated_grids``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _pair_axes(crosses: np.ndarray) -> tuple[list[int], list[int]]:
 def _axis_by_axis(
     volumes: Tensor, steps: np.ndarray, offset: np.ndarray, size: tuple[int, int, int], nearest: bool, fill: float
 ) -> Tensor:
-    """Resample where each new axis is parallel to the old one of its number: block by block, axis by axis."""
+    """Resample where each new axis is parallel to the old one of its number, without compiled loops axis by axis."""
     result = volumes.new_empty((len(volumes), *size))
     axes = [
         AxisPositions(n, step, start, count, nearest, volumes)
@@ -86,8 +86,12 @@ def _axis_by_axis(
         along = result.movedim(1 + axis, 0)
         along[: positions.first] = fill
         along[positions.last :] = fill
+    if not all(positions.count for positions in axes):
+        return result
+    if compiled.suits(volumes):
+        compiled.resample_axes(volumes, [positions.block() for positions in axes], result)
+        return result
     order = sorted(range(3), key=lambda axis: axes[axis].growth)  # what makes the volume smaller first
-
     for number, blocks in product(range(len(volumes)), _blocks(axes, largest_block(volumes))):
         voxels = volumes[number][tuple(block.old for block in blocks)]
         for axis in order:
@@ -98,8 +102,6 @@ def _axis_by_axis(
 
 def _blocks(axes: list[AxisPositions], most: int) -> list[tuple[AxisBlock, ...]]:
     """Cut the new grid into blocks that neither have nor need more than about ``most`` voxels."""
-    if not all(positions.count for positions in axes):
-        return []
     sides = [positions.count for positions in axes]
     while max(sides) > 1 and math.prod(p.voxels(side) for p, side in zip(axes, sides, strict=True)) > most:
         # W last: what lies next to each other in memory stays together

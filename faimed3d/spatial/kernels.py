@@ -17,6 +17,8 @@ from faimed3d.spatial.positions import EDGE_TOLERANCE, HALF_TOLERANCE, SHARE_TOL
 
 CONSTANT, EDGE, REFLECT = 0, 1, 2  # what lies around the volume of which points are taken
 _AT_ONCE = 1 << 12  # points, which stay in the processor's cache
+_UNSIGNED = np.uintp  # indices that Numba need not ask whether they count from the end
+_ONE = _UNSIGNED(1)
 
 
 def _compiled(loop: Callable[..., Any]) -> Any:
@@ -25,6 +27,50 @@ def _compiled(loop: Callable[..., Any]) -> Any:
         return njit(loop, cache=True, **how)
     except RuntimeError:  # neither the folder of the package nor the user's can be written
         return njit(loop, **how)
+
+
+@_compiled
+def axes_linear(old, step_w, along_d, along_h, along_w, new, first_h, first_w):
+    """Blend old voxels into ``new`` (D', H', W'), from a row and a column on, whose axes are parallel to the old ones.
+
+    ``along_d`` and ``along_h`` are, for each new voxel along the axis, where in ``old`` the planes or lines below and
+    above start, and the share of the latter; ``along_w`` likewise, in numbers of voxels.
+    """
+    below_d, above_d, shares_d = along_d
+    below_h, above_h, shares_h = along_h
+    below_w, above_w, shares_w = along_w
+    across = np.empty(max(above_w[0], above_w[-1]) + _ONE, old.dtype)  # a line along W between the old ones
+    for i in range(len(below_d)):
+        near, far = old[below_d[i] :], old[above_d[i] :]
+        for j in range(len(below_h)):
+            lower, upper = below_h[j], above_h[j]
+            _across(near[lower:], near[upper:], far[lower:], far[upper:], step_w, shares_h[j], shares_d[i], across)
+            line = new[i, first_h + j, first_w:]
+            for k in range(len(below_w)):
+                line[k] = _lerp(across[below_w[k]], across[above_w[k]], shares_w[k])
+
+
+@_compiled
+def axes_nearest(old, along_d, along_h, along_w, new, first_h, first_w):
+    """Take old voxels, as :func:`axes_linear`, where their planes, lines and themselves start in ``old``."""
+    (near_d,), (near_h,), (near_w,) = along_d, along_h, along_w
+    for i in range(len(near_d)):
+        for j in range(len(near_h)):
+            there, line = old[near_d[i] + near_h[j] :], new[i, first_h + j, first_w:]
+            for k in range(len(near_w)):
+                line[k] = there[near_w[k]]
+
+
+@_compiled
+def _across(one, two, three, four, step, share_h, share_d, across):
+    """Blend four lines of old voxels, one of ``step`` voxels in memory."""
+    if step == 1:  # by the processor's vectors
+        for k in range(len(across)):
+            across[k] = _lerp(_lerp(one[k], two[k], share_h), _lerp(three[k], four[k], share_h), share_d)
+    else:
+        for k in range(len(across)):
+            w = _UNSIGNED(k * step)
+            across[k] = _lerp(_lerp(one[w], two[w], share_h), _lerp(three[w], four[w], share_h), share_d)
 
 
 @_compiled
@@ -63,7 +109,7 @@ def grid_nearest(old, steps, shape, matrix, offset, fill, new, first):
                 d = _nearest(begin[0] + matrix[0, 2] * k, shape[0])
                 h = _nearest(begin[1] + matrix[1, 2] * k, shape[1])
                 w = _nearest(begin[2] + matrix[2, 2] * k, shape[2])
-                line[k] = old[d * steps[0] + h * steps[1] + w * steps[2]]
+                line[k] = old[_UNSIGNED(d * steps[0] + h * steps[1] + w * steps[2])]
 
 
 @_compiled
@@ -87,7 +133,7 @@ def points_nearest(old, steps, shape, points, around, value, new):
         d, h, w = _place(points, k, shape, around)
         d, h, w = np.rint(d), np.rint(h), np.rint(w)
         near_d, near_h, near_w = _clipped(d, shape[0]), _clipped(h, shape[1]), _clipped(w, shape[2])
-        found = old[int(near_d) * step_d + int(near_h) * step_h + int(near_w) * step_w]
+        found = old[_UNSIGNED(int(near_d) * step_d + int(near_h) * step_h + int(near_w) * step_w)]
         new[k] = found if around != CONSTANT or (near_d == d and near_h == h and near_w == w) else value
 
 
@@ -270,7 +316,8 @@ def _voxel(old, steps, shape, d, h, w, value):
 @_compiled
 def _blend(old, near, step_d, step_h, step_w, share_d, share_h, share_w):
     """The eight voxels from ``near`` on, which are all there, by the shares of the higher ones."""
-    far = near + step_d
+    near, step_h, step_w = _UNSIGNED(near), _UNSIGNED(step_h), _UNSIGNED(step_w)
+    far = near + _UNSIGNED(step_d)
     one = _lerp(
         _lerp(old[near], old[near + step_w], share_w),
         _lerp(old[near + step_h], old[near + step_h + step_w], share_w),

@@ -120,6 +120,10 @@ class AxisPositions:
         """Cut the new voxels that are inside into blocks of ``side``."""
         return [self._block(slice(k, min(k + side, self.count))) for k in range(0, self.count, side)]
 
+    def block(self) -> AxisBlock:
+        """All new voxels that are inside, at least one."""
+        return self._block(slice(0, self.count))
+
     def _block(self, cut: slice) -> AxisBlock:
         lower, upper = self._lower[cut], self._upper[cut]
         start, stop = min(lower[0], lower[-1]), max(upper[0], upper[-1]) + 1

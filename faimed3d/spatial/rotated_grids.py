@@ -47,7 +47,7 @@ def resample(
         new[:, line.last :] = fill
         if not line.count:
             return result
-        (along,) = line.blocks(line.count)
+        along = line.block()
         new = new[:, along.new]
         volumes = volumes.narrow(1 + parallel, along.old.start, along.old.stop - along.old.start)
         length = max(len(along.lower), volumes.shape[1 + parallel])
