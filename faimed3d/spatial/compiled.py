@@ -46,7 +46,7 @@ def resample(
     loop = kernels.grid_nearest if nearest else kernels.grid_linear
     result = volumes.new_empty((len(volumes), *size))
     filled = torch.tensor(fill).to(volumes.dtype)
-    olds, news, filled = (_bits(t) if nearest else t for t in (volumes, result, filled))
+    olds, news, filled = (_bits(t) if nearest else t for t in (volumes.detach(), result, filled))
     steps, shape, outside = olds.stride()[1:], tuple(olds.shape[1:]), filled.numpy()[()]
     matrix, offset = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
 
@@ -69,22 +69,23 @@ def resample_axes(volumes: Tensor, axes: Sequence[AxisBlock], result: Tensor) ->
     kernels = _kernels()
     assert kernels is not None
     nearest = all(axis.upper is None for axis in axes)
-    volumes = volumes[(slice(None), *(axis.old for axis in axes))]
+    volumes = volumes.detach()[(slice(None), *(axis.old for axis in axes))]
     olds, news = (_bits(t) if nearest else t for t in (volumes, result))
     first, *corner = [axis.new.start for axis in axes]
     steps = olds.stride()[1:]
+    where: list[tuple[np.ndarray, ...]]
     if nearest:
-        depths, *along = [(_unsigned(axis.lower * step),) for axis, step in zip(axes, steps, strict=True)]
-    else:  # along W a line is blended before its voxels are taken
-        depths, *along = [_pairs(axis, step, volumes.dtype) for axis, step in zip(axes, (*steps[:2], 1), strict=True)]
+        where = [(_unsigned(axis.lower * step),) for axis, step in zip(axes, steps, strict=True)]
+    else:  # a whole line is blended before its voxels along W are taken
+        where = [_pairs(axis, step, volumes.dtype) for axis, step in zip(axes, (*steps[:2], 1), strict=True)]
 
     def work(number: int, planes: slice) -> None:
         old, new = in_memory(olds[number]).numpy(), news[number, first:][planes].numpy()
-        at = tuple(of[planes] for of in depths)
+        along_d = tuple(numbers[planes] for numbers in where[0])
         if nearest:
-            kernels.axes_nearest(old, at, *along, new, *corner)
+            kernels.axes_nearest(old, along_d, *where[1:], new, *corner)
         else:
-            kernels.axes_linear(old, steps[2], at, *along, new, *corner)
+            kernels.axes_linear(old, np.uintp(steps[2]), along_d, *where[1:], new, *corner)
 
     _by_planes(work, len(volumes), [len(axis.lower) for axis in axes])
 
@@ -124,10 +125,10 @@ def sample(volumes: Tensor, points: Tensor, nearest: bool, fill: Tensor | str) -
     result = volumes.new_empty((*volumes.shape[:2], *points.shape[1:-1]))
     around = {"edge": kernels.EDGE, "reflect": kernels.REFLECT}[fill] if isinstance(fill, str) else kernels.CONSTANT
     values = volumes.new_zeros(volumes.shape[:2]) if isinstance(fill, str) else fill
-    olds, news, values = (_bits(t) if nearest else t for t in (volumes, result.flatten(2), values))
+    olds, news, values = (_bits(t) if nearest else t for t in (volumes.detach(), result.flatten(2), values))
     loop = kernels.points_nearest if nearest else kernels.points_linear
     steps, shape = olds.stride()[2:], tuple(olds.shape[2:])
-    flat, outside = points.reshape(len(points), -1, 3).contiguous().numpy(), values.numpy()
+    flat, outside = points.detach().reshape(len(points), -1, 3).contiguous().numpy(), values.numpy()
 
     def work(job: tuple[int, int, slice]) -> None:
         n, c, part = job

@@ -39,13 +39,24 @@ def axes_linear(old, step_w, along_d, along_h, along_w, new, first_h, first_w):
     below_d, above_d, shares_d = along_d
     below_h, above_h, shares_h = along_h
     below_w, above_w, shares_w = along_w
-    across = np.empty(max(above_w[0], above_w[-1]) + _ONE, old.dtype)  # a line along W between the old ones
+    across = np.empty(max(above_w[0], above_w[-1]) + _ONE, old.dtype)  # a line along W between four old ones
     for i in range(len(below_d)):
         near, far = old[below_d[i] :], old[above_d[i] :]
         for j in range(len(below_h)):
-            lower, upper = below_h[j], above_h[j]
-            _across(near[lower:], near[upper:], far[lower:], far[upper:], step_w, shares_h[j], shares_d[i], across)
+            lines = near[below_h[j] :], near[above_h[j] :], far[below_h[j] :], far[above_h[j] :]
             line = new[i, first_h + j, first_w:]
+            if len(across) > 2 * len(below_w):  # most of it is not needed
+                for k in range(len(below_w)):
+                    below = _across(lines, below_w[k] * step_w, shares_h[j], shares_d[i])
+                    above = _across(lines, above_w[k] * step_w, shares_h[j], shares_d[i])
+                    line[k] = _lerp(below, above, shares_w[k])
+                continue
+            if step_w == _ONE:  # by the processor's vectors
+                for k in range(len(across)):
+                    across[k] = _across(lines, k, shares_h[j], shares_d[i])
+            else:
+                for k in range(len(across)):
+                    across[k] = _across(lines, _UNSIGNED(k) * step_w, shares_h[j], shares_d[i])
             for k in range(len(below_w)):
                 line[k] = _lerp(across[below_w[k]], across[above_w[k]], shares_w[k])
 
@@ -62,15 +73,11 @@ def axes_nearest(old, along_d, along_h, along_w, new, first_h, first_w):
 
 
 @_compiled
-def _across(one, two, three, four, step, share_h, share_d, across):
-    """Blend four lines of old voxels, one of ``step`` voxels in memory."""
-    if step == 1:  # by the processor's vectors
-        for k in range(len(across)):
-            across[k] = _lerp(_lerp(one[k], two[k], share_h), _lerp(three[k], four[k], share_h), share_d)
-    else:
-        for k in range(len(across)):
-            w = _UNSIGNED(k * step)
-            across[k] = _lerp(_lerp(one[w], two[w], share_h), _lerp(three[w], four[w], share_h), share_d)
+def _across(lines, place, share_h, share_d):
+    """Blend four lines of old voxels at one place."""
+    lower, upper, far_lower, far_upper = lines
+    one = _lerp(lower[place], upper[place], share_h)
+    return _lerp(one, _lerp(far_lower[place], far_upper[place], share_h), share_d)
 
 
 @_compiled

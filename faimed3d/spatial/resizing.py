@@ -17,11 +17,10 @@ from faimed3d._arguments import is_number, per_axis, whole_per_axis
 from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
 from faimed3d.masks import is_mask
+from faimed3d.spatial import compiled
 from faimed3d.spatial.arguments import T, spatial_size
 from faimed3d.spatial.label_shares import blend_labels, check_mode, keep_lost, warn_of_lost
-
-_LARGE = 1 << 21  # voxels of a result from which on it is blended plane by plane, in chunks
-_CHUNK = 1 << 15  # voxels blended at once: up to this torch works in one thread, so none waits for another
+from faimed3d.spatial.positions import AxisPositions
 
 
 def resize_3d_tensor(t: T, new_shape: Sequence[int], labels: str = "nearest") -> T:
@@ -104,17 +103,14 @@ def resize_linear(t: Tensor, size: tuple[int, int, int]) -> Tensor:
     """
     if not t.is_floating_point():
         t = t.float()
-    leading, depth = t.shape[:-3], t.shape[-3]
-    t = t.reshape(-1, *t.shape[-3:])
-    if not len(t):
-        return t.new_empty(*leading, *size)
-    if depth == size[0]:
-        out = _resize_planes(t, size[1:])
-    elif _stretches(t, size):
-        out = _stretch_depth(_resize_planes(t, size[1:]), size[0])
+    volumes = t.reshape(-1, *t.shape[-3:])
+    if not len(volumes):
+        return t.new_empty(*t.shape[:-3], *size)
+    if t.dtype in (torch.float32, torch.float64) and compiled.suits(t):
+        result = _by_loops(volumes, size, nearest=False)
     else:
-        out = F.interpolate(t[:, None], size, mode="trilinear", align_corners=True)
-    return out.reshape(*leading, *size)
+        result = F.interpolate(volumes[:, None], size, mode="trilinear", align_corners=True)
+    return result.reshape(*t.shape[:-3], *size)
 
 
 def resize_nearest(t: Tensor, size: tuple[int, int, int]) -> Tensor:
@@ -132,48 +128,24 @@ def resize_nearest(t: Tensor, size: tuple[int, int, int]) -> Tensor:
     >>> resize_nearest(torch.tensor([[[1, 7, 4]]]), (1, 1, 5))
     tensor([[[1, 7, 7, 4, 4]]])
     """
+    if compiled.suits(t) and t.numel():
+        return _by_loops(t.reshape(-1, *t.shape[-3:]), size, nearest=True).reshape(*t.shape[:-3], *size)
     d, h, w = (_nearest(n, m, t.device) for n, m in zip(t.shape[-3:], size, strict=True))
     return t[..., d[:, None, None], h[:, None], w]
+
+
+def _by_loops(volumes: Tensor, size: tuple[int, int, int], nearest: bool) -> Tensor:
+    """Resize (N, D, H, W) on a CPU."""
+    result = volumes.new_empty((len(volumes), *size))
+    axes = [
+        AxisPositions(n, (n - 1) / max(m - 1, 1), 0.0, m, nearest, volumes).block()
+        for n, m in zip(volumes.shape[1:], size, strict=True)
+    ]
+    compiled.resample_axes(volumes, axes, result)
+    return result
 
 
 def _nearest(n: int, m: int, device: torch.device) -> Tensor:
     """For each of ``m`` new voxels the index of the old one, by whole numbers so that halves are exact."""
     steps = max(m - 1, 1)
     return (torch.arange(m, device=device) * (2 * (n - 1)) + m - 1) // (2 * steps)
-
-
-def _stretches(t: Tensor, size: Sequence[int]) -> bool:
-    """Whether to blend finished planes along D: where planes are added, on a CPU, and no gradient is wanted."""
-    records = t.requires_grad and torch.is_grad_enabled()
-    return t.is_cpu and not records and t.shape[1] < size[0]
-
-
-def _resize_planes(t: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize each (H, W) plane of (N, D, H, W) by bilinear interpolation."""
-    # planes go in as the batch: as channels torch copies the whole input to another layout before a strong shrinking
-    planes = F.interpolate(t.reshape(-1, 1, *t.shape[-2:]), size, mode="bilinear", align_corners=True)
-    return planes.view(*t.shape[:2], *size)
-
-
-def _stretch_depth(t: Tensor, depth: int) -> Tensor:
-    """Interpolate (N, D, H, W) along D to more planes.
-
-    Where planes are added, a blend of two finished ones is several times cheaper than eight neighbours for each voxel.
-    The position is rounded as torch rounds it in its trilinear kernel, so that the results agree to the last digits.
-    """
-    dtype = torch.promote_types(t.dtype, torch.float32)
-    step = torch.tensor((t.shape[1] - 1) / (depth - 1), dtype=dtype)
-    positions = torch.arange(depth, dtype=dtype) * step
-    lower = positions.long().clamp_(max=t.shape[1] - 1)
-    upper = (lower + 1).clamp_(max=t.shape[1] - 1)
-    weights = positions - lower
-    planes = t.reshape(*t.shape[:2], -1)
-    if len(t) * depth * planes.shape[2] < _LARGE:  # fits the cache: two copies cost less than a call for each plane
-        blend = torch.lerp(planes[:, lower], planes[:, upper], weights.to(t.dtype)[:, None])
-        return blend.view(t.shape[0], depth, *t.shape[2:])
-    out = t.new_empty(t.shape[0], depth, planes.shape[2])
-    count = max(1, _CHUNK // len(t))
-    for k, (i, j, weight) in enumerate(zip(lower.tolist(), upper.tolist(), weights.tolist(), strict=True)):
-        for part in (slice(start, start + count) for start in range(0, planes.shape[2], count)):
-            torch.lerp(planes[:, i, part], planes[:, j, part], weight, out=out[:, k, part])
-    return out.view(t.shape[0], depth, *t.shape[2:])
