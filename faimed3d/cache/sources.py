@@ -19,15 +19,11 @@ from torch import Tensor
 
 from faimed3d.cache.descriptions import describe, describe_array, digest
 from faimed3d.dicom.grouping.scan import files_below, list_folder
-from faimed3d.errors import ReadError
-from faimed3d.io.formats import volume_suffix
-from faimed3d.io.metaimage import read_metaimage_header
-from faimed3d.io.nrrd import read_nrrd_header
+from faimed3d.io.data_files import data_files_of
 from faimed3d.volume import TensorDicom3D
 
 Status = tuple[int, int]  # bytes, and time of the last change in ns
 
-_HALVES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _TICK_NS, _COARSE_NS = 50 * 10**6, 2 * 10**9  # of the clocks of files; of those that know whole seconds alone
 
 
@@ -85,7 +81,7 @@ def describe_source(source: Any, status: FileStatus) -> Any:
 def _describe_path(path: str, status: FileStatus) -> dict[str, Any]:
     if os.path.isdir(path):
         return _describe_folder(path, status)
-    found = [(file, status.of(file)) for file in (path, *_beside(path))]
+    found = [(file, status.of(file)) for file in (path, *data_files_of(path))]
     if found[0][1] is None:
         raise FileNotFoundError(f"{path}: no such file or folder")
     return {"files": [[file, *known] for file, known in found if known is not None]}
@@ -94,25 +90,6 @@ def _describe_path(path: str, status: FileStatus) -> dict[str, Any]:
 def _describe_folder(folder: str, status: FileStatus) -> dict[str, Any]:
     files = [(os.path.relpath(file, folder), status.of(file)) for file in status.inside(folder)]
     return {"folder": folder, "files": [[name, *(known or (0, 0))] for name, known in files]}
-
-
-def _beside(path: str) -> list[str]:
-    """Other files that the volume of a header needs."""
-    suffix = volume_suffix(path)
-    stem = path[: len(path) - len(suffix)]
-    if suffix in _HALVES:
-        names = (*_HALVES, *(half.upper() for half in _HALVES))
-        return [stem + half for half in names if stem + half != path]
-    try:
-        if suffix in (".mhd", ".mha"):
-            name = read_metaimage_header(path)["ElementDataFile"]
-        elif suffix in (".nhdr", ".nrrd"):
-            name = read_nrrd_header(path).get("data file", "LOCAL")
-        else:
-            return []
-    except (ReadError, OSError):  # reading says what is wrong
-        return []
-    return [] if name == "LOCAL" else [os.path.join(os.path.dirname(path), name)]
 
 
 def changed_file(described: Any, status: FileStatus) -> str | None:

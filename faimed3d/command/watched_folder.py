@@ -6,8 +6,9 @@ import errno
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any  # what a file says: a UID, or names of files
 
 import pandas as pd
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -17,6 +18,7 @@ from faimed3d.data.files import HEADERS_OF
 from faimed3d.dicom.header import Tag, read_header
 from faimed3d.dicom.inventory import inventory_of
 from faimed3d.errors import NoImages
+from faimed3d.io.data_files import data_files_of
 from faimed3d.io.formats import DICOM_SUFFIXES, READ_SUFFIXES, volume_suffix
 
 Signature = tuple[int, int]  # size and time of the last change of the content, in ns
@@ -29,7 +31,7 @@ class FilesOfStudy:
     Attributes:
         key, name: as of all studies.
         root: the watched folder.
-        files: path -> signature.
+        files: path -> signature; of another format than DICOM the file to read comes first, its data file behind it.
         uid: StudyInstanceUID; '' of files of a folder that are named as DICOM and have none, None of another format.
     """
 
@@ -55,9 +57,9 @@ class FilesOfStudy:
             if not os.access(path, os.R_OK):  # that may pass, and is no fault of the study
                 raise PermissionError(errno.EACCES, "may not be read", path)
         if self.uid is None:
-            [path] = self.files
+            files = tuple(self.files)
             return pd.DataFrame(
-                [{"key": self.key, "folder": path, "description": "", "modality": "", "files": (path,)}]
+                [{"key": self.key, "folder": files[0], "description": "", "modality": "", "files": files}]
             )
         table = inventory_of(sorted(self.files), self.root)
         if not len(table) and table.attrs["damaged"]:
@@ -83,33 +85,42 @@ class WatchedFolder:
         self.root, self._without = root, os.path.realpath(without)
         if os.path.realpath(root) == self._without:
             raise ValueError(f"{root}: the folder that is watched cannot be that of the results: pass another --out")
-        self._uids: dict[str, tuple[Signature, str | None]] = {}  # of files that were looked at before
+        # what was found in files that were looked at before: a UID or None, of another format the data files
+        self._known: dict[str, tuple[Signature, Any]] = {}
 
     def look(self) -> Sequence[FilesOfStudy]:
         groups: dict[tuple[str, str | None], dict[str, Signature]] = defaultdict(dict)  # by place, and UID
-        files, uids = dict(self._files()), {}
+        files, found = dict(self._files()), {}
         for path, signature in files.items():
             suffix = volume_suffix(path)
             if suffix in READ_SUFFIXES and suffix not in DICOM_SUFFIXES:
                 stem = path[: len(path) - len(suffix)]
                 if not any(stem + other in files for other in HEADERS_OF.get(suffix, ())):  # a pair is its header
-                    groups[os.path.relpath(path, self.root), None][path] = signature
+                    beside = self._looked_up(path, signature, data_files_of)
+                    found[path] = signature, beside
+                    of_one = {path: signature, **{other: files[other] for other in beside if other in files}}
+                    groups[os.path.relpath(path, self.root), None] = of_one
                 continue
-            known = self._uids.get(path)
-            uid = known[1] if known is not None and known[0] == signature else _study_of(path)
+            uid = self._looked_up(path, signature, _study_of)
             if uid is not None:
                 place = "" if uid else os.path.relpath(os.path.dirname(path), self.root)
                 groups[place, uid][path] = signature
             if uid or uid is None:  # those without may only be closed to us now
-                uids[path] = signature, uid
-        self._uids = uids
+                found[path] = signature, uid
+        self._known = found
         return [self._study(place, uid, files) for (place, uid), files in groups.items()]
 
     def deliver(self, files: Sequence[str]) -> None:
         """Results are where they belong."""
 
+    def _looked_up(self, path: str, signature: Signature, look: Callable[[str], Any]) -> Any:
+        """What a file says, which is read again where it has changed."""
+        known = self._known.get(path)
+        return known[1] if known is not None and known[0] == signature else look(path)
+
     def _study(self, place: str, uid: str | None, files: dict[str, Signature]) -> FilesOfStudy:
-        name = next(iter(files)) if len(files) == 1 else os.path.commonpath({os.path.dirname(path) for path in files})
+        is_file = uid is None or len(files) == 1
+        name = next(iter(files)) if is_file else os.path.commonpath({os.path.dirname(path) for path in files})
         return FilesOfStudy(hash_of(place, uid or ""), name, self.root, files, uid)
 
     def _files(self) -> Iterator[tuple[str, Signature]]:
@@ -138,7 +149,7 @@ class WatchedFolder:
                     elif entry.is_file():
                         status = entry.stat()
                         yield entry.path, (status.st_size, status.st_mtime_ns)
-                except FileNotFoundError:  # it went meanwhile
+                except OSError:  # it went meanwhile, or is a link that leads round in a circle
                     continue
             waiting += reversed(below)
 
