@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
 from faimed3d.dicom import Concept
+from faimed3d.dicom.writing.concepts import code_item
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 SHAPE = (5, 9, 10)
@@ -131,6 +132,14 @@ class TestFiles:
         region.SegmentLabel = tumour.SegmentLabel = "x"
         content.save_as(tmp_path / "a.dcm")
         assert Concept.read(tmp_path / "a.dcm") == {"Liver": Concept.of("liver")}
+
+    def test_a_side_may_stand_behind_another_modifier(self, tmp_path, scan, mask):
+        mask.save(tmp_path / "a.dcm", like=scan)
+        content = dcmread(tmp_path / "a.dcm")
+        kidney = content.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0]
+        kidney.SegmentedPropertyTypeModifierCodeSequence.insert(0, code_item("261183002", "SCT", "Upper"))
+        content.save_as(tmp_path / "a.dcm")
+        assert Concept.read(tmp_path / "a.dcm")["kidney_left"].laterality == "left"
 
 
 class TestReports:

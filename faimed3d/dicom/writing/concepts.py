@@ -221,9 +221,6 @@ def concepts_of(names: Sequence[str], given: GivenConcepts | None) -> list[Conce
     return [given[name] if name in given else Concept.of(name) for name in names]
 
 
-# Elements -------------------------------------------------------------------------------------------------------------
-
-
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     """An item of a code sequence (PS3.3 table 8.8-1)."""
     item = Dataset()
@@ -252,13 +249,14 @@ def laterality_code(concept: Concept) -> tuple[str, str, str]:
 
 def _read(category: Sequence[Dataset] | None, kind: Sequence[Dataset]) -> Concept | None:
     """The concept that (0062,0003), and (0062,000F) or (3006,0086), say; None where they say none that is known."""
-    code, stated, side = _code(kind), _code(category), _code(kind[0].get("SegmentedPropertyTypeModifierCodeSequence"))
+    code, stated = _code(kind), _code(category)
+    modifiers = [_code([item]) for item in kind[0].get("SegmentedPropertyTypeModifierCodeSequence") or ()]
     # pydicom knows the SCT code of an SRT code when it compares both
     named = [("anatomical structure", _coded(*_BODY_STRUCTURE)), *_categories().items()]
     known = [name for name, one in named if stated is None or one == stated]
     if code is None or not known:
         return None
-    sides = [name for name, keyword in _LATERALITIES.items() if side is not None and _list(244)[keyword] == side]
+    sides = [name for name, keyword in _LATERALITIES.items() if _list(244)[keyword] in modifiers]
     try:
         return Concept(code.value, code.scheme_designator, code.meaning, sides[0] if sides else None, known[0])
     except (TypeError, ValueError):
@@ -280,9 +278,6 @@ def _coded(value: str, scheme: str, meaning: str) -> Code:
 
 def _triple(code: Code) -> tuple[str, str, str]:
     return code.value, code.scheme_designator, code.meaning
-
-
-# The dictionary -------------------------------------------------------------------------------------------------------
 
 
 def _plain(name: str) -> str:
