@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -74,6 +75,16 @@ def only_row(source: Any) -> Any:
     if not len(source):
         raise NoImages("a table without rows, where one row was expected: nothing was found that it could list")
     raise SeveralVolumes(f"a table of {len(source)} rows, where one was expected: choose it, as by table.iloc[0]")
+
+
+def wildcard(pattern: str) -> re.Pattern[str]:
+    """A pattern of DICOM (PS3.4 C.2.2.2.4) for ``fullmatch``: ``*`` is any text, ``?`` a letter, in whatever case.
+
+    >>> bool(wildcard("t2*[b50]").fullmatch("T2 tse [B50]")), bool(wildcard("t2").fullmatch("T2 tse"))
+    (True, False)
+    """
+    parts = ({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern.strip())
+    return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
 
 
 def _is_mapping(source: Any) -> bool:

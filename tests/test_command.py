@@ -17,6 +17,7 @@ from shell_home import SHAPE, examples_of, make_home, secrets_in
 
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.command import main
+from faimed3d.command.error_text import for_shell
 from faimed3d.command.parser import make_parser
 from faimed3d.dicom.inventory import dicom_inventory
 
@@ -170,6 +171,9 @@ def test_bad_input_is_one_line_and_code_2(words, code, text, here, capsys):
         ("show a --slices 0", "expected a whole number from 1 up, got '0'"),
         ("convert a b --over", "unrecognized arguments: --over"),
         ("serve a --pacs b --out d --since yesterday", "expected a day such as 2026-11-29"),
+        ("serve a --pacs b --out d --since 2026111", "expected a day such as 2026-11-29"),
+        ("serve a --watch b --out d --every 0", "expected a number of seconds above 0, got '0'"),
+        ("predict a b c --modality T2*", "expected a modality of DICOM such as CT or MR, got 'T2*'"),
     ],
 )
 def test_arguments_that_make_no_sense_are_code_2(words, text, capsys):
@@ -214,6 +218,26 @@ def test_advice_is_in_words_of_the_shell(here, capsys):
     assert "strict=" not in err
     assert main(["show", "gap", "--no-strict"]) == 0
     assert "faimed3d: warning: " in capsys.readouterr().err
+
+
+def test_advice_that_a_subcommand_cannot_take_is_named_as_that_of_python():
+    text, predict = "pass overwrite=True, or like=, a volume", make_parser().parse_args(["predict", "a", "b", "c"])
+    convert = make_parser().parse_args(["convert", "a", "b"])
+    assert for_shell(text, predict) == "pass --overwrite, or in Python like=, a volume"
+    assert for_shell(f"{text}; like=scan, series=3", convert) == (
+        "pass --overwrite, or --like, a volume; --like scan, --series 3"
+    )
+
+
+@pytest.mark.parametrize(("place", "code"), [("a closed pipe", 0), ("/dev/full", 3)])
+def test_output_that_cannot_be_written_is_told_by_the_code(place, code, tmp_path, monkeypatch, capsys):
+    if place == "a closed pipe":
+        reading, place = os.pipe()
+        os.close(reading)
+    with open(place, "w") as stdout:  # closing it would raise if anything were left to be written
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["inventory", str(tmp_path)]) == code
+    assert ("No space left on device" in capsys.readouterr().err) == bool(code)
 
 
 def test_ctrl_c_is_code_130(here, monkeypatch, capsys):

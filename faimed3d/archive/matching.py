@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
+from faimed3d._rows import wildcard
 from faimed3d.archive.dicom_json import Item, text_of
 
 _TEXTS = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT")
@@ -80,5 +81,4 @@ def _matches(item: Item, keyword: str, wanted: str) -> bool:
         return low <= found <= (high or "9") if dash else found == wanted
     if kind not in _TEXTS:
         return True
-    pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in wanted.strip())
-    return re.fullmatch(pattern, found, re.IGNORECASE | re.DOTALL) is not None
+    return wildcard(wanted).fullmatch(found) is not None

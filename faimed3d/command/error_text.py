@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import traceback
 from pathlib import Path
 
 from faimed3d.errors import is_ours
 
+# what to pass in Python: its name among the options of a subcommand, and the option
 _OPTIONS = {
-    "strict=False": "--no-strict",
-    "overwrite=True": "--overwrite",
-    "outside='warn'": "--outside warn",
-    "series=": "--series",
-    "like=": "--like ",
+    "predict_volume([file, file, ...])": ("channel", "IN and --channel FILE for each further one"),
+    "strict=False": ("strict", "--no-strict"),
+    "overwrite=True": ("overwrite", "--overwrite"),
+    "outside='warn'": ("outside", "--outside warn"),
+    "series=": ("series", "--series"),
+    "like=": ("like", "--like"),
 }
 
 
-def text_of_error(error: BaseException) -> str:
+def text_of_error(error: BaseException, options: argparse.Namespace) -> str:
     """What an error says, if it is of this library or the system's; of any other one only its kind and place.
 
     The texts of this library hold no value of a header but those that it may quote; others may hold anything. What they
     advise to pass in Python is named as in the shell.
+
+    Args:
+        error: any.
+        options: of the subcommand.
     """
     if is_ours(error):
-        return for_shell(str(error))
+        return for_shell(str(error), options)
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = "/".join(Path(last.filename).parts[-2:])
     return f"{type(error).__name__} in {where}:{last.lineno}. With --debug you see all of it, patient data included"
 
 
-def for_shell(text: str) -> str:
-    """A text of this library, in which what it advises to pass is named as in the shell.
+def for_shell(text: str, options: argparse.Namespace) -> str:
+    """A text of this library, in which what it advises to pass is named as in the shell; or as of Python alone.
 
     Args:
-        text: of an error.
+        text: of an error or a warning.
+        options: of the subcommand, which say what can be passed to it.
     """
-    for keyword, option in _OPTIONS.items():
-        text = re.sub(rf"\b{keyword}", option, text)
+    for words, (name, option) in _OPTIONS.items():
+        found = rf"\b{re.escape(words)}"
+        if hasattr(options, name):
+            text = re.sub(found, option, re.sub(rf"{found}(?=\w)", f"{option} ", text))
+        else:
+            text = re.sub(found, r"in Python \g<0>", text)
     return text

@@ -72,14 +72,31 @@ def seconds(text: str) -> float:
     return parts[0]
 
 
+def pause(text: str) -> float:
+    """A number of seconds above 0."""
+    found = seconds(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
+    return found
+
+
 def day(text: str) -> str:
     """A day as 2026-11-29 or 20261129, as DICOM writes it."""
     digits = text.replace("-", "")
     try:
+        if not re.fullmatch(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}", text):  # strptime takes fewer digits, too
+            raise ValueError
         datetime.strptime(digits, "%Y%m%d")
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-29, got {text!r}") from None
     return digits
+
+
+def modality(text: str) -> str:
+    """(0008,0060), such as CT: capitals, digits, underscores and spaces (PS3.5, VR CS)."""
+    if not re.fullmatch("[A-Z0-9_ ]{1,16}", text.upper()):
+        raise argparse.ArgumentTypeError(f"expected a modality of DICOM such as CT or MR, got {text!r}")
+    return text.upper()
 
 
 def memory(text: str) -> float:
@@ -195,6 +212,8 @@ def _add_predict(commands):
         faimed3d predict liver.fm3d export masks --modality CT --report report.html
         faimed3d predict liver.fm3d export objects --form seg --description 'T2*'
         faimed3d predict liver.fm3d export chosen --cases inventory.csv
+        faimed3d predict brain.fm3d T1.nii.gz masks --channel FLAIR.nii.gz
+        faimed3d predict brain.fm3d heads masks --description 'T1*' --description '*FLAIR*'
         """,
     )
     parser.add_argument("model", metavar="MODEL", help="the model file")
@@ -205,6 +224,14 @@ def _add_predict(commands):
         default="report.csv",
         metavar="FILE",
         help="in OUT: .csv, or .html for a page with a viewer beside it; that needs the extra 'viewer'",
+    )
+    parser.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="SCAN",
+        help="of a model of several channels: IN is the first of one case, and this the next; once for each further "
+        "one, in the order of the training. Results are of the first",
     )
     parser.add_argument("--cases", metavar="CSV", help="only the volumes whose key is in this table, as of inventory")
     _add_form(parser)
@@ -239,6 +266,7 @@ def _add_serve(commands):
         faimed3d serve liver.fm3d --watch incoming --out segs --form seg --modality MR --description 'T2*'
         faimed3d serve liver.fm3d --watch incoming --out objects --form rtstruct --sr --once
         faimed3d serve liver.fm3d --watch incoming --out results --once --quiet 30
+        faimed3d serve brain.fm3d --watch heads --out labels --description 'T1*' --description '*FLAIR*'
         faimed3d serve liver.fm3d --pacs http://localhost:8042/dicom-web --out archived --modality CT
         """,
     )
@@ -256,9 +284,7 @@ def _add_serve(commands):
         metavar="S",
         help="seconds without a change after which a study is whole (default: 60)",
     )
-    parser.add_argument(
-        "--every", type=seconds, default=10, metavar="S", help="seconds between two looks (default: 10)"
-    )
+    parser.add_argument("--every", type=pause, default=10, metavar="S", help="seconds between two looks (default: 10)")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do, as for cron")
     _add_form(parser, "nii; of an archive seg")
     parser.add_argument(
@@ -279,8 +305,15 @@ def _add_form(parser, default="nii"):
 
 
 def _add_choice(parser):
-    parser.add_argument("--modality", metavar="CT", help="only DICOM series of this modality")
-    parser.add_argument("--description", metavar="PATTERN", help="only DICOM series so described; * is any text")
+    parser.add_argument("--modality", type=modality, metavar="CT", help="only DICOM series of this modality")
+    parser.add_argument(
+        "--description",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only DICOM series so described; * is any text, ? a letter. Once for each channel, in their order, of a "
+        "model of several: each study is then one case, in which each pattern must be met by one series",
+    )
 
 
 def _add_computing(parser):

@@ -53,15 +53,14 @@ class StudyRecord:
 
 
 class Records:
-    """The records of all studies in ``OUT/served``.
+    """The records of all studies in ``OUT/served``; they are read and written while they are ``locked``.
 
     Args:
-        out: folder of the results; it is made if need be.
+        out: folder of the results.
     """
 
     def __init__(self, out: str) -> None:
         self.folder = os.path.join(out, _FOLDER)
-        os.makedirs(self.folder, exist_ok=True)
 
     def read(self, key: str) -> StudyRecord:
         """The record of a study; an empty one where there is none.
@@ -76,6 +75,9 @@ class Records:
             if content.pop("format") != _FORMAT:
                 raise KeyError
             cases = {name: CaseRecord(**case) for name, case in content.pop("cases").items()}
+            names = [name for case in cases.values() for name in case.outputs]
+            if any(os.path.basename(name) != name for name in names):  # they are removed when their scan changes
+                raise ValueError
             return StudyRecord(**content, cases=cases)
         except FileNotFoundError:
             return StudyRecord()
@@ -122,7 +124,7 @@ class Records:
                 file.write(content)
             return
         with open(path, encoding="utf-8") as file:
-            before = dict(line.split(maxsplit=1) for line in file.read().splitlines() if " " in line)
+            before = dict(line.split(" ", 1) for line in file.read().splitlines() if " " in line)
         if other := [name for name, value in made_by.items() if before.get(name) != value]:
             raise ValueError(
                 f"{os.path.dirname(self.folder)}: holds results of another {' and '.join(other)}, and studies that "
@@ -132,11 +134,14 @@ class Records:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: two processes would do everything twice. The lock goes with the process, however it ends.
+        """Hold the folder, which is made if need be: two processes would do everything twice.
+
+        The lock goes with the process, however it ends.
 
         Raises:
             FileExistsError: another process holds it.
         """
+        os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, _LOCK)
         with open(path, "a", encoding="utf-8") as file:
             try:
