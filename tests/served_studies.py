@@ -24,6 +24,7 @@ class Threshold:
 
     progress = True
     members = ()
+    channels = 1
 
     def __init__(self, notes, pause=0.0):
         self.notes, self.pause = notes, pause

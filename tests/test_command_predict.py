@@ -138,11 +138,13 @@ def test_a_scan_that_the_model_was_not_trained_for_is_refused_unless_it_is_asked
         ("liver.fm3d export export", "choose another OUT"),
         ("liver.fm3d export out --modality US", "no scan is chosen"),
         ("liver.fm3d export out --cases liver.csv", "has no column 'key'"),
+        ("liver.fm3d export out --cases empty.csv", "has no column 'key'"),
         ("liver.fm3d export/a out --cases inventory.csv", "(1 of the 1 keys). Take the inventory of this very folder"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(words, text, here, capsys):
     Path("liver.csv").write_text("a,b\n1,2\n")
+    Path("empty.csv").touch()
     assert main(["predict", *words.split()]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)

@@ -1,5 +1,6 @@
 """``faimed3d serve``: each study once, whatever happens in between."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dicom_series import make_series, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,11 +121,48 @@ def test_results_are_objects_of_their_scan(form, model):
 
 
 def test_only_what_is_wanted_is_served(model):
-    study = write_study("in/a", 1, Modality="MR", SeriesDescription="T2 tra")
+    study = write_study("in/a", 1, Modality="MR", SeriesDescription="T2 [ax] tra")
     write_study("in/b", 2, study=study, Modality="MR", SeriesDescription="T1")
     write_study("in/c", 3, study=study, Modality="CT", SeriesDescription="T2")
-    assert serve("--modality", "MR", "--description", "t2*") == 0
-    assert [name.rsplit("_", 1)[0] for name in results_in("out")] == ["in_T2_tra"]
+    assert serve("--modality", "mr", "--description", "t2 [ax]*") == 0
+    assert [name.rsplit("_", 1)[0] for name in results_in("out")] == ["in_T2_ax_tra"]
+
+
+def test_a_header_is_served_when_its_voxels_are_there(model):
+    TensorDicom3D(np.ones(SHAPE, np.float32), {"spacing": (1, 2, 3)}).save("in/c.mhd")
+    [voxels] = Path("in").glob("*.raw")
+    content = voxels.read_bytes()
+    voxels.write_bytes(content[:40])
+    assert (serve(), results_in("out")) == (1, [])
+    voxels.write_bytes(content)
+    assert (serve(), len(results_in("out"))) == (0, 1)
+
+
+def test_a_link_to_itself_does_not_stop_the_others(model):
+    write_study("in/a", 1)
+    Path("in/loop").symlink_to("loop")
+    assert (serve(), len(results_in("out"))) == (0, 1)
+
+
+def test_a_log_that_nobody_reads_has_nothing_served_twice(model, monkeypatch):
+    write_study("in/a", 1)
+    with open("/dev/full", "w") as stdout, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stdout)
+        assert serve() == 3
+    assert (serve(), served()) == (0, 1)
+
+
+def test_memory_that_others_take_now_is_no_fault_of_the_study(model, monkeypatch, capsys):
+    write_study("in/a", 1)
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "predict_volume", full)
+        assert serve() == 3
+    assert "Tried again later" in capsys.readouterr().err
+    assert (serve(), served()) == (0, 1)
 
 
 def test_what_is_wanted_later_is_served_then(model):
@@ -205,7 +244,9 @@ def test_a_folder_of_results_belongs_to_one_process(model, capsys):
     assert "another faimed3d serve works with this folder" in capsys.readouterr().err
     assert main(["serve", "m", "--watch", "in", "--out", "in", "--once"]) == 2
     assert "cannot be that of the results" in capsys.readouterr().err
-    assert main(["serve", "m", "--watch", "nowhere", "--out", "out", "--once"]) == 2
+    assert not Path("in/served").exists()
+    assert main(["serve", "m", "--watch", "nowhere", "--out", "none", "--once"]) == 2
+    assert not Path("none").exists()
     assert serve("--since", "2026-01-01") == 2
     assert "they go with --pacs" in capsys.readouterr().err
 
@@ -218,6 +259,9 @@ def test_a_damaged_record_is_named_and_nothing_is_served_twice(model, capsys):
     assert serve() == 3
     assert "is no record of faimed3d serve" in capsys.readouterr().err
     assert served() == 1
+    made = {"signature": "c", "outcome": "written", "outputs": ["../in/a"], "why": ""}
+    record.write_text(json.dumps({"format": 1, "signature": "", "why": "", "cases": {"b": made}}))
+    assert serve() == 3
     record.unlink()
     assert serve() == 0
     assert served() == 2

@@ -117,7 +117,7 @@ def test_more_is_seen_to_come_where_the_archive_tells_no_counts(tmp_path):
     stub = Stub()
     stub.quirks |= {"tells no counts", "ignores filters"}  # ranges of days it does not know
     write_study(tmp_path / "scan", StudyDate=TODAY)
-    watched = WatchedArchive(DicomWeb(stub.url), TODAY, None, None)
+    watched = WatchedArchive(DicomWeb(stub.url), TODAY, None, ())
     seen = []
     for path in (tmp_path / "scan").iterdir():
         stub.add(path.read_bytes())

@@ -10,14 +10,16 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
+from faimed3d.command.channels import channels_in, refuse_other_count, refuse_other_frames
 from faimed3d.command.error_text import text_of_error
 from faimed3d.command.exit_codes import CANNOT_GO_ON, DONE, SOME_FAILED
 from faimed3d.command.progress import bars_on_stderr
@@ -34,12 +36,14 @@ from faimed3d.io import READ_SUFFIXES, volume_suffix
 _NAP = 0.2  # seconds after which a signal is seen at the latest
 _LONGEST_WORD = 60  # letters of a folder or a description in the name of a result
 _LONGEST_PAUSE = 900.0  # seconds until a study is tried again whose fault may pass, such as a full disk
-_PASSING = (OSError, ArchiveError)  # of the disk or of the archive, and not of a study
+# of the disk, the archive or the memory, and not of a study
+_PASSING = (OSError, ArchiveError, MemoryError, torch.OutOfMemoryError)
+
+_ADVICE = "Give --description PATTERN for each, in their order, such as --description 'T1*' --description '*FLAIR*'"
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to end; with ``--once`` until nothing is left to do."""
-    model = load_model(options.model, device=options.device)
     if options.watch and (options.since or options.certificates):
         raise ValueError("--since and --certificates are of an archive: they go with --pacs")
     options.form = options.form or ("seg" if options.pacs else "nii")
@@ -47,10 +51,15 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--form nii: an archive takes DICOM objects alone: seg or rtstruct")
     if options.sr and options.form == "nii":
         raise ValueError("--sr is of DICOM objects: pass --form seg or --form rtstruct, too")
+    watched = WatchedFolder(options.watch, options.out) if options.watch is not None else None
+    model = load_model(options.model, device=options.device)
+    if options.description or options.pacs:  # a file that comes into a folder may hold all channels
+        refuse_other_count(model, len(options.description) or 1, _ADVICE)
     records = Records(options.out)
     with records.locked():
+        source = watched or _archive(options, records)
         records.refuse_others({"model": mark_of_model(model), "form": options.form})
-        server = Server(_source(options, records), records, model, options)
+        server = Server(source, records, model, options)
         with bars_on_stderr(), _ended_by_signals(server):
             server.serve()
     return server.exit_code
@@ -65,10 +74,8 @@ class _Fault:
     next_try: float
 
 
-def _source(options: argparse.Namespace, records: Records) -> StudySource:
-    """Where to look: the folder, or the archive, whose user, password or token are in the environment."""
-    if options.watch is not None:
-        return WatchedFolder(options.watch, options.out)
+def _archive(options: argparse.Namespace, records: Records) -> StudySource:
+    """The archive, whose user, password or token are in the environment."""
     from faimed3d.archive import DicomWeb
     from faimed3d.command.watched_archive import WatchedArchive
 
@@ -124,7 +131,9 @@ class Server:
 
     def say(self, text: str, failed: bool = False) -> None:
         """Write a line of the log, with the time: failures to stderr."""
-        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}", file=self._failures if failed else self._log, flush=True)
+        line = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
+        with suppress(OSError):  # a log that nobody can read must not have a study served twice; the records tell all
+            print(line, file=self._failures if failed else self._log, flush=True)
 
     def _look(self) -> list[Study]:
         try:
@@ -147,7 +156,7 @@ class Server:
         try:
             record = self.records.read(study.key)
             # other volumes may be wanted now than when it was recorded
-            wanted = hash_of(study.signature, self.options.modality or "", self.options.description or "")
+            wanted = hash_of(study.signature, self.options.modality or "", *(self.options.description or [""]))
             if record.signature != wanted and self._serve_volumes(study, record):
                 record.signature = wanted
                 self.records.write(study.key, record)
@@ -163,7 +172,7 @@ class Server:
         """Serve the volumes of a study that were not served as they are; False if it was stopped before the last."""
         try:
             found = study.volumes()
-            rows = chosen(found, self.options.modality, self.options.description)
+            cases = self._cases_of(found)
         except _PASSING:
             raise
         except Exception as error:  # a study that cannot be read, whatever is wrong, must not stop the others
@@ -171,21 +180,33 @@ class Server:
             return True
         damaged = found.attrs.get("damaged", ())
         record.why = self._pass_over(study.name, damaged[0], len(damaged) - 1) if damaged else ""
-        for _, row in rows.iterrows():
+        for channels in cases:
             if self.stopping:
                 return False
-            signature = study.signature_of(row["files"])
-            case = record.cases.get(row["key"])
+            key, signatures = channels[0]["key"], [study.signature_of(row["files"]) for row in channels]
+            signature = hash_of(*signatures) if len(channels) > 1 else signatures[0]
+            case = record.cases.get(key)
             if case is None or case.signature != signature or self._is_gone(case):
-                before, case = case, self._predict(study, row, signature)
+                before, case = case, self._predict(study, channels, signature)
                 self._remove(set(before.outputs if before else ()) - set(case.outputs))
-                record.cases[row["key"]] = case
+                record.cases[key] = case
                 self.records.write(study.key, record)
             if case.outcome == WRITTEN:
                 self.source.deliver([os.path.join(self.options.out, name) for name in case.outputs])
                 case.outcome = DELIVERED
                 self.records.write(study.key, record)
         return True
+
+    def _cases_of(self, found: pd.DataFrame) -> list[list[pd.Series]]:
+        """The channels of each case of a study: of a model of several channels the study is one case, or none."""
+        rows = chosen(found, self.options.modality, self.options.description)
+        if len(self.options.description) < 2:
+            if not all(map(os.path.isfile, rows["folder"])):
+                refuse_other_count(self.model, 1, _ADVICE)
+            return [[row] for _, row in rows.iterrows()]
+        channels = channels_in(rows, self.options.description)
+        refuse_other_frames(channels)
+        return [channels] if channels else []
 
     def _remove(self, names: set[str]) -> None:
         """Remove results of a volume as it was before: their names may be others than those of the new ones."""
@@ -197,16 +218,17 @@ class Server:
         paths = (os.path.join(self.options.out, name) for name in case.outputs)
         return case.outcome == WRITTEN and not all(map(os.path.exists, paths))
 
-    def _predict(self, study: Study, row: pd.Series, signature: str) -> CaseRecord:
-        """Predict a volume and write what was found; a volume with which this cannot be done is a record, too."""
-        where = ", ".join(filter(None, (study.name, row["description"])))
+    def _predict(self, study: Study, channels: list[pd.Series], signature: str) -> CaseRecord:
+        """Predict a case and write what was found; one with which this cannot be done is a record, too."""
+        where = ", ".join(filter(None, (study.name, *(row["description"] for row in channels))))
         begin = time.monotonic()
         try:
-            source = Path(row["folder"]) if os.path.isfile(row["folder"]) else row
+            sources = [Path(row["folder"]) if os.path.isfile(row["folder"]) else row for row in channels]
+            source = sources if len(sources) > 1 else sources[0]
             asked = {"memory": self.options.memory, "outside": self.options.outside}
             how = {name: value for name, value in asked.items() if value is not None}
             mask = self.model.predict_volume(source, progress=self._failures.isatty(), **how)
-            outputs = self._save(mask, source, _name_of(study, row))
+            outputs = self._save(mask, sources[0], _name_of(study, channels[0]))
         except _PASSING:
             raise
         except Exception as error:  # as of a study
@@ -216,7 +238,7 @@ class Server:
         return CaseRecord(signature, WRITTEN if outputs else EMPTY, outputs)
 
     def _save(self, mask: Any, source: Any, name: str) -> list[str]:
-        """Write the files of a result; their names."""
+        """Write the files of a result, which refer to a scan, the first of its channels; their names."""
         if self.options.form == "nii":
             mask.save(os.path.join(self.options.out, f"{name}.nii.gz"))
             return [f"{name}.nii.gz"]
@@ -247,7 +269,7 @@ class Server:
         """What an error says, in one line, after where it came from if that is asked for."""
         if self.options.debug:
             traceback.print_exception(error, file=self._failures)
-        return re.sub(r"\s*\n\s*", " ", text_of_error(error))
+        return re.sub(r"\s*\n\s*", " ", text_of_error(error, self.options))
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from faimed3d.inference.source import Source, text_of
+from faimed3d.inference.source import Source, first_of, text_of
 from faimed3d.io.formats import volume_suffix
 
 _LONGEST = 100  # of a description in a name
@@ -25,6 +25,7 @@ def case_names(sources: Sequence[Source]) -> list[str]:
     Raises:
         ValueError: a source that has no name (arrays), or two that cannot be told apart.
     """
+    sources = [first_of(source) for source in sources]
     parts = [_parts_of(source) for source in sources]
     depths = [1] * len(parts)
     while True:
@@ -52,8 +53,6 @@ def _parts_of(source: Source) -> list[str]:
         cells = [path for path in paths if volume_suffix(str(path)) or Path(path).is_dir()]
         if cells:
             return _parts_of(cells[0])
-    if isinstance(source, list | tuple) and source:
-        return _parts_of(source[0])
     if not isinstance(source, str | Path):
         raise ValueError(f"{text_of(source)} has no name to save its prediction under: pass names, one for each item")
     path = Path(source)

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from faimed3d.dicom.header import Tag, quiet, read_header
 from faimed3d.dicom.mask_objects import FORMS
 from faimed3d.errors import DamagedFile
-from faimed3d.inference.source import Source
+from faimed3d.inference.source import Source, first_of
 from faimed3d.io.formats import structure_set_in
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -91,7 +91,8 @@ def _refers(output, files):
 
 
 def _images_of(source: Source) -> Any:
-    """The images of a scan as ``like=`` takes them: of a row of a table of cases the first."""
+    """The images of a scan as ``like=`` takes them: of channels, or of a row of a table of cases, the first."""
+    source = first_of(source)
     if isinstance(source, pd.Series) and "files" not in source:
         return next((cell for cell in source if isinstance(cell, str | Path)), source)
     return source

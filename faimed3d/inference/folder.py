@@ -32,8 +32,9 @@ from faimed3d.inference.earlier_run import (
     rows_of,
 )
 from faimed3d.inference.members import Predictor, class_codes
-from faimed3d.inference.source import Source, read_as_prepared, read_as_told, text_of
+from faimed3d.inference.source import Source, first_of, read_as_prepared, read_as_told, text_of
 from faimed3d.inference.whole_volume import predict_volume
+from faimed3d.io.data_files import data_files_of
 from faimed3d.io.formats import WRITE_SUFFIXES, volume_suffix
 from faimed3d.masks.codes import class_name
 from faimed3d.volume import TensorMask3D
@@ -169,10 +170,11 @@ def _column(items, name):
 
 def _case(learn, source, output, form, overwrite, kwargs, earlier, mark):
     """Predict and save one volume, and say how it went; volumes of the classes are under ``volumes``."""
-    row = {"source": text_of(source), "folder": _folder_of(source), "series": "", "key": ""}
-    if isinstance(source, pd.Series) and "key" in source:
-        series = source.get("description")
-        row |= {"key": source["key"], "series": series if isinstance(series, str) else ""}
+    first = first_of(source)
+    row = {"source": text_of(source), "folder": _folder_of(first), "series": "", "key": ""}
+    if isinstance(first, pd.Series) and "key" in first:
+        series = first.get("description")
+        row |= {"key": first["key"], "series": series if isinstance(series, str) else ""}
     row |= {"output": str(output), "seconds": float("nan"), "disagreement": float("nan")}
     row |= {"model": mark, "state": _state_of(source)}
     row |= {"volumes": {}, "warnings": "", "error": ""}
@@ -208,15 +210,21 @@ def _result_there(learn, source, output, form, told):
     """The mask that an earlier run has left; a DICOM object on the grid of its scan, which is read for that."""
     if form is None:
         return TensorMask3D.create(output, dtype=None)
-    told_source = read_as_told(source, told.get("strict", True), told.get("series"), told.get("like"))
-    return object_there(output, form, read_as_prepared(learn, told_source))
+    first = read_as_told(first_of(source), told.get("strict", True), told.get("series"), told.get("like"))
+    return object_there(output, form, read_as_prepared(learn, first))
 
 
 def _state_of(source):
     """A short name for the state of the files of a source; '' where they are not known, as in an archive."""
+    channels = source if isinstance(source, list | tuple) else [source]
+    return mark_of_files(file for one in channels for file in _files_behind(one))
+
+
+def _files_behind(source):
+    """The files that the voxels of a source come from, so far as they are known."""
     if isinstance(source, pd.Series) and "files" in source:
-        return mark_of_files(source["files"])
-    return mark_of_files(_files_of(source))
+        return source["files"]
+    return [file for path in _files_of(source) for file in (path, *data_files_of(str(path)))]
 
 
 def _folder_of(source):

@@ -165,14 +165,18 @@ def device_and_type(learn: Member) -> tuple[torch.device, torch.dtype]:
     return (learn.dls.device, torch.float32) if parameter is None else (parameter.device, parameter.dtype)
 
 
+def first_of(source: Source) -> Any:
+    """Of a list of channels the first: results are named by it, and refer to it."""
+    return first_of(source[0]) if isinstance(source, list | tuple) and source else source
+
+
 def text_of(source: Source) -> str:
     """How reports and messages name a source."""
+    source = first_of(source)
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, pd.Series) and "key" in source:
         return str(source["key"])
-    if isinstance(source, list | tuple) and source:
-        return text_of(source[0])
     return f"a {type(source).__name__}"
 
 

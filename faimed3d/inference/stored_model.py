@@ -27,6 +27,7 @@ from faimed3d.inference.source import Source
 from faimed3d.inference.stored_loaders import loaders_from
 from faimed3d.inference.stored_networks import build_network, give_weights
 from faimed3d.inference.whole_volume import predict_volume
+from faimed3d.models.encoder import in_channels
 
 # what constructors raise of arguments that nobody has exported
 _OF_CONSTRUCTORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, MemoryError)
@@ -75,6 +76,14 @@ class StoredModel(Members, ShowsBars):
     def classes(self) -> dict[int, str] | None:
         """Names of the classes or regions by label, or None."""
         return class_codes(self)
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels a scan must have; None where the network has no 3D convolution that tells it."""
+        try:
+            return in_channels(self.members[0].model)
+        except ValueError:
+            return None
 
     @strict_keywords
     @delegates(predict_volume, but=["learn", "source"])
