@@ -25,7 +25,17 @@ def write_scan(folder, seed, **elements):
     """A DICOM series in a study of its own."""
     values = np.random.default_rng(seed).integers(0, 900, SHAPE).astype(np.int16)
     uids = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
-    return write(make_series(values, SeriesDescription="T2 axial", **{**uids, **IDENTIFYING, **elements}), folder)
+    return write(make_series(values, **{"SeriesDescription": "T2 axial", **uids, **IDENTIFYING, **elements}), folder)
+
+
+def write_model(file, images, masks):
+    """A model file of the pairs, of as many channels as an image has."""
+    dls = SegmentationDataLoaders3D.from_df(
+        pd.DataFrame({"image": images, "mask": masks}), fn_col="image", label_col="mask", codes=["background", "gland"],
+        bs=1, num_workers=0, valid_pct=0.5, seed=0,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    unet_learner_3d(dls, UNet3D, widths=(4, 8)).export_model(file)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +47,13 @@ def home(tmp_path_factory):
     (root / "incoming").symlink_to(root / "export")
     scans = [TensorDicom3D.create(root / "export" / name / "1") for name in "ab"]
     scans[0].save(root / "scan.nii.gz")
-    dls = SegmentationDataLoaders3D.from_df(
-        pd.DataFrame({"image": [str(root / "export" / name / "1") for name in "ab"] * 2,
-                      "mask": [TensorMask3D(scan > 450, like=scan) for scan in scans] * 2}),
-        fn_col="image", label_col="mask", codes=["background", "gland"], bs=1, num_workers=0, valid_pct=0.5, seed=0,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    unet_learner_3d(dls, UNet3D, widths=(4, 8)).export_model(root / "liver.fm3d")
+    masks = [TensorMask3D(scan > 450, like=scan) for scan in scans]
+    write_model(root / "liver.fm3d", [str(root / "export" / name / "1") for name in "ab"], masks)
+    study = {name: generate_uid() for name in ("StudyInstanceUID", "FrameOfReferenceUID")}
+    for number, name in enumerate(("T1", "FLAIR")):
+        write_scan(root / "heads" / name, number, SeriesDescription=f"{name} tra", **study)
+        TensorDicom3D.create(root / "heads" / name).save(root / f"{name}.nii.gz")
+    write_model(root / "brain.fm3d", [[str(root / "heads" / name) for name in ("T1", "FLAIR")]] * 2, masks[:1] * 2)
     table = dicom_inventory(root / "export").drop(columns="files")
     table["description"] = "Größe"
     table.iloc[:1].to_csv(root / "inventory.csv", index=False, sep=";", encoding="cp1252")
@@ -110,6 +120,17 @@ def test_errors_of_other_libraries_are_not_quoted(here, monkeypatch, capsys):
     assert "failed: scan.nii.gz: JSONDecodeError, whose text may hold patient data: it is in the report" in err
     assert "Expecting value" not in err
     assert "Expecting value" in Path("masks/report.csv").read_text()
+
+
+def test_channels_come_in_the_order_that_is_given(here):
+    masks = []
+    for out, first, second in (("a", "T1", "FLAIR"), ("b", "FLAIR", "T1")):
+        assert main(["predict", "brain.fm3d", f"{first}.nii.gz", out, "--channel", f"{second}.nii.gz"]) == 0
+        masks.append(TensorMask3D.create(f"{out}/{first}.nii.gz", dtype=None))
+        assert torch.equal(masks[-1], load_model("brain.fm3d").predict_volume([f"{first}.nii.gz", f"{second}.nii.gz"]))
+    assert not torch.equal(*masks)
+    assert load_model("brain.fm3d").channels == 2
+    assert main(["predict", "brain.fm3d", "T1.nii.gz", "c"]) == 1  # a file may hold all of them
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:9999"])

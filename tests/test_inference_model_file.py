@@ -23,7 +23,7 @@ from faimed3d.augment import CropForeground3D, RandomFlip3D, Resample3D, Standar
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.cache import preprocess
 from faimed3d.data import AddChannel, ImageDataLoaders3D, OneOrientation, SegmentationDataLoaders3D
-from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel
+from faimed3d.errors import DamagedFile, ReadError, UnsupportedModel, is_ours
 from faimed3d.inference import Ensemble, StoredModel, load_model
 from faimed3d.inference.model_file import read_model, write_model
 from faimed3d.inference.stored_loaders import TRANSFORMS, _describe_step, _step_from
@@ -231,6 +231,11 @@ class TestWhatHasNoNameIsRefused:
         with pytest.raises(TypeError, match="a model file is for labels of voxels"):
             learn.export_model(tmp_path / "a")
 
+    @pytest.mark.parametrize("count", [1, 4])
+    def test_a_network_of_other_classes_than_the_loaders_name(self, table, tmp_path, count):
+        with pytest.raises(ValueError, match=f"codes are 3 names, and the network gives scores of {count} classes"):
+            learner_of(table, model=UNet3D(1, count, widths=(4, 6))).export_model(tmp_path / "a")
+
     def test_what_is_no_plain_value(self, learn, tmp_path):
         with pytest.raises(TypeError, match="must be plain values, as JSON holds them: Object of type set"):
             learn.export_model(tmp_path / "a", about={"classes": {1, 2}})
@@ -265,11 +270,11 @@ def edited(file, target, change):
     return target
 
 
-def outcome(function, *args, **kwargs):
+def outcome(function, *args, errors=ReadError, **kwargs):
     """What a function returns, or the named error that it raises."""
     try:
         return function(*args, **kwargs)
-    except ReadError as error:
+    except errors as error:
         return error
 
 
@@ -282,6 +287,15 @@ def put(value, *path):
     return change
 
 
+def places_in(node, at=()):
+    """The places of all entries of plain JSON."""
+    for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield (*at, key)
+        yield from places_in(node[key], (*at, key))
+
+
+VALUES = [None, -1, 2, 0.5, 1e30, "x", "RAS", [], {}, [[1]], [0, 1, 2], {"new": "x"}, {"name": 1}, True]
+OF_FIRST, KNOWN = ("members", 0), ("members", 0, "trained_on")
 VIDEO, HISTOGRAM = "torchvision.models.video.r3d_18", "faimed3d.augment.PiecewiseHistScaling"
 ACT = ("members", 0, "network", "arguments", "act_cls")
 
@@ -372,25 +386,52 @@ print(tuple(mask.shape))
             (put([4, 8], "members", 0, "network", "arguments", "widths"), DamagedFile, "its weights do not fit"),
             (put([4], "members", 0, "network", "arguments", "widths"), DamagedFile, "cannot be built"),
             (lambda content: content.pop("predict"), DamagedFile, "KeyError: 'predict'"),
+            (put(NAMES[1:], *OF_FIRST, "codes"), DamagedFile, "codes are 2 names, and the network gives scores of 3"),
+            (put(["a", "b"], *OF_FIRST, "regions"), DamagedFile, "codes must be background and the regions"),
+            (put([[1, 3]], *OF_FIRST, "mirrored", "swap_labels", "mapping"), DamagedFile, "pair labels from 0 to 2"),
+            (put([1, 1], *OF_FIRST, "mirrored", "axes"), DamagedFile, "axes must be different axes of 0, 1, 2"),
+            (put([4, 6], *OF_FIRST, "patch"), DamagedFile, r"patch must be three whole numbers from 1 up, .* \[4, 6\]"),
+            (
+                put(1.0, "predict", "overlap"),
+                DamagedFile,
+                "predict.overlap must be a number from 0 to below 1, got 1.0",
+            ),
+            (put("yes", "predict", "tta"), DamagedFile, "predict.tta must be true, false or different axes"),
+            (put([], "members"), DamagedFile, "members must be a list of networks"),
+            (put([["strct", 1]], *OF_FIRST, "reader", "create", "mapping"), DamagedFile, "did you mean 'strict'"),
+            (put("LAS", *KNOWN, "orientation"), DamagedFile, "store scans as LPS, and trained_on.orientation is LAS"),
+            (put("LRS", *KNOWN, "orientation"), DamagedFile, "orientation must be three letters such as LPS"),
+            (put([], *OF_FIRST, "batch_tfms"), DamagedFile, r"says mean \[.*\] and std .* the transforms Normalize3D"),
+            (put([1.0, 1.0], *KNOWN, "std"), DamagedFile, "trained_on says mean"),
+            (put([0.0], *KNOWN, "std"), DamagedFile, "std must be numbers above 0"),
+            (put([[[0, 1]] * 3] * 2, *KNOWN, "intensities"), DamagedFile, "is of 2 channels, and the network takes 1"),
+            (put([[[1, 0]] * 3], *KNOWN, "intensities"), DamagedFile, "intensities must be three spans a channel"),
+            (put([[2, 2, 2], [1, 1, 1], [3, 3, 3]], *KNOWN, "spacing"), DamagedFile, "three numbers above 0 that rise"),
         ],
     )
     def test_that_says_what_is_not_known_is_refused(self, file, tmp_path, change, error, text):
         with pytest.raises(error, match=text):
             load_model(edited(file, tmp_path / "a", change))
 
-    @settings(max_examples=40)
+    @settings(max_examples=60)
     @given(data=st.data())
-    def test_that_says_anything_else_is_built_or_refused_by_name(self, file, tmp_path_factory, data):
+    def test_that_says_anything_else_is_refused_by_name_or_predicts(self, file, table, tmp_path_factory, data):
         content, weights = read_model(file)
-        node, key = content, data.draw(st.sampled_from(sorted(set(content) - {"about"})))
-        while isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
-            node = node[key]
-            key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else [*range(len(node))]))
-        node[key] = data.draw(st.sampled_from([None, -1, 2, "x", [], {}, [[1]], {"new": "x"}, {"name": 1}, True]))
+        places = [place for place in places_in(content) if place[0] not in ("about", "plan", "licence")]
+        put(data.draw(st.sampled_from(VALUES)), *data.draw(st.sampled_from(places)))(content)
         other = tmp_path_factory.mktemp("edited") / "a.fm3d"
         write_model(other, content, weights)
         found = outcome(load_model, other, device="cpu")
-        assert isinstance(found, StoredModel) or str(other) in str(found)
+        if not isinstance(found, StoredModel):
+            assert str(other) in str(found)
+            return
+        how = {"progress": False, "tta": True, "errors": (ValueError, TypeError)}
+        mask = outcome(found.predict_volume, table["image"][1], **how)
+        if isinstance(mask, Exception):  # of a transform that cannot be, or of a scan that does not suit
+            assert is_ours(mask)
+        else:
+            assert plain(mask).max() < len(NAMES)
+            assert found.classes is None or found.classes == mask.codes
 
     def test_other_files_are_refused(self, learn, tmp_path):
         with pytest.raises(FileNotFoundError, match="there is no such file"):

@@ -22,6 +22,7 @@ from faimed3d.data.trained_on import known_of
 from faimed3d.inference.activations import activation_name
 from faimed3d.inference.members import Member, loaded, members_of
 from faimed3d.inference.model_file import write_model
+from faimed3d.inference.stored_header import check_counts, check_header
 from faimed3d.inference.stored_loaders import describe_loaders
 from faimed3d.inference.stored_networks import describe_network
 from faimed3d.inference.whole_volume import flipped_axes
@@ -63,7 +64,8 @@ def export_model(
     Raises:
         TypeError: the network, a transform or the activation of the loss has no name; the dls do not say how a scan is
             read, or are of classes of whole volumes; or ``licence``, ``about`` or ``plan`` are no plain values.
-        ValueError: the network is not as its name and arguments build it.
+        ValueError: the network is not as its name and arguments build it, or gives scores of other classes than the dls
+            name.
 
     >>> import tempfile
     >>> from faimed3d.data import SegmentationDataLoaders3D
@@ -83,6 +85,7 @@ def export_model(
     for number, member in enumerate(members):
         with loaded(member):
             described.append(_describe(member, network, arguments))
+            check_counts(described[-1], get_model(member.model))
             for name, one in get_model(member.model).state_dict().items():
                 # a copy: two names of one tensor are refused by the format
                 own = one.detach().as_subclass(Tensor).cpu().clone(memory_format=torch.contiguous_format)
@@ -100,6 +103,8 @@ def export_model(
         json.dumps([content["about"], content["plan"], licence], allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"licence, about and plan must be plain values, as JSON holds them: {error}") from None
+    content = json.loads(json.dumps(content, allow_nan=False))
+    check_header(content)
     write_model(file, content, weights)
     return Path(file)
 

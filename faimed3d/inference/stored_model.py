@@ -24,13 +24,14 @@ from faimed3d.inference.folder import predict_folder
 from faimed3d.inference.members import Member, Members, ShowsBars, class_codes, refuse_differences
 from faimed3d.inference.model_file import read_model
 from faimed3d.inference.source import Source
+from faimed3d.inference.stored_header import check_counts, check_header
 from faimed3d.inference.stored_loaders import loaders_from
 from faimed3d.inference.stored_networks import build_network, give_weights
 from faimed3d.inference.whole_volume import predict_volume
 from faimed3d.models.encoder import in_channels
 
 # what constructors raise of arguments that nobody has exported
-_OF_CONSTRUCTORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, MemoryError)
+_OF_CONSTRUCTORS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError, ArithmeticError)
 
 
 class StoredModel(Members, ShowsBars):
@@ -139,7 +140,7 @@ def load_model(
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFile: the file, or its fit of weights to network, is damaged.
+        DamagedFile: the file is damaged, or what it says does not fit together: weights, network, channels, classes.
         UnsupportedModel: it is of another format, or names a network or transform that is not known.
         ValueError: nothing can be computed on the device.
 
@@ -161,6 +162,7 @@ def load_model(
     place = _checked_device(default_device() if device is None else device)
     content, weights = read_model(file)
     try:
+        check_header(content)
         described = content.pop("members")
         members = [_member(number, one, weights, networks or {}, file, place) for number, one in enumerate(described)]
         defaults = {"overlap": content["predict"]["overlap"], "tta": content["predict"]["tta"]}
@@ -195,6 +197,7 @@ def _member(
     with torch.random.fork_rng(devices=[]):
         model = build_network(described["network"], networks, file)
     give_weights(model, own, file)
+    check_counts(described, model)
     setattr(model, "trained_on", TrainedOn.from_dict(described["trained_on"]))  # noqa: B010 - no module
     loss = SimpleNamespace(activation=activation_named(described["activation"]))
     return SimpleNamespace(dls=loaders_from(described, device), model=model.to(device), loss_func=loss)
