@@ -17,6 +17,8 @@ from faimed3d.command import main
 from faimed3d.errors import UnsupportedImage
 
 SHAPE = (3, 10, 12)
+T1, FLAIR = "T1 [mpr]", "FLAIR ax"
+BOTH = ("--description", "t1 [mpr]*", "--description", "FLAIR*")
 
 
 class Threshold:
@@ -37,6 +39,36 @@ class Threshold:
             raise UnsupportedImage(f"{source}: not such a scan as the model was trained on")
         time.sleep(self.pause)
         return TensorMask3D(scan > 0, like=scan, codes=["background", "bright"])
+
+
+class Brighter:
+    """Class 1 is where the first channel is the brighter one; notes what it was asked."""
+
+    members, progress, file, channels = (), True, Path("brain.fm3d"), 2
+    about = {"plan": {"fn_col": ["t1", "flair"]}}  # noqa: RUF012 - a constant
+
+    def __init__(self):
+        self.asked = []
+
+    def predict_volume(self, source, progress=None, disagreement=False, strict=True, **how):
+        first, second = (TensorDicom3D.create(one, strict=strict) for one in source)
+        self.asked.append([int(one.numpy().sum()) for one in (first, second)])
+        mask = TensorMask3D(first > second, like=first, codes=["background", "bright"])
+        return (mask, float("nan")) if disagreement else mask
+
+
+def write_case(root, seed=0, descriptions=(T1, FLAIR), frames=1, **elements):
+    """Write a study with a series of each description; their values."""
+    uids = {name: generate_uid() for name in ("StudyInstanceUID", "FrameOfReferenceUID")} | elements
+    found = []
+    for number, description in enumerate(descriptions):
+        values = np.random.default_rng([seed, number]).integers(0, 900, SHAPE).astype(np.int16)
+        if number and frames > 1:
+            uids["FrameOfReferenceUID"] = generate_uid()
+        uids["SeriesInstanceUID"] = generate_uid()
+        write(make_series(values, SeriesDescription=description, **uids), f"{root}/{number}")
+        found.append(values)
+    return found
 
 
 def content_of(scan):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from archive_stub import Stub
 from orthanc import AUTH
-from served_studies import Threshold, records_in, write_study
+from served_studies import BOTH, T1, Brighter, Threshold, records_in, write_case, write_study
 
 from faimed3d.archive import DicomWeb
 from faimed3d.basics import TensorDicom3D, TensorMask3D
@@ -78,6 +78,23 @@ def test_a_series_that_grows_is_served_as_it_is_then(pacs):
     assert serve(pacs) == 0
     assert served() == 2
     assert (before["slices"].tolist(), pacs.fetch(pacs.search(description="T1"))["slices"].tolist()) == ([2], [3])
+
+
+def test_channels_of_a_study_are_one_case(pacs, monkeypatch, capsys):
+    model = Brighter()
+    monkeypatch.setattr(serving, "load_model", lambda path, device=None: model)
+    t1, flair = write_case("sent", StudyDate=TODAY)
+    write_case("more", 1, (T1, "DWI"), StudyDate=TODAY)
+    for folder in ("sent", "more"):
+        pacs.store(folder)
+    assert serve(pacs, *BOTH) == 1
+    assert "passed over: it has no series described as 'FLAIR*', which is channel 2" in capsys.readouterr().err
+    assert serve(pacs, *BOTH) == 0
+    assert model.asked == [[int(t1.sum()), int(flair.sum())]]
+    [row] = [row for _, row in pacs.search(modality="SEG").iterrows()]
+    found = TensorMask3D.create(row).resample_like(TensorDicom3D.create("sent/0"))
+    assert np.array_equal(found.numpy(), t1 > flair)
+    assert list(Path("out/fetched").iterdir()) == []
 
 
 @pytest.mark.parametrize("arrives", [False, True], ids=["lost", "the reply is lost"])

@@ -146,9 +146,14 @@ def chosen(table: pd.DataFrame, modality: str | None = None, descriptions: Seque
     if modality is not None:
         wanted &= table["modality"] == modality
     if descriptions:
-        patterns = [wildcard(one) for one in descriptions]
-        wanted &= table["description"].map(lambda text: any(one.fullmatch(text) for one in patterns)).astype(bool)
+        wanted &= is_described(table, descriptions)
     return table[wanted]
+
+
+def is_described(table: pd.DataFrame, descriptions: Sequence[str]) -> pd.Series:
+    """For each row whether its description meets one of some patterns, as of :func:`chosen`."""
+    patterns = [wildcard(one) for one in descriptions]
+    return table["description"].map(lambda text: any(one.fullmatch(text) for one in patterns)).astype(bool)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from faimed3d.archive import DicomWeb
 from faimed3d.command.channels import channels_in
-from faimed3d.command.scans import chosen
+from faimed3d.command.scans import NO_SCANS, is_described
 from faimed3d.command.studies import hash_of
 
 
@@ -45,7 +45,7 @@ class SeriesOfArchive:
         return len(self.descriptions) > 1
 
     def volumes(self) -> pd.DataFrame:
-        if self._is_study:
+        if self._is_study and all(self.rows["description"]):
             channels_in(self.rows, self.descriptions)  # nothing is fetched where one is missing
         return self.archive.fetch(self.rows)
 
@@ -71,10 +71,13 @@ class WatchedArchive:
         self.archive, self.since, self.modality, self.descriptions = archive, since, modality, descriptions
 
     def look(self) -> Sequence[SeriesOfArchive]:
-        asked = self.descriptions[0] if len(self.descriptions) == 1 else None
-        found = self.archive.search(self.modality, asked, StudyDate=f"{self.since}-")
-        table = chosen(found, self.modality, self.descriptions)
-        by = "study_uid" if len(self.descriptions) > 1 else ["study_uid", "series_uid"]
+        several = len(self.descriptions) > 1
+        asked = self.descriptions[0] if self.descriptions and not several else None
+        table = self.archive.search(self.modality, asked, StudyDate=f"{self.since}-")
+        table = table[~table["modality"].isin(NO_SCANS)]
+        if several:  # not every archive tells descriptions; then the files do
+            table = table[is_described(table, ["", *self.descriptions])]
+        by = ["study_uid"] if several else ["study_uid", "series_uid"]
         return [self._study(rows) for _, rows in table.groupby(by, sort=False)]
 
     def deliver(self, files: Sequence[str]) -> None:
