@@ -203,6 +203,8 @@ class CheckLabels(StrictKeywords, Transform):
         return x
 
     def decodes(self, x: TensorMask3D):
+        if x.ndim == 4:  # regions that a batch has made of labels, and named
+            return x
         if self.reader.ignore_index is not None:  # pictures have no colour for it
             plain = x.as_subclass(Tensor)
             x = x.with_voxels(torch.where(plain == self.reader.ignore_index, 0, plain))

@@ -17,6 +17,7 @@ from faimed3d._keywords import strict_keywords
 from faimed3d.data.block_transforms import MatchMask, check_sizes, check_whole
 from faimed3d.data.blocks import SOURCES, read_labels
 from faimed3d.data.contours import Contours, contours_of
+from faimed3d.data.label_regions import regions_of
 from faimed3d.data.segments import find_segment, inside_segment, mask_like, read_binary, segments_of
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.errors import UnsupportedImage
@@ -220,6 +221,9 @@ def region_names(dls: Any) -> list[str] | None:
     Args:
         dls: loaders of fastai; of others nothing is known.
     """
+    made = next((step for step in map(regions_of, getattr(dls, "loaders", ())) if step is not None), None)
+    if made is not None:
+        return list(made.vocab)
     targets = getattr(getattr(dls, "train_ds", None), "tls", [])[getattr(dls, "n_inp", 1) :]
     reader = next((step for part in targets for step in part.tfms.fs if isinstance(step, RegionReader)), None)
     return None if reader is None else list(reader.vocab)

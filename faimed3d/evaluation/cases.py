@@ -11,6 +11,7 @@ from fastai.learner import Learner
 
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.label_regions import regions_of
 from faimed3d.inference import Ensemble
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.source import scans_of
@@ -50,6 +51,7 @@ class Cases:
         self.images, self.masks = parts
         self.match, self.steps = match, [step for step in steps if isinstance(step, _LABEL_TRANSFORMS)]
         self.steps += [step for step in data.after_batch.fs if isinstance(step, _LABEL_TRANSFORMS)]
+        self.regions = regions_of(data)
 
     def __len__(self) -> int:
         return len(self.images.items)
@@ -59,11 +61,12 @@ class Cases:
         return _item(self.images, number)
 
     def truth(self, number: int, found: TensorMask3D) -> TensorMask3D:
-        """The mask of a case on the grid of its prediction, with the classes of training."""
+        """The mask of a case on the grid of its prediction, with the classes or regions of training."""
         mask = self.masks[number]
         for step in self.steps:
             mask = step(mask, split_idx=1)
-        return self.match._onto(mask, found)
+        mask = self.match._onto(mask, found)
+        return mask if self.regions is None else self.regions(mask)
 
 
 def names_of(dls: Any, data: Any = None) -> list[str]:

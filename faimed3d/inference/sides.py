@@ -12,6 +12,7 @@ from fasttransform import Transform
 
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D
 from faimed3d.data.done_before import DoneBefore
+from faimed3d.data.label_regions import regions_of
 from faimed3d.geometry import Geometry
 from faimed3d.inference.members import Member
 
@@ -46,7 +47,7 @@ def trained_flips(learn: Member) -> tuple[int, ...]:
 
 
 def mirrored_by_training(learn: Member) -> Mirrored:
-    """Along which axes training has mirrored, and the pairs of labels that it has exchanged.
+    """Along which axes training has mirrored, and the pairs of labels, or of regions, that it has exchanged.
 
     Args:
         learn: its training transforms are asked.
@@ -61,7 +62,8 @@ def mirrored_by_training(learn: Member) -> Mirrored:
         elif isinstance(step, RandomDihedral3D):
             axes |= {0, 1, 2}
         pairs = pairs or getattr(step, "swap_labels", None)
-    return Mirrored(sorted(axes), pairs)
+    regions = regions_of(learn.dls.train)
+    return Mirrored(sorted(axes), regions.swapped(pairs) if pairs and regions is not None else pairs)
 
 
 def training_steps(learn: Member) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from faimed3d._rows import only_row
 from faimed3d.augment import CropForeground3D
 from faimed3d.augment.input_statistics import crops_to_size, ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.label_regions import LabelRegions
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
 from faimed3d.inference.members import Member, Predictor
@@ -29,7 +30,7 @@ from faimed3d.volume import TensorDicom3D
 
 Source: TypeAlias = str | Path | np.ndarray | Tensor | sitk.Image | pd.Series | Sequence  # of any of these, as channels
 
-_CHECKS = (MatchMask, CheckLabels, NameRegions)  # of masks; an image alone passes them
+_CHECKS = (MatchMask, CheckLabels, NameRegions, LabelRegions)  # of masks; an image alone passes them
 
 
 class Prepared(NamedTuple):

@@ -17,6 +17,7 @@ from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, R
 from faimed3d.cache.descriptions import describe, settings_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.blocks import SOURCES, MaskReader, VolumeReader
+from faimed3d.data.label_regions import LabelRegions
 from faimed3d.data.regions import NameRegions, RegionReader, region_names
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.inference.members import Member, class_codes
@@ -38,7 +39,7 @@ TRANSFORMS = ByName(
 
 # they change no image, so that they need not be named; those of fastai are for pictures
 _OF_MASKS = (ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects,
-             CheckLabels, MatchMask, NameRegions, ToLabels, ToTensor, IntToFloatTensor)  # fmt: skip
+             CheckLabels, LabelRegions, MatchMask, NameRegions, ToLabels, ToTensor, IntToFloatTensor)  # fmt: skip
 _OF_TRANSFORM = frozenset(inspect.signature(Transform.__init__).parameters)
 _UID = re.compile(r"\d+(\.\d+){3,}")
 

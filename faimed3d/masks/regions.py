@@ -33,7 +33,7 @@ def label_regions(mask: T, regions: Sequence[int | Iterable[int]]) -> T:
         for label in labels:
             inside |= plain == label
         parts.append(inside)
-    result = with_labels(mask, torch.stack(parts, -4).to(torch.uint8))
+    result = with_labels(mask.unsqueeze(-4), torch.stack(parts, -4).to(torch.uint8))
     if hasattr(mask, "codes"):
         result.codes = None  # type: ignore[attr-defined]  # names of labels are none of regions
     return result
@@ -81,6 +81,26 @@ def swap_regions(mask: T, pairs: Mapping[int, int]) -> T:
     order = [table.get(number, number) - 1 for number in range(1, count + 1)]
     plain = mask.as_subclass(Tensor)
     return with_labels(mask, plain.index_select(plain.ndim - 4, torch.tensor(order, device=plain.device)))
+
+
+def swapped_regions(regions: Sequence[Iterable[int]], pairs: Mapping[int, int]) -> dict[int, int | None]:
+    """What regions become where labels are exchanged: number -> number, 1 is the first. Those that stay are left out.
+
+    Args:
+        regions: for each region its labels; no two of the same.
+        pairs: of labels, as of :func:`swap_labels`.
+
+    Returns:
+        None stands for what is none of the regions.
+
+    >>> swapped_regions([(1, 2), (1, 3), (2, 4), (3,)], {1: 2, 3: 4})
+    {2: 3, 3: 2, 4: None}
+    """
+    other = both_ways(pairs)
+    parts = [frozenset(region) for region in regions]
+    number = {part: place for place, part in enumerate(parts, 1)}
+    become = [frozenset(other.get(label, label) for label in part) for part in parts]
+    return {number[part]: number.get(new) for part, new in zip(parts, become, strict=True) if new != part}
 
 
 def region_volumes(mask: Tensor, voxel_volume: float, codes: Mapping[int, str]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from faimed3d.augment.base import SpatialTransform3D
 from faimed3d.augment.patch_warp import PatchWarp, sampling_grids
 from faimed3d.augment.warp import spatial_frame
 from faimed3d.data.blocks import MaskReader
+from faimed3d.data.label_regions import LabelRegions
 from faimed3d.geometry import Geometry
 from faimed3d.masks import swap_labels
 from faimed3d.patches.drawing import Triple, case_of, draw_corner
@@ -25,14 +26,17 @@ class CachedCases:
     Args:
         cases: ``CaseFile``s.
         reader: knows the classes, and the label that is none.
+        regions: that batches make of the labels; None where they stay labels.
         items: their rows of the table, from which fastai's ``Interpretation`` reads them again.
     """
 
     split_idx = 1
     n_inp = 1
 
-    def __init__(self, cases: Sequence[Any], reader: MaskReader, items: Any = None) -> None:
-        self.cases, self.reader = list(cases), reader
+    def __init__(
+        self, cases: Sequence[Any], reader: MaskReader, regions: LabelRegions | None = None, items: Any = None
+    ) -> None:
+        self.cases, self.reader, self.regions = list(cases), reader, regions
         if items is not None:
             self.items = items
 
@@ -46,7 +50,7 @@ class CachedCases:
 
     def new_empty(self) -> CachedCases:
         """The same without cases, for export."""
-        return type(self)([], self.reader)
+        return type(self)([], self.reader, self.regions)
 
     def set_split_idx(self, i: int) -> Any:
         """Of fastai's ``tta``: refused, as the transforms that move patches are none of whole cases.
@@ -61,13 +65,13 @@ class CachedCases:
 
     @property
     def c(self) -> int | None:
-        """Number of classes, the background included."""
-        return self.reader.c
+        """Number of classes, the background included; or of regions."""
+        return self.reader.c if self.regions is None else self.regions.c
 
     @property
     def vocab(self) -> Any:  # as fastai's interpretations take it
-        """Names of the classes."""
-        return self.reader.vocab
+        """Names of the classes, or of the regions."""
+        return self.reader.vocab if self.regions is None else self.regions.vocab
 
     @property
     def ignore_index(self) -> int | None:
@@ -95,7 +99,7 @@ class Patches(CachedCases):
     """Patches drawn from cases: an item follows from its number (``numbers_of_epoch``), whoever makes it.
 
     Args:
-        cases, reader: as of :class:`CachedCases`.
+        cases, reader, regions: as of :class:`CachedCases`.
         size: voxels of a patch.
         length: patches in an epoch.
         foreground: share of patches around a class.
@@ -112,8 +116,10 @@ class Patches(CachedCases):
         length: int,
         foreground: float,
         spatial: SpatialTransform3D | None = None,
+        regions: LabelRegions | None = None,
     ) -> None:
-        super().__init__(cases, reader)
+        super().__init__(cases, reader, regions)
+        self.wanted = None if regions is None else {label for part in regions.parts for label in part}
         self.size, self.length, self.foreground, self.spatial = size, length, foreground, spatial
 
     def __len__(self) -> int:
@@ -122,11 +128,11 @@ class Patches(CachedCases):
     @property
     def whole(self) -> CachedCases:
         """The cases that patches are drawn from."""
-        return CachedCases(self.cases, self.reader)
+        return CachedCases(self.cases, self.reader, self.regions)
 
     def new_empty(self) -> Patches:
         """The same without cases, for export."""
-        return Patches([], self.reader, self.size, 0, self.foreground, self.spatial)
+        return Patches([], self.reader, self.size, 0, self.foreground, self.spatial, self.regions)
 
     def __getitem__(self, number: int) -> tuple[TensorDicom3D, TensorMask3D]:
         drawn = self.draw(number)
@@ -140,7 +146,7 @@ class Patches(CachedCases):
             number: of :func:`numbers_of_epoch`.
         """
         case = self.cases[case_of(number, len(self.cases))]
-        corner = draw_corner(case, self.size, self.foreground, self.ignore_index)
+        corner = draw_corner(case, self.size, self.foreground, self.ignore_index, self.wanted)
         geometry = case.geometry.regrid(self.size, offset=corner)
         moved: dict[str, Any] = {}
         if self.spatial is not None and torch.rand(()).item() < self.spatial.item_p:

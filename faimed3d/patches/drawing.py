@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any
@@ -52,7 +52,9 @@ def drawn_by(number: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def draw_corner(case: Any, size: Triple, foreground: float, ignored: int | None) -> Triple:
+def draw_corner(
+    case: Any, size: Triple, foreground: float, ignored: int | None, wanted: Container[int] | None = None
+) -> Triple:
     """The first voxel of a patch, below 0 along axes on which the case is smaller: there it lies in the middle.
 
     Args:
@@ -61,10 +63,12 @@ def draw_corner(case: Any, size: Triple, foreground: float, ignored: int | None)
         foreground: share of patches around a class. Of those that the case holds one is drawn, each as likely as any
             other whatever its size, and then one of its voxels, which becomes the centre, as near as the edges allow.
         ignored: label that is no class.
+        wanted: labels of classes. Default: all others above 0.
     """
     room = [n - m for n, m in zip(case.shape[-3:], size, strict=True)]
     if foreground and torch.rand(()).item() < foreground:
         labels = [label for label in case.labels if label > 0 and label != ignored]
+        labels = labels if wanted is None else [label for label in labels if label in wanted]
         if labels:
             positions = case.positions(labels[_below(len(labels))])
             voxel = positions[_below(len(positions))].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
 from faimed3d.cache import CaseFile
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, ToLabels, check_sizes
 from faimed3d.data.done_before import DoneBefore
+from faimed3d.data.label_regions import LabelRegions, Parts, absent_text, label_parts, sides_fault, unknown_label
 from faimed3d.data.loaders import Transforms
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
@@ -72,6 +74,7 @@ class PatchDataLoaders3D(CachedLoaders3D):
         *,
         length: int | None = None,
         foreground: float = 1 / 3,
+        regions: Parts | None = None,
         batch_tfms: Transforms = None,
         valid_overlap: float = 0.5,
         on_device: bool | None = None,
@@ -96,6 +99,9 @@ class PatchDataLoaders3D(CachedLoaders3D):
                 again.
             foreground: share of patches around a voxel of a class; of those of the case each is as likely as any other.
                 The other patches are anywhere.
+            regions: name -> label or labels: train on regions that may overlap, as of :func:`RegionBlock3D`, such as
+                ``{"whole": (1, 2, 3), "core": (1, 3)}``. They are made of the labels when these have been cropped and
+                augmented. Classes for ``foreground`` are the labels of the regions.
             batch_tfms: transforms of the patches.
             valid_overlap: share of a window that its neighbour covers too, in validation.
             on_device: keep the training cases on the device, in the numbers of their files, and make patches there,
@@ -106,8 +112,8 @@ class PatchDataLoaders3D(CachedLoaders3D):
             device: where batches go. Default: the GPU where there is one.
 
         Raises:
-            ValueError: no masks, no cases to train on, a row that is not there; a share that is none; or a transform
-                that would scale each patch by its own values.
+            ValueError: no masks, no cases to train on, a row that is not there; a share that is none; a transform
+                that would scale each patch by its own values; or regions that the cache cannot give.
         """
         size = whole_per_axis(patch, "patch", least=1)
         if not 0 <= foreground <= 1:
@@ -122,13 +128,15 @@ class PatchDataLoaders3D(CachedLoaders3D):
         WholeCases(size, valid_overlap)  # checks the overlap
         device = torch.device(default_device() if device is None else device)
         spatial, others = _divided(batch_tfms)
-        scans = scans_loader(cache, (train, valid), others, device)
+        made_of = None if regions is None else LabelRegions(_regions_of(regions, cache, spatial))
+        scans = scans_loader(cache, (train, valid), [*others, *L(made_of)], device)
         reader = next(step.reader for step in scans.after_item.fs if isinstance(step, CheckLabels))
         cases = [cache[row] for row in range(len(cache))]
         _check_masks(cases)
         done, stored = steps_done(cache, cases)
         moved = merged_spatial(spatial)
         sources: list[Any] = [cases[row] for row in train]
+        _warn_of_empty(made_of, sources)
         kept = fits(sources, device) if on_device is None else on_device
         place = place_of(sources, device if kept else None)
         if kept:
@@ -136,16 +144,16 @@ class PatchDataLoaders3D(CachedLoaders3D):
             num_workers = 0
         of_workers, of_batches = ([], others) if kept else _where(others, device)
         common = {"before_batch": check_sizes, "num_workers": num_workers, "device": device}
-        patches = Patches(sources, reader, size, length, foreground, moved)
+        patches = Patches(sources, reader, size, length, foreground, moved, made_of)
         train_dl = (DevicePatchDL if kept else PatchDL)(
             patches, bs=bs, drop_last=True,
             after_item=[DoneBefore([*done, *L(moved)], stored, True), AddChannel(), CheckLabels(reader), *of_workers],
-            after_batch=[ToLabels(), *of_batches], **common,
+            after_batch=[ToLabels(), *of_batches, *L(made_of)], **common,
         )  # fmt: skip
         valid_dl = VolumeDL(
-            CachedCases([cases[row] for row in valid], reader, cache.table.iloc[valid]), bs=1,
+            CachedCases([cases[row] for row in valid], reader, made_of, cache.table.iloc[valid]), bs=1,
             after_item=[DoneBefore(done, stored), AddChannel(), CheckLabels(reader)],
-            after_batch=[ToLabels(), *others], **common,
+            after_batch=[ToLabels(), *others, *L(made_of)], **common,
         )  # fmt: skip
         train_dl._one_pass()
         for dl in (valid_dl, scans):  # so that they need not read one of theirs to know
@@ -174,6 +182,30 @@ def _check_masks(cases: Sequence[CaseFile]) -> None:
             f"{without.path}: a case without a mask; patches need masks of labels. For classes of whole volumes use "
             "CachedImageDataLoaders3D"
         )
+
+
+def _regions_of(regions: Parts, cache: Any, spatial: Sequence[SpatialTransform3D]) -> dict[str, tuple[int, ...]]:
+    """Name -> labels, which are those of the cache."""
+    parts = label_parts(regions)
+    ignored = cache.reading.ignore_index
+    if ignored is not None:
+        raise ValueError(
+            f"{cache.folder}: leaves out the label {ignored} (ignore_index), but regions leave no voxel out: train on "
+            "labels, without regions, or make a cache without ignore_index, where this label is background"
+        )
+    pairs = next((transform.swap_labels for transform in spatial if transform.swap_labels), None)
+    fault = unknown_label(parts, cache.codes or ()) or (sides_fault(parts, pairs) if pairs else None)
+    if fault:
+        raise ValueError(f"{cache.folder}: {fault}")
+    return parts
+
+
+def _warn_of_empty(regions: LabelRegions | None, cases: Sequence[Any]) -> None:
+    if regions is None:
+        return
+    shown = [sum(not set(part).isdisjoint(case.labels) for case in cases) for part in regions.parts]
+    if text := absent_text(len(cases), zip(regions.vocab, shown, strict=True)):
+        warnings.warn(text, stacklevel=5)
 
 
 def _divided(batch_tfms: Transforms) -> tuple[list[SpatialTransform3D], list[Any]]:

@@ -31,7 +31,8 @@ from faimed3d.augment import (
     ZScore3D,
     aug_transforms_3d,
 )
-from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.data.regions import region_names
+from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.models.levels import way_down
 from faimed3d.patches import CachedImageDataLoaders3D, PatchDataLoaders3D
@@ -98,8 +99,32 @@ def augmentation(plan: Plan) -> list[Any]:
 def network(plan: Plan) -> nn.Module:
     """The network, new and untrained."""
     if plan.task == "segmentation":
-        return UNet3D(plan.channels, len(plan.codes or ()), **unet_arguments(plan))
-    return create_cnn_model_3d(encoder(plan), len(plan.classes or ()), n_in=plan.channels)
+        return UNet3D(plan.channels, outputs(plan), **unet_arguments(plan))
+    return create_cnn_model_3d(encoder(plan), outputs(plan), n_in=plan.channels)
+
+
+def outputs(plan: Plan) -> int:
+    """How many scores the network gives: of classes, or of regions."""
+    return len(plan.regions or plan.codes or plan.classes or ())
+
+
+def targets(plan: Plan) -> tuple[tuple[int, ...], torch.dtype, int]:
+    """Shape and type of the targets of a batch, and the number below which they are."""
+    if plan.task == "classification":
+        return (plan.batch_size,), torch.int64, outputs(plan)
+    if plan.regions is not None:
+        return (plan.batch_size, outputs(plan), *plan.patch), torch.uint8, 2
+    return (plan.batch_size, *plan.patch), torch.int64, outputs(plan)
+
+
+def loss(plan: Plan) -> Callable[..., torch.Tensor]:
+    """The loss."""
+    if plan.task == "classification":
+        return nn.CrossEntropyLoss()
+    if plan.regions is not None:
+        return RegionLoss3D(dice_weight=float(plan.loss == "dice_ce"))
+    left_out = {} if plan.ignore_index is None else {"ignore_index": plan.ignore_index}
+    return DiceCELoss3D(**left_out) if plan.loss == "dice_ce" else CrossEntropyLoss3D(**left_out)
 
 
 def encoder(plan: Plan) -> Any:
@@ -135,6 +160,7 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
     valid = [] if fold is None else folds.split(fold)[1]
     if plan.task == "segmentation":
         given = {"bs": plan.batch_size, "length": plan.items_per_epoch, "foreground": plan.oversampling}
+        given["regions"] = None if plan.regions is None else dict(plan.regions)
         return PatchDataLoaders3D.from_cache(
             cache, plan.patch, valid=valid, batch_tfms=batch_tfms(plan), **{**given, **kwargs}
         )
@@ -169,11 +195,11 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
         "cbs": [*callbacks, *L(kwargs.get("cbs"))],
     }
     if plan.task == "segmentation":
+        _refuse_other_regions(plan, dls)
         how.setdefault("metrics", dice_per_class(dls))
-        if plan.loss == "cross_entropy":
-            left_out = {} if plan.ignore_index is None else {"ignore_index": plan.ignore_index}
-            how.setdefault("loss_func", CrossEntropyLoss3D(**left_out))
-        sizes = {"n_in": plan.channels, "n_out": len(plan.codes or ())}
+        if plan.loss == "cross_entropy":  # the other one is what fits the targets
+            how.setdefault("loss_func", loss(plan))
+        sizes = {"n_in": plan.channels, "n_out": outputs(plan)}
         learn = unet_learner_3d(dls, UNet3D, model_args=unet_arguments(plan), **{**sizes, **how})
         if plan.modality is not None:  # the files of a cache have no headers
             assert learn.trained_on is not None  # of a new learner
@@ -181,6 +207,19 @@ def learner(plan: Plan, dls: Any, **kwargs: Any) -> VolumeLearner:
         return learn
     how.setdefault("metrics", [accuracy, RocAucBinary() if len(plan.classes or ()) == 2 else RocAuc()])
     return cnn_learner_3d(dls, encoder(plan), n_in=plan.channels, **how)
+
+
+def _refuse_other_regions(plan: Plan, dls: Any) -> None:
+    asked, there = None if plan.regions is None else [name for name, _ in plan.regions], region_names(dls)
+    if asked != there:
+        raise ValueError(
+            f"the plan trains on {_listed(asked)}, but the loaders give {_listed(there)}: make them with "
+            f"regions={None if plan.regions is None else dict(plan.regions)}, or plan.replace(regions=...)"
+        )
+
+
+def _listed(regions: list[str] | None) -> str:
+    return "labels" if regions is None else f"the regions {', '.join(regions)}"
 
 
 def opt_func(plan: Plan) -> Callable:

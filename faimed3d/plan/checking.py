@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from faimed3d._arguments import is_number
+from faimed3d.data.label_regions import sides_fault, unknown_label
 from faimed3d.plan.folds import make_folds
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _contradiction(plan: Plan) -> str | None:
     names = plan.codes if plan.task == "segmentation" else plan.classes
     if names is None or len(set(names)) < max(2, len(names)):
         return f"{'codes' if plan.task == 'segmentation' else 'classes'} must be two names or more, got {names!r}"
+    if plan.regions is not None and (fault := _fault_of_regions(plan)):
+        return fault
     if plan.loss not in _LOSSES[plan.task]:
         return f"loss must be {_either(_LOSSES[plan.task])} for {plan.task}, got {plan.loss!r}"
     if plan.task == "segmentation" and plan.items_per_epoch < plan.batch_size:
@@ -71,6 +74,19 @@ def _contradiction(plan: Plan) -> str | None:
     if strange := [name for name in plan.reasons if name not in vars(plan)]:
         return f"there is a reason for {strange[0]!r}, which no plan has"
     return None
+
+
+def _fault_of_regions(plan: Plan) -> str | None:
+    if plan.task == "classification":
+        return "regions are made of masks of labels, but the targets are classes of whole volumes: leave regions out"
+    if plan.ignore_index is not None:
+        return (
+            f"regions leave no voxel out, but ignore_index={plan.ignore_index}: train on labels, regions=None, or let "
+            "that label be background, ignore_index=None"
+        )
+    parts = dict(plan.regions or ())
+    swapped = dict(plan.augmentation.get("swap_labels", ()))
+    return unknown_label(parts, plan.codes or ()) or (sides_fault(parts, swapped) if swapped else None)
 
 
 def _either(words: Sequence[str]) -> str:

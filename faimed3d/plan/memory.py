@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from faimed3d.losses import DiceCELoss3D
+from faimed3d.plan import building
 from faimed3d.plan.topology import Topology, Triple
 from faimed3d.training import training_memory
 
@@ -65,6 +64,6 @@ def predicted_memory(plan: Plan) -> int:
     with torch.device("meta"):  # shapes alone
         network = plan.network()
     values = 1 if plan.optimizer == "sgd" else 2
-    loss = DiceCELoss3D() if plan.task == "segmentation" else cross_entropy
     shape = (plan.batch_size, plan.channels, *plan.patch)
-    return training_memory(network, shape, loss, dtype=plan.precision, optimizer_values=values)
+    how = {"dtype": plan.precision, "optimizer_values": values}
+    return training_memory(network, shape, building.loss(plan), building.targets(plan)[:2], **how)

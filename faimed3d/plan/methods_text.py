@@ -54,7 +54,8 @@ def _numbers(values: Sequence[float] | None) -> str:
 
 
 def _data(plan: Plan) -> str:
-    names = [str(name) for name in (plan.codes[1:] if plan.codes is not None else plan.classes or ())]
+    regions = [name for name, _ in plan.regions or ()]
+    names = regions or [str(name) for name in (plan.codes[1:] if plan.codes is not None else plan.classes or ())]
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     what = f"{plan.task.capitalize()} of {shown}" if plan.codes is not None else f"Classification as {shown}"
     return (
@@ -79,6 +80,20 @@ def _of_voxels(words: Callable[[Plan], str | None]) -> Callable[[Plan], str | No
     return lambda plan: words(plan) if plan.task == "segmentation" else None
 
 
+def _regions(plan: Plan) -> str | None:
+    if plan.regions is None:
+        return None
+    codes = plan.codes or ()
+    made = [f"{name} ({', '.join(codes[label] for label in labels)})" for name, labels in plan.regions]
+    return f"These are regions, which may overlap, made of labels: {', '.join(made)}"
+
+
+def _loss(plan: Plan) -> str:
+    entropy = "cross-entropy" if plan.regions is None else "binary cross-entropy"
+    what = f"Dice and {entropy}" if plan.loss == "dice_ce" else entropy
+    return f"The loss is {what}" + ("" if plan.regions is None else " of each region")
+
+
 def _masks(plan: Plan) -> str | None:
     if not plan.resample_masks:
         return None
@@ -88,6 +103,7 @@ def _masks(plan: Plan) -> str | None:
 SECTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Any], str | None]]]] = {
     "Data": [
         (("task", "cases", "fn_col", "label_col", "channels", "codes", "classes"), _data),
+        (("regions",), _regions),
         (("modality",), lambda plan: f"The modality is {plan.modality or 'not known'}"),
         (("ignore_index",), lambda p: None if p.ignore_index is None else f"Label {p.ignore_index} is left out"),
         (("folds",), lambda plan: f"Cross-validation has {_folds(plan)}"),
@@ -112,7 +128,7 @@ SECTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Any], str | None]]]] =
             lambda plan: f"It is trained {'on all scales' if plan.deep_supervision else 'on the finest scale alone'}")),
     ],
     "Training": [
-        (("loss",), lambda p: f"The loss is {'Dice and cross-entropy' if p.loss == 'dice_ce' else 'cross-entropy'}"),
+        (("loss",), _loss),
         (("optimizer", "lr"), lambda p: f"{'AdamW' if p.optimizer == 'adamw' else 'SGD'} begins at a rate of {p.lr:g}"),
         (("weight_decay",), lambda plan: f"Weight decay is {plan.weight_decay:g}"),
         (("schedule",), lambda p: f"The rate {'decays as a polynomial' if p.schedule == 'poly' else 'runs one cycle'}"),

@@ -16,6 +16,7 @@ from torch import nn
 from faimed3d._arguments import is_number
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._keywords import refuse_unknown, strict_keywords
+from faimed3d.data.label_regions import label_parts
 from faimed3d.plan import building, rules
 from faimed3d.plan.checking import fault_of
 from faimed3d.plan.methods_text import methods_text
@@ -40,6 +41,8 @@ class Plan:
         channels: of the images.
         codes: names of the labels, the background first; None for classes.
         classes: the classes, as the table has them; None for labels.
+        regions: that may overlap: pairs of a name and the labels that make it, or a mapping of these; None: each voxel
+            is of one class.
         ignore_index: label of voxels that nobody annotated, or None.
         resample_masks: as of ``SegmentationDataLoaders3D.from_df``.
         modality: ``'CT'``, ``'MR'``, ... or None.
@@ -66,7 +69,7 @@ class Plan:
         items_per_epoch, epochs: patches of an epoch, and how many of these.
         lr, optimizer, weight_decay, schedule: ``'adamw'`` or ``'sgd'``; ``'one_cycle'`` or ``'poly'``.
         precision: ``'float32'``, ``'bfloat16'`` or ``'float16'``.
-        loss: ``'dice_ce'`` or ``'cross_entropy'``.
+        loss: ``'dice_ce'`` or ``'cross_entropy'``, of regions binary.
         folds: arguments of :func:`make_folds`: ``n``, ``seed``, ``group_col``, ``fold_col``.
         device: what it was made for, ``'cpu'`` or ``'cuda'``.
         reasons: of each field, why it is what it is.
@@ -93,6 +96,7 @@ class Plan:
     channels: int
     codes: tuple[str, ...] | None
     classes: tuple[str | int, ...] | None
+    regions: tuple[tuple[str, tuple[int, ...]], ...] | None
     ignore_index: int | None
     resample_masks: bool | str
     modality: str | None
@@ -130,7 +134,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in NAMES:
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
+            object.__setattr__(self, name, _frozen(getattr(self, name), name))
         if fault := fault_of(self):
             raise ValueError(f"this plan cannot be: {fault}")
 
@@ -138,7 +142,8 @@ class Plan:
         return methods_text(self)
 
     def __repr__(self) -> str:
-        what = f"{len(self.codes or self.classes or ())} classes, {self.cases} cases"
+        kind = "classes" if self.regions is None else "regions"
+        what = f"{building.outputs(self)} {kind}, {self.cases} cases"
         size = " x ".join(map(str, self.patch))
         return f"Plan({self.task}, {what}, patch {size}, batch {self.batch_size}, {self.epochs} epochs)"
 
@@ -153,7 +158,7 @@ class Plan:
         """
         refuse_unknown(changes, [*NAMES, "reasons"], "Plan.replace")
         given = dict(changes.pop("reasons", {}))
-        changed = [name for name, value in changes.items() if _frozen(value) != getattr(self, name)]
+        changed = [name for name, value in changes.items() if _frozen(value, name) != getattr(self, name)]
         reasons = {**self.reasons, **dict.fromkeys(changed, _BY_HAND), **given}
         return dataclasses.replace(self, **changes, reasons=reasons)
 
@@ -299,8 +304,13 @@ NAMES = tuple(one.name for one in fields(Plan) if one.name != "reasons")
 """The fields of a plan, its reasons left out."""
 
 
-def _frozen(value: Any) -> Any:
-    """Lists as tuples, in mappings as they are: those hold plain JSON."""
+def _frozen(value: Any, name: str = "") -> Any:
+    """Lists as tuples, in mappings as they are: those hold plain JSON. Regions are pairs, as their order counts."""
+    if name == "regions" and value is not None:
+        try:
+            return tuple(label_parts(value).items())
+        except ValueError as error:
+            raise ValueError(f"this plan cannot be: {error}") from None
     if isinstance(value, Mapping):
         return json.loads(json.dumps(dict(value)))
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -12,6 +12,7 @@ import torch
 
 from faimed3d._arguments import memory_bytes
 from faimed3d._keywords import keywords_of, strict_keywords
+from faimed3d.data.label_regions import Parts, label_parts
 from faimed3d.data.splitting import patient_column
 from faimed3d.plan import building, rules
 from faimed3d.plan.case_facts import AXES, SIZES
@@ -19,7 +20,7 @@ from faimed3d.plan.folds import FOLDS
 from faimed3d.plan.memory import predicted_memory, step_memory
 from faimed3d.plan.plan import Plan
 from faimed3d.plan.report import CaseReport, describe_cases
-from faimed3d.plan.rules import NNUNET, Choice
+from faimed3d.plan.rules import NNUNET, REGIONS, Choice
 from faimed3d.plan.topology import Topology, topology_of
 from faimed3d.training.precision import fast_dtype
 
@@ -39,6 +40,7 @@ def propose(
     modality: str | None = None,
     device: str | torch.device | None = None,
     group_col: str | None = None,
+    regions: Parts | None = None,
     report: CaseReport | None = None,
     **kwargs: Any,
 ) -> Plan:
@@ -54,11 +56,14 @@ def propose(
         modality: ``'CT'``, ``'MR'``, ... Default: what DICOM headers or the values say.
         device: what will train, ``'cpu'`` or ``'cuda'``. Default: a GPU where there is one.
         group_col: column of the patient. Default: one named like it.
+        regions: name -> label or labels: train on regions that may overlap, such as ``{"whole": (1, 2, 3), "core": (1,
+            3)}``, from the outermost to the innermost. Default: what ``df.attrs`` says (``msd_table``), else each voxel
+            is of one class.
         report: of these cases, where it is at hand; they are not read again then.
         **kwargs: of :func:`describe_cases`, such as ``fn_col``, ``label_col``, ``codes``, ``n_jobs``.
 
     Raises:
-        ValueError: no case can be read, or the arguments do not fit the table.
+        ValueError: no case can be read, the arguments do not fit the table, or no mask holds a voxel of a region.
         TypeError: arguments of reading beside a ``report``.
 
     >>> import numpy as np
@@ -77,7 +82,7 @@ def propose(
             f"report says how the cases were read, so {', '.join(kwargs)} cannot be asked for: leave it out"
         )
     kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
-    plan = _Proposal(df, report, limit, kind, modality, group_col).plan()
+    plan = _Proposal(df, report, limit, kind, modality, group_col, regions).plan()
     return plan if minutes is None else plan.for_budget(minutes)
 
 
@@ -85,10 +90,17 @@ class _Proposal:
     """The decisions, one after the other: each may need those before it."""
 
     def __init__(
-        self, df: pd.DataFrame, report: CaseReport, limit: int, device: str, modality: str | None, group_col: Any
+        self,
+        df: pd.DataFrame,
+        report: CaseReport,
+        limit: int,
+        device: str,
+        modality: str | None,
+        group_col: Any,
+        regions: Parts | None,
     ) -> None:
         self.df, self.report, self.limit, self.device, self.asked = df, report, limit, device, modality
-        self.group_col = group_col
+        self.group_col, self.asked_regions = group_col, regions
         self.done = pd.DataFrame(report[report["error"] == ""])
         self.task: str = report.attrs["task"]
         self.training = rules.training_of(self.task, device)
@@ -160,6 +172,7 @@ class _Proposal:
             raise ValueError(
                 f"all cases are of one class, {', '.join(map(str, names))}: there is nothing to tell apart"
             )
+        self.set("regions", self._regions())
         self.set(
             "ignore_index",
             read["ignore_index"],
@@ -170,6 +183,28 @@ class _Proposal:
             read["resample_masks"],
             "as asked" if read["resample_masks"] else "all lie on their images",
         )
+
+    def _regions(self) -> Choice:
+        """The regions, and in how many cases each is."""
+        stated = self.df.attrs.get("regions") if self.task == "segmentation" else None
+        regions = stated if self.asked_regions is None else self.asked_regions
+        if regions is None:
+            return Choice(None, "each voxel is of one class")
+        parts = label_parts(regions)
+        shown: dict[str, int] = {}
+        for name, labels in parts.items():
+            voxels = [self._floats(f"voxels_{label}") for label in labels]
+            shown[name] = int((np.nansum(voxels, axis=0) > 0).sum())
+        if self.task == "segmentation" and (empty := [name for name, cases in shown.items() if not cases]):
+            held = [name.removeprefix("voxels_") for name in self.done if name.startswith("voxels_")]
+            held = [label for label in held if self._floats(f"voxels_{label}").any()]
+            labels = ", ".join(map(str, parts[empty[0]]))
+            raise ValueError(
+                f"no mask holds a voxel of the region {empty[0]!r}, made of {labels}: the labels of the masks are "
+                f"{', '.join(held) or 'none'}"
+            )
+        counts = ", ".join(f"{cases} show {name}" for name, cases in shown.items())
+        return Choice(list(parts.items()), f"of {len(self.done)} cases {counts} ({REGIONS})")
 
     def _values(self) -> None:
         done = self.done
@@ -239,7 +274,7 @@ class _Proposal:
         self.set("median_size", [max(1, round(float(n))) for n in median], reason)
 
     def _unet(self) -> None:
-        training, classes = self.training, len(self.values["codes"])
+        training, classes = self.training, len(self.values["regions"] or self.values["codes"])
         half, channels = self._precision() != "float32", self.values["channels"]
 
         def cost(patch: Any, topology: Topology, batch: int) -> int:
@@ -261,7 +296,8 @@ class _Proposal:
         self.largest_batch = found.largest
         self._batch(found.batch, found.memory)
         share = rules.OVERSAMPLING
-        self.set("oversampling", share, f"small structures are seen often enough ({NNUNET})")
+        of_labels = "" if self.values["regions"] is None else ", of the labels that make a region each as likely"
+        self.set("oversampling", share, f"small structures are seen often enough{of_labels} ({NNUNET})")
 
     def _levels(self, topology: Topology, arch: str, counts: Sequence[int] | None, why: str) -> None:
         """Decide the levels of the network."""
@@ -342,7 +378,7 @@ class _Proposal:
         shapes = self.task == "classification" and values["normalization"] == "set"
         oriented = "orientation" in self.done and bool(self.done["stated"].astype(bool).any())
         how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle, shapes, oriented)
-        self.set("augmentation", rules.augmentation(*how))
+        self.set("augmentation", rules.augmentation(*how, regions=values["regions"] or ()))
         items = max(1, round(values["cases"] * (1 - self._folds())))
         least = training.least_steps * values["batch_size"]
         least = max(least, values["batch_size"])
@@ -356,7 +392,8 @@ class _Proposal:
             self.set(name, getattr(training, name), on)
         self.set("precision", self._precision(), f"what is fast {on.partition(' (')[0]}")
         seg = self.task == "segmentation"
-        self.set("loss", "dice_ce" if seg else "cross_entropy", NNUNET if seg else "of classes")
+        source = NNUNET if values["regions"] is None else REGIONS
+        self.set("loss", "dice_ce" if seg else "cross_entropy", source if seg else "of classes")
         self.set("device", self.device, "as asked, or what is there")
 
     def _folds(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from faimed3d.plan.rules import MEDMNIST, NNUNET, ONE_CYCLE, RESENC, RESNET
+from faimed3d.plan.rules import MEDMNIST, NNUNET, ONE_CYCLE, REGIONS, RESENC, RESNET
 
 
 class Rule(NamedTuple):
@@ -25,6 +25,11 @@ RULES = (
         "arch",
         "`UNet3D`; of classes its way down, a ResNet, with batch norm and fastai's head",
         f"{NNUNET}; {MEDMNIST}",
+    ),
+    Rule(
+        "regions",
+        "as asked, else as `dataset.json` of nnU-Net says; the network decides for each on its own",
+        REGIONS,
     ),
     Rule(
         "orientation",
@@ -106,15 +111,15 @@ RULES = (
     ),
     Rule(
         "oversampling",
-        "a third of the patches lie around a voxel of the foreground",
+        "a third of the patches lie around a voxel of the foreground, of regions around one of their labels",
         NNUNET,
     ),
     Rule(
         "augmentation",
         "rotation, scaling, mirrors, noise, blur, brightness, contrast, low resolution, gamma; of a patch "
         "with one side below a third of the largest only rotation in the plane; mirrored left and right only "
-        "where no class is of one side, or both sides are and are exchanged; for labels on a CPU half of that, "
-        "mirrored left and right alone, as some thousand patches are too few for more; of shapes, images of two "
+        "where no class or region is of one side, or both sides are and are exchanged; for labels on a CPU half of "
+        "that, mirrored left and right alone, as some thousand patches are too few for more; of shapes, images of two "
         "values, to be classified nothing of intensity, and where no case says how it lies, any symmetry of the box",
         NNUNET,
     ),
@@ -155,8 +160,8 @@ RULES = (
     ),
     Rule(
         "loss",
-        "Dice and cross-entropy, their sum; of classes cross-entropy",
-        NNUNET,
+        "Dice and cross-entropy, their sum, of regions binary and of each; of classes cross-entropy",
+        f"{NNUNET}; {REGIONS}",
     ),
     Rule(
         "folds",

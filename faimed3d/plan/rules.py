@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faimed3d.masks.regions import swapped_regions
 from faimed3d.plan.topology import Topology, Triple, first_patch, padded, smaller, topology_of
 
 NNUNET = "nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z"
+REGIONS = "region-based training, Isensee et al. 2020, arXiv:2011.00848"
 RESENC = "nnU-Net ResEnc presets, Isensee et al. 2024, arXiv:2404.09556"
 OURS = "this library's choice"
 MEDMNIST = "MedMNIST v2, Yang et al. 2023, doi:10.1038/s41597-022-01721-8"
 RESNET = "ResNet, He et al. 2016, doi:10.1109/CVPR.2016.90"
 ONE_CYCLE = "Smith and Topin 2018, arXiv:1708.07120"
-SOURCES = (NNUNET, RESENC, MEDMNIST, RESNET, ONE_CYCLE, OURS)
+SOURCES = (NNUNET, REGIONS, RESENC, MEDMNIST, RESNET, ONE_CYCLE, OURS)
 
 ANISOTROPIC = 3  # a coarse axis has more than this times the spacing of the others
 LEAST_BOX = 0.75  # of the volume: below it the rest is background that nothing is learned from
@@ -302,6 +304,33 @@ def sides(codes: Sequence[str]) -> tuple[list[list[int]], list[str]]:
     return pairs, alone
 
 
+def sides_of_regions(
+    regions: Sequence[tuple[str, Sequence[int]]], pairs: list[list[int]], alone: list[str]
+) -> tuple[list[list[int]], list[str]]:
+    """As of :func:`sides`, for regions that are made of labels: a region whose other side is none of them is alone.
+
+    Args:
+        regions: pairs of name and labels.
+        pairs, alone: of the labels by their names.
+
+    >>> sides_of_regions([("left kidney", [1]), ("right kidney", [2]), ("kidneys", [1, 2])], [], [])
+    ([[1, 2]], [])
+    >>> sides_of_regions([("left kidney", [1]), ("kidneys", [1, 2])], [[1, 2]], [])
+    ([[1, 2]], ['left kidney'])
+    """
+    names, parts = [name for name, _ in regions], [labels for _, labels in regions]
+    by_name, single = sides(["", *names])
+    paired = {label for pair in pairs for label in pair}
+    for one, other in by_name:
+        both = [*parts[one - 1], *parts[other - 1]]
+        if len(both) == 2 and paired.isdisjoint(both):  # of more labels nobody says which is whose other side
+            pairs = [*pairs, both]
+    become = swapped_regions(parts, dict(pairs)) if pairs else {}
+    lost = [names[number - 1] for number, other in become.items() if other is None]
+    lost += [names[one - 1] for one, other in by_name if become.get(one) != other]
+    return pairs, [*alone, *dict.fromkeys([*single, *lost])]
+
+
 def augmentation(
     patch: Triple,
     codes: Sequence[str],
@@ -310,6 +339,7 @@ def augmentation(
     gentle: bool = False,
     shapes: bool = False,
     oriented: bool = True,
+    regions: Sequence[tuple[str, Sequence[int]]] = (),
 ) -> Choice:
     """Arguments of the augmentation, plain values, and why.
 
@@ -321,6 +351,7 @@ def augmentation(
         gentle: for trainings of some thousand patches: less of everything, and mirrored left and right alone.
         shapes: the images are of two values each.
         oriented: some case says which way it is stored.
+        regions: that are made of the labels, pairs of name and labels.
     """
     notes = []
     how = dict(SHAPES if shapes else GENTLE if gentle else AUGMENTATION)
@@ -333,6 +364,8 @@ def augmentation(
     across = next(-1 - axis for axis, letter in enumerate(orientation) if letter in "LR")
     axes = [axis for axis in (-3, -2, -1) if patch[axis] > 1 and (axis == across or not gentle)]
     pairs, alone = sides(codes) if task == "segmentation" else ([], [])
+    if regions:
+        pairs, alone = sides_of_regions(regions, pairs, alone)
     if task == "classification":
         alone = [name for name in codes if _SIDES.search(str(name).lower().replace("_", " "))]
     if alone:

@@ -6,9 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from faimed3d.losses import DiceCELoss3D
 from faimed3d.plan import building
 from faimed3d.training.small_convolutions import SmallConvolutions
 
@@ -28,12 +26,8 @@ def seconds_per_step(plan: Plan, steps: int = 3) -> float:
     device = torch.device(plan.device)
     network = building.network(plan).to(device).train()
     images = torch.randn(plan.batch_size, plan.channels, *plan.patch, device=device)
-    if plan.task == "segmentation":
-        loss: nn.Module | DiceCELoss3D = DiceCELoss3D()
-        targets = torch.randint(len(plan.codes or ()), (plan.batch_size, *plan.patch), device=device)
-    else:
-        loss = nn.CrossEntropyLoss()
-        targets = torch.randint(len(plan.classes or ()), (plan.batch_size,), device=device)
+    loss, (shape, dtype, below) = building.loss(plan), building.targets(plan)
+    targets = torch.randint(below, shape, dtype=dtype, device=device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     half = None if plan.precision == "float32" else getattr(torch, plan.precision)
     found: list[float] = []

@@ -9,7 +9,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Metric
 from torch import Tensor
 
-from faimed3d.data.regions import NameRegions
+from faimed3d.data.regions import region_names
 from faimed3d.training.case_metric import CaseMetric, ClassColumn
 
 
@@ -56,18 +56,12 @@ def dice_per_class(classes: DataLoaders | Iterable[str]) -> list[Metric]:
     ['dice', 'dice_liver', 'dice_spleen']
     """
     names = getattr(classes, "vocab", None) if isinstance(classes, DataLoaders) else [*classes]
-    if isinstance(classes, DataLoaders) and has_regions(classes):
-        names = ["background", *classes.vocab]
+    if isinstance(classes, DataLoaders) and (regions := region_names(classes)):
+        names = ["background", *regions]
     if not names:
         raise ValueError("the dls do not name their classes: give MaskBlock3D its codes, or pass the names")
     dice = Dice3D()
     return [dice, *(ClassColumn(dice, label, f"dice_{name}") for label, name in enumerate(names) if label)]
-
-
-def has_regions(dls: DataLoaders) -> bool:
-    """Whether the targets are regions that may overlap, which have no background among their names."""
-    steps = (step for dl in dls.loaders for step in getattr(getattr(dl, "after_item", None), "fs", ()))
-    return any(isinstance(step, NameRegions) for step in steps)
 
 
 def dice_of_classes(found: Tensor, truth: Tensor, labels: Sequence[int]) -> Tensor:

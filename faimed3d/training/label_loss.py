@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 from fastai.callback.core import Callback
@@ -11,6 +10,7 @@ from fastai.callback.core import Callback
 from faimed3d._keywords import StrictKeywords
 from faimed3d.augment import RandomCrop3D
 from faimed3d.data.block_transforms import MatchMask
+from faimed3d.data.label_regions import absent_text
 from faimed3d.data.label_tally import LabelCount, LabelTally
 from faimed3d.data.regions import region_names
 from faimed3d.volume import TensorMask3D
@@ -82,28 +82,11 @@ class WarnOfLostLabels(StrictKeywords, Callback):
         if read.masks != left.masks or not read.labelled:  # cut short, or of other blocks
             return
         self._told.add(split)
-        if split == "training" and (text := absent_text(read, region_names(self.dls))):
+        shown = zip(region_names(self.dls) or (), read.classes[1:].tolist(), strict=False)
+        if split == "training" and (text := absent_text(read.masks, shown)):
             warnings.warn(text, stacklevel=2)
         if text := loss_text(read, left, random=self._random and split == "training", whole=split == "validation"):
             warnings.warn(f"{split}: {text}", stacklevel=2)
-
-
-def absent_text(read: LabelCount, regions: Sequence[str] | None) -> str:
-    """What to say of regions that are empty in all masks of training; '' for nothing.
-
-    Args:
-        read: count of the masks as they were read.
-        regions: their names in order; None for labels.
-    """
-    known = zip(regions or (), read.classes[1:].tolist(), strict=False)
-    empty = [name for name, masks in known if not masks]
-    if not empty:
-        return ""
-    return (
-        f"training: of {read.masks} masks none holds a voxel of the region{'s' * (len(empty) > 1)} "
-        f"{', '.join(map(repr, empty))}, so the network learns that there is none. Are the labels or names that make "
-        "it those of the masks (regions={name: labels})?"
-    )
 
 
 def loss_text(read: LabelCount, left: LabelCount, random: bool, whole: bool) -> str:

@@ -17,6 +17,7 @@ from faimed3d.augment.input_statistics import measure_inputs
 from faimed3d.cache.descriptions import settings_of
 from faimed3d.data.block_transforms import CheckLabels
 from faimed3d.data.done_before import all_steps, done_before
+from faimed3d.data.label_regions import regions_of
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import TrainedOn, trained_on
@@ -104,7 +105,8 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
 
 def classes_of(dl: TfmdDL) -> tuple[str, ...] | None:
     """The names of the classes of a loader's targets; None where there are none, or none but numbers for voxels."""
-    vocab = getattr(dl, "vocab", None)
+    regions = regions_of(dl)
+    vocab = getattr(dl, "vocab", None) if regions is None else regions.vocab
     if not isinstance(vocab, CategoryMap | list | tuple | L) or not all(isinstance(name, str | Real) for name in vocab):
         return None  # of several targets the vocabulary is one of vocabularies
     if _of_voxels(dl) and not all(isinstance(name, str) for name in vocab):
@@ -124,7 +126,7 @@ def _compare_classes(dl: TfmdDL, known: TrainedOn) -> None:
     if here == known.classes[: len(here)] and not several:  # each label means what it means to the network
         return
     names = [*known.classes]
-    if any(isinstance(step, NameRegions) for step in dl.after_item.fs):
+    if regions_of(dl) or any(isinstance(step, NameRegions) for step in dl.after_item.fs):
         way = f"regions of the names {names}, in this order"
     else:
         way = f"codes={names}" if _of_voxels(dl) else f"y_block=CategoryBlock(vocab={names}, sort=False)"

@@ -64,7 +64,8 @@ class WholeCases(StrictKeywords, Callback):
 
     def _scores(self, model: Callable[..., Any], x: Tensor) -> Tensor:
         """Scores (B, K, D, H, W) of a batch of whole volumes."""
-        activation = activation_of(self.learn, region_names(self.learn.dls))
+        regions = region_names(self.learn.dls)
+        activation = activation_of(self.learn, regions)
         model = get_model(model)  # processes see different numbers of windows, so they must not wait for each other
 
         def predict(windows: Tensor) -> Tensor:
@@ -75,8 +76,9 @@ class WholeCases(StrictKeywords, Callback):
             slabs = sliding_windows(predict, volume, self.sides, self.overlap, self.windows)
             found.append(torch.cat(list(slabs), 1))
         probabilities = torch.stack(found)
-        single = len(probabilities[0]) == 1 or bool(((probabilities.sum(1) - 1).abs() > 0.01).any())
-        return probabilities.logit_(_TINY) if single else probabilities.clamp_(min=_TINY).log_()
+        each = regions is not None or len(probabilities[0]) == 1
+        each = each or bool(((probabilities.sum(1) - 1).abs() > 0.01).any())
+        return probabilities.logit_(_TINY) if each else probabilities.clamp_(min=_TINY).log_()
 
 
 class _Once:
