@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from cached_cases import CODES, make_cache
 from fastai.callback.core import Callback
+from fastai.distributed import DistributedDL
 from fastai.optimizer import SGD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from faimed3d.augment import RandomFlip3D, aug_transforms_3d
-from faimed3d.data.label_regions import LabelRegions, label_parts, sides_fault
+from faimed3d.data.label_regions import LabelRegions, label_parts, regions_of, sides_fault
 from faimed3d.evaluation import evaluate
 from faimed3d.inference.sides import mirrored_by_training
 from faimed3d.losses import RegionLoss3D
@@ -231,5 +232,6 @@ def test_pictures_name_regions(cache):
     dls = loaders(cache)
     _, masks = dls.decode(dls.one_batch())
     assert isinstance(dls.train.after_batch.fs[-1], LabelRegions)
+    assert regions_of(DistributedDL(dls.train, 0, 2)) is dls.train.after_batch.fs[-1]  # of several processes
     assert masks[0].codes == {0: "background", 1: "both", 2: "spot"}
     assert dls.decode_batch(dls.one_batch())[0][1].codes == masks[0].codes

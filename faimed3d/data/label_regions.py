@@ -154,6 +154,10 @@ def absent_text(masks: int, shown: Iterable[tuple[str, int]]) -> str:
 
 
 def regions_of(dl: Any) -> LabelRegions | None:
-    """The step of a loader that makes regions of labels; None where there is none."""
-    steps = getattr(getattr(dl, "after_batch", None), "fs", ())
+    """The step of a loader that makes regions of labels; None where there is none.
+
+    Args:
+        dl: any loader; of several processes each has one around its own.
+    """
+    steps = getattr(getattr(vars(dl).get("dl", dl), "after_batch", None), "fs", ())
     return next((step for step in steps if isinstance(step, LabelRegions)), None)
