@@ -162,6 +162,7 @@ class TestPlan:
         said = table.copy()
         said.attrs["regions"] = {"whole": (1, 2, 3), "core": [1, 3]}  # as of msd_table
         assert propose(said, **HERE).regions == PARTS[:2]
+        assert propose(said, regions={}, **HERE).regions is None
 
     @pytest.mark.parametrize(
         ("change", "words"),

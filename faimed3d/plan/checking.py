@@ -81,8 +81,8 @@ def _fault_of_regions(plan: Plan) -> str | None:
         return "regions are made of masks of labels, but the targets are classes of whole volumes: leave regions out"
     if plan.ignore_index is not None:
         return (
-            f"regions leave no voxel out, but ignore_index={plan.ignore_index}: train on labels, regions=None, or let "
-            "that label be background, ignore_index=None"
+            f"regions leave no voxel out, but ignore_index={plan.ignore_index}: train on labels, propose(..., "
+            "regions={}) or plan.replace(regions=None), or let that label be background, ignore_index=None"
         )
     parts = dict(plan.regions or ())
     swapped = dict(plan.augmentation.get("swap_labels", ()))

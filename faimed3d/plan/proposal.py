@@ -57,8 +57,8 @@ def propose(
         device: what will train, ``'cpu'`` or ``'cuda'``. Default: a GPU where there is one.
         group_col: column of the patient. Default: one named like it.
         regions: name -> label or labels: train on regions that may overlap, such as ``{"whole": (1, 2, 3), "core": (1,
-            3)}``, from the outermost to the innermost. Default: what ``df.attrs`` says (``msd_table``), else each voxel
-            is of one class.
+            3)}``, from the outermost to the innermost; ``{}``: on labels, each voxel of one class. Default: what
+            ``df.attrs`` says (``msd_table``), else labels.
         report: of these cases, where it is at hand; they are not read again then.
         **kwargs: of :func:`describe_cases`, such as ``fn_col``, ``label_col``, ``codes``, ``n_jobs``.
 
@@ -188,7 +188,7 @@ class _Proposal:
         """The regions, and in how many cases each is."""
         stated = self.df.attrs.get("regions") if self.task == "segmentation" else None
         regions = stated if self.asked_regions is None else self.asked_regions
-        if regions is None:
+        if not regions:
             return Choice(None, "each voxel is of one class")
         parts = label_parts(regions)
         shown: dict[str, int] = {}
