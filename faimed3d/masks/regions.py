@@ -33,7 +33,8 @@ def label_regions(mask: T, regions: Sequence[int | Iterable[int]]) -> T:
         for label in labels:
             inside |= plain == label
         parts.append(inside)
-    result = with_labels(mask.unsqueeze(-4), torch.stack(parts, -4).to(torch.uint8))
+    like: T = mask.unsqueeze(-4)  # type: ignore[assignment]
+    result = with_labels(like, torch.stack(parts, -4).to(torch.uint8))
     if hasattr(mask, "codes"):
         result.codes = None  # type: ignore[attr-defined]  # names of labels are none of regions
     return result

@@ -159,11 +159,14 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
     folds = make_folds(cache.table, **plan.folds)
     valid = [] if fold is None else folds.split(fold)[1]
     if plan.task == "segmentation":
-        given = {"bs": plan.batch_size, "length": plan.items_per_epoch, "foreground": plan.oversampling}
-        given["regions"] = None if plan.regions is None else dict(plan.regions)
-        return PatchDataLoaders3D.from_cache(
-            cache, plan.patch, valid=valid, batch_tfms=batch_tfms(plan), **{**given, **kwargs}
-        )
+        given: dict[str, Any] = {
+            "bs": plan.batch_size,
+            "length": plan.items_per_epoch,
+            "foreground": plan.oversampling,
+            "regions": None if plan.regions is None else dict(plan.regions),
+            "batch_tfms": batch_tfms(plan),
+        }
+        return PatchDataLoaders3D.from_cache(cache, plan.patch, valid=valid, **{**given, **kwargs})
     how = {"bs": plan.batch_size, "batch_tfms": batch_tfms(plan), **kwargs}
     return CachedImageDataLoaders3D.from_cache(cache, valid=valid, **how)
 

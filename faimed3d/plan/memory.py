@@ -64,6 +64,5 @@ def predicted_memory(plan: Plan) -> int:
     with torch.device("meta"):  # shapes alone
         network = plan.network()
     values = 1 if plan.optimizer == "sgd" else 2
-    shape = (plan.batch_size, plan.channels, *plan.patch)
-    how = {"dtype": plan.precision, "optimizer_values": values}
-    return training_memory(network, shape, building.loss(plan), building.targets(plan)[:2], **how)
+    shape, target = (plan.batch_size, plan.channels, *plan.patch), building.targets(plan)[:2]
+    return training_memory(network, shape, building.loss(plan), target, plan.precision, values)

@@ -198,9 +198,9 @@ class _Proposal:
         if self.task == "segmentation" and (empty := [name for name, cases in shown.items() if not cases]):
             held = [name.removeprefix("voxels_") for name in self.done if name.startswith("voxels_")]
             held = [label for label in held if self._floats(f"voxels_{label}").any()]
-            labels = ", ".join(map(str, parts[empty[0]]))
+            made_of = ", ".join(map(str, parts[empty[0]]))
             raise ValueError(
-                f"no mask holds a voxel of the region {empty[0]!r}, made of {labels}: the labels of the masks are "
+                f"no mask holds a voxel of the region {empty[0]!r}, made of {made_of}: the labels of the masks are "
                 f"{', '.join(held) or 'none'}"
             )
         counts = ", ".join(f"{cases} show {name}" for name, cases in shown.items())

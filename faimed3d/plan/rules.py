@@ -325,7 +325,7 @@ def sides_of_regions(
         both = [*parts[one - 1], *parts[other - 1]]
         if len(both) == 2 and paired.isdisjoint(both):  # of more labels nobody says which is whose other side
             pairs = [*pairs, both]
-    become = swapped_regions(parts, dict(pairs)) if pairs else {}
+    become = swapped_regions(parts, {left: right for left, right in pairs}) if pairs else {}  # noqa: C416 - lists
     lost = [names[number - 1] for number, other in become.items() if other is None]
     lost += [names[one - 1] for one, other in by_name if become.get(one) != other]
     return pairs, [*alone, *dict.fromkeys([*single, *lost])]
