@@ -16,7 +16,7 @@ def main(rounds):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "in").mkdir()
-        serving.load_model = lambda path, device=None: Threshold(root / "notes.txt", pause=0.1)
+        serving.load_model = lambda path, **how: Threshold(root / "notes.txt", pause=0.1)
         wrong, killed = faults_of_kills(root, rounds, 1)
     print(f"{rounds} rounds, {killed} processes killed while they ran, {len(wrong)} faults {wrong[:5]}")
     return bool(wrong)

@@ -133,6 +133,17 @@ def test_channels_come_in_the_order_that_is_given(here):
     assert main(["predict", "brain.fm3d", "T1.nii.gz", "c"]) == 1  # a file may hold all of them
 
 
+def test_channels_on_other_grids_are_brought_onto_the_first_where_it_is_asked_for(here, capsys):
+    TensorDicom3D.create("FLAIR.nii.gz").resample((2, 2, 2)).save("coarse.nii.gz")
+    words = ["predict", "brain.fm3d", "T1.nii.gz", "out", "--channel", "coarse.nii.gz"]
+    assert main(words) == 1
+    assert "Pass --resample-to-first to bring all to the grid of the first" in capsys.readouterr().err
+    assert main([*words, "--resample-to-first"]) == 0
+    found = TensorMask3D.create("out/T1.nii.gz", dtype=None)
+    first, coarse = (TensorDicom3D.create(f"{name}.nii.gz") for name in ("T1", "coarse"))
+    assert torch.equal(found, load_model("brain.fm3d").predict_volume([first, coarse.resample_like(first)]))
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:9999"])
 def test_a_device_that_is_not_there_is_bad_input(device, here, capsys):
     assert main(["predict", "liver.fm3d", "scan.nii.gz", "masks", "--device", device]) == 2

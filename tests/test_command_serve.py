@@ -32,7 +32,7 @@ def model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     model = Threshold(tmp_path / "notes.txt")
-    monkeypatch.setattr(serving, "load_model", lambda path, device=None: model)
+    monkeypatch.setattr(serving, "load_model", lambda path, **how: model)
     return model
 
 
@@ -297,7 +297,7 @@ def test_whatever_comes_and_goes_each_state_of_a_volume_is_served_once(steps, tm
     unserved = set()
     with pytest.MonkeyPatch.context() as patch:
         model = Threshold(root / "notes.txt")
-        patch.setattr(serving, "load_model", lambda path, device=None: model)
+        patch.setattr(serving, "load_model", lambda path, **how: model)
         for step in [*steps, "serve", "serve"]:
             seed += 1
             folder = root / "in" / f"s{seed}"

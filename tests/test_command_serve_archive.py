@@ -30,7 +30,7 @@ def pacs(orthanc, tmp_path, monkeypatch):
     monkeypatch.setenv("FAIMED3D_PACS_USER", AUTH[0])
     monkeypatch.setenv("FAIMED3D_PACS_PASSWORD", AUTH[1])
     model = Threshold(tmp_path / "notes.txt")
-    monkeypatch.setattr(serving, "load_model", lambda path, device=None: model)
+    monkeypatch.setattr(serving, "load_model", lambda path, **how: model)
     return DicomWeb(orthanc.url, AUTH, cache=tmp_path / "cache")
 
 
@@ -82,7 +82,7 @@ def test_a_series_that_grows_is_served_as_it_is_then(pacs):
 
 def test_channels_of_a_study_are_one_case(pacs, monkeypatch, capsys):
     model = Brighter()
-    monkeypatch.setattr(serving, "load_model", lambda path, device=None: model)
+    monkeypatch.setattr(serving, "load_model", lambda path, **how: model)
     t1, flair = write_case("sent", StudyDate=TODAY)
     write_case("more", 1, (T1, "DWI"), StudyDate=TODAY)
     for folder in ("sent", "more"):

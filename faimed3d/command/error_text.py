@@ -13,6 +13,7 @@ from faimed3d.errors import is_ours
 _OPTIONS = {
     "predict_volume([file, file, ...])": ("channel", "IN and --channel FILE for each further one"),
     "strict=False": ("strict", "--no-strict"),
+    "resample_to_first=True": ("resample_to_first", "--resample-to-first"),
     "overwrite=True": ("overwrite", "--overwrite"),
     "outside='warn'": ("outside", "--outside warn"),
     "series=": ("series", "--series"),

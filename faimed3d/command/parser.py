@@ -318,6 +318,12 @@ def _add_choice(parser):
 
 def _add_computing(parser):
     parser.add_argument("--device", metavar="cpu|cuda", help="where it computes (default: the GPU where there is one)")
+    parser.add_argument(
+        "--resample-to-first",
+        action="store_const",
+        const=True,
+        help="of a model of several channels: bring all to the grid of the first (default: as in its training)",
+    )
     parser.add_argument("--memory", type=memory, metavar="2GB", help="what the probabilities of a large scan may take")
     parser.add_argument(
         "--outside",

@@ -28,7 +28,7 @@ _ADVICE = (
 
 def run(options: argparse.Namespace) -> int:
     """Predict, name the cases that failed, and say where the results are."""
-    model = load_model(options.model, device=options.device)
+    model = load_model(options.model, device=options.device, resample_to_first=options.resample_to_first)
     with bars_on_stderr():
         scans = _scans(model, options)
     for text in scans.damaged:

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sr and options.form == "nii":
         raise ValueError("--sr is of DICOM objects: pass --form seg or --form rtstruct, too")
     watched = WatchedFolder(options.watch, options.out) if options.watch is not None else None
-    model = load_model(options.model, device=options.device)
+    model = load_model(options.model, device=options.device, resample_to_first=options.resample_to_first)
     if options.description or options.pacs:  # a file that comes into a folder may hold all channels
         refuse_other_count(model, len(options.description) or 1, _ADVICE)
     records = Records(options.out)

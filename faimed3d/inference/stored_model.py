@@ -120,6 +120,7 @@ def load_model(
     *,
     device: str | torch.device | int | None = None,
     networks: Mapping[str, Callable[..., nn.Module]] | None = None,
+    resample_to_first: bool | None = None,
     **of_fastai: Any,
 ) -> Any:  # of a network fastai's None
     """Load a model that ``learn.export_model`` has written, to predict with it.
@@ -134,6 +135,8 @@ def load_model(
         device: where it computes. Default: the GPU where there is one.
         networks: classes or functions of other networks that you know and trust, by their names in the file, such as
             ``{"monai.networks.nets:DynUNet": DynUNet}``.
+        resample_to_first: bring all channels of a scan to the grid of its first; False makes another grid an error.
+            Default: as in training.
 
     Returns:
         :class:`StoredModel`.
@@ -164,6 +167,9 @@ def load_model(
     try:
         check_header(content)
         described = content.pop("members")
+        if resample_to_first is not None:
+            for one in described:
+                one["reader"]["resample_to_first"] = bool(resample_to_first)
         members = [_member(number, one, weights, networks or {}, file, place) for number, one in enumerate(described)]
         defaults = {"overlap": content["predict"]["overlap"], "tta": content["predict"]["tta"]}
         return StoredModel(Path(file), content, members, defaults)
