@@ -58,6 +58,16 @@ def test_highdicom_finds_the_volumes_in_the_file(tmp_path, scan, mask):
     assert b"said" not in (tmp_path / "sr.dcm").read_bytes()
 
 
+def test_a_report_that_is_saved_again_names_the_same_things(tmp_path, scan, mask):
+    """Objects of one SOPInstanceUID that differ would be two objects for an archive's users."""
+    found = []
+    for name in ("one.dcm", "other.dcm"):
+        mask.report(like=scan).save(tmp_path / name)
+        found.append([str(element.value) for element in dcmread(tmp_path / name).iterall() if element.VR == "UI"])
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+
+
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy of dicom3tools is not installed")
 def test_dicom3tools_finds_no_error(tmp_path, scan, mask):
     mask.report(like=scan).save(tmp_path / "sr.dcm")

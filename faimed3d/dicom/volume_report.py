@@ -13,7 +13,6 @@ from uuid import NAMESPACE_OID, uuid5
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from faimed3d._atomic import replace_file, unfinished_folder
 from faimed3d._extras import import_extra
@@ -232,7 +231,7 @@ def _write_json(path: str, found: dict[str, Any]) -> None:
 def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset], stored: Dataset | None) -> Any:
     sr = highdicom.sr
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(None), name=report.algorithm or "faimed3d", manufacturer_name="faimed3d", model_name="faimed3d"
+        uid=_uid_of("device", report), name=report.algorithm or "faimed3d", manufacturer_name="faimed3d", model_name="faimed3d"
     )
     observer = sr.ObserverContext(
         observer_type=sr.CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
@@ -245,7 +244,7 @@ def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset], s
             unit=sr.CodedConcept("mm3", "UCUM", "cubic millimeter"),
         )
         common = {
-            "tracking_identifier": sr.TrackingIdentifier(uid=generate_uid(None), identifier=one.name),
+            "tracking_identifier": sr.TrackingIdentifier(uid=_uid_of("tracking", report, one.label), identifier=one.name),
             "measurements": [volume],
             **_finding(sr, one.concept),
         }
