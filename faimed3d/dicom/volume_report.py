@@ -231,7 +231,10 @@ def _write_json(path: str, found: dict[str, Any]) -> None:
 def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset], stored: Dataset | None) -> Any:
     sr = highdicom.sr
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=_uid_of("device", report), name=report.algorithm or "faimed3d", manufacturer_name="faimed3d", model_name="faimed3d"
+        uid=_uid_of("device", report),
+        name=report.algorithm or "faimed3d",
+        manufacturer_name="faimed3d",
+        model_name="faimed3d",
     )
     observer = sr.ObserverContext(
         observer_type=sr.CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
@@ -243,8 +246,9 @@ def _content(highdicom: Any, report: VolumeReport, sources: Sequence[Dataset], s
             value=one.volume,
             unit=sr.CodedConcept("mm3", "UCUM", "cubic millimeter"),
         )
+        tracked = sr.TrackingIdentifier(uid=_uid_of("tracking", report, one.label), identifier=one.name)
         common = {
-            "tracking_identifier": sr.TrackingIdentifier(uid=_uid_of("tracking", report, one.label), identifier=one.name),
+            "tracking_identifier": tracked,
             "measurements": [volume],
             **_finding(sr, one.concept),
         }
