@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from faimed3d import _blockwise
-from faimed3d.spatial.neighbours import in_memory
+from faimed3d.spatial.blocks import boxes
+from faimed3d.spatial.neighbours import Neighbours, in_memory
 from faimed3d.spatial.positions import AxisBlock
 
-_JOB = 1 << 15  # new voxels of a job: small enough to share the work among threads, and worth a call
+_JOB = 1 << 18  # new voxels of a job: enough to be worth the tables that it needs
+_PLANE_BLOCK = 1 << 13  # new voxels of a plane, or lines, whose neighbours are found at once
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a voxel that is taken as it is
 
 
@@ -66,31 +68,117 @@ def resample_axes(volumes: Tensor, axes: Sequence[AxisBlock], result: Tensor) ->
         axes: the new voxels along each axis.
         result: (N, D', H', W'), contiguous.
     """
-    kernels = _kernels()
-    assert kernels is not None
-    nearest = all(axis.upper is None for axis in axes)
     volumes = volumes.detach()[(slice(None), *(axis.old for axis in axes))]
-    olds, news = (_bits(t) if nearest else t for t in (volumes, result))
-    first, *corner = [axis.new.start for axis in axes]
-    steps = olds.stride()[1:]
-    where: list[tuple[np.ndarray, ...]]
-    if nearest:
-        where = [(_unsigned(axis.lower * step),) for axis, step in zip(axes, steps, strict=True)]
-    else:  # a whole line is blended before its voxels along W are taken
-        where = [_pairs(axis, step, volumes.dtype) for axis, step in zip(axes, (*steps[:2], 1), strict=True)]
+    nearest = all(axis.upper is None for axis in axes)
+    d, h, w = axes
+    below_d, above_d, shares_d = _ends(d, volumes.stride(1), volumes.dtype)
+    below_h, above_h, shares_h = _ends(h, volumes.stride(2), volumes.dtype)
+    rows, columns = (np.arange(axis.new.start, axis.new.stop) for axis in (d, h))
 
     def work(number: int, planes: slice) -> None:
-        old, new = in_memory(olds[number]).numpy(), news[number, first:][planes].numpy()
-        along_d = tuple(numbers[planes] for numbers in where[0])
-        if nearest:
-            kernels.axes_nearest(old, along_d, *where[1:], new, *corner)
-        else:
-            kernels.axes_linear(old, np.uintp(steps[2]), along_d, *where[1:], new, *corner)
+        lines = np.add.outer(rows[planes] * result.shape[2], columns).ravel()
+        pairs = [(one[planes], other) for one in (below_d, above_d) for other in (below_h, above_h)]
+        numbers = np.stack([np.add.outer(one, other).ravel() for one, other in pairs[: 1 if nearest else 4]])
+        shares = None
+        if not nearest:
+            shares = np.stack(np.broadcast_arrays(shares_d[planes, None], shares_h)).reshape(2, -1)
+        _lines(volumes[number], w, numbers, shares, result[number], lines)
 
     _by_planes(work, len(volumes), [len(axis.lower) for axis in axes])
 
 
-def _pairs(axis: AxisBlock, step: int, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def resample_rotated(
+    volumes: Tensor,
+    parallel: int,
+    along: AxisBlock,
+    neighbours_of: Callable[[tuple[slice, ...]], Neighbours],
+    fill: float,
+    result: Tensor,
+) -> None:
+    """Resample into a part of a volume, one axis of which is parallel to the old one of its number.
+
+    Args:
+        volumes: (N, D, H, W), along the parallel axis those that are needed.
+        parallel: number of that axis.
+        along: the new voxels along it.
+        neighbours_of: gives those of a box of the two other axes.
+        fill: what is outside along these.
+        result: (N, D', H', W'), contiguous.
+    """
+    size = [n for axis, n in enumerate(result.shape[1:]) if axis != parallel]
+    steps = [step for axis, step in enumerate(result.stride()[1:]) if axis != parallel]
+
+    def work(job: tuple[int, tuple[slice, ...]]) -> None:
+        number, box = job
+        numbers, shares, outside = neighbours_of(box).tables()
+        rows, columns = (np.arange(part.start, part.stop) * step for part, step in zip(box, steps, strict=True))
+        if parallel < 2:
+            sides = len(rows), len(columns)
+            inside = ~outside.reshape(sides)
+            stops = np.where(inside.any(1), sides[1] - inside[:, ::-1].argmax(1), 0)
+            spans = np.stack([inside.argmax(1), stops], 1)
+            around = _by_lines(numbers, sides), None if shares is None else _by_lines(shares, sides)
+            starts = (rows + columns[0]).astype(np.uintp)
+            _planes(volumes[number], parallel, along, *around, spans, fill, result[number], starts)
+            return
+        lines = np.add.outer(rows, columns).ravel() // result.shape[3]
+        if outside.any():
+            result[number].flatten(0, 1)[torch.from_numpy(lines[outside])] = fill
+            numbers, lines = numbers[:, ~outside], lines[~outside]
+            shares = None if shares is None else shares[:, ~outside]
+        _lines(volumes[number], along, numbers, shares, result[number], lines)
+
+    _blockwise.in_threads(work, product(range(len(volumes)), boxes(size, _PLANE_BLOCK)))
+
+
+def _lines(
+    old: Tensor, along: AxisBlock, numbers: np.ndarray, shares: np.ndarray | None, new: Tensor, lines: np.ndarray
+) -> None:
+    kernels = _kernels()
+    assert kernels is not None
+    flat, first, step = new.flatten(0, 1), along.new.start, old.stride(2)
+    if shares is None:
+        near_w = _unsigned(along.lower * step)
+        kernels.lines_nearest(in_memory(_bits(old)).numpy(), numbers[0], near_w, _bits(flat).numpy(), lines, first)
+        return
+    along_w = _ends(along, 1, old.dtype)  # a whole line is blended before its voxels are taken
+    kernels.lines_linear(in_memory(old).numpy(), np.uintp(step), numbers, shares, along_w, flat.numpy(), lines, first)
+
+
+def _planes(
+    old: Tensor,
+    parallel: int,
+    along: AxisBlock,
+    numbers: np.ndarray,
+    shares: np.ndarray | None,
+    spans: np.ndarray,
+    fill: float,
+    new: Tensor,
+    starts: np.ndarray,
+) -> None:
+    kernels = _kernels()
+    assert kernels is not None
+    step, filled = np.uintp(new.stride(parallel)), torch.tensor(fill).to(new.dtype)
+    starts = starts + np.uintp(along.new.start) * step
+    if shares is None:
+        old, new, filled = _bits(old), _bits(new), _bits(filled)
+        near, flat = _unsigned(along.lower * old.stride(parallel)), in_memory(new).numpy()
+        kernels.planes_nearest(in_memory(old).numpy(), near, numbers, spans, filled.numpy()[()], flat, starts, step)
+        return
+    ends, width = _ends(along, old.stride(parallel), old.dtype), old.shape[2]
+    steps = np.uintp(old.stride(1 - parallel)), np.uintp(old.stride(2))
+    first = int(numbers.min()) // width  # line of the old planes that is needed
+    part, flat = in_memory(old).numpy()[first * int(steps[0]) :], in_memory(new).numpy()
+    around = numbers - first * width, shares, spans
+    kernels.planes_linear(part, ends, steps, width, *around, filled.numpy()[()], flat, starts, step)
+
+
+def _by_lines(of: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """What there is of voxels (K, R * C), line by line: (R, K, C)."""
+    return np.ascontiguousarray(of.reshape(-1, *sides).swapaxes(0, 1))
+
+
+def _ends(axis: AxisBlock, step: int, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the old voxels below and above the new ones lie, and the shares of the latter."""
     upper = axis.lower if axis.upper is None else axis.upper
     share = torch.zeros(len(upper), dtype=dtype) if axis.share is None else axis.share

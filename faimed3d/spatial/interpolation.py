@@ -52,7 +52,7 @@ def resample_voxels(
     volumes, matrix, offset = volumes.permute(0, *(1 + old for old in order)), matrix[order], offset[order]
     if len(parallel) == 3:
         return _axis_by_axis(volumes, matrix.diagonal(), offset, size, nearest, fill)
-    if compiled.suits(volumes):
+    if not parallel and compiled.suits(volumes):
         return compiled.resample(volumes, matrix, offset, size, nearest, fill)
     return rotated_grids.resample(volumes, matrix, offset, size, nearest, fill, *parallel)
 

@@ -30,46 +30,96 @@ def _compiled(loop: Callable[..., Any]) -> Any:
 
 
 @_compiled
-def axes_linear(old, step_w, along_d, along_h, along_w, new, first_h, first_w):
-    """Blend old voxels into ``new`` (D', H', W'), from a row and a column on, whose axes are parallel to the old ones.
+def lines_linear(old, step_w, numbers, shares, along_w, new, lines, first_w):
+    """Blend lines of ``new`` (L, W'), whose W axis is parallel to the old one, from a column on.
 
-    ``along_d`` and ``along_h`` are, for each new voxel along the axis, where in ``old`` the planes or lines below and
-    above start, and the share of the latter; ``along_w`` likewise, in numbers of voxels.
+    ``lines`` (M) are their numbers. ``numbers`` (4, M) are where the old lines around each start: two below along D,
+    two above, of which each the first is below along H; ``shares`` (2, M) those of the ones above along D and H.
+    ``along_w`` are for the new voxels along W the old ones below and above, and the share of the latter.
     """
-    below_d, above_d, shares_d = along_d
-    below_h, above_h, shares_h = along_h
     below_w, above_w, shares_w = along_w
     across = np.empty(max(above_w[0], above_w[-1]) + _ONE, old.dtype)  # a line along W between four old ones
-    for i in range(len(below_d)):
-        near, far = old[below_d[i] :], old[above_d[i] :]
-        for j in range(len(below_h)):
-            lines = near[below_h[j] :], near[above_h[j] :], far[below_h[j] :], far[above_h[j] :]
-            line = new[i, first_h + j, first_w:]
-            if len(across) > 2 * len(below_w):  # most of it is not needed
-                for k in range(len(below_w)):
-                    below = _across(lines, below_w[k] * step_w, shares_h[j], shares_d[i])
-                    above = _across(lines, above_w[k] * step_w, shares_h[j], shares_d[i])
-                    line[k] = _lerp(below, above, shares_w[k])
-                continue
-            if step_w == _ONE:  # by the processor's vectors
-                for k in range(len(across)):
-                    across[k] = _across(lines, k, shares_h[j], shares_d[i])
-            else:
-                for k in range(len(across)):
-                    across[k] = _across(lines, _UNSIGNED(k) * step_w, shares_h[j], shares_d[i])
+    for m in range(len(lines)):
+        four = old[numbers[0, m] :], old[numbers[1, m] :], old[numbers[2, m] :], old[numbers[3, m] :]
+        share_d, share_h = shares[0, m], shares[1, m]
+        line = new[lines[m], first_w:]
+        if len(across) > 2 * len(below_w):  # most of it is not needed
             for k in range(len(below_w)):
-                line[k] = _lerp(across[below_w[k]], across[above_w[k]], shares_w[k])
+                below = _across(four, below_w[k] * step_w, share_h, share_d)
+                above = _across(four, above_w[k] * step_w, share_h, share_d)
+                line[k] = _lerp(below, above, shares_w[k])
+            continue
+        if step_w == _ONE:  # by the processor's vectors
+            for k in range(len(across)):
+                across[k] = _across(four, k, share_h, share_d)
+        else:
+            for k in range(len(across)):
+                across[k] = _across(four, _UNSIGNED(k) * step_w, share_h, share_d)
+        for k in range(len(below_w)):
+            line[k] = _lerp(across[below_w[k]], across[above_w[k]], shares_w[k])
 
 
 @_compiled
-def axes_nearest(old, along_d, along_h, along_w, new, first_h, first_w):
-    """Take old voxels, as :func:`axes_linear`, where their planes, lines and themselves start in ``old``."""
-    (near_d,), (near_h,), (near_w,) = along_d, along_h, along_w
-    for i in range(len(near_d)):
-        for j in range(len(near_h)):
-            there, line = old[near_d[i] + near_h[j] :], new[i, first_h + j, first_w:]
-            for k in range(len(near_w)):
-                line[k] = there[near_w[k]]
+def lines_nearest(old, numbers, near_w, new, lines, first_w):
+    """Take old voxels, as :func:`lines_linear`, where their lines (M) and they in those start."""
+    for m in range(len(lines)):
+        there, line = old[numbers[m] :], new[lines[m], first_w:]
+        for k in range(len(near_w)):
+            line[k] = there[near_w[k]]
+
+
+@_compiled
+def planes_linear(old, along, steps, width, numbers, shares, spans, fill, new, starts, step):
+    """Blend voxels of planes that are parallel to the old ones, and rotated in themselves.
+
+    ``along`` are for each new plane where the old ones below and above start, and the share of the latter. Old planes
+    have lines of ``width`` voxels; ``steps`` lead from a line to the next, and from a voxel. ``numbers`` (R, 4, C) are
+    the voxels of a plane around those of some new lines, and ``shares`` (R, 2, C), as of :func:`lines_linear`. A line
+    begins at ``starts`` (R) of the flat ``new``, ``step`` later in the next plane; from ``spans`` (R, 2), the first and
+    the one after the last, it lies inside.
+    """
+    below, above, shares_p = along
+    plane = np.empty(numbers.max() // width * width + width, old.dtype)  # between two, near before it is rotated
+    for p in range(len(below)):
+        for j in range(len(plane) // width):
+            there = _UNSIGNED(j) * steps[0]
+            one, other, line = old[below[p] + there :], old[above[p] + there :], plane[j * width : (j + 1) * width]
+            if steps[1] == _ONE:
+                for k in range(width):
+                    line[k] = _lerp(one[k], other[k], shares_p[p]) if shares_p[p] > 0 else one[k]
+            else:
+                for k in range(width):
+                    w = _UNSIGNED(k) * steps[1]
+                    line[k] = _lerp(one[w], other[w], shares_p[p]) if shares_p[p] > 0 else one[w]
+        for r in range(len(starts)):
+            line = _new_line(new, starts[r] + _UNSIGNED(p) * step, numbers.shape[2], spans[r], fill)
+            start, around = spans[r, 0], numbers[r]
+            first, second, third, last = around[0, start:], around[1, start:], around[2, start:], around[3, start:]
+            upper, right = shares[r, 0, start:], shares[r, 1, start:]
+            for k in range(len(line)):
+                lower = _lerp(plane[first[k]], plane[second[k]], right[k])
+                line[k] = _lerp(lower, _lerp(plane[third[k]], plane[last[k]], right[k]), upper[k])
+
+
+@_compiled
+def planes_nearest(old, near, numbers, spans, fill, new, starts, step):
+    """Take old voxels, as :func:`planes_linear`, where their planes and they in those (R, 1, C) start."""
+    for p in range(len(near)):
+        there = old[near[p] :]
+        for r in range(len(starts)):
+            line = _new_line(new, starts[r] + _UNSIGNED(p) * step, numbers.shape[2], spans[r], fill)
+            taken = numbers[r, 0, spans[r, 0] :]
+            for c in range(len(line)):
+                line[c] = there[taken[c]]
+
+
+@_compiled
+def _new_line(new, first, count, span, fill):
+    """The inner part of a line of new voxels, which is filled outside."""
+    line = new[first : first + _UNSIGNED(count)]
+    line[: span[0]] = fill
+    line[span[1] :] = fill
+    return line[span[0] : span[1]]
 
 
 @_compiled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class Neighbours:
         self._numbers = [torch.zeros_like(positions[0], dtype=torch.int64)]  # 1, or 2 for each axis
         self._shares: list[Tensor] = []  # of the higher neighbour along each axis
         outside = torch.zeros_like(positions[0], dtype=torch.bool)
+        self._reach = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         for along, n, stride in zip(positions, shape, strides, strict=True):
             outside |= ~is_inside(along, n)
             if nearest:
@@ -48,6 +50,17 @@ class Neighbours:
                 self._numbers = [number + end for number in self._numbers for end in ends]
                 self._shares.append(share.to(dtype))
         self._outside = outside if outside.any() else None
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Numbers (1 or 4, M) of the neighbours in memory, shares (2, M), and which new voxels (M) are outside.
+
+        Where nearest voxels are taken there is one neighbour, and no share.
+        """
+        numbers = torch.stack(self._numbers).flatten(1).numpy()
+        numbers = numbers.astype(np.uint32 if self._reach < 2**32 else np.uint64)  # narrow tables stay in the cache
+        outside = torch.zeros_like(self._numbers[0], dtype=torch.bool) if self._outside is None else self._outside
+        shares = torch.stack(self._shares).flatten(1).numpy() if self._shares else None
+        return numbers, shares, outside.flatten().numpy()
 
     def interpolate(self, source: Tensor, axis: int, part: tuple[slice, ...] = ()) -> Tensor:
         """Take and blend the neighbours of a part of the new voxels (default: all) along ``axis`` of ``source``."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faimed3d.spatial import compiled
 from faimed3d.spatial.blocks import boxes, largest_block
 from faimed3d.spatial.neighbours import Neighbours, in_memory
 from faimed3d.spatial.positions import AxisPositions
@@ -50,6 +51,15 @@ def resample(
         along = line.block()
         new = new[:, along.new]
         volumes = volumes.narrow(1 + parallel, along.old.start, along.old.stop - along.old.start)
+        if compiled.suits(volumes):
+            flat, start = matrix[np.ix_(rotated, rotated)], offset[rotated]
+            steps = strides if nearest or parallel == 2 else [shape[1], 1]  # planes are blended before
+
+            def neighbours_of(box: tuple[slice, ...]) -> Neighbours:
+                return Neighbours(_positions(flat, start, box, volumes.device), shape, steps, nearest, volumes.dtype)
+
+            compiled.resample_rotated(volumes.detach(), parallel, along, neighbours_of, fill, result)
+            return result
         length = max(len(along.lower), volumes.shape[1 + parallel])
         across = int(stride > 1)  # contiguous lines are taken as they are
         if across:
