@@ -7,13 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import strict_keywords
+from faimed3d._like import STORED_TOLERANCE, grid_of, is_part
 from faimed3d.display.colors import class_color
+from faimed3d.geometry import Geometry
 from faimed3d.io.writing import of_mask_files
 from faimed3d.masks.labels import as_integers
 
 if TYPE_CHECKING:
     from faimed3d.dicom.volume_report import VolumeReport
     from faimed3d.dicom.writing.concepts import GivenConcepts
+
+
+def planes_of_scan(mask: Any, image: Any) -> Any:
+    """A DICOM Segmentation on all planes of its image, stored as the image is: it may leave empty ones out.
+
+    Args:
+        mask: as it was read; what is no segmentation, or lies on no part of the image's grid, stays.
+        image: the scan.
+
+    Raises:
+        UnsupportedImage: it is of another frame of reference.
+    """
+    if mask._header is None or mask._header.format != "dicom":
+        return mask
+    from faimed3d.dicom.segmentation.frame_of_reference import is_segmentation  # pydicom takes time to import
+
+    grid = grid_of(image)
+    if mask.geometry is None or not isinstance(grid, Geometry) or not is_segmentation(mask._header.files[0]):
+        return mask
+    refuse_other_scan(mask, image)
+    turned = mask.reorient(grid.orientation)
+    if is_part(turned.geometry, grid):
+        return turned.resample_like(grid)
+    return turned if turned.geometry.agrees(grid, STORED_TOLERANCE) else mask
 
 
 def refuse_other_scan(mask: Any, image: Any) -> None:

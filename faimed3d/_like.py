@@ -15,7 +15,7 @@ from faimed3d.geometry import Geometry
 from faimed3d.io.other_libraries import NAMED, from_library
 from faimed3d.tracking import Grid, current_grid, fits_shape, is_tracked
 
-_TOLERANCE = 0.05  # of a voxel: what rounding in headers moves the far corner of a volume
+STORED_TOLERANCE = 0.05  # of a voxel: what rounding in headers moves the far corner of a volume
 
 
 def grid_like(like: Any, shape: Sequence[int], own: Grid = None) -> Grid:
@@ -83,7 +83,7 @@ def is_part(geometry: Geometry | None, whole: Grid) -> bool:
     first = np.rint(whole.world_to_index(geometry.origin))
     part = whole.regrid(geometry.shape, offset=first.tolist())
     inside = (first >= 0).all() and (first + geometry.shape <= whole.shape).all()
-    return bool(inside) and geometry.agrees(part, _TOLERANCE)
+    return bool(inside) and geometry.agrees(part, STORED_TOLERANCE)
 
 
 def says_nothing(geometry: Geometry | None) -> bool:
@@ -99,4 +99,4 @@ def says_nothing(geometry: Geometry | None) -> bool:
 
 
 def _contradicts(own: Geometry, other: Geometry) -> bool:
-    return not says_nothing(own) and not own.agrees(other, _TOLERANCE)
+    return not says_nothing(own) and not own.agrees(other, STORED_TOLERANCE)

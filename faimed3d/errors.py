@@ -118,6 +118,24 @@ class UnsuitedScan(ReadError):
     """A scan is not such as the network was trained on."""
 
 
+def no_such(path: str) -> FileNotFoundError:
+    """The error for a path of nothing; it says what in the name of the path may be the reason.
+
+    >>> str(no_such("scans\\\\a.nii"))
+    'scans\\\\a.nii: no such file or folder; its parts are separated as on Windows: write / for \\\\'
+    """
+    reasons = (
+        (path.startswith("file:/"), "leave file:// out"),
+        ("['" in path and path.endswith("]"), "the text of a list, as CSV files keep it: give each file a column"),
+        ("://" in path or path.startswith(("http:/", "https:/", "s3:/")), "an address: download it, and pass the file"),
+        (os.sep == "/" and "\\" in path, "its parts are separated as on Windows: write / for \\"),
+        (any(part != part.strip() for part in path.split("/")), "there are blanks at the ends of its names"),
+        ("~" in path.split("/"), "~ is not replaced by your folder: os.path.expanduser(path) does so"),
+    )
+    reason = next((f"; {text}" for applies, text in reasons if applies), "")
+    return FileNotFoundError(f"{path}: no such file or folder{reason}")
+
+
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -20,11 +20,11 @@ from typing_extensions import Self
 
 from faimed3d import intensity, io, spatial
 from faimed3d._assumed import warn_if_assumed
-from faimed3d._dicom_masks import DicomMaskMethods, refuse_other_scan
+from faimed3d._dicom_masks import DicomMaskMethods, planes_of_scan
 from faimed3d._exchange import ExchangeMethods, plain_tensor
 from faimed3d._extras import library_of
 from faimed3d._keywords import strict_keywords
-from faimed3d._like import grid_like, grid_of, is_part
+from faimed3d._like import grid_like, grid_of
 from faimed3d._padding import attach_padding, padding_of
 from faimed3d._pictures import PictureMethods
 from faimed3d._rows import is_row, only_row, place_of
@@ -362,9 +362,7 @@ class TensorMask3D(LegacyMaskMethods, DicomMaskMethods, TensorDicom3D):
             mask.codes = segment_names(mask._header.files) or None
             if like is not None:
                 like = _image_of(like)
-                refuse_other_scan(mask, like)
-                if is_part(mask.geometry, grid_of(like)):  # planes without a frame are empty
-                    mask = mask.resample_like(like)
+                mask = planes_of_scan(mask, like)
         return mask if like is None else cls(mask, like=like)
 
     @property

@@ -77,5 +77,13 @@ class TestSizes:
             PadOrCrop3D((1, 2))
         with pytest.raises(ValueError, match=r"favour must be a probability in 0\.\.1, got 2"):
             RandomCrop3D(1, favour=2)
+        for spacing in ((1, 0, 1), "1,1,1", (1, 1)):
+            with pytest.raises(ValueError, match=r"spacing must be one number or three \(x, y, z\), above 0, got"):
+                Resample3D(spacing)
+        with pytest.raises(ValueError, match=r"orientation must be three letters.*'XYZ'"):
+            Reorient3D("XYZ")
+        for transform in (PadOrCrop3D, Pad3D, Resample3D):
+            with pytest.raises(TypeError, match="value must be a number or None, got 'x'"):
+                transform(4, value="x")
         with pytest.raises(TypeError, match="takes the size that is left"):
             RandomCrop3D((10, 20, 20), (2, 5, 5))  # margins and their range, as faimed3d 0.0.6 took them

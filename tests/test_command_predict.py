@@ -53,7 +53,10 @@ def home(tmp_path_factory):
     for number, name in enumerate(("T1", "FLAIR")):
         write_scan(root / "heads" / name, number, SeriesDescription=f"{name} tra", **study)
         TensorDicom3D.create(root / "heads" / name).save(root / f"{name}.nii.gz")
-    write_model(root / "brain.fm3d", [[str(root / "heads" / name) for name in ("T1", "FLAIR")]] * 2, masks[:1] * 2)
+    again = tmp_path_factory.mktemp("again") / "heads"  # by another name, for validation
+    again.symlink_to(root / "heads")
+    heads = [[str(folder / name) for name in ("T1", "FLAIR")] for folder in (root / "heads", again)]
+    write_model(root / "brain.fm3d", heads, masks[:1] * 2)
     table = dicom_inventory(root / "export").drop(columns="files")
     table["description"] = "Größe"
     table.iloc[:1].to_csv(root / "inventory.csv", index=False, sep=";", encoding="cp1252")

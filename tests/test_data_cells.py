@@ -90,10 +90,14 @@ class TestDicomCells:
         assert list(items.columns) == ["image", "who", "label"]
         assert sorted(items.index) == [5, 6, 7]
 
-    def test_columns_by_number_keep_their_numbers(self, archive):
+    def test_columns_by_number_keep_their_names_and_nothing_else_stays(self, archive):
         table = pd.DataFrame({"age": 7, "label": "x", "image": [f"case{k}/dicom" for k in range(3)], "name": "Doe"})
         dls = ImageDataLoaders3D.from_df(table, archive, fn_col=2, label_col=1, valid_pct=0.4, bs=2)
-        assert list(dls.train.items.columns) == ["age", "label", "image"]
+        assert list(dls.train.items.columns) == ["label", "image"]
+        assert self.origins(dls) == [0, 10, 20]
+        table.columns = range(4)  # no names
+        dls = ImageDataLoaders3D.from_df(table, archive, fn_col=-2, label_col=1, valid_pct=0.4, bs=2)
+        assert list(dls.train.items.columns) == [1, 2]
         assert self.origins(dls) == [0, 10, 20]
 
     def test_predict_takes_a_row_and_a_path(self, archive):

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 import torch
 from dicom_series import AXIAL, SHAPE, write_series
+from fastai.learner import Learner
+from small_trainings import Bright
 from structure_sets import contour, on_plane, rectangle, structure_set
 
 from faimed3d import errors
 from faimed3d.basics import TensorDicom3D
 from faimed3d.data import SegmentationDataLoaders3D
+from faimed3d.losses import CrossEntropyLoss3D
 
 CODES = ["background", "liver", "spleen"]
 
@@ -55,6 +58,16 @@ def test_a_mask_column(tmp_path, like, beside):
                 np.testing.assert_array_equal(mask.numpy(), expected)
                 assert mask.geometry == image.geometry
     assert list(dls.vocab) == CODES
+
+
+def test_are_the_truth_of_an_evaluation(tmp_path):
+    table = cases(tmp_path, count=4)
+    learn = Learner(loaders(table), Bright(), loss_func=CrossEntropyLoss3D())
+    with learn.no_bar():
+        scores = learn.evaluate(table[2:])
+    assert list(scores["error"]) == [""] * 4
+    voxel = np.prod(TensorDicom3D.create(table["image"][0]).geometry.spacing) / 1000
+    np.testing.assert_allclose(scores["target_ml"], [18 * voxel, 3 * voxel] * 2)
 
 
 def test_without_codes_is_refused(tmp_path):

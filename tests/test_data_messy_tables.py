@@ -1,9 +1,13 @@
 """Cells as hospitals and CSV files have them: right, or refused with what to write instead."""
 
+import io
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cases import case_of, classification, segmentation
 from fastai.data.block import RegressionBlock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,3 +134,92 @@ class TestMasksOfTwoValues:
             dls.one_batch()
         dls = SegmentationDataLoaders3D.from_df(self.table(), codes=["none", "a"], threshold=0.5, **KW)
         assert dls.one_batch()[1].unique().tolist() == [1]
+
+
+class TestOtherTables:
+    @pytest.mark.parametrize("order", [["image", "mask"], ["mask", "image"], ["note", "mask", "image"]])
+    def test_a_column_that_was_meant_by_number_is_that_of_its_name(self, root, table, order):
+        dls = SegmentationDataLoaders3D.from_df(table[["image", "mask"]], root, bs=2, num_workers=0, seed=0)
+        dl = dls.test_dl(table.assign(note="x")[order], with_labels=True)
+        for number, (images, masks) in enumerate(dl):
+            for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
+                expected = case_of(2 * number + k)
+                torch.testing.assert_close(image[0].as_subclass(torch.Tensor), expected[0].as_subclass(torch.Tensor))
+                assert (mask.numpy() == expected[1].numpy()).all()
+
+    def test_a_column_that_is_not_there_is_named(self, root, table):
+        dls = SegmentationDataLoaders3D.from_df(table[["image", "mask"]], root, bs=2, num_workers=0, seed=0)
+        with pytest.raises(ValueError, match="no column 'image' in the table; there are mask"):
+            dls.test_dl(table[["mask"]]).one_batch()
+
+
+class TestReadingOfTables:
+    """Of CSV files that pandas reads as something else."""
+
+    @pytest.mark.parametrize("mark", [";", "\t", "|"])
+    def test_another_separator_is_told(self, root, mark):
+        text = (root / "cases.csv").read_text().replace(",", mark)
+        with pytest.raises(ValueError, match=re.escape(f"pd.read_csv(..., sep={mark!r})")):
+            SegmentationDataLoaders3D.from_df(pd.read_csv(io.StringIO(text)), root)
+
+    def test_a_first_row_that_became_names_is_told(self, root, table):
+        text = table[["image", "mask"]].to_csv(header=False, index=False)
+        with pytest.raises(ValueError, match=r"column 0 of the table is called 'images/Ann_0.nii.gz', .*header=None"):
+            SegmentationDataLoaders3D.from_df(pd.read_csv(io.StringIO(text)), root)
+        read = pd.read_csv(io.StringIO(text), header=None)
+        dls = SegmentationDataLoaders3D.from_df(read, root, bs=1, num_workers=0, seed=0)
+        assert len(dls.train_ds) + len(dls.valid_ds) == len(table)
+
+    @pytest.mark.parametrize("name", ["Image", "\ufeffimage", " image"])
+    def test_a_near_name_is_told(self, root, table, name):
+        with pytest.raises(ValueError, match=re.escape(f"did you mean {name!r}?")):
+            segmentation(table.rename(columns={"image": name}), root)
+
+    def test_lists_that_became_text_are_told(self, root, table):
+        table["image"] = [f"['{cell}', '{cell}']" for cell in table["image"]]
+        with pytest.raises(FileNotFoundError, match="the text of a list, as CSV files keep it: give each"):
+            segmentation(table, root)
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("argument", "error"),
+        [({"bs": 0}, ValueError), ({"bs": 1.5}, ValueError), ({"bs": True}, ValueError), ({"val_bs": -1}, ValueError),
+         ({"threshold": "x"}, TypeError), ({"ignore_index": "a"}, TypeError), ({"ignore_index": 0.5}, TypeError)],
+    )  # fmt: skip
+    def test_that_mean_nothing_are_refused(self, root, table, argument, error):
+        with pytest.raises(error, match=f"{next(iter(argument))} must be "):
+            segmentation(table, root, **argument)
+
+
+class TestClasses:
+    @pytest.mark.parametrize("other", ["low ", " low", "Low", "LOW"])
+    def test_that_differ_in_blanks_or_capitals_are_told(self, root, table, other):
+        table["label"] = ["low", other, "high"] * 2
+        with pytest.warns(UserWarning, match="are two classes, and differ in blanks or capitals alone"):
+            classes(table[["image", "label"]], root, splitter=lambda df: ([0, 1, 2], [3, 4, 5]))
+
+    def test_cells_that_are_lists_are_several_classes(self, root, table):
+        table["label"] = [["a"], ("a", "b"), [], "b", ("a",), ["a", "b"]]
+        dls = classification(table, root)
+        assert list(dls.vocab) == ["a", "b"]
+        assert dls.valid.one_batch()[1].tolist() == [[1, 0], [1, 1]]
+
+
+class TestColumnsWithoutNames:
+    """Of a file without a header: pandas numbers the columns, and a selection of them keeps its numbers."""
+
+    @settings(max_examples=30)
+    @given(st.permutations(range(6)), st.booleans())
+    def test_each_is_the_one_of_its_number(self, order, by_column):
+        volumes = [np.full((2, 3, 4), number, np.float32) for number in range(4)]
+        columns = {0: "x", 1: volumes, 2: [5.0, 6, 7, 8], 3: [*"abcd"], 4: [False, True, False, True], 5: 9.0}
+        table = pd.DataFrame(columns)[list(order)]
+        split = {"valid_col": 4} if by_column else {"valid_pct": 0.5}
+        dls = ImageDataLoaders3D.from_df(
+            table, fn_col=1, label_col=2, group_col=3, y_block=RegressionBlock(), bs=1, num_workers=0, **split
+        )
+        seen = [(float(image.mean()), float(target)) for dl in dls.loaders for image, target in dl]
+        assert sorted(seen) == [(0, 5), (1, 6), (2, 7), (3, 8)]
+        if by_column:
+            assert sorted(float(image.mean()) for image, _ in dls.valid) == [1, 3]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faimed3d.data import GroupSplitter
-from faimed3d.data.splitting import warn_of_shared_groups
+from faimed3d.data.leaks import warn_of_leaks
 
 
 class TestGroupSplitter:
@@ -89,11 +89,11 @@ class TestGroupSplitter:
     def test_a_column_that_splits_patients_is_warned_of_too(self):
         table = pd.DataFrame({"who": [1, 1, 2]})
         with pytest.warns(UserWarning, match="1 of 2 patients"):
-            warn_of_shared_groups(table, ([0, 2], [1]), "who")
+            warn_of_leaks(table, ([0, 2], [1]), "who")
 
     def test_no_warning_where_nothing_is_known_or_wrong(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warn_of_shared_groups(pd.DataFrame({"who": [1, 1]}), ([0], [1]))
-            warn_of_shared_groups(pd.DataFrame({"patient": [1, 2]}), ([0], [1]))
-            warn_of_shared_groups(["a", "b"], ([0], [1]))
+            warn_of_leaks(pd.DataFrame({"who": [1, 1]}), ([0], [1]))
+            warn_of_leaks(pd.DataFrame({"patient": [1, 2]}), ([0], [1]))
+            warn_of_leaks(["a", "b"], ([0], [1]))

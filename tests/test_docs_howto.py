@@ -97,7 +97,11 @@ def write_dicoms():
         "tumour": [on_plane(grid, circle(3, (16, 16)), plane) for plane in (6, 7)],
     }
     structure_set("plan/rs.dcm", rois)
-    pd.DataFrame({"image": ["plan/ct"] * 5, "mask": ["plan/rs.dcm"] * 5}).to_csv("plans.csv", index=False)
+    for k in range(5):  # the same scan by other names, for it is no use that validation holds what training does
+        Path(f"plan/ct{k}").symlink_to("ct")
+        Path(f"new_patient{k}").symlink_to("new_patient")
+    scans = [f"plan/ct{k}" for k in range(5)]
+    pd.DataFrame({"image": scans, "mask": ["plan/rs.dcm"] * 5}).to_csv("plans.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,8 @@ def folder(tmp_path_factory):
         write_tables()
         write_dicoms()
         dls = SegmentationDataLoaders3D.from_df(
-            pd.DataFrame({"image": ["new_patient"] * 5, "mask": [TensorMask3D(torch.ones(SHAPE), like=new())] * 5}),
+            pd.DataFrame({"image": [f"new_patient{k}" for k in range(5)],
+                          "mask": [TensorMask3D(torch.ones(SHAPE), like=new())] * 5}),
             fn_col="image", label_col="mask", codes=["background", "gland"], bs=1, num_workers=0,
         )  # fmt: skip
         unet_learner_3d(dls, UNet3D, widths=(4, 8)).export("prostate.pkl")

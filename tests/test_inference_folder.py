@@ -8,12 +8,15 @@ import torch
 from dicom_series import make_series
 from dicom_series import write as write_dicom
 from fastai.callback.progress import ProgressCallback
+from fastai.data.block import DataBlock
+from fastai.data.transforms import IndexSplitter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shown_labels import SHAPE, geometry_of, image_of, learner_of, write_cases
 
 from faimed3d.augment import Resample3D
 from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.data import ImageBlock3D
 from faimed3d.dicom import dicom_inventory
 from faimed3d.inference import predict_folder
 from faimed3d.inference.case_names import case_names
@@ -95,6 +98,23 @@ class TestFolder:
         for _ in range(2):
             report = learn.predict_folder([scan.numpy()], tmp_path, names=["a"], report=None, like=scan)
             assert report["error"].tolist() == [""]
+
+    def test_rows_of_a_table_are_named_by_the_files_of_their_images(self, learn, table, tmp_path):
+        report = learn.predict_folder(table[["mask", "image"]][:2], tmp_path / "out")
+        assert report["source"].tolist() == table["image"][:2].tolist()
+        assert [Path(file).name for file in report["output"]] == ["image0.nii.gz", "image1.nii.gz"]
+        other = tmp_path / "other" / "image0.nii.gz"  # on the same grid, and another scan
+        other.parent.mkdir()
+        TensorDicom3D(image_of(1), geometry_of(0)).save(other)
+        with pytest.warns(UserWarning, match="is there already, and the report beside it says that it was predicted"):
+            again = learn.predict_folder(table[:1].assign(image=str(other)), tmp_path / "out")
+        assert str(table["image"][0]) in again["error"][0]
+        assert learn.predict_folder(table[:2], tmp_path / "out")["seconds"].isna().all()
+
+    def test_rows_mean_nothing_to_a_network_that_was_trained_on_files(self, learn, table, tmp_path):
+        learn.dls = DataBlock((ImageBlock3D,), splitter=IndexSplitter([0])).dataloaders(table["image"].tolist(), bs=1)
+        with pytest.raises(TypeError, match=r"with the columns mask, image: which one .* table\['image'\]"):
+            learn.predict_volume(table[["mask", "image"]].iloc[0])
 
     @pytest.mark.parametrize("suffix", ["nii.gz", ".dcm", ".nii.gzz", ".npy", "_seg"])
     def test_a_format_that_cannot_be_written_is_refused_before_the_work(self, learn, table, tmp_path, suffix):

@@ -1,6 +1,7 @@
 """Test-time flips of classes that are told apart by side, in every storage order; regions that are mirrored."""
 
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from faimed3d.augment import RandomAffine3D, RandomDihedral3D, RandomFlip3D, RandomSpatial3D, aug_transforms_3d
 from faimed3d.data import ImageBlock3D, MaskBlock3D, RegionBlock3D
 from faimed3d.data.done_before import DoneBefore
+from faimed3d.data.trained_on import TrainedOn
 from faimed3d.geometry import Geometry
 from faimed3d.inference import predict_volume
-from faimed3d.inference.sides import trained_flips
+from faimed3d.inference.sides import trained_flips, warn_of_mixed_sides
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.masks.regions import swap_regions
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -53,6 +55,23 @@ def learner(target=None, loss=None, item_tfms=None, batch_tfms=None):
 
 def regions():
     return RegionBlock3D({"right": 1, "left": 2})
+
+
+@pytest.mark.parametrize("names", [SIDES, ["none", "cleft", "bright"]])
+@pytest.mark.parametrize("axis", [-1, -2, (-3, -1), None])
+@pytest.mark.parametrize("pairs", [None, {1: 2}])
+@pytest.mark.parametrize("order", ["LPS", "PLS"])
+def test_a_training_that_mixes_sides_is_told(names, axis, pairs, order):
+    flip = RandomDihedral3D(swap_labels=pairs) if axis is None else RandomFlip3D(axis=axis, swap_labels=pairs)
+    learn = learner(MaskBlock3D(names), batch_tfms=[flip])
+    learn.model.trained_on = TrainedOn(orientation=order)
+    across = axis is None or {"LPS": -1, "PLS": -2}[order] in ([axis] if isinstance(axis, int) else axis)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_of_mixed_sides(learn)
+    assert len(said) == (names == SIDES and across and pairs is None)
+    for one in said:
+        assert "(right kidney, left kidney), but training mirrors left and right" in str(one.message)
 
 
 class TestTestTimeFlips:

@@ -53,6 +53,22 @@ class TestRead:
             read(tmp_path / "b.nii")
 
     @pytest.mark.parametrize(
+        ("path", "reason"),
+        [
+            ("scans\\\\a.nii", "separated as on Windows"),
+            ("scans/a.nii ", "blanks"),
+            (" scans/a.nii", "blanks"),
+            ("~/a.nii", "expanduser"),
+            ("https://example.org/a.nii", "an address"),
+            ("https:/example.org/a.nii", "an address"),  # as a Path has it
+            ("file:///a.nii", "leave file:// out"),
+        ],
+    )
+    def test_no_such_file_for_a_reason(self, path, reason):
+        with pytest.raises(FileNotFoundError, match=f"no such file or folder; .*{reason}"):
+            read(path)
+
+    @pytest.mark.parametrize(
         "start",
         [b'{"', b"GIF8", b"PK\3\4", b"\x1f\x8b\x08\0", b"<html", b"CDF\1", b"NRRD0", b"\x93NUMPY", b"# vtk DataFile"],
     )

@@ -16,7 +16,8 @@ from torch import Tensor
 from faimed3d.geometry import Geometry
 from faimed3d.io.nrrd_segments import Segment, read_segments
 from faimed3d.masks import keep_largest_component, label_regions, merge_regions, reduce_classes
-from faimed3d.masks.codes import class_name, frozen_codes
+from faimed3d.masks.classes import class_table
+from faimed3d.masks.codes import class_name, frozen_codes, names_behind, names_of_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 NAMES = ["air", "liver", "spleen"]
@@ -212,3 +213,60 @@ def test_masked_arrays_must_say_what_masked_voxels_hold():
             make(array)
     assert TensorDicom3D(array.filled(7)).min() == 5
     assert TensorDicom3D(np.ma.array(array.data)).min() == 0
+
+
+class TestNamesOfLabels:
+    @settings(max_examples=60)
+    @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True), st.randoms())
+    def test_however_they_are_written_each_label_has_its_name(self, names, random):
+        pairs = list(enumerate(names))
+        random.shuffle(pairs)
+        by_label, by_name = dict(pairs), {name: label for label, name in pairs}
+        by_text = {str(label): name for label, name in pairs}  # as json keeps it
+        numpy = {np.int64(label): name for label, name in pairs}
+        for codes in (names, tuple(names), iter(names), np.array(names), by_label, by_name, by_text, numpy):
+            assert names_of_labels(codes) == names
+
+    @pytest.mark.parametrize(
+        ("codes", "error", "text"),
+        [
+            ("lesion", TypeError, "got the text 'lesion'"),
+            ({"lesion"}, TypeError, "a set, which has no order"),
+            ({"whole": (1, 2)}, TypeError, "label -> name, or name -> label, got .*regions="),
+            ({"none": 0, "whole": (1, 2)}, TypeError, "regions="),
+            ({0.5: "a"}, TypeError, "label -> name, or name -> label"),
+            ({"a": 1, "b": 1}, ValueError, "each label has one name"),
+            ({-1: "ignored", 0: "none"}, TypeError, "from 0 on.*ignore_index"),
+            ({}, TypeError, "from 0 on"),
+        ],
+    )
+    def test_what_does_not_say_it_is_refused(self, codes, error, text):
+        with pytest.raises(error, match=text):
+            names_of_labels(codes)
+
+
+class TestNamesBehind:
+    NAMES = ("none", "liver", "tumour", "cyst")
+
+    @pytest.mark.parametrize(
+        ("classes", "other", "expected"),
+        [
+            ({1: 0, 2: 1, 3: 2}, None, ["none", "tumour", "cyst"]),
+            ({3: 2}, None, ["none", "liver", "tumour + cyst"]),
+            ([1, (2, 3)], None, ["none", "liver", "tumour + cyst"]),
+            ({2: 1}, 0, ["none", "tumour"]),
+            ({1: 2, 2: 1}, None, NAMES),  # as many: they are those behind it
+            ({5: 1}, None, NAMES),  # of a label that they do not name
+        ],
+    )
+    def test_are_those_of_what_is_left(self, classes, other, expected):
+        assert names_behind(list(self.NAMES), [class_table(classes, other)]) == list(expected)
+
+    @settings(max_examples=60)
+    @given(st.dictionaries(st.integers(1, 3), st.integers(0, 3), min_size=1))
+    def test_each_name_stays_with_its_voxels(self, classes):
+        behind = names_behind(list(self.NAMES), [class_table(classes)])
+        labels = reduce_classes(torch.arange(4), classes).tolist()
+        if len(behind) < 4:
+            for name, label in zip(self.NAMES[1:], labels[1:], strict=True):
+                assert label == 0 or name in behind[label]

@@ -244,6 +244,12 @@ class TestFiles:
             other.load("best", with_opt=False)
         assert other.trained_on == learn.trained_on
 
+    def test_of_the_same_cases_in_another_split_are_told(self, table, tmp_path):
+        self.trained(table, tmp_path).save("weights")
+        split = table.assign(valid=table["valid"].to_numpy()[::-1])
+        with pytest.warns(UserWarning, match="normalization .* validation may hold cases that it has seen"):
+            learner(split, tmp_path).load("weights")
+
     def test_weights_loaded_past_the_learner(self, table, elsewhere, tmp_path):
         learn, other = self.trained(table, tmp_path), learner(elsewhere, tmp_path)
         torch.save(learn.model.state_dict(), tmp_path / "plain.pth")

@@ -7,13 +7,14 @@ validation set alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from fastai.vision.augment import DisplayedTransform
 from fastcore.basics import store_attr
 
-from faimed3d._arguments import whole_per_axis
+from faimed3d._arguments import per_axis, whole_per_axis
 from faimed3d._keywords import StrictKeywords
 from faimed3d.augment.base import find_volumes
 from faimed3d.geometry import Geometry
@@ -68,6 +69,9 @@ class Resample3D(StrictKeywords, DisplayedTransform):
         value: fills what lies outside. Default: the smallest value of an image, 0 for masks.
         labels: how masks are resampled, ``'nearest'``, ``'linear'`` or ``'present'``; see ``resample_like``.
 
+    Raises:
+        ValueError: ``spacing`` is not made of positive numbers.
+
     >>> Resample3D((1, 1, 0.5))(TensorDicom3D([[[0.0, 1.0]]], {"spacing": (1, 1, 1)}))
     TensorDicom3D 2x1x2 torch.float32, spacing 1x1x0.5 mm (x, y, z)
     """
@@ -76,6 +80,8 @@ class Resample3D(StrictKeywords, DisplayedTransform):
         self, spacing: float | Sequence[float], *, value: float | None = None, labels: str = "nearest"
     ) -> None:
         check_mode(labels)
+        per_axis(spacing, "spacing", above=0, axes="(x, y, z)")
+        check_fill(value)
         store_attr()
         super().__init__()
 
@@ -141,7 +147,7 @@ class PadOrCrop3D(StrictKeywords, DisplayedTransform):
     crops_to_size = True  # it fits volumes into batches and cuts parts away
 
     def __init__(self, size: int | Sequence[int], value: float | None = None) -> None:
-        self.size, self.value = whole_per_axis(size, "size", least=1), value
+        self.size, self.value = whole_per_axis(size, "size", least=1), check_fill(value)
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):
@@ -161,7 +167,7 @@ class Pad3D(StrictKeywords, DisplayedTransform):
     """
 
     def __init__(self, new_size: int | Sequence[int], *, value: float | None = None) -> None:
-        self.new_size, self.value = whole_per_axis(new_size, "new_size", least=1), value
+        self.new_size, self.value = whole_per_axis(new_size, "new_size", least=1), check_fill(value)
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):
@@ -202,12 +208,20 @@ class Reorient3D(StrictKeywords, DisplayedTransform):
     """
 
     def __init__(self, code: str = "LPS") -> None:
+        Geometry((1, 1, 1)).reorient(code)  # checks it
         store_attr()
         super().__init__()
 
     def encodes(self, x: TensorDicom3D):
         """Reorder and flip the axes of a volume."""
         return reorient(x, self.code)
+
+
+def check_fill(value: float | None) -> float | None:
+    """A value that fills new voxels, or a TypeError."""
+    if value is not None and not isinstance(value, Real):
+        raise TypeError(f"value must be a number or None, got {value!r}")
+    return value
 
 
 def fill_for(x: TensorDicom3D, value: float | None) -> float | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from fastai.data.block import TransformBlock
-from fastai.data.transforms import ColReader
 from fasttransform import Pipeline
 
 from faimed3d.cache.case_file import CaseFile
@@ -20,6 +19,7 @@ from faimed3d.cache.case_reading import CaseReading
 from faimed3d.cache.sources import FileStatus, changed_file
 from faimed3d.cache.space import in_words
 from faimed3d.data.cells import VolumeColumn
+from faimed3d.data.columns import TargetColumn
 from faimed3d.errors import ReadError
 
 SUFFIX = ".safetensors"
@@ -193,7 +193,7 @@ class Cache:
     @property
     def get_y(self) -> Any:  # a transform
         """Reads the target from a row of the table: the source of the mask, or what the column holds."""
-        return VolumeColumn(self.label_col, self.path) if self.reading.masks else ColReader(self.label_col)
+        return VolumeColumn(self.label_col, self.path) if self.reading.masks else TargetColumn(self.label_col)
 
     def unused(self) -> list[Path]:
         """Files of cases in the folder that are none of these: of other arguments, sources or versions."""

@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import warnings
-from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +24,11 @@ from faimed3d.cache.keys import deterministic, key_of, recipe_of
 from faimed3d.cache.sources import FileStatus, changed_file, describe_source, wait_until_settled
 from faimed3d.cache.space import expected_bytes, free_bytes, in_words
 from faimed3d.data.blocks import MaskReader, VolumeReader
-from faimed3d.data.columns import check_cells, count_from_left
+from faimed3d.data.columns import check_cells, columns_by_name
 from faimed3d.data.image_loaders import has
 from faimed3d.data.loaders import Columns, volumes_in
 from faimed3d.data.regions import RegionReader
+from faimed3d.masks.codes import NamedLabels, names_of_labels
 
 _LISTED = 5
 _SMALL = 200e6  # bytes of cases that are made sooner than processes have started, each of which imports torch
@@ -60,7 +60,7 @@ def preprocess(
     y_block: Any = None,
     item_tfms: Any = None,
     orientation: str | None = None,
-    codes: Iterable[str] | None = None,
+    codes: NamedLabels | None = None,
     resample_masks: bool | str | None = None,
     ignore_index: int | None = None,
     threshold: float | None = None,
@@ -129,7 +129,7 @@ def preprocess(
     label_col = _given(label_col, plan, "label_col", "mask" if "mask" in getattr(df, "columns", ()) else "label")
     y_block = _given(y_block, plan, "y_block", None)
     _check_part(part)
-    fn_col, label_col = count_from_left(df, fn_col), count_from_left(df, label_col)
+    fn_col, label_col = columns_by_name(df, fn_col), columns_by_name(df, label_col)
     y_block = y_block() if callable(y_block) else y_block
     if y_block is not None and has(y_block, VolumeReader, MaskReader, RegionReader):
         raise TypeError(
@@ -138,12 +138,12 @@ def preprocess(
         )
     if not len(df):
         raise ValueError("there are no cases: the table is empty")
-    codes = _given(codes, plan, "codes", None)
+    codes = names_of_labels(_given(codes, plan, "codes", None))
     reading = CaseReading(
         masks=y_block is None,
         item_tfms=tuple(deterministic(_given(item_tfms, plan, "item_tfms", ()))),
         orientation=_given(orientation, plan, "orientation", None),
-        codes=None if codes is None else tuple(map(str, codes)),
+        codes=None if codes is None else tuple(codes),
         resample_masks=_given(resample_masks, plan, "resample_masks", False),
         threshold=threshold,
         ignore_index=_given(ignore_index, plan, "ignore_index", None),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from faimed3d.cache.descriptions import describe, describe_array, digest
 from faimed3d.dicom.grouping.scan import files_below, list_folder
+from faimed3d.errors import no_such
 from faimed3d.io.data_files import data_files_of
 from faimed3d.volume import TensorDicom3D
 
@@ -83,7 +84,7 @@ def _describe_path(path: str, status: FileStatus) -> dict[str, Any]:
         return _describe_folder(path, status)
     found = [(file, status.of(file)) for file in (path, *data_files_of(path))]
     if found[0][1] is None:
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise no_such(path)
     return {"files": [[file, *known] for file, known in found if known is not None]}
 
 

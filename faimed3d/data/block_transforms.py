@@ -8,6 +8,7 @@ import torch
 from fasttransform import ItemTransform, Transform
 from torch import Tensor
 
+from faimed3d._dicom_masks import planes_of_scan
 from faimed3d._keywords import StrictKeywords
 from faimed3d._like import says_nothing
 from faimed3d._padding import fill_padding
@@ -60,7 +61,8 @@ class MatchMask(StrictKeywords, ItemTransform):
             return item
         return [self._onto(x, image) if isinstance(x, TensorMask3D) else x for x in item]
 
-    def _onto(self, mask: TensorMask3D, image: TensorDicom3D) -> TensorMask3D:
+    def _onto(self, mask: TensorMask3D, image: TensorDicom3D, name: str | None = None) -> TensorMask3D:
+        mask = mask if image.geometry is None else planes_of_scan(mask, image)
         if self.like == "image" and image.geometry is not None and says_nothing(mask.geometry):
             return type(mask)(mask, like=image)
         matched = match_storage(mask, image)
@@ -69,7 +71,7 @@ class MatchMask(StrictKeywords, ItemTransform):
         if self.resample and mask.geometry is not None and image.geometry is not None:
             return resampled_onto(mask, image, "nearest" if self.resample is True else self.resample)
         raise ValueError(
-            f"the mask {source_name(mask)} does not lie on the grid of its image {source_name(image)}: "
+            f"the mask {source_name(mask)} does not lie on the grid of its image {name or source_name(image)}: "
             f"{difference(mask, image)}. {_way_out(mask, image)}"
         )
 
@@ -198,8 +200,8 @@ class CheckLabels(StrictKeywords, Transform):
                 f"means 'not annotated', pass ignore_index={highest} (MaskBlock3D, SegmentationDataLoaders3D)"
                 + ("; masks of one thing, stored as 0 and 255: threshold=0.5" if highest == 255 and count == 2 else "")
             )
-        if self.reader.codes is not None:
-            x.codes = self.reader.codes
+        if self.reader.names is not None:
+            x.codes = self.reader.names
         return x
 
     def decodes(self, x: TensorMask3D):
@@ -208,8 +210,8 @@ class CheckLabels(StrictKeywords, Transform):
         if self.reader.ignore_index is not None:  # pictures have no colour for it
             plain = x.as_subclass(Tensor)
             x = x.with_voxels(torch.where(plain == self.reader.ignore_index, 0, plain))
-        if self.reader.codes is not None:
-            x.codes = self.reader.codes
+        if self.reader.names is not None:
+            x.codes = self.reader.names
         return x
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,20 @@ from fasttransform import ItemTransform, Transform
 from joblib import Parallel, delayed
 from torch import Tensor
 
+from faimed3d._arguments import is_number, is_whole
 from faimed3d._extras import library_of
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.contours import contours_of
 from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.data.one_orientation import OneOrientation
-from faimed3d.data.segments import above, labels_by_name, labels_of_files, segments_of
+from faimed3d.data.segments import above, labels_by_name, labels_of_files, segments_of, segments_of_object
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.errors import UnsupportedImage
 from faimed3d.io.casting import cast, warn_of_rounding
 from faimed3d.io.source_header import source_name
 from faimed3d.losses import CrossEntropyLoss3D
+from faimed3d.masks.codes import NamedLabels, names_of_labels
 from faimed3d.masks.labels import label_counts, named_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -97,7 +99,7 @@ def ImageBlock3D(
 
 @strict_keywords
 def MaskBlock3D(
-    codes: Iterable[str] | None = None,
+    codes: NamedLabels | None = None,
     resample_masks: bool | str = False,
     threshold: float | None = None,
     ignore_index: int | None = None,
@@ -108,9 +110,9 @@ def MaskBlock3D(
     """``TransformBlock`` for masks of labels 0 (background), 1, 2, ...
 
     Args:
-        codes: names of the labels, from label 0 on. They give ``dls.c``, ``dls.vocab`` and the legend of pictures, and
-            choose among the ROIs of RT Structure Sets, which are drawn on the grid of the item's image. None reads all
-            masks once to find the largest label.
+        codes: names of the labels, from label 0 on; or label -> name, or name -> label as in nnU-Net's dataset.json.
+            They give ``dls.c``, ``dls.vocab`` and the legend of pictures, and choose among the ROIs of RT Structure
+            Sets, which are drawn on the grid of the item's image. None reads all masks once to find the largest label.
         resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or 'present'
             by what a voxel holds (:func:`faimed3d.spatial.resample_like`); False makes another grid an
             error. A mask on the image's grid that is only stored another way round always comes right, exactly.
@@ -164,6 +166,11 @@ class VolumeReader(ItemTransform):
         self.cls, self.resample_to_first, self.kwargs = cls, resample_to_first, kwargs
 
     def encodes(self, source):
+        if isinstance(source, pd.Series) and "folder" not in source:
+            raise TypeError(
+                f"a row of a table with the columns {', '.join(map(str, source.index))}: which one holds the image is "
+                "not known here. Pass the cells of that column, such as table['image']"
+            )
         if not isinstance(source, list | tuple | L):
             return self.cls.create(source, **self.kwargs)
         if not len(source):
@@ -194,6 +201,7 @@ class MaskReader(StrictKeywords, Transform):
     Attributes:
         c: number of labels, background included.
         vocab: their names; without codes the numbers.
+        names: their names, behind the transforms; ``codes`` are those of what is read.
 
     >>> reader = MaskReader(["none", "lesion"])
     >>> reader(np.ones((2, 3, 4))).dtype, reader.c
@@ -206,23 +214,32 @@ class MaskReader(StrictKeywords, Transform):
 
     def __init__(
         self,
-        codes: Iterable[str] | None = None,
+        codes: NamedLabels | None = None,
         threshold: float | None = None,
         ignore_index: int | None = None,
         strict: bool = True,
         series: Any = None,
     ) -> None:
         super().__init__()
+        if threshold is not None and not is_number(threshold):
+            raise TypeError(f"threshold must be a number or None, got {threshold!r}")
+        if ignore_index is not None and not is_whole(ignore_index):
+            raise TypeError(f"ignore_index must be a label, a whole number, or None, got {ignore_index!r}")
         self.threshold, self.ignore_index, self.strict, self.series = threshold, ignore_index, strict, series
         self._told = torch.zeros(1, dtype=torch.bool).share_memory_()  # that labels were rounded: once, by any worker
-        self.codes = None if codes is None else [str(code) for code in codes]
-        self.vocab = None if self.codes is None else _vocabulary(self.codes)
-        self.c = None if self.codes is None else len(self.codes)
+        self.codes = names_of_labels(codes)
+        self.name_classes(self.codes)
         if ignore_index is not None and self.c is not None and 0 <= ignore_index < self.c:
             raise ValueError(
                 f"ignore_index={ignore_index} is the label of the class {self.codes[ignore_index]!r}: "  # type: ignore[index]
                 "voxels that are left out need a label that is no class, such as 255 or -1"
             )
+
+    def name_classes(self, names: list[str] | None) -> None:
+        """Take names for those of the classes, behind transforms that merge or renumber what is read."""
+        self.names = names
+        self.vocab = None if names is None else _vocabulary(names)
+        self.c = None if names is None else len(names)
 
     @property
     def loss_func(self) -> CrossEntropyLoss3D:
@@ -238,10 +255,17 @@ class MaskReader(StrictKeywords, Transform):
         found = Parallel(workers, prefer="threads", return_as="generator")(tasks)
         if len(items) >= _LONG_WORK:
             found = progress_bar(found, total=len(items), leave=False)
-        labels, rounded = set(), []
-        for labels_of_one, rounded_name in found:
+        labels, rounded, called = set(), [], {}
+        for labels_of_one, rounded_name, codes, name in found:
             labels |= labels_of_one
             rounded += [rounded_name] if rounded_name else []
+            for label in labels_of_one & set(codes) - {0}:
+                other, before = called.setdefault(label, (codes[label], name))
+                if other.casefold() != codes[label].casefold():
+                    raise ValueError(
+                        f"label {label} is {other!r} in {before} and {codes[label]!r} in {name}: pass "
+                        f"codes=['background', {other!r}, {codes[label]!r}, ...], by which segments get their labels"
+                    )
         labels = sorted(labels - {self.ignore_index}) or [0]
         if rounded:
             self._warn_of_rounding(rounded[0], len(rounded) - 1)
@@ -250,7 +274,8 @@ class MaskReader(StrictKeywords, Transform):
         if len(labels) < self.c / 2 and self.c > 3:
             warnings.warn(
                 f"the masks hold {len(labels)} different labels, the largest {labels[-1]}, so there will be {self.c} "
-                "classes, most of them empty; number the labels 0, 1, 2, ... (ReduceClasses) and pass codes",
+                "classes, most of them empty; number the labels 0, 1, 2, ... (ReduceClasses) and pass codes"
+                + ("; if that is one thing against background, pass threshold=0.5" if len(labels) <= 2 else ""),
                 stacklevel=2,
             )
 
@@ -291,7 +316,7 @@ def read_labels(
     Args:
         source: what ``TensorMask3D.create`` takes; or a list of masks that do not overlap, which become labels 1,
             2, ...
-        codes: names of the labels, by which segments of a .seg.nrrd are chosen.
+        codes: names of the labels, by which segments of a .seg.nrrd or DICOM SEG are chosen.
         threshold: as for :func:`MaskBlock3D`.
         when_rounded: called with the name of the mask where values near whole numbers had to be rounded.
         ignore_index: label that is no class, and may be below 0.
@@ -308,7 +333,7 @@ def read_labels(
         return labels_of_files(source, codes, strict, series, threshold)
     mask = TensorMask3D.create(source, series, strict, dtype=None)
     name = source_name(mask)
-    if segments := segments_of(source):
+    if segments := segments_of(source) or segments_of_object(mask):
         named = labels_by_name(mask, segments, codes)
         if named is not None:
             return named
@@ -332,12 +357,12 @@ def read_labels(
     return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, name))
 
 
-def _labels_of(source: Any, threshold: float | None, **how: Any) -> tuple[set[int], str]:
-    """The labels of a mask, and its name if values near whole numbers had to be rounded."""
+def _labels_of(source: Any, threshold: float | None, **how: Any) -> tuple[set[int], str, Mapping[int, str], str]:
+    """The labels of a mask, its name if values near whole numbers had to be rounded, names of labels, its name."""
     rounded: list[str] = []
     try:
         mask = read_labels(source, threshold=threshold, when_rounded=rounded.append, **how)
     except UnsupportedImage:
         contours_of(source, None)  # says what is needed where it is a structure set
         raise
-    return set(label_counts(mask)), "".join(rounded)
+    return set(label_counts(mask)), "".join(rounded), mask.codes or {}, source_name(mask)

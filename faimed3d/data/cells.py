@@ -48,6 +48,12 @@ class VolumeColumn(Transform):
         cells = [self._cell(row, column) for column in self.columns]
         return cells[0] if len(cells) == 1 else cells
 
+    def names(self, row: pd.Series) -> list[Any]:
+        """What tells the volume of a row from others, where files do; of a row of an inventory its key."""
+        if self.columns[0] in ("key", "folder", "files") and _is_inventory_row(row):
+            return [str(row["key"])]
+        return [row[column] if column in row else row.iloc[column] for column in self.columns]
+
     def _cell(self, row: pd.Series, column: Any) -> Any:
         if column not in row and not isinstance(column, numbers.Integral):
             if _is_inventory_row(row):  # one volume of an inventory, where a row of the table was expected

@@ -8,16 +8,31 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
-from fastai.data.transforms import ColSplitter
+from fastai.data.transforms import ColReader, ColSplitter
 from fastcore.foundation import L
 from pandas.api.types import is_bool_dtype
+
+from faimed3d.io.formats import volume_suffix
 
 INVENTORY = ("key", "folder", "files", "problems", "distinct", "slices")  # what reading a row of an inventory needs
 
 
 def no_column(column: object, names: Iterable[object]) -> ValueError:
     """The error for a column that a table or row does not have; ``names`` are those that it has."""
-    return ValueError(f"no column {column!r} in the table; there are {', '.join(map(str, names))}")
+    known = [str(name) for name in names]
+    near = [name for name in known if _plain(name) == _plain(str(column))]
+    if near:
+        hint = f": did you mean {near[0]!r}?"
+    elif len(known) == 1 and (found := next((mark for mark in ";\t|" if mark in known[0]), None)):
+        hint = f": read the table with pd.read_csv(..., sep={found!r})"
+    else:
+        hint = ""
+    return ValueError(f"no column {column!r} in the table; there are {', '.join(known)}{hint}")
+
+
+def _plain(name: str) -> str:
+    """A name without what is not seen: blanks, the mark that some programs begin a file with, capitals."""
+    return name.strip(" \t\ufeff").casefold()
 
 
 def column_of(df: pd.DataFrame, column: str | int) -> pd.Series:
@@ -34,8 +49,10 @@ def column_of(df: pd.DataFrame, column: str | int) -> pd.Series:
     return df.iloc[:, column]
 
 
-def count_from_left(df: pd.DataFrame, columns: Any) -> Any:
-    """Columns that stay right when those on their right are dropped: the number -1 becomes that of the last one.
+def columns_by_name(df: pd.DataFrame, columns: Any) -> Any:
+    """Columns by their names, which mean the same in a table of other order; by numbers where names do not tell.
+
+    Numbers are counted from the left then: the number -1 becomes that of the last column.
 
     Args:
         df: DataFrame.
@@ -43,23 +60,46 @@ def count_from_left(df: pd.DataFrame, columns: Any) -> Any:
 
     Raises:
         TypeError: ``df`` is no DataFrame.
-        ValueError: there is no such column.
+        ValueError: there is no such column, or one that is called like a file.
     """
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"df must be a DataFrame, got {type(df).__name__}")
     if isinstance(columns, list | tuple | L):
-        return [count_from_left(df, column) for column in columns]
+        return [columns_by_name(df, column) for column in columns]
     if columns is None or callable(columns):
         return columns
     column_of(df, columns)
-    return columns if columns in df.columns else int(columns) % len(df.columns)
+    if columns in df.columns:
+        return columns
+    number = int(columns) % len(df.columns)
+    name = df.columns[number]
+    if isinstance(name, str) and volume_suffix(name):
+        raise ValueError(
+            f"column {number} of the table is called {name!r}, like a file: was its first row taken for names? Read it "
+            "with pd.read_csv(..., header=None)"
+        )
+    return name if isinstance(name, str) and list(df.columns).count(name) == 1 else number
+
+
+class TargetColumn(ColReader):
+    """fastai's ``ColReader``, which takes a number for a place in the row, of columns whose names are numbers.
+
+    >>> row = pd.Series([7, 8, 9], index=[2, 0, 1])
+    >>> ColReader(0)(row), TargetColumn(0)(row)
+    (np.int64(7), np.int64(8))
+    """
+
+    def _do_one(self, r, c):
+        if isinstance(r, pd.Series) and isinstance(c, numbers.Integral) and c in r.index:
+            c = r.index.get_loc(c)
+        return super()._do_one(r, c)
 
 
 def check_cells(df: pd.DataFrame, columns: Any, delimiter: str | None = None) -> None:
     """Refuse a table in which a cell of the targets is empty.
 
     Args:
-        df, columns: as :func:`count_from_left` returns them.
+        df, columns: as :func:`columns_by_name` returns them.
         delimiter: what separates several classes in one cell.
     """
     for column in L(columns):
@@ -77,7 +117,7 @@ def check_numbers(df: pd.DataFrame, columns: Any) -> None:
     """Refuse a table in which a cell of targets that are numbers is text: a CSV file with decimal commas, a word.
 
     Args:
-        df, columns: as :func:`count_from_left` returns them.
+        df, columns: as :func:`columns_by_name` returns them.
     """
     for column in L(columns):
         cells = column_of(df, column)
@@ -89,11 +129,29 @@ def check_numbers(df: pd.DataFrame, columns: Any) -> None:
                 )
 
 
+def with_lists(df: pd.DataFrame, column: Any) -> pd.DataFrame | None:
+    """The table with a list in each cell of a column, where some cells hold several classes; None where none does.
+
+    fastai would take a tuple for an item of several parts, and a text for several letters.
+
+    Args:
+        df, column: as :func:`columns_by_name` returns them.
+    """
+    cells = column_of(df, column)
+    several = [isinstance(cell, list | tuple | L) for cell in cells]
+    if not any(several):
+        return None
+    df = df.copy()
+    lists = [list(cell) if found else [cell] for cell, found in zip(cells, several, strict=True)]
+    df[cells.name] = pd.Series(lists, index=df.index, dtype=object)
+    return df
+
+
 def warn_of_numbers(df: pd.DataFrame, column: Any) -> None:
     """Warn of fractions that are to be classes: an age or a volume is a number to predict.
 
     Args:
-        df, column: as :func:`count_from_left` returns them.
+        df, column: as :func:`columns_by_name` returns them.
     """
     cells = column_of(df, column)
     fraction = next((cell for cell in cells if isinstance(cell, float) and not float(cell).is_integer()), None)
@@ -131,9 +189,9 @@ def validation_splitter(
         return splitter
     if splitter is not None:
         raise TypeError("valid_col and splitter both say which rows are validation: pass one of them")
-    column = count_from_left(df, column)
+    column = columns_by_name(df, column)
     cells = column_of(df, column)
     wrong = [] if is_bool_dtype(cells) and not cells.isna().any() else [cell for cell in cells if cell not in (0, 1)]
     if wrong:
         raise ValueError(f"column {cells.name!r} must say True or False (1 or 0) for validation, got {wrong[0]!r}")
-    return ColSplitter(column)
+    return ColSplitter(list(df.columns).index(column) if column in df.columns else column)  # numbers are places to it

@@ -49,7 +49,7 @@ def done_before(dl: TfmdDL) -> DoneBefore | None:
 def all_steps(dl: TfmdDL) -> Iterator[Transform]:
     """The transforms that the batches of a loader have been through, those before it included."""
     for pipeline in (dl.after_item, dl.after_batch):
-        for step in pipeline.fs:
+        for step in getattr(pipeline, "fs", ()):
             if isinstance(step, DoneBefore):
                 yield from step.steps
             else:

@@ -8,19 +8,21 @@ from typing import Any
 
 import pandas as pd
 from fastai.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
-from fastai.data.transforms import ColReader, GrandparentSplitter, RegexLabeller, RegressionSetup, parent_label
+from fastai.data.transforms import GrandparentSplitter, RegexLabeller, RegressionSetup, parent_label
 from fastcore.foundation import L
 from fastcore.meta import delegates
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.blocks import ImageBlock3D, MaskReader, VolumeReader
 from faimed3d.data.columns import (
+    TargetColumn,
     check_cells,
     check_numbers,
-    count_from_left,
+    columns_by_name,
     used_columns,
     validation_splitter,
     warn_of_numbers,
+    with_lists,
 )
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Block, Columns, Loaders3D, Transforms, of_loader, volumes_in
@@ -72,7 +74,7 @@ class ImageDataLoaders3D(Loaders3D):
 
         Args:
             df: DataFrame, one row an item. The loaders keep of it, and send to workers, what ``fn_col``, ``label_col``
-                and ``group_col`` name (by number: all columns up to it); rows keep their index.
+                and ``group_col`` name (of columns without names all up to it); rows keep their index.
             path: folder where relative paths in the table begin; the ``Learner`` keeps its files there.
             valid_pct, seed: share of validation at random, and what fixes the draw.
             fn_col: column of the volume: a file, a DICOM folder, a row of ``dicom_inventory(path)`` or its key.
@@ -83,7 +85,7 @@ class ImageDataLoaders3D(Loaders3D):
                 ``fn_col``, without ``suff``.
             label_delim: what separates several classes in one cell.
             y_block: block of the target: ``RegressionBlock`` for numbers. Default: one class, or several where
-                ``label_col`` or ``label_delim`` say so.
+                ``label_col``, ``label_delim`` or cells that are lists say so.
             valid_col: column that is true for the rows of validation.
             splitter: or a function of the table that gives the numbers of the rows of training and of validation, such
                 as fastai's ``ColSplitter("is_valid")``.
@@ -92,12 +94,14 @@ class ImageDataLoaders3D(Loaders3D):
             img_cls: type of the volumes.
             resample_to_first: bring channels to the grid of the first one.
         """
-        fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
+        fn_col, label_col, group_col = (columns_by_name(df, column) for column in (fn_col, label_col, group_col))
         check_cells(df, label_col, label_delim)
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
-        get_y: Callable = ColReader(label_col, label_delim=label_delim)
+        get_y: Callable = TargetColumn(label_col, label_delim=label_delim)
         if y_block is None:
             several = (isinstance(label_col, list | tuple | L) and len(label_col) > 1) or label_delim is not None
+            if not several and (lists := with_lists(df, *L(label_col))) is not None:
+                several, df = True, lists
             y_block = MultiCategoryBlock if several else CategoryBlock
             if not several:
                 warn_of_numbers(df, *L(label_col))

@@ -10,6 +10,7 @@ import csv
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isfunction
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from faimed3d.data.blocks import VolumeReader
 from faimed3d.data.cells import VolumeColumn, with_inventory_rows
 from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.known_classes import refuse_unknown_classes
+from faimed3d.data.leaks import warn_of_leaks
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.paths import OfName
-from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, warn_of_shared_groups
+from faimed3d.data.splitting import GivenSplits, Group, GroupSplitter, positions
 from faimed3d.legacy.loaders import LegacyLoaderMethods
 
 Columns = str | int | Sequence[str | int]
@@ -87,15 +89,18 @@ class Loaders3D(LegacyLoaderMethods, DataLoaders):
         """
         if not len(source):
             raise ValueError("there are no items: the table or list is empty")
+        for name, size in (("bs", bs), ("val_bs", kwargs.get("val_bs", bs))):
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{name} must be a whole number of volumes, 1 or more, got {size!r}")
         at_random = splitter is None
         if splitter is None:
             if group is None and not 0 <= valid_pct < 1:
                 raise ValueError(f"valid_pct must be a share from 0 to below 1, got {valid_pct!r}")
             splitter = RandomSplitter(valid_pct, seed) if group is None else GroupSplitter(group, valid_pct, seed)
-        splits = splitter(source)
+        splits = positions(splitter(source), len(source))
         if not len(splits[0]):
             raise ValueError(f"all {len(source)} items are in validation, so nothing is left to train on")
-        warn_of_shared_groups(source, splits, group)
+        warn_of_leaks(source, splits, group, get_x.names if isinstance(get_x, VolumeColumn) else None)
         if at_random and valid_pct > 0 and not len(splits[1]):
             warnings.warn(f"none of the {len(source)} items is in validation: raise valid_pct", stacklevel=4)
         if 0 < len(splits[0]) < bs and kwargs.get("drop_last", kwargs.get("shuffle", True)):

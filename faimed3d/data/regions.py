@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class RegionReader(Transform):
     def __init__(self, regions: Regions, strict: bool = True, series: Any = None) -> None:
         super().__init__()
         self.strict, self.series = strict, series
-        if isinstance(regions, str) or not len(regions):
+        if isinstance(regions, str | AbstractSet) or not len(regions):
             raise ValueError(f"regions must be names, or name -> labels, at least one; got {regions!r}")
         names = [str(name) for name in regions]
         if len(set(names)) < len(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from fastcore.meta import delegates
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
-from faimed3d.data.columns import count_from_left, used_columns, validation_splitter
+from faimed3d.data.columns import columns_by_name, used_columns, validation_splitter
 from faimed3d.data.files import get_volumetric_files
 from faimed3d.data.loaders import INNER, Columns, Loaders3D, Transforms, of_loader, volumes_in
 from faimed3d.data.pairs import by_name, paired
 from faimed3d.data.paths import BelowFolder, FilledTemplate, existing_or_below
 from faimed3d.data.regions import RegionBlock3D, Regions
+from faimed3d.masks.codes import NamedLabels
 from faimed3d.volume import TensorDicom3D
 
 
@@ -44,7 +45,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         folder: str | Path | None = None,
         suff: str = "",
         label_col: Columns = 1,
-        codes: Iterable[str] | None = None,
+        codes: NamedLabels | None = None,
         valid_col: str | int | None = None,
         splitter: Callable | None = None,
         group_col: str | int | None = None,
@@ -63,7 +64,8 @@ class SegmentationDataLoaders3D(Loaders3D):
         Args:
             label_col: column of the mask; its cells are like those of ``fn_col``, without ``suff``. Several columns:
                 masks of one item, which become labels 1, 2, ... if they do not overlap, or ``regions``.
-            codes: names of the labels, from 0, the background, on. None reads all masks once to count them.
+            codes: names of the labels, from 0, the background, on; or label -> name, or name -> label. None reads all
+                masks once to count them.
             regions: train on regions that may overlap, see :func:`RegionBlock3D`; instead of ``codes``.
             resample_masks: bring each mask to the grid of its image: True by the nearest voxel, or 'linear' or
                 'present' by what a voxel holds; False makes another grid an error.
@@ -74,7 +76,7 @@ class SegmentationDataLoaders3D(Loaders3D):
                 :meth:`ImageDataLoaders3D.from_df`.
             item_tfms, batch_tfms, img_cls, resample_to_first: as for :meth:`ImageDataLoaders3D.from_df`.
         """
-        fn_col, label_col, group_col = (count_from_left(df, column) for column in (fn_col, label_col, group_col))
+        fn_col, label_col, group_col = (columns_by_name(df, column) for column in (fn_col, label_col, group_col))
         df, get_x = volumes_in(df, fn_col, path, folder, suff)
         df, get_y = volumes_in(df, label_col, path, folder)
         target = _target(codes, regions, resample_masks, threshold, ignore_index)
@@ -94,7 +96,7 @@ class SegmentationDataLoaders3D(Loaders3D):
         label_func: Callable[[Any], Any],
         valid_pct: float = 0.2,
         seed: int | None = None,
-        codes: Iterable[str] | None = None,
+        codes: NamedLabels | None = None,
         group_func: Callable[[Any], Any] | None = None,
         item_tfms: Transforms = None,
         batch_tfms: Transforms = None,

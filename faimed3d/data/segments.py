@@ -24,6 +24,13 @@ def segments_of(source: Any) -> tuple[Segment, ...]:
     return read_segments(source) if isinstance(source, str | Path) and Path(source).is_file() else ()
 
 
+def segments_of_object(mask: TensorMask3D) -> tuple[Segment, ...]:
+    """Segments of a DICOM Segmentation, whose numbers another file may give to other ones; none of other masks."""
+    if mask._header is None or mask._header.format != "dicom" or mask.ndim != 3:
+        return ()
+    return tuple(Segment(name, label, 0) for label, name in (mask.codes or {}).items() if label)
+
+
 def find_segment(name: str, segments: Iterable[Segment]) -> Segment | None:
     """The segment of that name, exactly or in another case of its letters."""
     named = [segment for segment in segments if segment.name.casefold() == name.casefold()]

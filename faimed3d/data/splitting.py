@@ -1,11 +1,13 @@
-"""Divide items into training and validation so that no patient is on both sides."""
+"""Divide items into training and validation so that no patient is on both sides; who the patient is."""
 
 from __future__ import annotations
 
-import warnings
+import operator
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -48,8 +50,8 @@ class GroupSplitter:
         count = numbers.max() + 1 if len(numbers) else 0
         if count < 2:
             raise ValueError(
-                f"{_name(self.group)} holds {count} group for {len(numbers)} items; at least 2 are needed to have one "
-                "in training and one in validation"
+                f"{name_of(self.group)} holds {count} group for {len(numbers)} items; at least 2 are needed, one in "
+                "training and one in validation"
             )
         sizes = torch.bincount(torch.as_tensor(numbers))
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
@@ -65,48 +67,71 @@ class GroupSplitter:
 class GivenSplits:
     """A splitter that returns what was split already; a class, so that it can be pickled."""
 
-    def __init__(self, splits: Splits) -> None:
+    def __init__(self, splits: Sequence[list[int]]) -> None:
         self.splits = splits
 
-    def __call__(self, items: object) -> Splits:
+    def __call__(self, items: object) -> Sequence[list[int]]:
         return self.splits
 
 
-def warn_of_shared_groups(
-    items: pd.DataFrame | Sequence[Any],
-    splits: Splits,
-    group: Group | None = None,
-    remedy: str = "pass group_col to keep each on one side",
-) -> None:
-    """Warn when a patient has items in training and in validation; the result there would look better than it is.
+def positions(splits: Any, count: int) -> tuple[list[int], ...]:
+    """What a splitter has returned, as positions of items.
 
     Args:
-        items: DataFrame or list.
-        splits: indices of the training and of the validation items.
-        group: as for :class:`GroupSplitter`. Default: a column named like a patient's, if there is one.
-        remedy: end of the message.
+        splits: positions of the items of training and of validation, counted from 0, or for each side True and False
+            for every item.
+        count: of the items.
+
+    Raises:
+        TypeError: it is nothing of this kind.
+        ValueError: a position is none of an item.
+
+    >>> positions(([2, 0], [1]), 3), positions(([True, False, True], [False, True, False]), 3)
+    (([2, 0], [1]), ([0, 2], [1]))
     """
-    group = patient_column(items) if group is None else group
-    if group is None:
-        return
-    groups = groups_of(items, group)
-    train, valid = (set(groups.iloc[list(side)].dropna()) for side in splits[:2])
-    if both := len(train & valid):
-        warnings.warn(
-            f"{both} of {len(train | valid)} patients ({_name(group)}) have scans in both training and validation; "
-            f"results there will be too good: {remedy}",
-            stacklevel=4,
+    try:
+        sides = tuple(_numbers([*side], count) for side in splits)
+    except TypeError as error:
+        raise TypeError(f"the splitter must return positions, of training and of validation: {error}") from None
+    if len(sides) < 2:
+        raise ValueError(f"the splitter must return two lists, of training and of validation, got {len(sides)}")
+    return sides
+
+
+def _numbers(side: list, count: int) -> list[int]:
+    if side and all(isinstance(one, bool | np.bool_) for one in side):
+        if len(side) != count:
+            raise ValueError(f"the splitter returned {len(side)} times True or False, but there are {count} items")
+        return [number for number, chosen in enumerate(side) if chosen]
+    numbers = [operator.index(one) for one in side]
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong:
+        raise ValueError(
+            f"the splitter returned position {wrong[0]}, but there are {count} items, counted from 0. Of a table it "
+            "must return numbers of rows, not labels of the index: df.reset_index(drop=True) makes both the same"
         )
+    return numbers
 
 
 def groups_of(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
-    """The group of every item."""
+    """The group of every item. Blanks around a name, and whether a number is text, tell no patients apart."""
     if callable(group):
         each = (row for _, row in items.iterrows()) if isinstance(items, pd.DataFrame) else items
-        return pd.Series([group(item) for item in each], dtype=object)
-    if not isinstance(items, pd.DataFrame):
+        found = pd.Series([group(item) for item in each], dtype=object)
+    elif isinstance(items, pd.DataFrame):
+        found = column_of(items, group).reset_index(drop=True)
+    else:
         raise TypeError(f"the group column {group!r} needs items in a DataFrame, got {type(items).__name__}")
-    return column_of(items, group).reset_index(drop=True)
+    if not any(isinstance(one, str) for one in found):
+        return found
+    return found.map(_text_of, na_action="ignore")
+
+
+def _text_of(name: Any) -> Any:
+    """A patient's name without what a table may add to it; blanks alone are no name."""
+    if isinstance(name, Real) and not isinstance(name, bool):
+        return f"{name:.17g}"
+    return name.strip() or None if isinstance(name, str) else name
 
 
 def named_groups(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series:
@@ -114,7 +139,7 @@ def named_groups(items: pd.DataFrame | Sequence[Any], group: Group) -> pd.Series
     groups = groups_of(items, group)
     if missing := int(groups.isna().sum()):
         raise ValueError(
-            f"{missing} of {len(groups)} items have no group ({_name(group)}), the first is number "
+            f"{missing} of {len(groups)} items have no group ({name_of(group)}), the first is number "
             f"{int(groups.isna().to_numpy().argmax())}: whose patient they are must be known to keep patients apart"
         )
     return groups
@@ -127,5 +152,5 @@ def patient_column(items: object) -> str | None:
     return next((name for name in items.columns if str(name).lower() in _PATIENT_COLUMNS), None)
 
 
-def _name(group: object) -> str:
+def name_of(group: object) -> str:
     return getattr(group, "__name__", type(group).__name__) if callable(group) else f"column {group!r}"

@@ -8,10 +8,12 @@ from typing import Any  # of what fastai hands through
 from fastai.data.core import TfmdDL
 from torch import Tensor
 
-from faimed3d.augment import IntensityTransform3D, RandomTransform3D
+from faimed3d.augment import IntensityTransform3D, RandomTransform3D, ReduceClasses
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.done_before import all_steps
 from faimed3d.data.interactive import Where, show_items
 from faimed3d.data.kept_labels import check_labels_are_kept
+from faimed3d.masks.codes import names_behind
 from faimed3d.tracking import TrackedTensor, attach_grid, current_grid
 from faimed3d.volume import TensorDicom3D
 
@@ -45,6 +47,15 @@ class VolumeDL(TfmdDL):
         steps = self._steps()
         if any(isinstance(step, MatchMask) for step in steps):
             check_labels_are_kept(steps)
+        self._name_classes()
+
+    def _name_classes(self) -> None:
+        """Let the names of what masks hold follow :class:`ReduceClasses`, to those of what the network learns."""
+        steps = [step for step in all_steps(self) if isinstance(step, CheckLabels | ReduceClasses)]
+        tables = [(step.classes, step.other) for step in steps if isinstance(step, ReduceClasses)]
+        for step in steps:
+            if tables and isinstance(step, CheckLabels) and step.reader.codes is not None:
+                step.reader.name_classes(names_behind(step.reader.codes, tables))
 
     def _steps(self) -> list[Any]:
         return [step for pipeline in (self.after_item, self.after_batch) for step in getattr(pipeline, "fs", ())]

@@ -22,7 +22,7 @@ from faimed3d.dicom.grouping.dicom_volume import Volume
 from faimed3d.dicom.grouping.scan import Scan, list_folder, scan_files, scan_folder
 from faimed3d.dicom.grouping.whole_series import WholeSeries
 from faimed3d.dicom.header import Tag, read_dataset, value_text
-from faimed3d.errors import NoImages
+from faimed3d.errors import NoImages, no_such
 
 COLUMNS = (
     "key",
@@ -80,7 +80,7 @@ def dicom_inventory(
     path = os.fspath(path)
     numbers: Tags = {tag: _tag_number(tag) for tag in tags or ()}
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise no_such(path)
     inventory = _Inventory(path, numbers)
     if os.path.isdir(path):
         folders, closed = _folders(path) if recurse else ([path], 0)

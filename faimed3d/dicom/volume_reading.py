@@ -26,7 +26,15 @@ from faimed3d.dicom.pixels.padding import Ranges
 from faimed3d.dicom.recollection import volumes_of_files, volumes_of_folder
 from faimed3d.dicom.segmentation.planes import SEGMENTATIONS
 from faimed3d.dicom.segmentation.segment_decoding import decode_segments
-from faimed3d.errors import DuplicateSlices, MissingSlices, NoImages, ReadError, SeveralVolumes, UnsupportedImage
+from faimed3d.errors import (
+    DuplicateSlices,
+    MissingSlices,
+    NoImages,
+    ReadError,
+    SeveralVolumes,
+    UnsupportedImage,
+    no_such,
+)
 from faimed3d.geometry import Geometry
 
 _LISTED = 20
@@ -91,7 +99,7 @@ def read_volume(
         path = series["folder"]
     path = os.fsdecode(path)  # type: ignore[arg-type] # no row any more
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise no_such(path)
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise NoImages(f"{path}: neither a file nor a folder")
     return _decode(_choose(path, series), strict)
@@ -308,7 +316,7 @@ def _decode(volume: Volume, strict: bool) -> tuple[DicomVolume, Ranges]:
     if geometry is None:
         array, geometry = _resampled(volume, array, padding)
     for finding in volume.findings:
-        warnings.warn(f"read with strict=False: {finding.message}", stacklevel=3)
+        warnings.warn(f"read with strict=False to {finding.fault.repair}: {finding.fault.text}", stacklevel=3)
     return DicomVolume(array, geometry, volume.files), padding
 
 

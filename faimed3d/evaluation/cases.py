@@ -11,10 +11,11 @@ from fastai.learner import Learner
 
 from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, RemoveSmallObjects
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.contours import Contours
 from faimed3d.data.label_regions import regions_of
 from faimed3d.inference import Ensemble
 from faimed3d.inference.case_names import case_names
-from faimed3d.inference.source import scans_of
+from faimed3d.inference.source import named_by, scans_of, text_of
 from faimed3d.volume import TensorMask3D
 
 _LABEL_TRANSFORMS = (ClampMask3D, ReduceClasses, KeepLargestComponent, RemoveSmallObjects, CheckLabels)
@@ -63,10 +64,15 @@ class Cases:
     def truth(self, number: int, found: TensorMask3D) -> TensorMask3D:
         """The mask of a case on the grid of its prediction, with the classes or regions of training."""
         mask = self.masks[number]
+        if isinstance(mask, Contours):
+            mask = mask.on(found)
         for step in self.steps:
             mask = step(mask, split_idx=1)
-        mask = self.match._onto(mask, found)
+        mask = self.match._onto(mask, found, self._name(number))
         return mask if self.regions is None else self.regions(mask)
+
+    def _name(self, number: int) -> str:
+        return text_of(named_by(self.images.tfms.fs, self.source(number)))
 
 
 def names_of(dls: Any, data: Any = None) -> list[str]:
@@ -99,15 +105,6 @@ def _item(images: Any, number: int) -> Any:
 
 def _scan(images: Any, number: int) -> str | Path | pd.Series | None:
     """The file, DICOM folder or row of an inventory that a case is read from; None for one in memory."""
-    value = _item(images, number)
-    for step in images.tfms.fs:
-        if isinstance(value, str | Path) or (isinstance(value, pd.Series) and "key" in value):
-            break
-        if isinstance(value, list | tuple) and value:
-            value = value[0]
-            continue
-        try:
-            value = step(value)
-        except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
-            break
+    value = named_by(images.tfms.fs, _item(images, number))
+    value = value[0] if isinstance(value, list | tuple) and value else value
     return value if isinstance(value, str | Path | pd.Series) else None

@@ -32,7 +32,7 @@ from faimed3d.inference.earlier_run import (
     rows_of,
 )
 from faimed3d.inference.members import Predictor, class_codes
-from faimed3d.inference.source import Source, first_of, read_as_prepared, read_as_told, text_of
+from faimed3d.inference.source import Source, first_of, read_as_prepared, read_as_told, source_of_row, text_of
 from faimed3d.inference.whole_volume import predict_volume
 from faimed3d.io.data_files import data_files_of
 from faimed3d.io.formats import WRITE_SUFFIXES, volume_suffix
@@ -115,7 +115,8 @@ def predict_folder(
         truths = _column(items, truths)
     if isinstance(items, pd.DataFrame):
         items = [row for _, row in items.iterrows()]
-    sources = list(items)
+    items = list(items)
+    sources = [source_of_row(learn, item) for item in items]
     if suffix and form is None and volume_suffix(f"case{suffix}") not in WRITE_SUFFIXES:
         known = ", ".join(WRITE_SUFFIXES)
         raise ValueError(f"suffix must end like {known}, or be empty for folders of DICOM series; got {suffix!r}")
@@ -130,7 +131,7 @@ def predict_folder(
     report = None if report is None else out / report
     earlier = rows_of(report)
     outputs = _outputs(sources, out, names, suffix)
-    _refuse_sources(sources, outputs, getattr(learn.dls, "path", "."))
+    _refuse_sources(items, outputs, getattr(learn.dls, "path", "."))
     out.mkdir(parents=True, exist_ok=True)
     cases = list(zip(sources, outputs, strict=True))
     if hasattr(learn, "progress"):

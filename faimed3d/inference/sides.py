@@ -13,8 +13,9 @@ from fasttransform import Transform
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D
 from faimed3d.data.done_before import DoneBefore
 from faimed3d.data.label_regions import regions_of
+from faimed3d.data.trained_on import known_of
 from faimed3d.geometry import Geometry
-from faimed3d.inference.members import Member
+from faimed3d.inference.members import Member, class_codes
 
 
 class Mirrored(Transform):
@@ -80,6 +81,37 @@ def training_steps(learn: Member) -> Iterator[Any]:
         rest += step.steps if isinstance(step, DoneBefore) else getattr(step, "parts", None) or ()
 
 
+def warn_of_mixed_sides(learn: Member) -> None:
+    """Warn of a training that mirrors left and right, and leaves the labels of left and right as they are.
+
+    Args:
+        learn: its training transforms and the names of its classes are asked.
+    """
+    sided, mirrored, orientation = (
+        _told_by_side(class_codes(learn)),
+        mirrored_by_training(learn),
+        known_of(learn).orientation,
+    )
+    across = set(mirrored.axes) if orientation is None else {_from_left_to_right(orientation)} & set(mirrored.axes)
+    if sided and across and mirrored.swap_labels is None:
+        warnings.warn(
+            f"classes are told apart by side ({', '.join(sided)}), but training mirrors left and right and leaves "
+            "these labels as they are, so no network can learn them: pass flip={'swap_labels': {left: right}} or "
+            "flip=False to aug_transforms_3d, swap_labels to RandomFlip3D",
+            stacklevel=5,
+        )
+
+
+def _told_by_side(codes: Mapping[int, str] | None) -> list[str]:
+    """Names of classes that say left or right."""
+    return [name for name in (codes or {}).values() if re.search(r"(?<![a-z])(left|right)(?![a-z])", name.lower())]
+
+
+def _from_left_to_right(orientation: str) -> int:
+    """Which axis, 0 (D), 1 (H), 2 (W), runs from left to right or back."""
+    return 2 - next(place for place, letter in enumerate(orientation) if letter in "LR")
+
+
 def mirrored_channels(
     learn: Member, axes: Sequence[int], working: Geometry, codes: Mapping[int, str] | None, channels_from: int
 ) -> tuple[int, dict[int, int]] | None:
@@ -101,14 +133,14 @@ def mirrored_channels(
     Raises:
         ValueError: names of classes say left or right, and no pairs are known.
     """
-    axis = 2 - next(place for place, letter in enumerate(working.orientation) if letter in "LR")
+    axis = _from_left_to_right(working.orientation)
     if axis not in axes:
         return None
     pairs = mirrored_by_training(learn).swap_labels
     if pairs is not None:
         both = {**pairs, **{other: one for one, other in pairs.items()}}
         return axis, {one - channels_from: other - channels_from for one, other in both.items()}
-    sided = [name for name in (codes or {}).values() if re.search(r"(?<![a-z])(left|right)(?![a-z])", name.lower())]
+    sided = _told_by_side(codes)
     if sided:
         raise ValueError(
             f"tta would flip the axis {axis}, which runs from left to right, and mix classes that are told apart by "

@@ -20,6 +20,7 @@ from faimed3d._rows import only_row
 from faimed3d.augment import CropForeground3D
 from faimed3d.augment.input_statistics import crops_to_size, ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
+from faimed3d.data.blocks import VolumeReader
 from faimed3d.data.label_regions import LabelRegions
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
@@ -169,6 +170,39 @@ def device_and_type(learn: Member) -> tuple[torch.device, torch.dtype]:
 def first_of(source: Source) -> Any:
     """Of a list of channels the first: results are named by it, and refer to it."""
     return first_of(source[0]) if isinstance(source, list | tuple) and source else source
+
+
+def source_of_row(learn: Member | Predictor, row: Source) -> Source:
+    """The files of the image that a row of a table of cases means to the loaders; all else stays.
+
+    A row names no file itself, and holds those of masks as well.
+    """
+    lists = getattr(getattr(scans_of(learn.dls), "dataset", None), "tls", ())
+    found = named_by(lists[0].tfms.fs, row) if lists and isinstance(row, pd.Series) else row
+    return found if _names_files(found) else row
+
+
+def named_by(steps: Sequence[Any], item: Any) -> Any:
+    """What names an item on its way to become an image: a file, a list of them, or a row of an inventory.
+
+    Args:
+        steps: what the loaders do with the item.
+        item: of their data set; it stays as it is if nothing names it.
+    """
+    for step in steps:
+        if _names_files(item) or isinstance(step, VolumeReader):
+            break
+        try:
+            item = step(item)
+        except Exception:  # a cell that cannot be read; predict_volume says why, in the row of the case
+            break
+    return item
+
+
+def _names_files(item: Any) -> bool:
+    if isinstance(item, list | tuple):
+        return bool(item) and all(isinstance(one, str | Path) for one in item)
+    return isinstance(item, str | Path) or (isinstance(item, pd.Series) and "key" in item)
 
 
 def text_of(source: Source) -> str:

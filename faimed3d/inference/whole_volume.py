@@ -30,7 +30,15 @@ from faimed3d.inference.network import probabilities_of
 from faimed3d.inference.probabilities import bring_onto, collect_slabs, most_probable, warn_of_cut
 from faimed3d.inference.sides import mirrored_channels, trained_flips
 from faimed3d.inference.sliding_window import sliding_windows
-from faimed3d.inference.source import Preparation, Source, crops_to_foreground, read_as_told, text_of, verdicts_on
+from faimed3d.inference.source import (
+    Preparation,
+    Source,
+    crops_to_foreground,
+    read_as_told,
+    source_of_row,
+    text_of,
+    verdicts_on,
+)
 from faimed3d.inference.suitability import ACTIONS, obey
 from faimed3d.masks import merge_regions
 from faimed3d.models.encoder import evaluating
@@ -128,7 +136,7 @@ def predict_volume(
     prepared = [preparation.of(member, whole=outside is not None) for member in members]
     pairs = zip(prepared, members, strict=True)
     verdicts = [verdict for pair in pairs for verdict in verdicts_on(*pair, spacing_only=outside is None)]
-    obey(list(dict.fromkeys(verdicts)), outside or "refuse", text_of(source))
+    obey(list(dict.fromkeys(verdicts)), outside or "refuse", text_of(source_of_row(members[0], source)))
     stored, working = prepared[0].volume.require_geometry("predict_volume"), prepared[0].x.geometry
     del preparation  # holds what lies between the source and the volumes of the networks
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from faimed3d._file_signature import file_signature
-from faimed3d.errors import ReadError, UnsupportedImage
+from faimed3d.errors import ReadError, UnsupportedImage, no_such
 from faimed3d.geometry import Geometry
 from faimed3d.io.conversion import convert
 from faimed3d.io.formats import file_format
@@ -72,8 +72,9 @@ def read(
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if not os.path.exists(path):
-        what = "a link to a file that is not there" if os.path.islink(path) else "no such file or folder"
-        raise FileNotFoundError(f"{path}: {what}")
+        if os.path.islink(path):
+            raise FileNotFoundError(f"{path}: a link to a file that is not there")
+        raise no_such(path)
     if os.path.isdir(path):
         return _read_dicom(path, series, strict, dtype)
     if not os.path.isfile(path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from fastai.data.block import DataBlock
 from fastai.data.core import test_set
@@ -12,6 +14,7 @@ from fastai.data.core import test_set
 from faimed3d._keywords import strict_keywords
 from faimed3d.cache import CaseFile
 from faimed3d.data.block_transforms import check_sizes
+from faimed3d.data.leaks import warn_of_leaks
 from faimed3d.data.loaders import Loaders3D, merged, of_loader
 from faimed3d.data.splitting import GivenSplits
 from faimed3d.data.volume_dl import VolumeDL
@@ -45,20 +48,26 @@ class CachedLoaders3D(Loaders3D):
         return self.scans.new(items, **kwargs)
 
 
-def sides(count: int, valid: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows of training and of validation.
+def cases_of_sides(cache: Any, valid: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows of training and of validation; a warning where a patient or an image is in both.
 
     Args:
-        count: of the cases.
+        cache: of ``preprocess``.
         valid: rows of validation.
 
     Raises:
+        TypeError: they are no whole numbers.
         ValueError: a row that is not there or comes twice, or none is left to train on.
-
-    >>> sides(3, [1])
-    ([0, 2], [1])
     """
-    rows = [int(row) for row in valid]
+    count = len(cache)
+    try:
+        rows = [operator.index(row) for row in valid]
+    except TypeError:
+        rows = []
+    if len(rows) < len(valid) or any(isinstance(row, bool | np.bool_) for row in valid):
+        raise TypeError(
+            f"valid must be numbers of rows of the cache, got {valid!r}; np.flatnonzero makes them of True and False"
+        )
     wrong = [row for row in rows if not 0 <= row < count]
     if wrong or len(set(rows)) != len(rows):
         raise ValueError(
@@ -67,6 +76,8 @@ def sides(count: int, valid: Sequence[int]) -> tuple[list[int], list[int]]:
     train = [row for row in range(count) if row not in set(rows)]
     if not train:
         raise ValueError(f"all {count} cases are in validation, so nothing is left to train on")
+    remedy = "validate on whole patients, such as valid=make_folds(cache.table).split(0)[1]"
+    warn_of_leaks(cache.table, (train, rows), source_of=cache.get_x.names, remedy=remedy)
     return train, rows
 
 

@@ -21,7 +21,7 @@ from faimed3d.data.known_classes import refuse_unknown_classes
 from faimed3d.data.loaders import Transforms, merged
 from faimed3d.data.splitting import GivenSplits
 from faimed3d.data.volume_dl import VolumeDL
-from faimed3d.patches.cached_loaders import CachedLoaders3D, scans_loader, sides, steps_done
+from faimed3d.patches.cached_loaders import CachedLoaders3D, cases_of_sides, scans_loader, steps_done
 from faimed3d.volume import TensorDicom3D
 
 _ROW = "row of the cache"  # a column that the items have besides those of the table
@@ -79,7 +79,7 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
                 f"{cache.folder}: a cache of images with masks; classes and numbers are those of "
                 "preprocess(..., y_block=CategoryBlock). For masks use PatchDataLoaders3D"
             )
-        splits = sides(len(cache), valid)
+        splits = cases_of_sides(cache, valid)
         if not 0 < bs <= len(splits[0]):
             raise ValueError(
                 f"training has {len(splits[0])} cases, fewer than one batch of bs={bs}: choose a smaller bs"

@@ -24,7 +24,7 @@ from faimed3d.data.label_regions import LabelRegions, Parts, absent_text, label_
 from faimed3d.data.loaders import Transforms
 from faimed3d.data.volume_dl import VolumeDL
 from faimed3d.patches.cached_cases import CachedCases, Patches, merged_spatial
-from faimed3d.patches.cached_loaders import CachedLoaders3D, scans_loader, sides, steps_done
+from faimed3d.patches.cached_loaders import CachedLoaders3D, cases_of_sides, scans_loader, steps_done
 from faimed3d.patches.drawing import MOST_PATCHES
 from faimed3d.patches.kept_cases import fits, keep, place_of
 from faimed3d.patches.patch_dl import DevicePatchDL, PatchDL
@@ -118,7 +118,7 @@ class PatchDataLoaders3D(CachedLoaders3D):
         size = whole_per_axis(patch, "patch", least=1)
         if not 0 <= foreground <= 1:
             raise ValueError(f"foreground must be a share from 0 to 1, got {foreground!r}")
-        train, valid = sides(len(cache), valid)
+        train, valid = cases_of_sides(cache, valid)
         length = len(train) if length is None else length
         if not bs <= length < MOST_PATCHES:
             raise ValueError(

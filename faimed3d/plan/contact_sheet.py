@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from faimed3d.display.default_window import default_window, robust_limits
 from faimed3d.display.layout import lay_out
 from faimed3d.display.telling_slice import telling_slice
 from faimed3d.intensity import window_limits
+from faimed3d.masks.codes import NamedLabels
 from faimed3d.plan.case_facts import EXPECTED
 from faimed3d.plan.report import CaseReading, Cases
 from faimed3d.volume import TensorDicom3D, TensorMask3D
@@ -49,7 +50,7 @@ def show_dataset(
     label_col: Columns | None = None,
     *,
     path: str | Path = ".",
-    codes: Iterable[str] | None = None,
+    codes: NamedLabels | None = None,
     axis: int | str = "axial",
     window: str | tuple[float, float] | None = None,
     mask_alpha: float = 0.4,

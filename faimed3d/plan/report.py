@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from torch import Tensor
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.block_transforms import MatchMask
 from faimed3d.data.blocks import MaskReader, VolumeReader
-from faimed3d.data.columns import column_of, count_from_left
+from faimed3d.data.columns import column_of, columns_by_name
 from faimed3d.data.loaders import Columns, volumes_in
 from faimed3d.data.running_statistics import Pool, percentile_of
 from faimed3d.inference.case_names import case_names
 from faimed3d.io.formats import volume_suffix
-from faimed3d.masks.codes import class_name
+from faimed3d.masks.codes import NamedLabels, class_name, names_of_labels
 from faimed3d.plan.case_facts import AXES, PERCENTILES, SIZES, CaseFacts, measure_case
 from faimed3d.plan.oddities import find_oddities
 from faimed3d.plan.pictures import draw_report
@@ -81,7 +81,7 @@ def describe_cases(
     label_col: Columns | None = None,
     *,
     path: str | Path = ".",
-    codes: Iterable[str] | None = None,
+    codes: NamedLabels | None = None,
     ignore_index: int | None = None,
     resample_masks: bool | str = False,
     resample_to_first: bool = False,
@@ -172,12 +172,12 @@ class Cases:
         fn_col = df.attrs.get("fn_col") if fn_col is None else fn_col
         fn_col = _first_of(df, ("image",), 0) if fn_col is None else fn_col
         label_col = _first_of(df, ("mask", "label"), 1) if label_col is None else label_col
-        self.fn_col, self.label_col = count_from_left(df, fn_col), count_from_left(df, label_col)
+        self.fn_col, self.label_col = columns_by_name(df, fn_col), columns_by_name(df, label_col)
         self.ignore_index = df.attrs.get("ignore_index") if ignore_index is None else ignore_index
         targets = [cell for column in L(self.label_col) for cell in column_of(df, column)]
         self.task = "segmentation" if any(is_volume(cell, path) for cell in targets) else "classification"
         codes = df.attrs.get("codes") if codes is None and self.task == "segmentation" else codes
-        self.codes = None if codes is None else [str(code) for code in codes]
+        self.codes = names_of_labels(codes)
         if self.task == "classification":
             if isinstance(self.label_col, list):
                 raise ValueError(f"label_col must be one column of classes, got {self.label_col}")

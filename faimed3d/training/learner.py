@@ -26,6 +26,7 @@ from faimed3d.data.flat_transforms import warn_of_flat_transforms
 from faimed3d.data.loaders import Loaders3D
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.inference.sides import warn_of_mixed_sides
 from faimed3d.losses import DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d, create_deeplab_model_3d, create_unet_model_3d
 from faimed3d.models.cnn import cnn_split
@@ -348,6 +349,7 @@ def _learner(dls, model, loss_func, splitter, pretrained_splitter, cbs, pretrain
     learn.trained_on = known
     learn.dls = dls  # brings the loaders to it
     learn._trained_with = dls.train
+    warn_of_mixed_sides(learn)
     if pretrained:
         learn.freeze()
     return learn

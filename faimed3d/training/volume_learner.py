@@ -19,6 +19,11 @@ from faimed3d.training.network_input import carry, images_of, inner, remember, w
 # what fastai hands on: those of torch.load among them, which SaveModelCallback passes
 _OF_LOAD = [*keywords_of(Learner.load), *keywords_of(load_model), *keywords_of(torch.load), "encoding"]
 
+_OTHER_SPLIT = (
+    ". If it was trained on some of these cases, pass the seed=, valid_col= or splitter of its training to the "
+    "loaders, else validation may hold cases that it has seen"
+)
+
 
 class VolumeLearner(Learner):
     """What ``unet_learner_3d`` and the like return: normalization and storage order belong to the network's input.
@@ -171,6 +176,7 @@ class VolumeLearner(Learner):
         if differences:
             warnings.warn(
                 f"{file}: the network was trained with {'; '.join(differences)}. "
-                "Images are brought to what the network knows",
+                "Images are brought to what the network knows"
+                + (_OTHER_SPLIT if differences[0].startswith("normalization") else ""),
                 stacklevel=3,
             )
