@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from faimed3d import _blockwise
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
-from faimed3d.spatial import blocks
+from faimed3d.spatial import blocks, compiled
 from faimed3d.spatial.interpolation import resample_voxels
 
 SHAPE = (5, 6, 9)
@@ -163,7 +163,7 @@ class TestAgainstFloat64:
         expected_labels = resample_voxels(labels, matrix, offset, SIZE, True, 99)
         monkeypatch.setattr(_blockwise, "uses_cpu", lambda t: False)
         for some in (1 << 20, 10):
-            monkeypatch.setattr(blocks, "_ELSEWHERE", some)
+            monkeypatch.setattr(blocks, "_ON_CPU", some)
             found = resample_voxels(rows, matrix, offset, SIZE, False, FILL)
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
             found = resample_voxels(labels, matrix, offset, SIZE, True, 99)
@@ -310,10 +310,14 @@ class TestValues:
     @pytest.mark.parametrize("name", MATRICES)
     def test_in_parts(self, name, monkeypatch):
         matrix = MATRICES[name]
-        expected = resample_voxels(volumes(2), matrix, middle(matrix), SIZE, False, FILL)
-        monkeypatch.setattr(blocks, "_ON_CPU", 20)
-        found = resample_voxels(volumes(2), matrix, middle(matrix), SIZE, False, FILL)
-        assert torch.equal(found, expected)
+        rows, labels = volumes(2), volumes(2).div(30).round().to(torch.uint8)
+        expected = resample_voxels(rows, matrix, middle(matrix), SIZE, False, FILL)
+        expected_labels = resample_voxels(labels, matrix, middle(matrix), SIZE, True, 99)
+        monkeypatch.setattr(compiled, "_JOB", 20)
+        for block in (3, 10):  # less than a line, and some lines
+            monkeypatch.setattr(compiled, "_PLANE_BLOCK", block)
+            assert torch.equal(resample_voxels(rows, matrix, middle(matrix), SIZE, False, FILL), expected)
+            assert torch.equal(resample_voxels(labels, matrix, middle(matrix), SIZE, True, 99), expected_labels)
 
 
 class TestTensors:
