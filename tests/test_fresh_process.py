@@ -37,6 +37,16 @@ from faimed3d.preprocess import *  # as 0.0.6's notebooks have it: what is teste
 import faimed3d.training
 found["old paths"] = [faimed3d.learner.__name__, SurfaceDice is faimed3d.training.SurfaceDice, turns.__name__,
                       MeanScale.__name__, faimed3d.widgets.viewer is faimed3d.browser.viewers]
+
+import os, torch
+faimed3d.training.training_memory(torch.nn.Conv3d(1, 2, 1), (1, 1, 2, 3, 4))  # the first backward pass of the process
+if not (child := os.fork()):
+    try:
+        torch.ones((), requires_grad=True).backward()
+        os._exit(7)
+    finally:
+        os._exit(1)
+found["training of a fork"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(json.dumps(found))
 """
 
@@ -71,3 +81,8 @@ def test_the_learners_bring_the_prediction_of_volumes(found):
 
 def test_both_forms_of_old_imports_work(found):
     assert found["old paths"] == ["faimed3d.training.learner", True, "faimed3d.spatial.rotations", "MeanScale", True]
+
+
+def test_a_forked_process_trains_after_memory_was_predicted(found):
+    """As accelerate's notebook_launcher does after ``propose``."""
+    assert found["training of a fork"] == 7

@@ -317,10 +317,11 @@ class TestTheFile:
         # a process of its own, for the tests have imported everything: some seconds
         code = f"""
 import warnings; warnings.simplefilter("ignore")
-import pickle, sys
-import torch
+import pickle, sys, types
+import numba.core.caching, torch
 from faimed3d.inference import load_model
 def refused(*args, **kwargs): raise AssertionError("unpickled")
+numba.core.caching.pickle = types.SimpleNamespace(**vars(pickle))  # it keeps its compiled loops so, beside our modules
 pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = torch.load = refused
 mask = load_model({str(file)!r}, device="cpu").predict_volume({table["image"][1]!r}, progress=False)
 rooms = ("training", "plan", "patches", "evaluation")

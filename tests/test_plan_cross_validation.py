@@ -228,21 +228,15 @@ class TestKilled:
                 count[0] += 1
 
             os.replace = replaced
-            cross_validate(Plan(), cache, tmp_path, folds=[0], progress=False)
-            os._exit(0)
+            try:
+                cross_validate(Plan(), cache, tmp_path, folds=[0], progress=False)
+            finally:  # never another pytest
+                os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         cv, fits = again_as_planned(cache, tmp_path)
         assert len(fits) == (moment < 5)  # fold.json is the third; before it a checkpoint says that all is trained
         expected = done[1].table[done[1].table["fold"] == 0].reset_index(drop=True)
         pd.testing.assert_frame_equal(pd.DataFrame(cv.table), pd.DataFrame(expected))
-
-
-def again_as_planned(cache, folder):
-    """Go on with fold 0 as the default does, and note the trainings."""
-    fits, fit_poly = [], Learner.fit_poly
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastai.learner.Learner.fit_poly", lambda learn, *args: (fits.append(1), fit_poly(learn, *args)))
-        return cross_validate(Plan(), cache, folder, folds=[0], progress=False), fits
 
     def test_within_a_training_it_goes_on_from_the_last_epoch(self, cache, tmp_path, monkeypatch):
         monkeypatch.setattr("faimed3d.plan.cross_validation._MINUTES", 0)
@@ -265,6 +259,14 @@ def again_as_planned(cache, folder):
         pd.testing.assert_frame_equal(pd.DataFrame(cv.table), pd.DataFrame(expected.table))
         names = ["fold.json", "network.safetensors", "scores.csv"]
         assert sorted(path.name for path in (tmp_path / "cv" / "fold_0").iterdir()) == names
+
+
+def again_as_planned(cache, folder):
+    """Go on with fold 0 as the default does, and note the trainings."""
+    fits, fit_poly = [], Learner.fit_poly
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastai.learner.Learner.fit_poly", lambda learn, *args: (fits.append(1), fit_poly(learn, *args)))
+        return cross_validate(Plan(), cache, folder, folds=[0], progress=False), fits
 
 
 def add_cb(learn, callback):

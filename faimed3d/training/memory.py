@@ -66,6 +66,9 @@ def training_memory(
     fixed += _COPIES * max((p.numel() * p.element_size() for p in model.parameters()), default=0)
     was_training = model.training
     own = [(module, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+    # autograd looks for devices once. Among tensors without content it takes one for there that is not, and starts
+    # threads, after which a fork of this process (accelerate's notebook_launcher) could not train
+    torch.ones((), requires_grad=True).backward()
     with FakeTensorMode(allow_non_fake_inputs=True), _Alive() as alive:
         state = {name: _like(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
         alive.start()
