@@ -28,6 +28,7 @@ def model(tmp_path, monkeypatch):
     monkeypatch.setattr(Brighter, "no_bar", lambda self: pytest.MonkeyPatch().context(), raising=False)
     monkeypatch.setattr(folder, "class_codes", lambda learn: dict(enumerate(["background", "bright"])))
     monkeypatch.setattr(Brighter, "dls", None, raising=False)
+    monkeypatch.setattr(folder, "source_of_row", lambda learn, row: row)
     monkeypatch.setattr(folder, "read_as_prepared", lambda learn, source: TensorDicom3D.create(source))
     return model
 
