@@ -139,9 +139,7 @@ def grid_linear(old, steps, shape, matrix, offset, fill, new, first):
     for i in range(new.shape[0]):
         for j in range(new.shape[1]):
             line = new[i, j]
-            begin, start, stop = _line(matrix, offset, shape, first + i, j, len(line))
-            line[:start] = fill
-            line[stop:] = fill
+            begin, start, stop = _begun(line, matrix, offset, shape, first + i, j, fill)
             low, high = start, stop  # between them no neighbour is missing
             for axis in range(3):
                 last = shape[axis] - 1 - 2 * SHARE_TOLERANCE
@@ -159,9 +157,7 @@ def grid_nearest(old, steps, shape, matrix, offset, fill, new, first):
     for i in range(new.shape[0]):
         for j in range(new.shape[1]):
             line = new[i, j]
-            begin, start, stop = _line(matrix, offset, shape, first + i, j, len(line))
-            line[:start] = fill
-            line[stop:] = fill
+            begin, start, stop = _begun(line, matrix, offset, shape, first + i, j, fill)
             for k in range(start, stop):
                 d = _nearest(begin[0] + matrix[0, 2] * k, shape[0])
                 h = _nearest(begin[1] + matrix[1, 2] * k, shape[1])
@@ -262,15 +258,17 @@ def _reflected(position, n):
 
 
 @_compiled
-def _line(matrix, offset, shape, i, j, count):
-    """Where the line (i, j) of new voxels begins (d, h, w), and which of its voxels lie inside: from, up to."""
+def _begun(line, matrix, offset, shape, i, j, fill):
+    """Fill the line (i, j) of new voxels outside; where it begins (d, h, w), and which are inside: from, up to."""
     d = matrix[0, 0] * i + matrix[0, 1] * j + offset[0]
     h = matrix[1, 0] * i + matrix[1, 1] * j + offset[1]
     w = matrix[2, 0] * i + matrix[2, 1] * j + offset[2]
-    start, stop = 0, count
+    start, stop = 0, len(line)
     for axis, begin in enumerate((d, h, w)):
         high = shape[axis] - 0.5 + EDGE_TOLERANCE
         start, stop = _between(begin, matrix[axis, 2], -0.5 - EDGE_TOLERANCE, high, start, stop)
+    line[:start] = fill
+    line[stop:] = fill
     return (d, h, w), start, stop
 
 
