@@ -95,6 +95,8 @@ class TensorDicom3D(LegacyVolumeMethods, ExchangeMethods, PictureMethods, Tracke
         else:
             plain = plain_tensor(x)
             self = plain.as_subclass(cls)
+            for name in ("_padding", *cls._carried):  # a slot that is not set takes longer to ask
+                setattr(self, name, None)
             if plain.ndim >= 3 and 0 not in plain.shape[-3:]:
                 attach_grid(self, Geometry(plain.shape[-3:], assumed="all"))
         if metadata is not None and like is not None:

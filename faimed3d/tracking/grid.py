@@ -88,9 +88,11 @@ def attach_grid(tensor: Tensor, grid: Grid, writes: int | None = None) -> None:
         grid: of its last three axes; one of another shape is not attached.
         writes: the count of foreign writes up to which the grid holds; None for all so far.
     """
-    with torch._C.DisableTorchFunctionSubclass():  # what is asked of the tensor here is no operation to be followed
-        tensor._grid = grid if grid is not None and fits_shape(grid, tensor.shape) else None
-        tensor._writes = foreign_writes(tensor) if writes is None else writes
+    if torch._C._is_torch_function_enabled():  # what is asked of the tensor here is no operation to be followed
+        with torch._C.DisableTorchFunctionSubclass():
+            return attach_grid(tensor, grid, writes)
+    tensor._grid = grid if grid is not None and fits_shape(grid, tensor.shape) else None
+    tensor._writes = foreign_writes(tensor) if writes is None else writes
 
 
 def current_grid(tensor: Tensor) -> Grid:
@@ -98,8 +100,10 @@ def current_grid(tensor: Tensor) -> Grid:
     grid = getattr(tensor, "_grid", None)
     if grid is None:
         return None
-    with torch._C.DisableTorchFunctionSubclass():
-        return None if foreign_writes(tensor) > tensor._writes else grid
+    if torch._C._is_torch_function_enabled():
+        with torch._C.DisableTorchFunctionSubclass():
+            return current_grid(tensor)
+    return None if foreign_writes(tensor) > tensor._writes else grid
 
 
 def is_tracked(value: object) -> bool:
