@@ -17,6 +17,7 @@ from faimed3d.all import (
     UNet3D,
     unet_learner_3d,
 )
+from faimed3d.data.block_transforms import MatchMask
 from faimed3d.data.label_tally import LabelCount, LabelTally
 from faimed3d.training.label_loss import loss_text
 
@@ -121,6 +122,20 @@ def test_a_region_that_no_mask_holds_is_named(workers):
     texts = [str(w.message) for w in said if "none holds" in str(w.message)]
     assert len(texts) == 1
     assert texts[0].startswith("training: of 3 masks none holds a voxel of the region 'core', so the network learns")
+
+
+def test_masks_are_counted_in_the_first_epoch_of_a_fit_alone():
+    dls = loaders([PadOrCrop3D((4, 8, 8))])
+    tally, counts = next(step.tally for step in dls.after_item.fs if isinstance(step, MatchMask)), []
+    for _ in dls.train:
+        pass
+    counts.append(tally.count().masks)
+    for epochs in (1, 2, 1):
+        said_in(dls, epochs)
+        counts.append(tally.count().masks)
+    assert counts[0] == 0
+    assert counts[1:] == [6, 12, 18]  # four of training and two of validation in each fit
+    assert not tally.wanted
 
 
 def test_regions_are_counted_one_by_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,9 +54,10 @@ class MatchMask(StrictKeywords, ItemTransform):
         if not isinstance(item, list):
             return item
         item = _with_voxels(item)
-        for x in item:
-            if isinstance(x, TensorMask3D) and x.ndim in (3, 4):
-                self.tally.add(x)
+        if self.tally.wanted:
+            for x in item:
+                if isinstance(x, TensorMask3D) and x.ndim in (3, 4):
+                    self.tally.add(x)
         image = next((x for x in item if isinstance(x, TensorDicom3D) and not is_mask(x)), None)
         if image is None:
             return item
@@ -145,7 +147,7 @@ class AddChannel(StrictKeywords, Transform):
 def _finite(x: TensorDicom3D) -> TensorDicom3D:
     """``x``, or a ValueError if it holds NaN or infinity."""
     plain = x.as_subclass(Tensor)
-    if not plain.sum().isfinite():  # one pass; of finite numbers it may overflow, hence the second look
+    if not math.isfinite(plain.sum().item()):  # one pass; of finite numbers it may overflow, hence the second look
         wrong = int((~plain.isfinite()).sum())
         if wrong:
             raise ValueError(
@@ -183,11 +185,10 @@ class CheckLabels(StrictKeywords, Transform):
         if count is None or not x.numel() or self.reader.on_trial:
             return x
         known = x.as_subclass(Tensor)
-        highest = int(known.amax())
-        lowest = int(known.amin()) if known.dtype.is_signed else 0
+        lowest, highest = _range(known)
         if ignored is not None and (highest >= count or lowest < 0):
             known = torch.where(known == ignored, 0, known)
-            highest, lowest = int(known.amax()), int(known.amin())
+            lowest, highest = _range(known)
         if lowest < 0:
             raise ValueError(
                 f"{source_name(x)}: holds the label {lowest}; labels begin at 0, the background. If it means 'not "
@@ -213,6 +214,12 @@ class CheckLabels(StrictKeywords, Transform):
         if self.reader.names is not None:
             x.codes = self.reader.names
         return x
+
+
+def _range(labels: Tensor) -> tuple[int, int]:
+    """The lowest and the highest label, in one pass, which takes a tenth of two over a part of a volume of bytes."""
+    lowest, highest = labels.aminmax()
+    return int(lowest), int(highest)
 
 
 def check_whole(x: TensorMask3D) -> None:

@@ -347,9 +347,12 @@ def read_labels(
     plain = mask.as_subclass(Tensor)
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these
-    low, high = plain.amin(), plain.amax()
-    known = plain if low >= 0 or ignore_index is None else plain[plain != ignore_index]
-    if known.numel() and (smallest := int(known.amin())) < 0 and not below_0:
+    low, high = (int(limit) for limit in plain.aminmax())
+    smallest = low
+    if low < 0 and ignore_index is not None:
+        known = plain[plain != ignore_index]
+        smallest = int(known.amin()) if known.numel() else 0
+    if smallest < 0 and not below_0:
         raise ValueError(
             f"{name}: holds the label {smallest}; labels begin at 0, the background. If it means 'not annotated', "
             f"pass ignore_index={smallest} (MaskBlock3D, SegmentationDataLoaders3D)"

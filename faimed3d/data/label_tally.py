@@ -41,6 +41,16 @@ class LabelTally:
 
     def __init__(self) -> None:
         self._rows = torch.zeros(_WORKERS, 3 + _CLASSES, dtype=torch.float64).share_memory_()
+        self._wanted = torch.zeros(1, dtype=torch.bool).share_memory_()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody will read the count, as the loaders' workers ask too: counting takes time."""
+        return bool(self._wanted.item())
+
+    @wanted.setter
+    def wanted(self, value: bool) -> None:
+        self._wanted.fill_(value)
 
     def add(self, mask: Tensor) -> None:
         """Count one mask of labels (D, H, W), or of regions (R, D, H, W), which count as labels 1 to R."""

@@ -67,17 +67,21 @@ class WarnOfLostLabels(StrictKeywords, Callback):
 
     def after_fit(self) -> None:
         """Keep nothing: the callback is saved with the learner."""
+        if self._tally is not None:
+            self._tally.wanted = False
         self._tally, self._at = None, ""
 
     def _begin(self, split: str) -> None:
         self._at = ""
         if self._tally is not None and split not in self._told:
             self._at, self._before, self._left = split, self._tally.count(), LabelTally()
+            self._tally.wanted = True
 
     def _compare(self) -> None:
         split, self._at = self._at, ""
         if not split or self._tally is None:
             return
+        self._tally.wanted = False
         read, left = self._tally.count() - self._before, self._left.count()
         if read.masks != left.masks or not read.labelled:  # cut short, or of other blocks
             return
