@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from faimed3d.browser.straight_grids import on_straight_grid
-from faimed3d.display.arrays import Limits, PlainVolume, Voxels, as_array, geometry_of, value_range
+from faimed3d.display.arrays import Limits, PlainVolume, Voxels, as_array, geometry_of, one_mask, value_range
 from faimed3d.display.colors import RGB, class_color
 from faimed3d.display.default_window import default_window, robust_limits
 from faimed3d.display.slice_view import stored_alike
@@ -233,6 +233,7 @@ def _labels(
     argument: str, name: str, mask: Any, volume: Any, geometry: Geometry, codes: Mapping[int, str] | None
 ) -> Labels:
     try:
+        mask = one_mask(mask)
         checked = labels_of(mask, None)
         mask, _ = on_straight_grid(mask)
         mask = mask[0] if mask.ndim == 4 else mask

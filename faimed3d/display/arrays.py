@@ -10,6 +10,7 @@ import torch
 
 from faimed3d._padding import fill_padding
 from faimed3d.geometry import Geometry
+from faimed3d.masks.regions import merge_regions
 
 Voxels = torch.Tensor | np.ndarray
 Limits = tuple[float, float]
@@ -52,6 +53,17 @@ def _plain_volumes(t: Voxels) -> list[PlainVolume]:
     parts = array if array.ndim == 4 else array[None]
     codes = getattr(t, "codes", None) if is_mask and len(parts) == 1 else None  # regions are volumes of their own
     return [PlainVolume(one, geometry_of(t), is_mask, codes) for one in parts]
+
+
+def one_mask(mask: Voxels) -> Voxels:
+    """The labels of a mask (D, H, W), or of its regions (R, D, H, W) laid over one another: the later one shows.
+
+    Regions are several volumes of 0 and 1 at one place. A batch of masks is left as it is.
+    """
+    several = isinstance(mask, torch.Tensor) and mask.ndim == 4 and len(mask) > 1 and geometry_of(mask) is not None
+    if several and getattr(mask, "interpolation", None) == "nearest" and ((mask == 0) | (mask == 1)).all():
+        return merge_regions(mask)  # type: ignore[type-var]  # a mask
+    return mask
 
 
 def one_volume(t: Voxels) -> list[PlainVolume]:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from faimed3d._keywords import strict_keywords
-from faimed3d.display.arrays import PlainVolume, Voxels, as_array, geometry_of, one_volume, value_range
+from faimed3d.display.arrays import PlainVolume, Voxels, as_array, geometry_of, one_mask, one_volume, value_range
 from faimed3d.display.class_legend import class_handles, legend_height, name_classes
 from faimed3d.display.default_window import default_window
 from faimed3d.display.layout import PLANES, Layout, Mosaic, lay_out
@@ -123,7 +123,7 @@ def draw_panels(
     Args:
         whole_legend: name the classes of the whole mask, rather than those that the figure shows.
     """
-    whole, image, mask = image, _one("the image", image), None if mask is None else _one("the mask", mask)
+    whole, image, mask = image, _one("the image", image), None if mask is None else _one("the mask", one_mask(mask))
     volumes = one_volume(image)
     if alone := volumes[0].is_mask:
         if mask is not None:

@@ -28,6 +28,7 @@ from faimed3d.display.arrays import (
     Voxels,
     all_volumes,
     holds_classes,
+    one_mask,
     one_volume,
     scaled_to_one,
     value_range,
@@ -154,7 +155,8 @@ def show_image_3d(
         return_grid: draw nothing and return the mosaic as a 2D tensor of the volume's values.
         add_to_existing: draw over the mosaic on the current axes (or ``ax``), slice on slice; ``axis``, ``nrow`` and
             ``max_slices`` are that mosaic's. Whole numbers from 0 up are then taken for classes (see ``labels``).
-        mask: classes on the same grid to lay over the volume, with opacity ``mask_alpha``.
+        mask: classes on the same grid to lay over the volume, with opacity ``mask_alpha``; of regions (R, D, H, W) the
+            later one shows where two overlap.
         mask_alpha: opacity of ``mask``, 0 to 1.
         window: grey values to show, as a name in ``faimed3d.intensity.WINDOWS`` or (centre, width), in the units of the
             volume (HU for CT). Default: a CT with the window of its DICOM header, else with that of soft tissue;
@@ -180,7 +182,7 @@ def show_image_3d(
     >>> show_image_3d(volume, axis=2, nrow=2, return_grid=True).shape  # 2 x 2 slices of 2 x 3 voxels, 2 between
     torch.Size([10, 12])
     """
-    masks = None if mask is None else one_volume(mask)
+    masks = None if mask is None else one_volume(one_mask(mask))
     return _show(t, one_volume(t), masks, axis, figsize, cmap, nrow, alpha, return_grid, add_to_existing, **kwargs)
 
 
@@ -286,6 +288,8 @@ def show_volume(
         max_slices = max_slices or 9
     elif nrow is None and max_slices is None and _is_thin(volumes[0], axis):
         nrow, max_slices = _THIN_ROW, _THIN_SLICES
+    if mask is not None and len(volumes) == 1:
+        mask = one_mask(mask)
     masks = None if mask is None else all_volumes(mask if getattr(mask, "ndim", 0) == 5 else [mask])
     nrow = nrow or (10 if ax is None else None)
     options = {"ax": ax, "max_slices": max_slices, **kwargs}

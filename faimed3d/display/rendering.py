@@ -92,7 +92,7 @@ def render_3d(
     those of :func:`faimed3d.display.surface`, which are not.
 
     Args:
-        mask: labels (D, H, W) or (1, D, H, W); 0 is background and not drawn.
+        mask: labels (D, H, W) or (1, D, H, W), or regions (R, D, H, W); 0 is background and not drawn.
         geometry: where the mask lies. Default: ``mask.geometry``. Without one the axes count voxels.
         colors: matplotlib colours: one for all classes (alone, or as a list of one), a list with one per class in
             rising order of label, or a mapping label -> colour. Default, also for labels a mapping lacks:

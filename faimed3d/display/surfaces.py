@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faimed3d.display.arrays import Voxels, as_array
+from faimed3d.display.arrays import Voxels, as_array, one_mask
 from faimed3d.geometry import Geometry
 
 _MOST_FACES = 120_000  # matplotlib draws about this many triangles in two seconds
@@ -58,7 +58,7 @@ def surface(
 
 def labels_of(mask: Voxels, geometry: Geometry | None) -> Labels:
     """The labels of a mask, checked."""
-    array = as_array(mask)
+    array = as_array(one_mask(mask))
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 3 or 0 in array.shape:
