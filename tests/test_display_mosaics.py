@@ -175,6 +175,16 @@ class TestOrientation:
             assert left[0] < top[0] < right[0]
             assert top[1] < left[1] < bottom[1]
 
+    @pytest.mark.parametrize("shape", [(3, 3, 40), (40, 3, 3)])
+    def test_letters_of_flat_and_of_narrow_slices_can_be_read_and_keep_apart(self, shape):
+        volume = volume_at(torch.zeros(shape), Geometry(shape, (2, 1, 2), (0.0, 0.0, 0.0)))
+        ax = show_image_3d(volume, axis="coronal", nrow=3, letters=True)
+        ax.figure.canvas.draw()
+        assert min(text.get_fontsize() for text in ax.texts) >= 5
+        left, right, top, bottom = (text.get_window_extent() for text in ax.texts)
+        assert left.x1 <= right.x0
+        assert bottom.y1 <= top.y0 + top.height / 4  # room for descenders, which capitals have none of
+
     @pytest.mark.parametrize("width", [3.0, 3.7, 5.3, 6.6, 8.0])
     def test_letters_are_whole_in_small_pictures(self, width):
         # an L that lost its foot would read as I, and one without its stem as a dash

@@ -136,7 +136,7 @@ class TestOddities:
     def test_show_draws_six_panels(self, report):
         axes = report.show()
         assert len(axes) == 6
-        assert "7 odd cases" in axes[2].texts[0].get_text()
+        assert "7 odd cases, in red" in axes[2].texts[0].get_text()
         plt.close("all")
 
 

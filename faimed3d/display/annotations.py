@@ -39,11 +39,12 @@ def write_letters(ax: Axes, mosaic: Mosaic) -> None:
 
 
 def _font_size(ax: Axes, mosaic: Mosaic) -> float:
-    """A ninth of the height of a slice as drawn, in points, within what can be read."""
+    """A ninth of the longer side of a slice as drawn, in points, so that it fits the other one and can be read."""
     width, height = inches(ax)
-    scale = min(width / mosaic.size[0], height / mosaic.size[1])
-    points = mosaic.cell[0] * mosaic.spacing[0] * scale * 72
-    return float(np.clip(points / 9, 3, 12))
+    scale = 72 * min(width / mosaic.size[0], height / mosaic.size[1])
+    high, wide = (cells * size * scale for cells, size in zip(mosaic.cell, mosaic.spacing, strict=True))
+    # two lines of it must fit above each other, and four letters side by side
+    return float(np.clip(min(max(high, wide) / 9, high / 2.5, wide / 4), 3, 12))
 
 
 def _write(

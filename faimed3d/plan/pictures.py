@@ -111,7 +111,7 @@ def _text(ax: Axes, report: pd.DataFrame, done: pd.DataFrame) -> None:
     if not len(odd):
         lines.append("nothing odd")
     else:
-        lines += ["", f"{len(odd)} odd cases:"]
+        lines += ["", f"{len(odd)} odd case{'s' * (len(odd) != 1)}, in red:"]
         kinds = Counter(_kind(text) for texts in odd["oddities"] for text in texts.split("; "))
         lines += [f"{count} × {kind}" for kind, count in kinds.most_common(9)]
         if len(kinds) > 9:
