@@ -18,6 +18,7 @@ from shell_home import SHAPE, examples_of, make_home, secrets_in
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
 from faimed3d.command import main
 from faimed3d.command.error_text import for_shell
+from faimed3d.command.inventory import lines_of
 from faimed3d.command.parser import make_parser
 from faimed3d.dicom.inventory import dicom_inventory
 
@@ -56,6 +57,10 @@ def test_the_inventory_lists_what_the_function_lists(here, capsys):
     assert main(["inventory", "export", "--csv", "list.csv"]) == 0
     said = capsys.readouterr().out.splitlines()
     table = dicom_inventory("export")
+    assert "distinct" not in said[0]
+    told_apart = lines_of(table.assign(distinct=[f"echo {number}" for number in range(len(table))]))
+    assert told_apart[0].split()[-2:] == ["distinct", "folder"]
+    assert "echo 1" in "".join(told_apart)
     for line, row in zip(said[1:], table.itertuples(), strict=False):
         assert line.startswith(row.key) or line.startswith("    ")
     assert said[-1].startswith(("damaged: ", "2 volumes", "left out: "))
@@ -97,6 +102,13 @@ def test_a_mask_becomes_an_object_of_its_scan_and_comes_back(here):
     assert TensorMask3D.create("rtstruct.nii.gz").geometry.agrees(scan.geometry)
 
 
+def test_what_looks_like_a_mask_is_not_blended_unsaid(here, capsys):
+    told = "if these are labels, pass --mask"
+    for words, warned in (("mask.nii.gz", True), ("mask.nii.gz --mask", False), ("scan.nii.gz", False)):
+        assert main(["convert", *words.split(), "x.nii.gz", "--spacing", "0.7", "--overwrite"]) == 0
+        assert (told in capsys.readouterr().err.lower()) == warned
+
+
 def test_what_says_that_it_holds_segments_is_never_blended(here):
     assert main(["convert", "mask.nii.gz", "seg.dcm", "--mask", "--like", "export/a/1"]) == 0
     assert main(["convert", "mask.nii.gz", "mask.seg.nrrd", "--mask"]) == 0
@@ -133,7 +145,7 @@ def test_a_mask_on_another_grid_is_brought_onto_that_of_the_image(here):
         ("show scan.nii.gz --out scan.nii.gz", 2, "--out must be"),
         ("show scan.nii.gz --series 3", 2, "series chooses a volume of a DICOM folder"),
         ("show scan.nii.gz --out html --slices 3", 2, "are of a picture"),
-        ("show export/a", 2, "sub-folders, which are not searched"),
+        ("show export/a", 2, "searched: give one of them, or as --series a key of the table of 'faimed3d inventory'"),
         ("convert scan.nii.gz mask.nii.gz", 2, "mask.nii.gz: is there already and stays"),
         ("convert scan.nii.gz x.dcm", 2, "is for masks: pass --mask"),
         ("convert mask.nii.gz x.dcm --mask", 2, "pass --like SCAN"),

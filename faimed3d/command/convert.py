@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
+
+from torch import Tensor
 
 from faimed3d.command.exit_codes import DONE
 from faimed3d.command.mask_reading import holds_segments, read_mask
 from faimed3d.command.output import refuse_existing
 from faimed3d.io import volume_suffix
 from faimed3d.io.formats import DICOM_SUFFIXES, structure_set_in
+from faimed3d.masks.labels import are_labels, label_counts
 from faimed3d.volume import TensorDicom3D
+
+_MOST_LABELS = 128  # whole-body masks have some more than 100
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,6 +33,12 @@ def run(options: argparse.Namespace) -> int:
         volume = read_mask(options.input, scan, options.strict, options.series)
     else:
         volume = TensorDicom3D.create(options.input, options.series, options.strict, dtype=None)
+        if options.spacing and _may_be_labels(volume):
+            warnings.warn(
+                f"{options.input}: holds few values, all of them whole numbers, and was blended as an image. If these "
+                "are labels, pass --mask",
+                stacklevel=2,
+            )
     if options.spacing:
         volume = volume.resample(options.spacing)
     if options.orientation:
@@ -38,6 +50,12 @@ def run(options: argparse.Namespace) -> int:
     geometry = volume.require_geometry("convert")
     print(f"{options.output}: {'x'.join(map(str, volume.shape))}, {geometry.spacing_text}, {geometry.orientation}")
     return DONE
+
+
+def _may_be_labels(volume):
+    """Whether all values are whole numbers from 0 on, as few as a mask has; an image of bytes has more."""
+    plain = volume.as_subclass(Tensor)
+    return plain.min() == 0 and plain.max() <= 255 and are_labels(plain) and len(label_counts(plain)) <= _MOST_LABELS
 
 
 def _check(options, as_object):

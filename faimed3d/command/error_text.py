@@ -16,6 +16,7 @@ _OPTIONS = {
     "resample_to_first=True": ("resample_to_first", "--resample-to-first"),
     "overwrite=True": ("overwrite", "--overwrite"),
     "outside='warn'": ("outside", "--outside warn"),
+    "a row of dicom_inventory(path)": ("series", "a key of the table of 'faimed3d inventory'"),
     "series=": ("series", "--series"),
     "like=": ("like", "--like"),
 }

@@ -12,7 +12,7 @@ from faimed3d.command.output import finished_file, refuse_existing
 from faimed3d.command.progress import bars_on_stderr
 from faimed3d.dicom import dicom_inventory
 
-_SHOWN = ("key", "modality", "slices", "spacing", "orientation", "description", "folder")
+_SHOWN = ("key", "modality", "slices", "spacing", "orientation", "description", "distinct", "folder")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,11 +31,12 @@ def run(options: argparse.Namespace) -> int:
 
 def lines_of(table: pd.DataFrame) -> list[str]:
     """The inventory as lines of text, problems below their row, and what was left out at the end."""
-    rows = [[_text(row[name]) for name in _SHOWN] for _, row in table.iterrows()]
-    widths = [max(map(len, column)) for column in zip(_SHOWN, *rows, strict=True)]
+    shown = [name for name in _SHOWN if name != "distinct" or table[name].ne("").any()]
+    rows = [[_text(row[name]) for name in shown] for _, row in table.iterrows()]
+    widths = [max(map(len, column)) for column in zip(shown, *rows, strict=True)]
     lines = []
     if rows:
-        lines.append(_aligned(_SHOWN, widths))
+        lines.append(_aligned(shown, widths))
     for cells, problems in zip(rows, table["problems"], strict=True):
         lines.append(_aligned(cells, widths))
         lines += [f"    {problem}" for problem in str(problems).splitlines()]

@@ -261,11 +261,13 @@ def _nothing_found(path: str, scan: Scan, contents: Contents, series: str | int 
         )
     if scan.structure_sets:
         return _contours(scan.structure_sets[0])
-    text = f"{path}: no DICOM image; {contents.summary(scan)}"
+    text = f"{path}: no DICOM image"
+    if contents.skipped:
+        text += f"; {contents.summary(scan)}"
     if scan.folders:
         text += (
-            f". It has {len(scan.folders)} sub-folders, which are not searched: give one of them, or look at "
-            "dicom_inventory(path) and pass a row of it as series="
+            f". It has {len(scan.folders)} sub-folders, which are not searched: give one of them, or as "
+            "series= a row of dicom_inventory(path)"
         )
     return NoImages(text)
 
