@@ -125,6 +125,8 @@ class TestSummary:
         table = learner(cases, tmp_path).evaluate(cases)
         summary = table.summary()
         assert list(summary.index) == ["liver", "cyst", "all"]
+        assert "..." not in str(summary)
+        assert all(score in str(summary) for score in table.scores)
         dice = [2 * s / (s + 30) for s in (30, 24, 18, 12)]
         assert summary.loc["liver", ("dice", "mean")] == pytest.approx(np.mean(dice))
         assert summary.loc["all", ("dice", "mean")] == pytest.approx(np.mean([*dice, 0]))

@@ -16,6 +16,13 @@ _VOLUMES = ("volume_ml", "target_ml")
 _UNITS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "volume_error_ml": "volume error (ml)"}
 
 
+class _WholeTable(pd.DataFrame):
+    """A table that prints all columns, in lines as wide as a terminal; pandas leaves out those in the middle."""
+
+    def __repr__(self) -> str:
+        return self.to_string(line_width=100, float_format="{:.3f}".format)
+
+
 class ScoreTable(pd.DataFrame):
     """Scores of each class of each case, a DataFrame: ``to_csv`` saves it, ``summary`` sums it up, ``show`` draws it.
 
@@ -68,7 +75,7 @@ class ScoreTable(pd.DataFrame):
             table.columns = pd.MultiIndex.from_tuples(table.columns)
             counts = [column for column in table.columns if column[1] == "cases"]
             table = table.astype(dict.fromkeys(counts, int))
-        return table
+        return _WholeTable(table)
 
     def by_fold(self, score: str = "dice") -> pd.DataFrame:
         """The mean of a score of each class (columns) in each fold (rows).
