@@ -42,6 +42,14 @@ def _device(request):
     default_device(None if request.node.get_closest_marker("gpu") else False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk():
+    """Files are written whole, but no test cuts the power: to wait for the disk thousands of times takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
 @pytest.fixture
 def logged():
     """Texts that libraries log from now on; pytest's own capture is off (pyproject.toml says why)."""

@@ -19,14 +19,6 @@ from faimed3d.geometry import Geometry
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_wait_for_the_disk():
-    """Power cuts are not what is tested here, and each waiting takes 20 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faimed3d._atomic.os.fsync", lambda _: None)
-        yield
-
-
 def bits(t):
     """The bytes of a tensor of any type."""
     return t.as_subclass(torch.Tensor).contiguous().view(torch.uint8).numpy().tobytes()

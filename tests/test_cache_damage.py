@@ -18,13 +18,6 @@ from faimed3d.cache import CaseFile, tensor_file, write_case
 from faimed3d.errors import ChangedFile, DamagedFile, ReadError, TruncatedFile, UnsupportedImage
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_wait_for_the_disk():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faimed3d._atomic.os.fsync", lambda _: None)
-        yield
-
-
 def case_bytes(folder, bricks=None, kind="many steps"):
     """A file with all kinds of arrays; (path, its bytes, image, mask)."""
     image, mask = make_case((1, 8, 14, 20), kind=kind)

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+import traceback
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 
@@ -230,7 +232,10 @@ class TestKilled:
             os.replace = replaced
             try:
                 cross_validate(Plan(), cache, tmp_path, folds=[0], progress=False)
+            except BaseException:
+                traceback.print_exc()
             finally:  # never another pytest
+                sys.stderr.flush()
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         cv, fits = again_as_planned(cache, tmp_path)
