@@ -7,17 +7,20 @@ import pytest
 import torch
 from fastai.data.block import CategoryBlock
 from fastai.layers import Flatten
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from faimed3d.augment import RandomDihedral3D, RandomFlip3D
 from faimed3d.basics import Geometry, TensorDicom3D
 from faimed3d.cache import preprocess
+from faimed3d.data import ImageDataLoaders3D
 from faimed3d.evaluation.class_table import ClassTable
 from faimed3d.evaluation.classes import _seen, _views
 from faimed3d.inference import Ensemble
 from faimed3d.patches import CachedImageDataLoaders3D
 from faimed3d.plan import cross_validate, propose
-from faimed3d.training import cnn_learner_3d
+from faimed3d.training import cnn_learner_3d, volume_learner
 
 CASES = 10
 SHAPE = (4, 5, 5)
@@ -31,6 +34,11 @@ def table_of(folder):
         TensorDicom3D(image, {"spacing": (1, 1, 2)}).save(folder / f"scan{k}.nii.gz")
         rows.append((str(folder / f"scan{k}.nii.gz"), ["ill", "well"][k % 2]))
     return pd.DataFrame(rows, columns=["image", "label"])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return table_of(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +123,50 @@ class TestEvaluate:
             learner(cache).evaluate(patch=(2, 2, 2))
         with pytest.raises(ValueError, match="there are 4 cases and 1 names"):
             learner(cache).evaluate(names=["a"])
+
+
+class TestLoaders:
+    """Whatever loader holds the cases, each row is of its case, as the network knows such."""
+
+    def loaders(self, files, train=(5, 6, 7, 8, 9), valid=(3, 2, 0), **kwargs):
+        kwargs = {"batch_tfms": RandomFlip3D(axis=(-3, -2, -1), p=1), "bs": 2, "num_workers": 0, **kwargs}
+        return ImageDataLoaders3D.from_df(files, splitter=lambda df: ([*train], [*valid]), **kwargs)
+
+    def learner(self, dls):
+        torch.manual_seed(0)
+        return volume_learner(dls, nn.Sequential(nn.Conv3d(1, 2, 3), Flatten(), nn.Linear(2 * 2 * 3 * 3, 2)))
+
+    @settings(max_examples=12)
+    @given(
+        st.permutations(range(CASES)).map(lambda order: (order[:3], order[3:])), st.sampled_from((0, 1)),
+        st.booleans(), st.booleans(), st.integers(1, 4),
+    )  # fmt: skip
+    def test_of_any_split_order_and_size_are_those_of_the_table(self, files, sides, side, own, drop_last, bs):
+        learn = self.learner(self.loaders(files))
+        dls = self.loaders(files, *sides, bs=min(bs, 3), drop_last=drop_last)
+        dl = (learn.dls if own else dls).loaders[side]
+        rows = [(5, 6, 7, 8, 9), (3, 2, 0)][side] if own else sides[side]
+        with learn.no_bar():
+            table, wanted = learn.evaluate(dl), learn.evaluate(files.iloc[[*rows]])
+        pd.testing.assert_frame_equal(table, wanted, rtol=1e-4)
+        assert table["class"].tolist() == files["label"].iloc[[*rows]].tolist()
+
+    def test_each_member_of_an_ensemble_sees_them_as_it_knows_them(self, files):
+        members = [self.learner(self.loaders(files, train)) for train in ((4, 6, 8), (5, 7, 9))]
+        assert members[0].trained_on.mean != members[1].trained_on.mean
+        ensemble = Ensemble(members)
+        with ensemble.no_bar():
+            for data in (members[0].dls.valid, members[1].dls.valid):
+                found, wanted = ensemble.evaluate(data), ensemble.evaluate(files.iloc[[3, 2, 0]])
+                np.testing.assert_allclose(probabilities(found), probabilities(wanted), rtol=1e-4)
+
+    def test_without_classes_or_with_others_are_refused(self, files):
+        learn = self.learner(self.loaders(files))
+        with learn.no_bar(), pytest.raises(TypeError, match=r"this loader has none: .*test_dl\(table, with_labels=True"):
+            learn.evaluate(learn.dls.test_dl(files[:2]))
+        other = self.loaders(files.assign(label=files["label"].replace({"ill": "worse"})))
+        with learn.no_bar(), pytest.raises(ValueError, match="the classes ill, well, but these loaders have well, worse"):
+            learn.evaluate(other.valid)
 
 
 class TestTable:

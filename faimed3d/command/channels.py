@@ -9,7 +9,7 @@ from typing import Any  # of a model
 import pandas as pd
 
 from faimed3d._rows import wildcard
-from faimed3d.dicom.header import Tag, name_tag, read_header
+from faimed3d.dicom.frames import other_frame
 from faimed3d.errors import NoImages, SeveralVolumes, UnsupportedImage
 
 
@@ -89,17 +89,9 @@ def refuse_other_frames(channels: Sequence[Any], strict: bool = True) -> None:
         UnsupportedImage: they lie in two frames of reference.
     """
     rows = [one for one in channels if isinstance(one, pd.Series) and len(one["files"])]
-    headers = [read_header(row["files"][0], (Tag.FrameOfReferenceUID,)) for row in rows]
-    frames = ["" if header is None else header.text(Tag.FrameOfReferenceUID) for header in headers]
-    known = {frame: row for frame, row in zip(frames, rows, strict=True) if frame}
-    if len(known) < 2:
+    text = other_frame([row["files"][0] for row in rows], [row["description"] or row["folder"] for row in rows])
+    if text is None:
         return
-    first, other = [row["description"] or row["folder"] for row in known.values()][:2]
-    text = (
-        f"{other!r} lies in another frame of reference than {first!r} ({name_tag('FrameOfReferenceUID')} differs), so "
-        "nothing says that their voxels show the same places. Register one onto the other and give both as files; "
-        "or if you know that they share one space: faimed3d predict --no-strict"
-    )
     if strict:
-        raise UnsupportedImage(text)
-    warnings.warn(text, stacklevel=2)
+        raise UnsupportedImage(f"{text}faimed3d predict --no-strict")
+    warnings.warn(f"{text}faimed3d predict --no-strict", stacklevel=2)

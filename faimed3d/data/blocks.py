@@ -38,7 +38,7 @@ from faimed3d._extras import library_of
 from faimed3d._keywords import StrictKeywords, keywords_of, strict_keywords
 from faimed3d.data.block_transforms import AddChannel, CheckLabels, MatchMask, ToLabels, check_sizes
 from faimed3d.data.contours import contours_of
-from faimed3d.data.matching import difference, match_storage, resampled_onto
+from faimed3d.data.matching import difference, match_storage, resampled_onto, share_a_space
 from faimed3d.data.one_orientation import OneOrientation
 from faimed3d.data.segments import above, labels_by_name, labels_of_files, segments_of, segments_of_object
 from faimed3d.data.volume_dl import VolumeDL
@@ -178,9 +178,12 @@ class VolumeReader(ItemTransform):
         volumes = [self.cls.create(one, **self.kwargs) for one in source]
         first = volumes[0]
         volumes = [first, *(self._onto(volume, first) for volume in volumes[1:])]
-        return torch.cat([volume if volume.ndim == 4 else volume[None] for volume in volumes])
+        joined = torch.cat([volume if volume.ndim == 4 else volume[None] for volume in volumes])
+        joined._header = first._header
+        return joined
 
     def _onto(self, volume: TensorDicom3D, first: TensorDicom3D) -> TensorDicom3D:
+        share_a_space(volume, first, self.kwargs.get("strict", True))
         matched = match_storage(volume, first)
         if matched is not None:
             return matched

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TypeVar
 
 from torch import Tensor
+
+from faimed3d.errors import UnsupportedImage
 
 from faimed3d.io.source_header import source_name
 from faimed3d.volume import TensorDicom3D
@@ -31,6 +34,31 @@ def match_storage(volume: Volume, other: TensorDicom3D) -> Volume | None:
         if here is None or not here.agrees(there, _TOLERANCE):
             return None
     return volume.with_voxels(volume.as_subclass(Tensor).contiguous(), lambda geometry: there)
+
+
+def share_a_space(volume: TensorDicom3D, first: TensorDicom3D, strict: bool = True) -> bool:
+    """Whether nothing says that two channels of one image lie in different frames of reference.
+
+    Args:
+        volume, first: volumes; of those that come from no DICOM file nothing is known.
+        strict: raise an error where they do; False: warn.
+
+    Raises:
+        UnsupportedImage: their headers name two frames of reference.
+    """
+    headers = [one._header for one in (first, volume)]
+    if not all(header is not None and header.format == "dicom" and header.files for header in headers):
+        return True
+    from faimed3d.dicom.frames import other_frame  # pydicom takes time to import
+
+    text = other_frame([header.files[0] for header in headers], [source_name(one) for one in (first, volume)])
+    if text is None:
+        return True
+    text += "strict=False, as of TensorDicom3D.create (ImageBlock3D, the loaders, predict_volume)"
+    if strict:
+        raise UnsupportedImage(text)
+    warnings.warn(text, stacklevel=3)
+    return False
 
 
 def resampled_onto(volume: Volume, other: TensorDicom3D, labels: str = "nearest") -> Volume:

@@ -13,9 +13,11 @@ from faimed3d.augment import ClampMask3D, KeepLargestComponent, ReduceClasses, R
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.data.contours import Contours
 from faimed3d.data.label_regions import regions_of
+from faimed3d.data.trained_on import TrainedOn
 from faimed3d.inference import Ensemble
 from faimed3d.inference.case_names import case_names
 from faimed3d.inference.source import named_by, scans_of, text_of
+from faimed3d.training.network_input import classes_of, compare_classes
 from faimed3d.volume import TensorMask3D
 
 _LABEL_TRANSFORMS = (ClampMask3D, ReduceClasses, KeepLargestComponent, RemoveSmallObjects, CheckLabels)
@@ -38,11 +40,18 @@ class Cases:
             data = scans_of(learn.dls)
         elif not isinstance(data, TfmdDL):
             data = learn.dls.test_dl(data, with_labels=True)
+        else:
+            refuse_other_classes(learn, data)
         if not len(data.dataset):
             raise ValueError("there are no cases to evaluate: the validation set is empty; give a table, evaluate(df)")
         parts: Any = getattr(data.dataset, "tls", ())
         steps = list(data.after_item.fs)
         match = next((step for step in steps if isinstance(step, MatchMask)), None)
+        if len(parts) == 1:
+            raise TypeError(
+                "evaluate compares predicted masks with true ones, and this loader has none: make it with "
+                "dls.test_dl(table, with_labels=True), or give the table itself, evaluate(table)"
+            )
         if len(parts) != 2 or match is None:
             raise TypeError(
                 "evaluate compares predicted masks with those of the dls, but their targets are no masks: use "
@@ -73,6 +82,16 @@ class Cases:
 
     def _name(self, number: int) -> str:
         return text_of(named_by(self.images.tfms.fs, self.source(number)))
+
+
+def refuse_other_classes(learn: Any, dl: TfmdDL) -> None:
+    """Raise a ValueError if a label of a loader means another class than in the loaders of a learner.
+
+    Args:
+        learn: has ``dls``.
+        dl: of cases to evaluate.
+    """
+    compare_classes(dl, TrainedOn(classes=classes_of(scans_of(learn.dls))))
 
 
 def names_of(dls: Any, data: Any = None) -> list[str]:

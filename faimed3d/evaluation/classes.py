@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
 from faimed3d.augment import RandomDihedral3D
-from faimed3d.evaluation.cases import names_of
+from faimed3d.data.trained_on import TrainedOn
+from faimed3d.evaluation.cases import names_of, refuse_other_classes
 from faimed3d.evaluation.class_table import PROBABILITY, ClassTable
 from faimed3d.geometry import Geometry
 from faimed3d.inference import Ensemble
@@ -26,6 +28,7 @@ from faimed3d.inference.source import device_and_type
 from faimed3d.inference.whole_volume import flipped_axes
 from faimed3d.models.encoder import evaluating
 from faimed3d.spatial.rotations import interchangeable
+from faimed3d.training.network_input import carry
 
 View = tuple[tuple[int, int, int], tuple[int, ...]]  # order of the axes D, H, W, and those that are mirrored then
 
@@ -74,21 +77,37 @@ def evaluate_classes(
 
 
 def _loader(member: Member, data: Any) -> TfmdDL:
-    if isinstance(data, TfmdDL):
-        return data
-    return member.dls.valid if data is None else member.dls.test_dl(data, with_labels=True)
+    """The cases in their order, as the network of a member knows them."""
+    if data is None:
+        return member.dls.valid
+    if not isinstance(data, TfmdDL):
+        return member.dls.test_dl(data, with_labels=True)
+    refuse_other_classes(member, data)
+    dl = data.new(shuffle=False, drop_last=False)
+    known = getattr(get_model(member.model), "trained_on", None)
+    if isinstance(known, TrainedOn):
+        carry(dl, known)
+    return dl
 
 
 def _predicted(member: Member, dl: TfmdDL, axes: tuple[int, ...] | None, done: Iterator[int]) -> tuple[Tensor, Tensor]:
     """Probabilities (N, classes) and true classes (N,) of the volumes of a loader."""
-    dtype, activation = device_and_type(member)[1], activation_of(member, None)
+    (device, dtype), activation = device_and_type(member), activation_of(member, None)
     model = get_model(member.model)
     found, truths = [], []
-    with loaded(member), evaluating(model), torch.inference_mode():
-        for images, classes in dl:
+    dataset: Any = dl.dataset  # that of training would move and change the volumes at random
+    as_validation = dataset.set_split_idx(1) if hasattr(dataset, "set_split_idx") else nullcontext()
+    with loaded(member), as_validation, evaluating(model), torch.inference_mode():
+        for batch in dl:
+            if len(batch) != 2:
+                raise TypeError(
+                    "evaluate compares predicted classes with true ones, and this loader has none: make it with "
+                    "dls.test_dl(table, with_labels=True), or give the table itself, evaluate(table)"
+                )
+            images, classes = batch
             next(done, None)
             geometry = images[0].geometry or Geometry(images.shape[-3:])
-            x = images.as_subclass(Tensor).to(dtype)
+            x = images.as_subclass(Tensor).to(device, dtype)
             several = [activation(model(_seen(x, view)).float()) for view in _views(member, axes, geometry)]
             found.append(torch.stack(several).mean(0).cpu())
             truths.append(torch.as_tensor(classes).as_subclass(Tensor).cpu())

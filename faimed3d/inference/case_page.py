@@ -78,7 +78,7 @@ def _entry(
             None, {}, head_of(_name(row), None, flags=[f"failed ({kind}): see the table of the report"]), _FAILED
         )
     image = read_as_prepared(
-        learn, read_as_told(source, told.get("strict", True), told.get("series"), told.get("like"))
+        learn, read_as_told(learn, source, told.get("strict", True), told.get("series"), told.get("like"))
     )
     if form is None:
         mask = TensorMask3D.create(row["output"], dtype=None)

@@ -120,7 +120,7 @@ def refuse_of_another(
             )
         return
     with contextlib.suppress(ReadError, OSError):
-        told_source = read_as_told(source, told.get("strict", True), told.get("series"), told.get("like"))
+        told_source = read_as_told(learn, source, told.get("strict", True), told.get("series"), told.get("like"))
         there = read_as_prepared(learn, told_source).geometry
         if mask.geometry is not None and there is not None and not mask.geometry.agrees(there, _TOLERANCE):
             raise ValueError(

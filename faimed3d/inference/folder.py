@@ -211,7 +211,7 @@ def _result_there(learn, source, output, form, told):
     """The mask that an earlier run has left; a DICOM object on the grid of its scan, which is read for that."""
     if form is None:
         return TensorMask3D.create(output, dtype=None)
-    first = read_as_told(first_of(source), told.get("strict", True), told.get("series"), told.get("like"))
+    first = read_as_told(learn, first_of(source), told.get("strict", True), told.get("series"), told.get("like"))
     return object_there(output, form, read_as_prepared(learn, first))
 
 

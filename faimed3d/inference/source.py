@@ -16,12 +16,13 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import to_device
 from torch import Tensor
 
-from faimed3d._rows import only_row
+from faimed3d._rows import is_row, only_row
 from faimed3d.augment import CropForeground3D
 from faimed3d.augment.input_statistics import crops_to_size, ends_of
 from faimed3d.data.block_transforms import CheckLabels, MatchMask
 from faimed3d.data.blocks import VolumeReader
 from faimed3d.data.label_regions import LabelRegions
+from faimed3d.data.matching import share_a_space
 from faimed3d.data.regions import NameRegions
 from faimed3d.data.trained_on import known_of
 from faimed3d.inference.members import Member, Predictor
@@ -141,13 +142,25 @@ def read_as_prepared(learn: Member | Predictor, source: Source) -> TensorDicom3D
     return _read(_loader(learn, source), source)
 
 
-def read_as_told(source: Source, strict: bool, series: Any, like: Any) -> Source:
-    """The source, read here where anything is said of how it is to be read; as it is where nothing is."""
+def read_as_told(learn: Any, source: Source, strict: bool, series: Any, like: Any) -> Source:
+    """The source, read here where anything is said of how it is to be read; as it is where nothing is.
+
+    Args:
+        learn: its loaders say which column of a row of a table of cases holds the image.
+        source, strict, series, like: as of ``predict_volume``.
+    """
     if strict and series is None and like is None:
         return source
-    if isinstance(source, list | tuple):
-        return [TensorDicom3D.create(one, series, strict, like=like) for one in source]
-    return TensorDicom3D.create(source, series, strict, like=like)
+    if isinstance(source, pd.Series) and not is_row(source):
+        lists = getattr(getattr(scans_of(learn.dls), "dataset", None), "tls", ())
+        source = named_by(lists[0].tfms.fs, source) if lists else source
+    if not isinstance(source, list | tuple):
+        return TensorDicom3D.create(source, series, strict, like=like)
+    first, *others = (TensorDicom3D.create(one, series, strict, like=like) for one in source)
+    for other in others:
+        if not share_a_space(other, first, strict):
+            other._header = None  # the reader of the loaders would refuse it
+    return [first, *others]
 
 
 def crops_to_foreground(learn: Member) -> bool:

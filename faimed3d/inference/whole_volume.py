@@ -131,13 +131,14 @@ def predict_volume(
     members = members_of(learn)
     regions, codes = region_names(learn.dls), class_codes(learn)
     overlapping = regions is not None
-    preparation = Preparation(read_as_told(source, strict, series, like), sides is None, len(members) > 1)
+    preparation = Preparation(read_as_told(members[0], source, strict, series, like), sides is None, len(members) > 1)
     outside = outside or getattr(type(learn), "outside", None)
     prepared = [preparation.of(member, whole=outside is not None) for member in members]
     pairs = zip(prepared, members, strict=True)
     verdicts = [verdict for pair in pairs for verdict in verdicts_on(*pair, spacing_only=outside is None)]
     obey(list(dict.fromkeys(verdicts)), outside or "refuse", text_of(source_of_row(members[0], source)))
     stored, working = prepared[0].volume.require_geometry("predict_volume"), prepared[0].x.geometry
+    header = prepared[0].volume._header
     del preparation  # holds what lies between the source and the volumes of the networks
     target = stored.reorient(working.orientation)  # so that the result is the same however the source is stored
     bars = _bars(learn, progress, len(members))
@@ -168,7 +169,7 @@ def predict_volume(
         labels = merge_regions(labels)
     labels = _stored_as(stored, labels)
     scores = None if scores is None else _stored_as(stored, scores)
-    labels.codes = codes
+    labels.codes, labels._header = codes, header  # the scan's, by which masks of other scans are told
     more = [scores] * probabilities + ([] if watch is None else [watch.value])
     return (labels, *more) if more else labels
 

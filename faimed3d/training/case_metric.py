@@ -12,6 +12,7 @@ from fastai.learner import Learner, Metric
 from fastai.torch_core import num_distrib
 from torch import Tensor
 
+from faimed3d._arguments import is_whole
 from faimed3d.losses.scales import full_resolution
 from faimed3d.training.ignored import left_out
 
@@ -33,6 +34,10 @@ class CaseMetric(Metric):
     missing: float | None = None
 
     def __init__(self, classes: Sequence[int] | None = None, axis: int = 1, ignore_index: int | None = None) -> None:
+        if classes is not None and (isinstance(classes, str) or not all(is_whole(label) for label in classes)):
+            raise TypeError(
+                f"classes must be labels, whole numbers, got {classes!r}; dice_per_class(dls) names them in columns"
+            )
         self.classes, self.axis, self.ignore_index = classes, axis, ignore_index
         self.reset()
 
@@ -54,16 +59,27 @@ class CaseMetric(Metric):
         if ignored is not None:
             kept = truth != ignored
             found, truth = found * kept, truth * kept
-        labels = list(range(1, max(2, count))) if self.classes is None else list(self.classes)
+        labels = self._labels(0, max(2, count))
         self._add(learn, scores, self.measure(learn, found, truth, labels), labels)
 
     def _of_regions(self, learn: Learner, scores: Tensor) -> tuple[Any, list[int]]:
         """Values (B, regions), and the number of each region from 1 on; each is measured on its own."""
-        labels = list(range(1, scores.shape[1] + 1)) if self.classes is None else list(self.classes)
+        labels = self._labels(1, scores.shape[1] + 1)
         found = scores > logit(getattr(learn.loss_func, "threshold", 0.5))
         truth = learn.y.detach().as_subclass(Tensor) != 0
         each = [self.measure(learn, found[:, n - 1].long(), truth[:, n - 1].long(), [1]) for n in labels]
         return torch.cat([torch.as_tensor(values, dtype=torch.float64) for values in each], 1), labels
+
+    def _labels(self, first: int, end: int) -> list[int]:
+        """The labels to measure, of a network that knows those from ``first`` up to ``end``."""
+        if self.classes is None:
+            return list(range(1, end))
+        if wrong := [label for label in self.classes if not first <= label < end]:
+            raise ValueError(
+                f"{self.name} is asked for the class {wrong[0]}, but the network gives scores of the labels {first} to "
+                f"{end - 1}"
+            )
+        return list(self.classes)
 
     def _add(self, learn: Learner, scores: Tensor, values: Any, labels: list[int]) -> None:
         values = torch.as_tensor(values, dtype=torch.float64)
@@ -108,11 +124,35 @@ def logit(probability: float) -> float:
     return log(probability / (1 - probability))
 
 
-class ClassColumn(Metric):
-    """Value of one class of a :class:`CaseMetric`; it is listed after that metric, which does the measuring."""
+class ReadOff(Metric):
+    """What is read off a :class:`CaseMetric`, which is listed as well and does the measuring.
+
+    Args:
+        metric: that metric.
+    """
+
+    def __init__(self, metric: CaseMetric) -> None:
+        self.metric = metric
+
+    def accumulate(self, learn: Learner) -> None:
+        """Make sure that somebody measures.
+
+        Raises:
+            ValueError: the metric is not among those of the Learner.
+        """
+        if not any(one is self.metric for one in learn.metrics):
+            raise ValueError(
+                f"{self.name} is read off {self.metric.name}, which is not among the metrics of the Learner and measures "
+                "nothing: list that very object, too, as in metrics=[dice, ExcludedCases(dice)]"
+            )
+
+
+class ClassColumn(ReadOff):
+    """Value of one class of a :class:`CaseMetric`."""
 
     def __init__(self, metric: CaseMetric, label: int, name: str) -> None:
-        self.metric, self.label, self._name = metric, label, name
+        super().__init__(metric)
+        self.label, self._name = label, name
 
     @property
     def name(self) -> str:

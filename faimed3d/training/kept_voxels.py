@@ -10,7 +10,7 @@ from fastai.metrics import Dice, DiceMulti
 from fastai.torch_core import num_distrib
 from torch import Tensor
 
-from faimed3d.training.case_metric import CaseMetric, ClassColumn
+from faimed3d.training.case_metric import CaseMetric, ReadOff
 from faimed3d.training.ignored import left_out
 
 
@@ -93,7 +93,7 @@ class PooledOverlap(KeptVoxels):
 
 def with_kept_voxels(metric: Metric, learn: Learner) -> Metric:
     """``metric`` as it must be to count the voxels that count; itself where it does so already."""
-    if isinstance(metric, CaseMetric | ClassColumn | KeptVoxels) or not hasattr(metric, "accumulate"):
+    if isinstance(metric, CaseMetric | ReadOff | KeptVoxels) or not hasattr(metric, "accumulate"):
         return metric
     skips = left_out(learn) is not None
     if isinstance(metric, Dice | DiceMulti) and (skips or num_distrib() > 1):

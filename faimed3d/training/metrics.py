@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any  # of arguments that are handed on
 
-from fastai.learner import Learner, Metric
+from fastai.learner import Learner
 from torch import Tensor
 
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
-from faimed3d.training.case_metric import CaseMetric
+from faimed3d.training.case_metric import CaseMetric, ReadOff
 from faimed3d.training.surface_distances import measure_surfaces
 
 
@@ -141,11 +141,14 @@ class SurfaceDice(_SurfaceMetric):
         return distances.dice(self.tolerance)
 
 
-class ExcludedCases(StrictKeywords, Metric):
-    """How many cases ``metric`` leaves out of its mean; list it after that metric.
+class ExcludedCases(StrictKeywords, ReadOff):
+    """How many cases ``metric`` leaves out of its mean.
 
     Args:
-        metric: one of the metrics above, or ``Dice3D``.
+        metric: one of the metrics above, or ``Dice3D``; it is among the metrics of the Learner as well.
+
+    Raises:
+        ValueError: in validation, where ``metric`` is not among them.
 
     >>> hd95 = HausdorffDistance95()
     >>> metrics = [hd95, ExcludedCases(hd95)]
@@ -154,7 +157,7 @@ class ExcludedCases(StrictKeywords, Metric):
     """
 
     def __init__(self, metric: CaseMetric) -> None:
-        self.metric = metric
+        super().__init__(metric)
 
     @property
     def name(self) -> str:

@@ -90,7 +90,7 @@ def carry(dl: Any, known: TrainedOn, file_wins: bool = False) -> None:
     if not isinstance(dl, TfmdDL):
         return
     if not file_wins:
-        _compare_classes(dl, known)
+        compare_classes(dl, known)
     _carry_orientation(dl, known)
     _leave_out_normalize(dl, silent=True)
     _carry_each_volume(dl, known)
@@ -118,7 +118,13 @@ def _of_voxels(dl: TfmdDL) -> bool:
     return any(isinstance(step, CheckLabels) for step in dl.after_item.fs)
 
 
-def _compare_classes(dl: TfmdDL, known: TrainedOn) -> None:
+def compare_classes(dl: TfmdDL, known: TrainedOn) -> None:
+    """Raise a ValueError if a label of a loader means another class than to a network.
+
+    Args:
+        dl: loader.
+        known: of the network.
+    """
     here = classes_of(dl)
     if here is None or known.classes is None or here == known.classes:
         return

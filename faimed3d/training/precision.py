@@ -55,7 +55,8 @@ class Autocast(StrictKeywords, Callback):
         active: the dtype of this fit; None before the first.
 
     Raises:
-        ValueError: ``dtype`` is none of the three; or, in training, fastai's ``MixedPrecision`` is there as well.
+        ValueError: ``dtype`` is none of the three; or, in training, fastai's ``MixedPrecision`` or another
+            ``Autocast`` is there as well.
 
     >>> Autocast("bf16").dtype
     torch.bfloat16
@@ -76,6 +77,8 @@ class Autocast(StrictKeywords, Callback):
         """Choose the dtype."""
         if any(isinstance(callback, MixedPrecision) for callback in self.learn.cbs):
             raise ValueError("Autocast and fastai's MixedPrecision (to_fp16, to_bf16) do the same: take one of them")
+        if sum(isinstance(callback, Autocast) for callback in self.learn.cbs) > 1:
+            raise ValueError("Autocast is among the callbacks twice: remove_cb one of them")
         device = next(self.learn.model.parameters()).device
         self.device_type = device.type
         self.active = fast_dtype(device) if self.dtype is None else self.dtype

@@ -8,12 +8,14 @@ from typing import Any  # of what fastai hands through
 
 import torch
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner, load_model
+from fastai.learner import Learner, Metric, load_model, mk_metric
 from fastai.torch_core import get_model
+from fastcore.foundation import L
 
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.trained_on import TrainedOn
 from faimed3d.inference.source import read_as_told
+from faimed3d.training.lack_of_items import has_no_batch, refuse_lack_of_items
 from faimed3d.training.network_input import carry, images_of, inner, remember, widen
 
 # what fastai hands on: those of torch.load among them, which SaveModelCallback passes
@@ -70,6 +72,26 @@ class VolumeLearner(Learner):
         self._dls = dls
 
     @property
+    def metrics(self) -> L:
+        """The metrics, each a ``Metric`` of fastai.
+
+        Raises:
+            TypeError: when they are set: one is no metric, such as a name.
+        """
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, given: Any) -> None:
+        for one in L(given):
+            if not callable(one) and not isinstance(one, Metric):
+                raise TypeError(
+                    f"a metric is a Metric of fastai or a function of predictions and targets, got {one!r}: pass "
+                    "metrics=[Dice3D(), HausdorffDistance95()] for masks, metrics=[accuracy, RocAucBinary()] of fastai "
+                    "for classes, or metrics=[] for none"
+                )
+        self._metrics = L(given).map(mk_metric)
+
+    @property
     def trained_on(self) -> TrainedOn | None:
         """What the network was trained on; None where ``learn.model`` has been exchanged for one that does not know."""
         return getattr(get_model(self.model), "trained_on", None)
@@ -84,6 +106,7 @@ class VolumeLearner(Learner):
             carry(dl, known)
 
     def _do_epoch_train(self) -> None:
+        refuse_lack_of_items(self.dls, self.cbs)
         dl = inner(self.dls.train)
         self._carry(dl)
         if self.trained_on is not None and self._trained_with is not dl:
@@ -92,6 +115,8 @@ class VolumeLearner(Learner):
         super()._do_epoch_train()
 
     def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
+        if dl is not None and has_no_batch(dl):  # of a fit it is None
+            raise ValueError("there is nothing to validate or predict: the loader has no items")
         dl = self.dls[ds_idx] if dl is None else dl
         self._carry(dl)
         super()._do_epoch_validate(ds_idx, dl)
@@ -111,7 +136,7 @@ class VolumeLearner(Learner):
             item, rm_type_tfms, with_input: as of fastai's ``Learner.predict``.
             strict, series, like: as of ``TensorDicom3D.create``, for reading the item.
         """
-        return super().predict(read_as_told(item, strict, series, like), rm_type_tfms, with_input)
+        return super().predict(read_as_told(self, item, strict, series, like), rm_type_tfms, with_input)
 
     def one_batch(self, i: int, b: Any) -> None:
         """Run one batch; in validation and prediction warn once of volumes that are sampled too differently."""

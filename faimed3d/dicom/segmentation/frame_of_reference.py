@@ -36,5 +36,5 @@ def refuse_other_frame(path: str, images: Sequence[str]) -> None:
         raise UnsupportedImage(
             f"{path}: lies in another frame of reference than the image in {os.path.dirname(images[0]) or '.'} "
             f"({name_tag('FrameOfReferenceUID')} differs): it is of another scan. If you know that both share one "
-            "space, pass like=image.geometry"
+            "space, pass like=image.geometry to TensorMask3D.create; for loaders, save what that gives as a file"
         )

@@ -196,7 +196,7 @@ def _check_frames(rois: Sequence[Roi], files: Sequence[str], path: str) -> None:
                 f"{path}: the ROI {roi.name!r} lies in another frame of reference than the image in "
                 f"{os.path.dirname(files[0]) or '.'} ({name_tag('ReferencedFrameOfReferenceUID')} is not its "
                 f"{name_tag('FrameOfReferenceUID')}): it was drawn on another scan. If you know that both share one "
-                "space, pass like=image.geometry"
+                "space, pass like=image.geometry to TensorMask3D.create; for loaders, save what that gives as a file"
             )
 
 

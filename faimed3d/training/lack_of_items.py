@@ -1,0 +1,50 @@
+"""Trainings that nothing would come of, for want of items: refused before they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any  # of loaders, fastai's and torch's
+
+from fastai.callback.core import Callback
+from fastai.callback.tracker import TrackerCallback
+from fastai.data.core import DataLoaders
+
+
+def has_no_batch(dl: Any) -> bool:
+    """Whether a loader gives no batch; of items that nobody can count it is not known, and False."""
+    try:
+        return len(dl) == 0
+    except TypeError:  # of an iterable data set
+        return False
+
+
+def refuse_lack_of_items(dls: DataLoaders, cbs: Iterable[Callback]) -> None:
+    """Raise an error where an epoch would train on nothing, or a callback would wait for scores that never come.
+
+    Args:
+        dls: of the Learner.
+        cbs: its callbacks.
+
+    Raises:
+        ValueError: training has no batch; there is no loader of validation; or it has no items, and a callback watches
+            its loss or metrics.
+    """
+    if len(dls.loaders) < 2:
+        raise ValueError("the dls have no loader of validation: pass DataLoaders(train, valid)")
+    if has_no_batch(dls.train):
+        raise ValueError(
+            f"training has {len(dls.train.dataset)} items, fewer than one batch of "
+            f"bs={getattr(dls.train, 'bs', None) or dls.train.batch_size}, so no epoch would train on anything: choose "
+            "a smaller bs, or drop_last=False"
+        )
+    watching = next((callback for callback in cbs if _watches_validation(callback)), None)
+    if watching is not None and has_no_batch(dls.valid):
+        raise ValueError(
+            f"{type(watching).__name__} watches {watching.monitor}, but the validation set is empty: pass "
+            "monitor='train_loss', or keep items for validation (valid_pct, valid_col)"
+        )
+
+
+def _watches_validation(callback: Any) -> bool:
+    tracks = isinstance(callback, TrackerCallback) and callback.run and not getattr(callback, "every_epoch", False)
+    return tracks and not callback.monitor.startswith("train_")

@@ -1,0 +1,124 @@
+"""Trainings, validations and metrics of which nothing right could come are refused with what to do instead."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+from fastai.data.core import DataLoaders
+from torch import nn
+
+from faimed3d.basics import TensorDicom3D, TensorMask3D
+from faimed3d.data import SegmentationDataLoaders3D
+from faimed3d.training import Autocast, Dice3D, ExcludedCases, HausdorffDistance95, ReloadBestFit, volume_learner
+from faimed3d.training.case_metric import ClassColumn
+
+SHAPE = (2, 3, 4)
+
+
+def table(count=4):
+    place = {"spacing": (1, 2, 3), "origin": (-7, 11, 5)}
+    mask = np.arange(24, dtype=np.uint8).reshape(SHAPE) % 2
+    rows = [(TensorDicom3D(mask + np.float32(n), place), TensorMask3D(mask, place)) for n in range(count)]
+    return pd.DataFrame({"image": [row[0] for row in rows], "mask": [row[1] for row in rows]})
+
+
+def loaders(valid=1, **kwargs):
+    return SegmentationDataLoaders3D.from_df(
+        table(), codes=["none", "odd"], splitter=lambda df: ([*range(4 - valid)], [*range(4 - valid, 4)]),
+        **{"bs": 2, "num_workers": 0, "device": "cpu", **kwargs},
+    )  # fmt: skip
+
+
+def learner(dls=None, **kwargs):
+    return volume_learner(dls or loaders(), nn.Conv3d(1, 2, 1), **kwargs)
+
+
+def fit(learn):
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, 1e-3)
+    return learn.recorder.values[-1]
+
+
+class TestItems:
+    def test_fewer_than_a_batch_train_nothing(self):
+        with pytest.warns(UserWarning, match="fewer than one batch of bs=8"):
+            learn = learner(loaders(bs=8))
+        with pytest.raises(ValueError, match="training has 3 items, fewer than one batch of bs=8, .*drop_last=False"):
+            fit(learn)
+        assert len(fit(learner(loaders(bs=8, drop_last=False)))) == 3
+
+    @pytest.mark.parametrize(
+        "callback",
+        [SaveModelCallback(), EarlyStoppingCallback(monitor="dice"), ReloadBestFit()],
+        ids=lambda callback: type(callback).__name__,
+    )
+    def test_without_validation_nothing_can_be_watched(self, callback, tmp_path):
+        learn = learner(loaders(valid=0), cbs=callback, path=tmp_path)
+        with pytest.raises(ValueError, match=f"{type(callback).__name__} watches .*, but the validation set is empty"):
+            fit(learn)
+        assert not any(tmp_path.rglob("*.pth"))
+
+    def test_without_validation_training_goes_on(self, tmp_path):
+        kept = SaveModelCallback(monitor="train_loss"), SaveModelCallback(every_epoch=True, fname="each")
+        fit(learner(loaders(valid=0), cbs=kept, path=tmp_path))
+        assert {path.name for path in tmp_path.rglob("*.pth")} == {"model.pth", "each_0.pth"}
+
+    def test_nothing_is_nothing_to_validate(self):
+        learn = learner(loaders(valid=0))
+        for action in (learn.validate, learn.get_preds):
+            with learn.no_bar(), pytest.raises(ValueError, match="nothing to validate or predict: the loader has no"):
+                action()
+
+    def test_a_loader_of_validation_is_missed_before_the_first_batch(self):
+        learn = learner(DataLoaders(loaders().train))
+        with pytest.raises(ValueError, match=r"no loader of validation: pass DataLoaders\(train, valid\)"):
+            fit(learn)
+        assert learn.recorder.values == []
+
+
+class TestMetrics:
+    @pytest.mark.parametrize("metrics", ["dice", ["dice"], [None], [Dice3D(), 3]])
+    def test_names_are_none(self, metrics):
+        match = r"a metric is a Metric of fastai or a function of predictions and targets, got .*: pass metrics=\[Dice3D"
+        learn = learner()
+        with pytest.raises(TypeError, match=match):
+            learner(learn.dls, metrics=metrics)
+        with pytest.raises(TypeError, match=match):
+            learn.metrics = metrics
+
+    def test_functions_and_classes_are_some(self):
+        learn = learner(metrics=[Dice3D, lambda scores, labels: (scores.argmax(1) == labels).float().mean()])
+        assert len(fit(learn)) == 4
+        assert [*learner(learn.dls, metrics=None).metrics] == []
+
+    def test_what_is_read_off_a_metric_needs_it(self):
+        dice = Dice3D()
+        for metric in (ExcludedCases(dice), ClassColumn(dice, 1, "dice_odd")):
+            learn = learner(metrics=metric)
+            with learn.no_bar(), pytest.raises(ValueError, match=r"is read off dice, which is not among the metrics"):
+                learn.validate()
+        learn = learner(learn.dls, metrics=[ExcludedCases(dice), dice])
+        with learn.no_bar():
+            assert learn.validate()[1] == 0
+
+    def test_classes_that_the_network_does_not_know(self):
+        with pytest.raises(TypeError, match=r"classes must be labels, whole numbers, got \['odd'\]"):
+            Dice3D(classes=["odd"])
+        for classes in ([2], [-1]):
+            learn = learner(metrics=HausdorffDistance95(classes))
+            with learn.no_bar(), pytest.raises(ValueError, match=rf"the class {classes[0]}, but .* labels 0 to 1"):
+                learn.validate()
+
+
+def test_autocast_twice():
+    with pytest.raises(ValueError, match="Autocast is among the callbacks twice"):
+        fit(learner(cbs=[Autocast("bf16"), Autocast("bf16")]))
+
+
+def test_regions_begin_at_one():
+    learn = SimpleNamespace(pred=torch.zeros(1, 2, *SHAPE), y=torch.zeros(1, 2, *SHAPE), loss_func=None)
+    with pytest.raises(ValueError, match="the class 0, but the network gives scores of the labels 1 to 2"):
+        Dice3D([0]).accumulate(learn)
