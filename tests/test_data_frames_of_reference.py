@@ -56,7 +56,9 @@ class TestChannels:
             MatchMask()((VolumeReader()([images[0], images[1]]), mask))
 
     def test_of_mr_are_scaled_one_by_one_as_a_single_image_is(self, images):
-        table = pd.DataFrame({"a": images[:2] * 2, "b": images[1::-1] * 2, "y": [*"xyxy"], "valid": [False, False, True, True]})
+        table = pd.DataFrame(
+            {"a": images[:2] * 2, "b": images[1::-1] * 2, "y": [*"xyxy"], "valid": [False, False, True, True]}
+        )
         with pytest.warns(UserWarning, match="images are in both"):
             dls = ImageDataLoaders3D.from_df(table, fn_col=["a", "b"], label_col="y", valid_col="valid", bs=1)
         learn = volume_learner(dls, nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2)))

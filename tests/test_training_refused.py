@@ -6,13 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.data.core import DataLoaders
 from torch import nn
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import SegmentationDataLoaders3D
-from faimed3d.training import Autocast, Dice3D, ExcludedCases, HausdorffDistance95, ReloadBestFit, volume_learner
+from faimed3d.training import (
+    Autocast,
+    AverageSurfaceDistance,
+    Dice3D,
+    ExcludedCases,
+    HausdorffDistance95,
+    ReloadBestFit,
+    SurfaceDice,
+    volume_learner,
+)
 from faimed3d.training.case_metric import ClassColumn
 
 SHAPE = (2, 3, 4)
@@ -46,7 +55,7 @@ class TestItems:
     def test_fewer_than_a_batch_train_nothing(self):
         with pytest.warns(UserWarning, match="fewer than one batch of bs=8"):
             learn = learner(loaders(bs=8))
-        with pytest.raises(ValueError, match="training has 3 items, fewer than one batch of bs=8, .*drop_last=False"):
+        with pytest.raises(ValueError, match=r"training has 3 items, fewer than one batch of bs=8, .*drop_last=False"):
             fit(learn)
         assert len(fit(learner(loaders(bs=8, drop_last=False)))) == 3
 
@@ -79,10 +88,51 @@ class TestItems:
         assert learn.recorder.values == []
 
 
+class TestCallbacks:
+    @pytest.mark.parametrize("kind", [SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau, ReloadBestFit])
+    def test_the_largest_distance_is_not_the_best(self, kind, tmp_path):
+        metrics = [HausdorffDistance95(), AverageSurfaceDistance(), SurfaceDice(1)]
+        for name in ("hd95_mm", "asd_mm"):
+            learn = learner(loaders(), metrics=metrics, cbs=kind(monitor=name), path=tmp_path)
+            match = (
+                rf"the largest {name} for the best, but less is better: pass {kind.__name__}\(monitor='{name}', comp"
+            )
+            with pytest.raises(ValueError, match=match):
+                fit(learn)
+        metrics[1].missing = 9.0
+        for how in ({"monitor": "asd_mm", "comp": np.less}, {"monitor": "surface_dice_1mm"}):
+            fit(learner(learn.dls, metrics=metrics, cbs=kind(**how), path=tmp_path))
+
+    def test_weights_of_another_training_are_not_loaded(self, tmp_path):
+        (tmp_path / "models").mkdir()
+        torch.save("of another training", tmp_path / "models" / "model.pth")
+        never = HausdorffDistance95([1], ignore_index=1)  # no case has a value
+        learn = learner(metrics=never, cbs=SaveModelCallback(monitor="hd95_mm", comp=np.less), path=tmp_path)
+        with pytest.warns(UserWarning, match="SaveModelCallback: hd95_mm had no value in any epoch"):
+            assert np.isnan(fit(learn)[2])
+        assert learn.save_model.run
+
+    def test_validation_leaves_the_best_weights_in_their_file(self, tmp_path):
+        kept = SaveModelCallback()
+        learn = learner(cbs=[kept, EarlyStoppingCallback()], path=tmp_path)
+        fit(learn)
+        file = tmp_path / "models" / "model.pth"
+        best = file.read_bytes()
+        learn.model.weight.data.add_(1)
+        weights = learn.model.weight.clone()
+        with learn.no_bar():
+            learn.validate()
+        assert file.read_bytes() == best
+        assert torch.equal(learn.model.weight, weights)
+        assert learn.save_model is kept
+        fit(learn)  # the callbacks are there again
+        assert file.read_bytes() != best
+
+
 class TestMetrics:
     @pytest.mark.parametrize("metrics", ["dice", ["dice"], [None], [Dice3D(), 3]])
     def test_names_are_none(self, metrics):
-        match = r"a metric is a Metric of fastai or a function of predictions and targets, got .*: pass metrics=\[Dice3D"
+        match = r"a metric is a Metric of fastai or a function of predictions and targets, got .*: pass metrics="
         learn = learner()
         with pytest.raises(TypeError, match=match):
             learner(learn.dls, metrics=metrics)
@@ -111,6 +161,12 @@ class TestMetrics:
             learn = learner(metrics=HausdorffDistance95(classes))
             with learn.no_bar(), pytest.raises(ValueError, match=rf"the class {classes[0]}, but .* labels 0 to 1"):
                 learn.validate()
+
+    def test_arguments_are_judged_at_once(self):
+        with pytest.raises(ValueError, match="tolerance is a distance in mm, 0 or more; got -1"):
+            SurfaceDice(-1)
+        with pytest.raises(ValueError, match="surface must be 'area' or 'voxels', got 'skin'"):
+            HausdorffDistance95(surface="skin")
 
 
 def test_autocast_twice():

@@ -9,7 +9,7 @@ from typing import Any  # of a model
 import pandas as pd
 
 from faimed3d._rows import wildcard
-from faimed3d.dicom.frames import other_frame
+from faimed3d.dicom.header.frames import other_frame
 from faimed3d.errors import NoImages, SeveralVolumes, UnsupportedImage
 
 

@@ -79,6 +79,8 @@ def ImageBlock3D(
     Args:
         cls: type of the volumes, :class:`TensorDicom3D` or derived from it.
         resample_to_first: bring all channels of an item to the grid of its first; False makes another grid an error.
+            DICOM series whose headers name different frames of reference are refused on any grid; ``strict=False``
+            warns.
         orientation: storage order of all items, such as 'LPS', reached without interpolation (:class:`OneOrientation`).
             Default: that of the first training item.
         **kwargs: passed to ``cls.create``, such as ``series`` and ``strict``.

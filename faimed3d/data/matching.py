@@ -8,7 +8,6 @@ from typing import TypeVar
 from torch import Tensor
 
 from faimed3d.errors import UnsupportedImage
-
 from faimed3d.io.source_header import source_name
 from faimed3d.volume import TensorDicom3D
 
@@ -47,11 +46,12 @@ def share_a_space(volume: TensorDicom3D, first: TensorDicom3D, strict: bool = Tr
         UnsupportedImage: their headers name two frames of reference.
     """
     headers = [one._header for one in (first, volume)]
-    if not all(header is not None and header.format == "dicom" and header.files for header in headers):
+    files = [header.files[0] for header in headers if header is not None and header.format == "dicom"]
+    if len(files) < 2:
         return True
-    from faimed3d.dicom.frames import other_frame  # pydicom takes time to import
+    from faimed3d.dicom.header.frames import other_frame  # pydicom takes time to import
 
-    text = other_frame([header.files[0] for header in headers], [source_name(one) for one in (first, volume)])
+    text = other_frame(files, [source_name(one) for one in (first, volume)])
     if text is None:
         return True
     text += "strict=False, as of TensorDicom3D.create (ImageBlock3D, the loaders, predict_volume)"

@@ -42,7 +42,8 @@ def evaluate(
     Args:
         learn: Learner whose model gives scores of each voxel, or an ensemble of such.
         data: a table of cases like that of training (with its columns of images and masks), a loader, or a list of
-            items. Default: the validation set; an ensemble needs cases that no member has seen.
+            items. Default: the validation set; an ensemble needs cases that no member has seen. Of a loader the cases
+            are taken, in their order, without the random transforms of training.
         tolerance: of the surface Dice, mm.
         names: name of each case. Default: that of its file or DICOM folder.
         kwargs: of :func:`predict_volume`, such as ``patch`` and ``tta``; of classes ``tta`` alone, which turns volumes
@@ -57,9 +58,9 @@ def evaluate(
         only one does, Dice and surface Dice are 0 and HD95 is infinite.
 
     Raises:
-        TypeError: the targets of ``learn.dls`` are no masks.
-        ValueError: ``names`` does not fit the cases, ``tolerance`` is below 0, ``merge`` is asked for, or an ensemble
-            is given no cases.
+        TypeError: the targets of ``learn.dls`` are no masks, or a loader has none.
+        ValueError: a label of a loader means another class than to the network; ``names`` does not fit the cases,
+            ``tolerance`` is below 0, ``merge`` is asked for, or an ensemble is given no cases.
 
     >>> import torch
     >>> from fastai.data.block import DataBlock

@@ -86,7 +86,7 @@ class ScoreTable(pd.DataFrame):
         done = pd.DataFrame(self[self["error"] == ""])
         finite = done[np.isfinite(done[score].to_numpy(float))]
         classes = list(dict.fromkeys(done["class"]))
-        return finite.pivot_table(score, "fold", "class", sort=False)[classes]
+        return finite.pivot_table(score, "fold", "class", sort=False).reindex(columns=classes)
 
     def show(self, scores: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> list[Axes]:
         """Draw each score: a box for each class, and a point for each case.

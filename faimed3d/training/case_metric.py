@@ -32,6 +32,7 @@ class CaseMetric(Metric):
     """
 
     missing: float | None = None
+    less_is_better = False
 
     def __init__(self, classes: Sequence[int] | None = None, axis: int = 1, ignore_index: int | None = None) -> None:
         if classes is not None and (isinstance(classes, str) or not all(is_whole(label) for label in classes)):
@@ -134,6 +135,11 @@ class ReadOff(Metric):
     def __init__(self, metric: CaseMetric) -> None:
         self.metric = metric
 
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the least value is the best one."""
+        return self.metric.less_is_better
+
     def accumulate(self, learn: Learner) -> None:
         """Make sure that somebody measures.
 
@@ -142,8 +148,8 @@ class ReadOff(Metric):
         """
         if not any(one is self.metric for one in learn.metrics):
             raise ValueError(
-                f"{self.name} is read off {self.metric.name}, which is not among the metrics of the Learner and measures "
-                "nothing: list that very object, too, as in metrics=[dice, ExcludedCases(dice)]"
+                f"{self.name} is read off {self.metric.name}, which is not among the metrics of the Learner and so "
+                "measures nothing: list that very object, too, as in metrics=[dice, ExcludedCases(dice)]"
             )
 
 

@@ -9,6 +9,7 @@ from faimed3d._keywords import StrictKeywords
 from faimed3d.losses.scales import full_resolution
 from faimed3d.training.kept_voxels import KeptVoxels, with_kept_voxels
 from faimed3d.training.mixing import FOR_VOLUMES
+from faimed3d.training.monitored import keep_weights_if_none_were_saved, refuse_the_worst
 from faimed3d.training.pairing import refuse_wrong_pairs
 
 
@@ -20,9 +21,12 @@ class ForVolumes(StrictKeywords, Callback):
     - fastai's metrics leave out the label that the ``dls`` or the loss leave out (``ignore_index``), and its ``Dice``,
       ``DiceMulti``, ``JaccardCoeff`` and ``JaccardCoeffMulti`` count the cases of all processes in distributed runs.
     - A loss that would compare voxels with the labels of others is refused.
+    - So is a callback that would keep the epoch with the largest distance (``SaveModelCallback(monitor="hd95_mm")``).
+    - ``SaveModelCallback`` loads no file of an earlier training where its metric had no value in any epoch.
 
     Raises:
-        ValueError: at the first batch, for a loss such as fastai's ``CrossEntropyLossFlat(axis=1)``.
+        ValueError: at the first batch, for a loss such as fastai's ``CrossEntropyLossFlat(axis=1)``; for such a
+            callback when a fit begins.
 
     >>> from fastai.learner import Learner
     >>> from fastai.callback.mixup import CutMix
@@ -41,6 +45,7 @@ class ForVolumes(StrictKeywords, Callback):
             kind = FOR_VOLUMES.get(type(callback))
             if kind is not None:
                 object.__setattr__(callback, "__class__", kind)  # a Callback warns of names that a Learner has
+        refuse_the_worst(self.learn.metrics, self.learn.cbs)
         self.learn.metrics = [with_kept_voxels(metric, self.learn) for metric in self.learn.metrics]
         self.checked = False
 
@@ -52,7 +57,8 @@ class ForVolumes(StrictKeywords, Callback):
             self.checked = True
 
     def after_fit(self) -> None:
-        """Give the Learner its metrics back."""
+        """Give the Learner its metrics back, and no weights of another training."""
+        keep_weights_if_none_were_saved(self.learn.cbs)
         self.learn.metrics = [m.metric if isinstance(m, KeptVoxels) else m for m in self.learn.metrics]
 
 

@@ -81,13 +81,15 @@ def unet_learner_3d(
         model_args: arguments of ``DynamicUnet3D`` or ``UNet3D``, such as ``norm_type``.
         normalize: True: ``Normalize3D`` with mean and std of the training set (of 100 volumes where there are more),
             for every loader that the learner gets, unless a transform of the ``dls`` scales the images already. HU and
-            the units of MR are far too large for a network. 'volume', for MR, whose units differ from scan to scan:
-            each volume by mean and std of its foreground, ``ZScore3D('minimum')``. False: the images as they are.
+            the units of MR are far too large for a network. 'volume': each volume by mean and std of its foreground,
+            ``ZScore3D('minimum')``, for MR, whose units differ from scan to scan; True means this, too, where the first
+            training item is of MR by its DICOM header. False: the images as they are.
         kwargs: of fastai's ``Learner``; others go to the network, as those of ``model_args`` do. Default of
             ``metrics``: ``Dice3D()``, the mean Dice of the foreground; ``dice_per_class(dls)`` gives each class a
             column. ``evaluate`` measures whole scans on their own grid.
 
     Raises:
+        TypeError: a metric is none, such as a name.
         ValueError: the ``dls`` do not tell channels, classes or loss; ``UNet3D`` with ``pretrained``; a loss of fastai
             for 2D images; or the loss leaves out another label (``ignore_index``) than the ``dls``.
 

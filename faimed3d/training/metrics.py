@@ -16,7 +16,7 @@ from torch import Tensor
 from faimed3d._assumed import warn_if_assumed
 from faimed3d._keywords import StrictKeywords, of_bases, strict_keywords
 from faimed3d.training.case_metric import CaseMetric, ReadOff
-from faimed3d.training.surface_distances import measure_surfaces
+from faimed3d.training.surface_distances import SURFACES, measure_surfaces
 
 
 class _SurfaceMetric(StrictKeywords, CaseMetric):
@@ -32,6 +32,8 @@ class _SurfaceMetric(StrictKeywords, CaseMetric):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__(classes, axis, ignore_index)
+        if surface not in SURFACES:
+            raise ValueError(f"surface must be 'area' or 'voxels', got {surface!r}")
         self.spacing, self.missing, self.surface = spacing, missing, surface
 
     def measure(self, learn: Learner, found: Tensor, truth: Tensor, labels: Sequence[int]) -> list[list[float]]:
@@ -84,13 +86,15 @@ class HausdorffDistance95(_SurfaceMetric):
             else that of the loss.
 
     Raises:
-        ValueError: in validation, where the spacing of a target is not known.
+        ValueError: in validation, where the spacing of a target is not known; in training, where a callback such as
+            ``SaveModelCallback`` would keep the largest distance: its ``comp`` must be ``np.less``.
 
     >>> [metric.name for metric in (HausdorffDistance95(), AverageSurfaceDistance(), SurfaceDice(tolerance=2))]
     ['hd95_mm', 'asd_mm', 'surface_dice_2mm']
     """
 
     name = "hd95_mm"
+    less_is_better = True
 
     def _value_of(self, distances):
         return distances.hausdorff(95)
@@ -104,6 +108,7 @@ class AverageSurfaceDistance(_SurfaceMetric):
     """
 
     name = "asd_mm"
+    less_is_better = True
 
     def _value_of(self, distances):
         return distances.average()
@@ -120,6 +125,7 @@ class SurfaceDice(_SurfaceMetric):
 
     Raises:
         TypeError: ``missing`` is given.
+        ValueError: ``tolerance`` is below 0.
 
     >>> SurfaceDice(tolerance=1.5).name
     'surface_dice_1.5mm'
@@ -130,6 +136,8 @@ class SurfaceDice(_SurfaceMetric):
         if "missing" in kwargs:
             raise TypeError("SurfaceDice takes no argument missing: a class that only one mask shows counts 0")
         super().__init__(**kwargs)
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance is a distance in mm, 0 or more; got {tolerance!r}")
         self.tolerance = tolerance
 
     @property
@@ -163,6 +171,11 @@ class ExcludedCases(StrictKeywords, ReadOff):
     def name(self) -> str:
         """Heading of the column in the table of the epochs."""
         return f"{self.metric.name}_excluded"
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the least value is the best one."""
+        return True
 
     @property
     def value(self) -> int:

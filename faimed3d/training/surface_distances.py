@@ -16,6 +16,7 @@ from scipy.ndimage import binary_erosion, correlate, distance_transform_edt
 from skimage.measure import marching_cubes, mesh_surface_area
 from torch import Tensor
 
+SURFACES = ("area", "voxels")
 # Which of the eight voxels round a corner belong to the mask, as one number
 _CORNER = 2 ** np.arange(8, dtype=np.int16).reshape(2, 2, 2)
 
@@ -141,7 +142,7 @@ def measure_surfaces(
     spacing = tuple(float(step) for step in spacing)
     if len(spacing) != 3 or not all(0 < step < np.inf for step in spacing):
         raise ValueError(f"spacing must be three positive numbers (x, y, z) in mm, got {spacing}")
-    if surface not in ("area", "voxels"):
+    if surface not in SURFACES:
         raise ValueError(f"surface must be 'area' or 'voxels', got {surface!r}")
     present = [mask.any() for mask in masks]
     if not all(present):

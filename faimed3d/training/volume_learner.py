@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any  # of what fastai hands through
 
 import torch
+from fastai.callback.tracker import TrackerCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Metric, load_model, mk_metric
 from fastai.torch_core import get_model
@@ -113,6 +114,17 @@ class VolumeLearner(Learner):
             self.trained_on = widen(self.trained_on, dl)
         self._trained_with = dl
         super()._do_epoch_train()
+
+    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> Any:
+        """Loss and metrics, as fastai's; callbacks that watch a training take no part.
+
+        fastai lets its ``SaveModelCallback`` take a validation for the best epoch, and write over the file of that.
+
+        Args:
+            ds_idx, dl, cbs: as of fastai's ``Learner.validate``.
+        """
+        with self.removed_cbs([callback for callback in self.cbs if isinstance(callback, TrackerCallback)]):
+            return super().validate(ds_idx, dl, cbs)
 
     def _do_epoch_validate(self, ds_idx: int = 1, dl: Any = None) -> None:
         if dl is not None and has_no_batch(dl):  # of a fit it is None

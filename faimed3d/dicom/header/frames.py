@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from faimed3d.dicom.header import Tag, name_tag, read_header
+from faimed3d.dicom.header.parser import read_header
+from faimed3d.dicom.header.tags import Tag, name_tag
 
 
 def frame_of(file: str) -> str:
