@@ -12,7 +12,7 @@ from torch import nn
 
 from faimed3d import errors
 from faimed3d.data import ImageDataLoaders3D, MatchMask, SegmentationDataLoaders3D
-from faimed3d.data.blocks import VolumeReader
+from faimed3d.data.blocks import VolumeReader, read_labels
 from faimed3d.evaluation import evaluate
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.training import volume_learner
@@ -55,6 +55,12 @@ class TestChannels:
         with pytest.raises(errors.UnsupportedImage, match="in another frame of reference than the image"):
             MatchMask()((VolumeReader()([images[0], images[1]]), mask))
 
+    def test_masks_of_one_item_are_told_apart_too(self, tmp_path):
+        files = [seg(tmp_path / str(k), frame, (labels() == 1).astype(np.uint8)) for k, frame in enumerate(FRAMES[1:3])]
+        assert read_labels(files[:1]).any()
+        with pytest.raises(errors.UnsupportedImage, match="another frame of reference"):
+            read_labels(files)
+
     def test_of_mr_are_scaled_one_by_one_as_a_single_image_is(self, images):
         table = pd.DataFrame(
             {"a": images[:2] * 2, "b": images[1::-1] * 2, "y": [*"xyxy"], "valid": [False, False, True, True]}
@@ -66,8 +72,8 @@ class TestChannels:
         assert learn.trained_on.modalities == ("MR",)
 
 
-def seg(folder, frame):
-    dataset = segmentation(labels())
+def seg(folder, frame, mask=None):
+    dataset = segmentation(labels() if mask is None else mask)
     dataset.FrameOfReferenceUID = frame
     return write([dataset], folder)[0]
 

@@ -153,6 +153,14 @@ class TestSummary:
         assert len(table.show(["dice"])) == 1
 
 
+def test_a_class_without_a_score_keeps_its_column_in_the_folds():
+    rows = {"case": [*"ab"], "class": ["liver", "cyst"], "dice": [0.5, np.nan], "error": ["", ""], "fold": [0, 0]}
+    means = ScoreTable(rows).by_fold()
+    assert list(means.columns) == ["liver", "cyst"]
+    assert means["liver"].tolist() == [0.5]
+    assert means["cyst"].isna().all()
+
+
 class TestRefusals:
     def test_targets_that_are_no_masks(self, tmp_path):
         table = pd.DataFrame({"image": [np.zeros(SHAPE, np.float32)] * 8, "label": [0.5, 1.5] * 4})

@@ -12,6 +12,7 @@ from torch import nn
 
 from faimed3d.basics import TensorDicom3D, TensorMask3D
 from faimed3d.data import SegmentationDataLoaders3D
+from faimed3d.losses import RegionLoss3D
 from faimed3d.training import (
     Autocast,
     AverageSurfaceDistance,
@@ -172,6 +173,16 @@ class TestMetrics:
 def test_autocast_twice():
     with pytest.raises(ValueError, match="Autocast is among the callbacks twice"):
         fit(learner(cbs=[Autocast("bf16"), Autocast("bf16")]))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_region_is_decided_as_several_are(count):
+    scores = torch.tensor([0.25, 0.35, 0.45]).logit().expand(1, count, 1, 1, 3)
+    learn = SimpleNamespace(pred=scores, y=torch.tensor([0, 1, 1]).expand(scores.shape), to_detach=lambda x: x)
+    learn.loss_func = RegionLoss3D(threshold=0.3)
+    metric = Dice3D()
+    metric.accumulate(learn)
+    assert metric.cases == [1.0] * count
 
 
 def test_regions_begin_at_one():

@@ -36,7 +36,7 @@ def match_storage(volume: Volume, other: TensorDicom3D) -> Volume | None:
 
 
 def share_a_space(volume: TensorDicom3D, first: TensorDicom3D, strict: bool = True) -> bool:
-    """Whether nothing says that two channels of one image lie in different frames of reference.
+    """Whether nothing says that two channels, or masks, of one item lie in different frames of reference.
 
     Args:
         volume, first: volumes; of those that come from no DICOM file nothing is known.

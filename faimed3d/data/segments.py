@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faimed3d.data.matching import difference, match_storage
+from faimed3d.data.matching import difference, match_storage, share_a_space
 from faimed3d.io.nrrd_segments import Segment, read_segments
 from faimed3d.io.source_header import source_name
 from faimed3d.masks.labels import are_labels, round_labels
@@ -118,7 +118,8 @@ def read_binary(
         threshold: make masks of probabilities: 1 above it, else 0.
 
     Raises:
-        ValueError: none; a mask of several labels, or with fractions; or one on another grid than the first.
+        ValueError: none; a mask of several labels, or with fractions; or one on another grid, or in another frame of
+            reference, than the first.
     """
     if not len(sources):
         raise ValueError("an item is a list of no masks; each needs at least one")
@@ -139,6 +140,7 @@ def read_binary(
             )
         mask = mask_like(mask, (plain != 0).to(torch.uint8))
         if masks:
+            share_a_space(mask, masks[0], strict)
             stored = match_storage(mask, masks[0])
             if stored is None:
                 raise ValueError(

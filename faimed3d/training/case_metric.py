@@ -54,7 +54,7 @@ class CaseMetric(Metric):
         if count > 1 and learn.y.shape == scores.shape:
             self._add(learn, scores, *self._of_regions(learn, scores))
             return
-        found = scores.argmax(self.axis) if count > 1 else (scores.select(self.axis, 0) > 0).long()
+        found = scores.argmax(self.axis) if count > 1 else (scores.select(self.axis, 0) > _limit(learn)).long()
         truth = learn.y.detach().as_subclass(Tensor).reshape(found.shape)
         ignored = left_out(learn) if self.ignore_index is None else self.ignore_index
         if ignored is not None:
@@ -66,7 +66,7 @@ class CaseMetric(Metric):
     def _of_regions(self, learn: Learner, scores: Tensor) -> tuple[Any, list[int]]:
         """Values (B, regions), and the number of each region from 1 on; each is measured on its own."""
         labels = self._labels(1, scores.shape[1] + 1)
-        found = scores > logit(getattr(learn.loss_func, "threshold", 0.5))
+        found = scores > _limit(learn)
         truth = learn.y.detach().as_subclass(Tensor) != 0
         each = [self.measure(learn, found[:, n - 1].long(), truth[:, n - 1].long(), [1]) for n in labels]
         return torch.cat([torch.as_tensor(values, dtype=torch.float64) for values in each], 1), labels
@@ -118,6 +118,11 @@ class CaseMetric(Metric):
 
     def _counted(self, case: float) -> float:
         return self.missing if np.isinf(case) and self.missing is not None else case
+
+
+def _limit(learn: Learner) -> float:
+    """The score above which a voxel is inside: 0, or what the loss of regions decides by."""
+    return logit(getattr(getattr(learn, "loss_func", None), "threshold", 0.5))
 
 
 def logit(probability: float) -> float:

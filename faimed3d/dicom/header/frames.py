@@ -20,7 +20,7 @@ def frame_of(file: str) -> str:
 
 
 def other_frame(files: Sequence[str], names: Sequence[str]) -> str | None:
-    """What to say of images that are to be channels of one and lie in several frames of reference; None for nothing.
+    """What to say of images that are to lie on one another and name several frames of reference; None for nothing.
 
     Args:
         files: one of each image; those that say no frame are passed over.
