@@ -54,7 +54,7 @@ class TrainedOn:
     >>> known.spacing_error(Geometry((2, 3, 4), spacing=(1, 1, 3.5))) is None
     True
     >>> print(known.spacing_error(Geometry((2, 3, 4), spacing=(1, 1, 9))))
-    it comes to the network with a spacing of 1x1x9 mm (x, y, z), but the network was trained on 1 to 1 x 1 to 1 x 1 ...
+    it comes to the network with a spacing of 1x1x9 mm (x, y, z), but the network was trained on 1 x 1 x 1 to 3 mm: ...
     """
 
     orientation: str | None = None
@@ -103,14 +103,13 @@ class TrainedOn:
         factor = SPACING_TOLERANCE * (1 + 1e-6)
         if all(a / factor <= mm <= b * factor for a, mm, b in zip(low, geometry.spacing, high, strict=True)):
             return None
-        ranges = " x ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
         inside = ", ".join(
             f"{min(max(mm, a), b):.4g}" for a, mm, b in zip(low, geometry.spacing, high, strict=True)
         )  # the nearest that was seen
         return (
             f"it comes to the network with a spacing of {geometry.spacing_text}, but the network was trained on "
-            f"{ranges} mm: everything would look too large or too small. Train with Resample3D(({inside})) in "
-            f"item_tfms, or predict resample(scan, ({inside})) and bring the mask back with mask.resample_like(scan)"
+            f"{_ranges(low, high)} mm: everything would look too large or too small. Train with Resample3D(({inside})) "
+            f"in item_tfms, or predict resample(scan, ({inside})) and bring the mask back with mask.resample_like(scan)"
         )
 
     def widened(self, other: TrainedOn) -> TrainedOn:
@@ -140,11 +139,16 @@ class TrainedOn:
         low, median, high = self.spacing
         if all(b <= 2 * a * (1 + 1e-6) for a, b in zip(low, high, strict=True)):
             return None
-        ranges = " x ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
         return (
-            f"the spacing of the training items varies by more than a factor of 2: {ranges} mm (x, y, z). Bring them "
-            f"to one with Resample3D(({', '.join(f'{mm:.4g}' for mm in median)})) in item_tfms"
+            f"the spacing of the training items varies by more than a factor of 2: {_ranges(low, high)} mm (x, y, z). "
+            f"Bring them to one with Resample3D(({', '.join(f'{mm:.4g}' for mm in median)})) in item_tfms"
         )
+
+
+def _ranges(low: Sequence[float], high: Sequence[float]) -> str:
+    """Smallest and largest value of each axis: ``1 x 1 x 1 to 3``."""
+    texts = ((f"{a:.4g}", f"{b:.4g}") for a, b in zip(low, high, strict=True))
+    return " x ".join(a if a == b else f"{a} to {b}" for a, b in texts)
 
 
 def known_of(learn: Any) -> TrainedOn:
