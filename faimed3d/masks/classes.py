@@ -98,10 +98,14 @@ def both_ways(pairs: Mapping[int, int]) -> dict[int, int]:
 
 def _renumbered(mask: Tensor, table: Mapping[float, float], other: float | None) -> Tensor:
     dtype = holding_type(mask.dtype, [*table.values(), *([] if other is None else [other])])
-    signed = holding_type(mask.dtype, [-1]) if mask.dtype == torch.bool or mask.dtype.itemsize > 1 else mask.dtype
-    mask = mask.to(signed)  # torch compares no uint16, uint32 and uint64, and searches no bool
+    mask, computed = mask.to(_signed(mask.dtype)), _signed(dtype)
     old = torch.tensor(sorted(table), dtype=torch.float64, device=mask.device)
-    new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device).to(dtype)
+    new = torch.tensor([table[k] for k in sorted(table)], dtype=torch.float64, device=mask.device).to(computed)
     entry = torch.searchsorted(old, mask.double().contiguous()).clamp_(max=len(old) - 1)
-    rest = mask.to(dtype) if other is None else torch.full((), other, dtype=dtype, device=mask.device)
-    return torch.where(old[entry] == mask, new[entry], rest)
+    rest = mask.to(computed) if other is None else torch.full((), other, dtype=computed, device=mask.device)
+    return torch.where(old[entry] == mask, new[entry], rest).to(dtype)
+
+
+def _signed(dtype: torch.dtype) -> torch.dtype:
+    """In which labels are computed: torch compares and (2.11) chooses no uint16, uint32, uint64, searches no bool."""
+    return holding_type(dtype, [-1]) if dtype == torch.bool or dtype.itemsize > 1 else dtype
