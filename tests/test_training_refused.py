@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
+from fastai.callback.training import GradientAccumulation
 from fastai.data.core import DataLoaders
 from torch import nn
 
@@ -81,6 +82,25 @@ class TestItems:
         for action in (learn.validate, learn.get_preds):
             with learn.no_bar(), pytest.raises(ValueError, match="nothing to validate or predict: the loader has no"):
                 action()
+
+    def test_without_targets_there_is_nothing_to_compare_with(self):
+        learn = learner()
+        dl = learn.dls.test_dl(table(2))
+        with learn.no_bar():
+            assert learn.get_preds(dl=dl)[1] is None
+            with pytest.raises(ValueError, match=r"no targets to compare with: make it with dls\.test_dl\(table"):
+                learn.validate(dl=dl)
+            assert len(learn.validate(dl=learn.dls.test_dl(table(2), with_labels=True))) == 2
+
+    def test_gradients_of_more_items_than_there_are(self):
+        learn = learner(cbs=GradientAccumulation(5))
+        match = r"GradientAccumulation\(5\) takes a step after 5 items, and this training has 2 in 1 epochs"
+        with pytest.raises(ValueError, match=match):
+            fit(learn)
+        before = learn.model.weight.clone()
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(3, 1e-2)
+        assert not torch.equal(learn.model.weight, before)
 
     def test_a_loader_of_validation_is_missed_before_the_first_batch(self):
         learn = learner(DataLoaders(loaders().train))

@@ -55,7 +55,9 @@ class Cases:
         if len(parts) != 2 or match is None:
             raise TypeError(
                 "evaluate compares predicted masks with those of the dls, but their targets are no masks: use "
-                "SegmentationDataLoaders3D, or MaskBlock3D or RegionBlock3D as target, and a table with masks"
+                "SegmentationDataLoaders3D, or MaskBlock3D or RegionBlock3D as target, and a table with masks. Of "
+                "numbers, or of several classes of a volume, learn.get_preds(dl=dls.test_dl(table, with_labels=True)) "
+                "gives predictions and targets"
             )
         self.data = data
         self.images, self.masks = parts

@@ -107,7 +107,7 @@ class VolumeLearner(Learner):
             carry(dl, known)
 
     def _do_epoch_train(self) -> None:
-        refuse_lack_of_items(self.dls, self.cbs)
+        refuse_lack_of_items(self.dls, self.cbs, self.n_epoch)
         dl = inner(self.dls.train)
         self._carry(dl)
         if self.trained_on is not None and self._trained_with is not dl:
@@ -122,7 +122,15 @@ class VolumeLearner(Learner):
 
         Args:
             ds_idx, dl, cbs: as of fastai's ``Learner.validate``.
+
+        Raises:
+            ValueError: the loader has no items, or no targets.
         """
+        parts = getattr(getattr(dl, "dataset", None), "tls", None)
+        if parts is not None and len(parts) <= dl.n_inp:
+            raise ValueError(
+                "this loader has no targets to compare with: make it with dls.test_dl(table, with_labels=True)"
+            )
         with self.removed_cbs([callback for callback in self.cbs if isinstance(callback, TrackerCallback)]):
             return super().validate(ds_idx, dl, cbs)
 
