@@ -263,7 +263,7 @@ def sample_3d(
     nearest = interpolation == "nearest"
     values = x if nearest or x.dtype in (torch.float32, torch.float64) else x.float()
     around = fill if isinstance(fill, str) else _outside(values, fill, nearest)
-    if compiled.suits(values, grid):
+    if compiled.suits(values, grid, *(() if isinstance(around, str) else (around,))):
         return compiled.sample(values, grid if nearest else grid.to(values.dtype), nearest, around)
     if nearest:
         values = values.to(_wide_enough(values))

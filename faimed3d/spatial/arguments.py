@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +42,10 @@ def required_geometry(t: object, what: str) -> Geometry:
 def fill_value(t: Tensor, value: float | None) -> float:
     """What fills new voxels of ``t``: ``value``; by default 0 for a mask, the smallest value of an image, NaN aside."""
     if value is not None:
-        return value
+        number = value.item() if isinstance(value, np.generic | Tensor) and value.shape == () else value
+        if not isinstance(number, int | float):
+            raise TypeError(f"value must be a number, got {value!r}")
+        return number
     plain = t.detach().as_subclass(Tensor)
     if is_mask(t) or not plain.numel():
         return 0

@@ -5,14 +5,17 @@ They serve volumes on a CPU that need no gradient, in half of PyTorch's time, an
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from faimed3d import _blockwise
 from faimed3d.spatial.blocks import boxes
@@ -21,22 +24,37 @@ from faimed3d.spatial.positions import AxisBlock
 
 _JOB = 1 << 18  # new voxels of a job: enough to be worth the tables that it needs
 _PLANE_BLOCK = 1 << 13  # new voxels of a plane, or lines, whose neighbours are found at once
+_EXACT = 1 << 24  # whole numbers up to it are exact in float32
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # of a voxel that is taken as it is
 
 
 @cache
 def _kernels() -> ModuleType | None:
+    """The loops; None where Numba cannot be had, and PyTorch does the work."""
     try:
         from faimed3d.spatial import kernels
-    except ImportError:  # Python is newer than what Numba is built for: PyTorch does it, slower
+    except (ImportError, OSError) as error:
+        if getattr(error, "name", None) != "numba":  # it is there, for another NumPy or without its own libraries
+            warnings.warn(
+                f"Numba is installed but does not work, so volumes are resampled and augmented in twice the time: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
         return None
     return kernels
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether the compiled loops may do the work: on a CPU, without gradients."""
-    grad = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return not grad and all(map(_blockwise.uses_cpu, tensors)) and _kernels() is not None
+    """Whether the compiled loops may do the work: on numbers that lie on a CPU as they are, without derivatives."""
+    return all(map(_is_plain, tensors)) and _kernels() is not None
+
+
+def _is_plain(t: Tensor) -> bool:
+    if not (_blockwise.uses_cpu(t) and t.numel() and t.element_size() in _BITS):
+        return False
+    if t.is_neg() or t.is_conj():  # another number lies in memory
+        return False
+    return not (torch.is_grad_enabled() and t.requires_grad) and forward_ad.unpack_dual(t).tangent is None
 
 
 def resample(
@@ -47,8 +65,7 @@ def resample(
     assert kernels is not None
     loop = kernels.grid_nearest if nearest else kernels.grid_linear
     result = volumes.new_empty((len(volumes), *size))
-    filled = torch.tensor(fill).to(volumes.dtype)
-    olds, news, filled = (_bits(t) if nearest else t for t in (volumes.detach(), result, filled))
+    olds, news, filled = _taken(nearest, volumes, result, torch.tensor(fill, dtype=volumes.dtype))
     steps, shape, outside = olds.stride()[1:], tuple(olds.shape[1:]), filled.numpy()[()]
     matrix, offset = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
 
@@ -68,8 +85,9 @@ def resample_axes(volumes: Tensor, axes: Sequence[AxisBlock], result: Tensor) ->
         axes: the new voxels along each axis.
         result: (N, D', H', W'), contiguous.
     """
-    volumes = volumes.detach()[(slice(None), *(axis.old for axis in axes))]
     nearest = all(axis.upper is None for axis in axes)
+    volumes, result = _taken(nearest, volumes, result)
+    volumes = volumes[(slice(None), *(axis.old for axis in axes))]
     d, h, w = axes
     below_d, above_d, shares_d = _ends(d, volumes.stride(1), volumes.dtype)
     below_h, above_h, shares_h = _ends(h, volumes.stride(2), volumes.dtype)
@@ -92,6 +110,7 @@ def resample_rotated(
     parallel: int,
     along: AxisBlock,
     neighbours_of: Callable[[tuple[slice, ...]], Neighbours],
+    nearest: bool,
     fill: float,
     result: Tensor,
 ) -> None:
@@ -102,9 +121,12 @@ def resample_rotated(
         parallel: number of that axis.
         along: the new voxels along it.
         neighbours_of: gives those of a box of the two other axes.
+        nearest: whether they are the nearest, to be taken instead of blended.
         fill: what is outside along these.
         result: (N, D', H', W'), contiguous.
     """
+    volumes, result, filled = _taken(nearest, volumes, result, torch.tensor(fill, dtype=volumes.dtype))
+    around = filled.numpy()[()]
     size = [n for axis, n in enumerate(result.shape[1:]) if axis != parallel]
     steps = [step for axis, step in enumerate(result.stride()[1:]) if axis != parallel]
 
@@ -117,13 +139,13 @@ def resample_rotated(
             inside = ~outside.reshape(sides)
             stops = np.where(inside.any(1), sides[1] - inside[:, ::-1].argmax(1), 0)
             spans = np.stack([inside.argmax(1), stops], 1)
-            around = _by_lines(numbers, sides), None if shares is None else _by_lines(shares, sides)
+            tables = _by_lines(numbers, sides), None if shares is None else _by_lines(shares, sides)
             starts = (rows + columns[0]).astype(np.uintp)
-            _planes(volumes[number], parallel, along, *around, spans, fill, result[number], starts)
+            _planes(volumes[number], parallel, along, *tables, spans, around, result[number], starts)
             return
         lines = np.add.outer(rows, columns).ravel() // result.shape[3]
         if outside.any():
-            result[number].flatten(0, 1)[torch.from_numpy(lines[outside])] = fill
+            result[number].flatten(0, 1).numpy()[lines[outside]] = around
             numbers, lines = numbers[:, ~outside], lines[~outside]
             shares = None if shares is None else shares[:, ~outside]
         _lines(volumes[number], along, numbers, shares, result[number], lines)
@@ -139,7 +161,7 @@ def _lines(
     flat, first, step = new.flatten(0, 1), along.new.start, old.stride(2)
     if shares is None:
         near_w = _unsigned(along.lower * step)
-        kernels.lines_nearest(in_memory(_bits(old)).numpy(), numbers[0], near_w, _bits(flat).numpy(), lines, first)
+        kernels.lines_nearest(in_memory(old).numpy(), numbers[0], near_w, flat.numpy(), lines, first)
         return
     along_w = _ends(along, 1, old.dtype)  # a whole line is blended before its voxels are taken
     kernels.lines_linear(in_memory(old).numpy(), np.uintp(step), numbers, shares, along_w, flat.numpy(), lines, first)
@@ -152,25 +174,23 @@ def _planes(
     numbers: np.ndarray,
     shares: np.ndarray | None,
     spans: np.ndarray,
-    fill: float,
+    fill: Any,  # a number of the type of the voxels
     new: Tensor,
     starts: np.ndarray,
 ) -> None:
     kernels = _kernels()
     assert kernels is not None
-    step, filled = np.uintp(new.stride(parallel)), torch.tensor(fill).to(new.dtype)
+    step, flat = np.uintp(new.stride(parallel)), in_memory(new).numpy()
     starts = starts + np.uintp(along.new.start) * step
     if shares is None:
-        old, new, filled = _bits(old), _bits(new), _bits(filled)
-        near, flat = _unsigned(along.lower * old.stride(parallel)), in_memory(new).numpy()
-        kernels.planes_nearest(in_memory(old).numpy(), near, numbers, spans, filled.numpy()[()], flat, starts, step)
+        near = _unsigned(along.lower * old.stride(parallel))
+        kernels.planes_nearest(in_memory(old).numpy(), near, numbers, spans, fill, flat, starts, step)
         return
     ends, width = _ends(along, old.stride(parallel), old.dtype), old.shape[2]
     steps = np.uintp(old.stride(1 - parallel)), np.uintp(old.stride(2))
     first = int(numbers.min()) // width  # line of the old planes that is needed
-    part, flat = in_memory(old).numpy()[first * int(steps[0]) :], in_memory(new).numpy()
-    around = numbers - first * width, shares, spans
-    kernels.planes_linear(part, ends, steps, width, *around, filled.numpy()[()], flat, starts, step)
+    part = in_memory(old).numpy()[first * int(steps[0]) :]
+    kernels.planes_linear(part, ends, steps, width, numbers - first * width, shares, spans, fill, flat, starts, step)
 
 
 def _by_lines(of: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
@@ -213,9 +233,11 @@ def sample(volumes: Tensor, points: Tensor, nearest: bool, fill: Tensor | str) -
     result = volumes.new_empty((*volumes.shape[:2], *points.shape[1:-1]))
     around = {"edge": kernels.EDGE, "reflect": kernels.REFLECT}[fill] if isinstance(fill, str) else kernels.CONSTANT
     values = volumes.new_zeros(volumes.shape[:2]) if isinstance(fill, str) else fill
-    olds, news, values = (_bits(t) if nearest else t for t in (volumes.detach(), result.flatten(2), values))
+    olds, news, values = _taken(nearest, volumes, result.flatten(2), values)
     loop = kernels.points_nearest if nearest else kernels.points_linear
     steps, shape = olds.stride()[2:], tuple(olds.shape[2:])
+    if max(shape) > _EXACT:  # the last voxel would lie beyond itself
+        points = points.double()
     flat, outside = points.detach().reshape(len(points), -1, 3).contiguous().numpy(), values.numpy()
 
     def work(job: tuple[int, int, slice]) -> None:
@@ -229,6 +251,6 @@ def sample(volumes: Tensor, points: Tensor, nearest: bool, fill: Tensor | str) -
     return result
 
 
-def _bits(t: Tensor) -> Tensor:
-    """The voxels as whole numbers of the same size, which can be taken, but not reckoned with."""
-    return t.view(_BITS[t.element_size()])
+def _taken(nearest: bool, *tensors: Tensor) -> list[Tensor]:
+    """What a loop works on: to take the nearest voxels, whole numbers of the same size, which are not reckoned with."""
+    return [t.detach().view(_BITS[t.element_size()]) if nearest else t.detach() for t in tensors]

@@ -45,8 +45,8 @@ def resample_voxels(
         return found.view(torch.bool)
     if not torch.is_grad_enabled():
         volumes = volumes.detach()
-    if not len(volumes):
-        return volumes.new_empty((0, *size))
+    if not (volumes.numel() and math.prod(size)):
+        return volumes.new_full((len(volumes), *size), fill)
     order, parallel = _pair_axes(np.abs(matrix) * (np.array(size) - 1) > _PARALLEL)
     # from here on each new axis has the number of its old one
     volumes, matrix, offset = volumes.permute(0, *(1 + old for old in order)), matrix[order], offset[order]

@@ -7,26 +7,38 @@ can. The rules are those of ``faimed3d.spatial.positions`` for the voxels of ano
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 
+from faimed3d.spatial import positions
+from faimed3d.spatial.loop_cache import LoopCache, version_of
 from faimed3d.spatial.positions import EDGE_TOLERANCE, HALF_TOLERANCE, SHARE_TOLERANCE
 
 CONSTANT, EDGE, REFLECT = 0, 1, 2  # what lies around the volume of which points are taken
 _AT_ONCE = 1 << 12  # points, which stay in the processor's cache
 _UNSIGNED = np.uintp  # indices that Numba need not ask whether they count from the end
 _ONE = _UNSIGNED(1)
+_VERSION = version_of([__file__, positions.__file__])
+
+if hasattr(os, "register_at_fork"):  # a worker that is forked while another thread compiles would wait for ever
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def _compiled(loop: Callable[..., Any]) -> Any:
-    how: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return njit(loop, cache=True, **how)
-    except RuntimeError:  # neither the folder of the package nor the user's can be written
-        return njit(loop, **how)
+    compiled: Any = njit(loop, nogil=True, error_model="numpy", fastmath={"contract"})
+    with suppress(RuntimeError):  # neither the folder of the package nor the user's can be written
+        compiled._cache = LoopCache(loop, _VERSION)
+    return compiled
 
 
 @_compiled

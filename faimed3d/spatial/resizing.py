@@ -128,7 +128,7 @@ def resize_nearest(t: Tensor, size: tuple[int, int, int]) -> Tensor:
     >>> resize_nearest(torch.tensor([[[1, 7, 4]]]), (1, 1, 5))
     tensor([[[1, 7, 7, 4, 4]]])
     """
-    if compiled.suits(t) and t.numel():
+    if compiled.suits(t):
         return _by_loops(t.reshape(-1, *t.shape[-3:]), size, nearest=True).reshape(*t.shape[:-3], *size)
     d, h, w = (_nearest(n, m, t.device) for n, m in zip(t.shape[-3:], size, strict=True))
     return t[..., d[:, None, None], h[:, None], w]

@@ -58,7 +58,7 @@ def resample(
             def neighbours_of(box: tuple[slice, ...]) -> Neighbours:
                 return Neighbours(_positions(flat, start, box, volumes.device), shape, steps, nearest, volumes.dtype)
 
-            compiled.resample_rotated(volumes.detach(), parallel, along, neighbours_of, fill, result)
+            compiled.resample_rotated(volumes, parallel, along, neighbours_of, nearest, fill, result)
             return result
         length = max(len(along.lower), volumes.shape[1 + parallel])
         across = int(stride > 1)  # contiguous lines are taken as they are
