@@ -286,7 +286,8 @@ def view_3d(
 
     Args:
         volume: image (D, H, W), or (C, D, H, W) with channels or time points; or a mask.
-        mask: labels (D, H, W) on the same grid, however stored; their colours are those of all other pictures.
+        mask: labels (D, H, W), or regions (R, D, H, W), on the same grid, however stored; their colours are
+            those of all other pictures.
         other: a second image, which is blended over the first or shown beside it; or a second mask, such as a
             prediction: then the errors against ``mask`` can be shown, in three colours. What is no tensor of a mask or
             of bool counts as one if it holds whole numbers and ``mask`` is given.

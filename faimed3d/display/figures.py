@@ -77,8 +77,8 @@ def figure_3d(
 
     Args:
         image: volume (D, H, W) or (1, D, H, W); or a mask, which is then shown alone.
-        mask: labels (D, H, W) on the same grid, however stored, which are laid over it. One that knows the names of its
-            classes (``codes``) is given a legend of those that the figure shows.
+        mask: labels (D, H, W), or regions (R, D, H, W), on the same grid, however stored, which are laid over it. One
+            that knows the names of its classes (``codes``) is given a legend of those that the figure shows.
         planes: 'axial', 'coronal', 'sagittal', or storage axes 0, 1, 2; one or several. Default: all three.
         at: which slices: 'most' for those with most to see (of the classes, each counted by its share; without a mask
             those whose values vary most), 'middle', a point (x, y, z) mm (LPS) that they cut, or for a single plane its
