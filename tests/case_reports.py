@@ -23,8 +23,9 @@ def report_of(sizes, spacings, orientations=None, task="segmentation", codes=("b
     for name, value in {**values, **columns}.items():
         table[name] = value
     if task == "segmentation":
-        table["foreground"] = table["voxels_1"] = 20
-        table["components_1"] = 1
+        table["foreground"] = 20
+        for label in range(1, len(codes)):
+            table[f"voxels_{label}"], table[f"components_{label}"] = 20, 1
     else:
         table["class"] = [codes[k % len(codes)] for k in range(len(table))]
     report = CaseReport(table)

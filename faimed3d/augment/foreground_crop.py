@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ class CropForeground3D(StrictKeywords, DisplayedTransform):
     or ``RandomCrop3D`` behind it make batches.
 
     Args:
-        threshold: voxels of the first image above it are foreground; about -500 for CT. Default: its smallest value.
+        threshold: voxels of the first image above it, in any channel, are foreground; about -500 for CT. Default: the
+            smallest value of each channel.
         labels: crop to these labels of the mask instead, one or several; ``True`` for all but 0. An item without a
             mask, as in prediction, stays whole.
         margin: added on all sides: one number or three (D, H, W), voxels, or mm where ``mm``.
@@ -77,15 +79,14 @@ class CropForeground3D(StrictKeywords, DisplayedTransform):
         leader = next((volume for volume in volumes if is_mask(volume) == by_labels), None)
         if leader is None:
             return None
-        plain = leader.as_subclass(Tensor)
+        plain = leader.as_subclass(Tensor).reshape(-1, *leader.shape[-3:])  # each channel of each item
         if by_labels:
             inside = (
                 plain != 0 if self.labels is True else torch.isin(plain, torch.tensor(self.labels).to(plain.device))
             )
         else:
-            finite = plain[plain.isfinite()] if self.threshold is None else plain
-            inside = plain > (self.threshold if self.threshold is not None else finite.min())
-        inside = inside.reshape(-1, *plain.shape[-3:]).any(0)
+            inside = plain > (_lowest(plain) if self.threshold is None else self.threshold)
+        inside = inside.any(0)
         margin: Sequence[float] = self.margin
         if self.mm:
             spacing = leader.require_geometry("CropForeground3D(mm=True)").spacing[::-1]
@@ -94,8 +95,15 @@ class CropForeground3D(StrictKeywords, DisplayedTransform):
         for axis, (size, wide) in enumerate(zip(inside.shape, margin, strict=True)):
             planes = inside.movedim(axis, 0).flatten(1).any(1).nonzero()
             if not len(planes):
-                what = f"no voxel of the labels {self.labels}" if by_labels else f"no voxel above {self.threshold}"
+                above = "the smallest value" if self.threshold is None else self.threshold
+                what = f"no voxel of the labels {self.labels}" if by_labels else f"no voxel above {above}"
                 raise ValueError(f"CropForeground3D: {what}, so nothing would be left")
             extra = -int(-wide // 1)
             cuts.append(slice(max(0, int(planes[0]) - extra), min(size, int(planes[-1]) + 1 + extra)))
         return tuple(cuts)
+
+
+def _lowest(volumes: Tensor) -> Tensor:
+    """(N, 1, 1, 1): the smallest finite value of each volume; infinity where there is none."""
+    finite = volumes.where(volumes.isfinite(), math.inf) if volumes.is_floating_point() else volumes
+    return finite.amin((1, 2, 3), keepdim=True)

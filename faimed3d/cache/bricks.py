@@ -7,6 +7,7 @@ stored but the volume.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,20 @@ from faimed3d.cache.prefetch import part_of, will_need
 
 Triple = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
+
+
+def check_bricks(side: object) -> int:
+    """The side of bricks as a whole number.
+
+    Args:
+        side: as the user gave it.
+
+    Raises:
+        ValueError: it is none, or below 1.
+    """
+    if not isinstance(side, Integral) or isinstance(side, bool) or side < 1:
+        raise ValueError(f"the side of bricks is a whole number of at least 1, or None, got {side!r}")
+    return int(side)
 
 
 def to_bricks(volume: NDArray[Any], side: int) -> NDArray[Any]:

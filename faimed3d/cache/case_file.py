@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faimed3d._padding import attach_padding
-from faimed3d.cache.bricks import from_bricks, to_bricks
+from faimed3d.cache.bricks import check_bricks, from_bricks, to_bricks
 from faimed3d.cache.encoding import Decoding, encode_image, restore
 from faimed3d.cache.foreground import MOST_POSITIONS, foreground_positions
 from faimed3d.cache.prefetch import read_alone
@@ -84,8 +84,7 @@ def write_case(
     path = os.fspath(path)
     if image.ndim != 4 or not len(image):
         raise ValueError(f"{path}: the image of a case has the axes (C, D, H, W), got the shape {tuple(image.shape)}")
-    if bricks is not None and operator.index(bricks) < 1:
-        raise ValueError(f"{path}: the side of bricks is a whole number of at least 1, or None, got {bricks!r}")
+    bricks = None if bricks is None else check_bricks(bricks)
     geometry = image.require_geometry("a case of a cache")
     try:
         encoded = encode_image(_plain(image))

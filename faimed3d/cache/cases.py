@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -94,7 +95,13 @@ class Cache:
 
     def __getitem__(self, i: int) -> CaseFile:
         self.require_all()
-        return CaseFile(self.file(i))
+        case = CaseFile(self.file(i))
+        if case.key != self.keys[i]:
+            raise CacheError(
+                f"{case.path}: holds the case of another key, {case.key}: were files of the cache renamed? Call "
+                "preprocess again, with the same arguments, which makes this case anew"
+            )
+        return case
 
     def __iter__(self) -> Iterator[CaseFile]:
         return (self[i] for i in range(len(self)))
@@ -109,7 +116,7 @@ class Cache:
         Args:
             i: number of the row; -1 is the last one.
         """
-        return self.folder / f"{self.keys[i]}{SUFFIX}"
+        return self.folder / f"{self.keys[operator.index(i)]}{SUFFIX}"
 
     @property
     def missing(self) -> list[int]:

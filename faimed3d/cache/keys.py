@@ -16,7 +16,7 @@ from faimed3d.augment import Normalize3D, RandomTransform3D
 from faimed3d.cache.case_file import SCHEMA
 from faimed3d.cache.descriptions import describe, digest
 
-STEPS = "1"  # raised when the same arguments and files give another case
+STEPS = "2"  # raised when the same arguments and files give another case
 
 
 def deterministic(item_tfms: Any) -> list[Any]:

@@ -8,6 +8,7 @@ import os
 import warnings
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import LokyBackend, get_active_backend
 
 from faimed3d._keywords import strict_keywords
+from faimed3d.cache.bricks import check_bricks
 from faimed3d.cache.case_file import CaseFile, write_case
 from faimed3d.cache.case_reading import CaseReading
 from faimed3d.cache.cases import SUFFIX, Cache, CacheError, is_case
@@ -110,7 +112,7 @@ def preprocess(
         progress: show a progress bar, with the space that the cases will need.
 
     Raises:
-        TypeError: a transform draws at random, or has no name.
+        TypeError: a transform draws at random, or has no name; or ``plan`` is none.
         CacheError: cases could not be made (``error.failed`` names them; the others are), or the disk has too little
             space.
         OSError: the disk is full.
@@ -125,10 +127,14 @@ def preprocess(
     >>> image
     TensorDicom3D 1x2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z), assumed
     """
+    if plan is not None and not hasattr(plan, "item_tfms"):
+        raise TypeError(f"plan must be of propose, or of Plan.from_json(path), got {type(plan).__name__}")
     fn_col = _given(fn_col, plan, "fn_col", "image")
     label_col = _given(label_col, plan, "label_col", "mask" if "mask" in getattr(df, "columns", ()) else "label")
     y_block = _given(y_block, plan, "y_block", None)
     _check_part(part)
+    if bricks is not None:
+        bricks = check_bricks(bricks)
     fn_col, label_col = columns_by_name(df, fn_col), columns_by_name(df, label_col)
     y_block = y_block() if callable(y_block) else y_block
     if y_block is not None and has(y_block, VolumeReader, MaskReader, RegionReader):
@@ -194,7 +200,8 @@ def _given(value: Any, plan: Any, name: str, default: Any) -> Any:
 def _check_part(part: Any) -> None:
     if part is None:
         return
-    whole = isinstance(part, tuple | list) and len(part) == 2 and all(isinstance(one, int) for one in part)
+    several = isinstance(part, tuple | list) and len(part) == 2
+    whole = several and all(isinstance(one, Integral) and not isinstance(one, bool) for one in part)
     if not whole or not 0 <= part[0] < part[1]:
         raise ValueError(
             f"part must be (k, n), the k-th of n parts with k from 0 to n - 1, got {part!r}; a batch array that counts "

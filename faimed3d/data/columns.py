@@ -39,10 +39,16 @@ def column_of(df: pd.DataFrame, column: str | int) -> pd.Series:
     """The column of that name, else of that number.
 
     Raises:
-        ValueError: there is no such column.
+        ValueError: there is no such column, or there are several.
     """
     if column in df.columns:
-        return df[column]
+        found = df[column]
+        if isinstance(found, pd.DataFrame):
+            raise ValueError(
+                f"{len(found.columns)} columns of the table are called {column!r}: rename them, or give the number of "
+                "the one that is meant"
+            )
+        return found
     count = len(df.columns)
     if not isinstance(column, numbers.Integral) or not -count <= column < count:
         raise no_column(column, df.columns)

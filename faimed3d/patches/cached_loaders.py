@@ -62,9 +62,10 @@ def cases_of_sides(cache: Any, valid: Sequence[int]) -> tuple[list[int], list[in
     count = len(cache)
     try:
         rows = [operator.index(row) for row in valid]
+        flags = any(isinstance(row, bool | np.bool_) for row in valid)
     except TypeError:
-        rows = []
-    if len(rows) < len(valid) or any(isinstance(row, bool | np.bool_) for row in valid):
+        rows, flags = [], True
+    if flags:
         raise TypeError(
             f"valid must be numbers of rows of the cache, got {valid!r}; np.flatnonzero makes them of True and False"
         )

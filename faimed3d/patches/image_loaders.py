@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,11 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
                 "preprocess(..., y_block=CategoryBlock). For masks use PatchDataLoaders3D"
             )
         splits = cases_of_sides(cache, valid)
-        if not 0 < bs <= len(splits[0]):
-            raise ValueError(
-                f"training has {len(splits[0])} cases, fewer than one batch of bs={bs}: choose a smaller bs"
-            )
+        if not isinstance(bs, Integral) or bs < 1:
+            raise ValueError(f"bs must be a whole number of cases, 1 or more, got {bs!r}")
+        if (count := len(splits[0])) < bs:
+            advice = "choose a smaller bs" if count > 1 else "networks with batch normalization need two at least"
+            raise ValueError(f"training has {count} case{'s' * (count > 1)}, fewer than one batch of bs={bs}: {advice}")
         device = torch.device(default_device() if device is None else device)
         transforms = [instantiate(transform) for transform in L(batch_tfms)]
         cases = [cache[row] for row in range(len(cache))]

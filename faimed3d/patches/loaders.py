@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastai.torch_core import default_device
 from fastcore.basics import instantiate
 from fastcore.foundation import L
 
-from faimed3d._arguments import whole_per_axis
+from faimed3d._arguments import is_number, whole_per_axis
 from faimed3d._keywords import strict_keywords
 from faimed3d.augment import Normalize3D, RandomCrop3D, Window3D
 from faimed3d.augment.base import RandomTransform3D, SpatialTransform3D
@@ -116,14 +117,14 @@ class PatchDataLoaders3D(CachedLoaders3D):
                 that would scale each patch by its own values; or regions that the cache cannot give.
         """
         size = whole_per_axis(patch, "patch", least=1)
-        if not 0 <= foreground <= 1:
+        if not (is_number(foreground) and 0 <= foreground <= 1):
             raise ValueError(f"foreground must be a share from 0 to 1, got {foreground!r}")
         train, valid = cases_of_sides(cache, valid)
         length = len(train) if length is None else length
-        if not bs <= length < MOST_PATCHES:
+        if not all(isinstance(n, Integral) and n >= 1 for n in (bs, length)) or not bs <= length < MOST_PATCHES:
             raise ValueError(
                 f"an epoch of length={length} patches must have at least one batch of bs={bs}, and fewer than "
-                f"{MOST_PATCHES} patches"
+                f"{MOST_PATCHES} patches; both are whole numbers from 1 on"
             )
         WholeCases(size, valid_overlap)  # checks the overlap
         device = torch.device(default_device() if device is None else device)

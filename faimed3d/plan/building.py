@@ -36,14 +36,13 @@ from faimed3d.losses import CrossEntropyLoss3D, DiceCELoss3D, RegionLoss3D
 from faimed3d.models import UNet3D, create_cnn_model_3d
 from faimed3d.models.levels import way_down
 from faimed3d.patches import CachedImageDataLoaders3D, PatchDataLoaders3D
+from faimed3d.plan.checking import ENCODER
 from faimed3d.plan.folds import make_folds
 from faimed3d.plan.matching import refuse_other_steps
 from faimed3d.training import Autocast, VolumeLearner, cnn_learner_3d, dice_per_class, fit_poly, unet_learner_3d
 
 if TYPE_CHECKING:
     from faimed3d.plan.plan import Plan
-
-ENCODER = "UNet3D encoder"
 
 
 def y_block(plan: Plan) -> Any:
@@ -133,12 +132,7 @@ def encoder(plan: Plan) -> Any:
         strides = [(1, 1, 1), *plan.strides][-len(plan.widths) :]
         layer = {"norm_type": NormType.Batch, "act_cls": nn.LeakyReLU, "ndim": 3}
         return nn.Sequential(*way_down(plan.channels, plan.widths, strides, plan.kernels, plan.blocks, **layer))
-    arch = getattr(models, plan.arch, None)
-    if arch is None:
-        raise ValueError(
-            f"arch must be {ENCODER!r} or a network of faimed3d.models, such as 'resnet18_3d', got {plan.arch!r}"
-        )
-    return arch
+    return getattr(models, plan.arch)
 
 
 def unet_arguments(plan: Plan) -> dict[str, Any]:
@@ -156,8 +150,7 @@ def unet_arguments(plan: Plan) -> dict[str, Any]:
 def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -> Any:
     """Loaders of patches for masks, of whole cases for classes."""
     refuse_other_steps(plan, cache)
-    folds = make_folds(cache.table, **plan.folds)
-    valid = [] if fold is None else folds.split(fold)[1]
+    valid = [] if fold is None else make_folds(cache.table, **plan.folds).split(fold)[1]
     if plan.task == "segmentation":
         given: dict[str, Any] = {
             "bs": plan.batch_size,

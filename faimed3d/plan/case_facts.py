@@ -19,6 +19,7 @@ from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 AXES = ("x", "y", "z")
 SIZES = ("width", "height", "depth")  # of the storage axes x, y, z
+_MOST_LABEL = 2**16 - 1
 PERCENTILES = (0.5, 99.5)  # of the foreground, Isensee et al. 2021
 EXPECTED = (OSError, ValueError, TypeError, RuntimeError, MemoryError)  # what one faulty case may raise
 
@@ -28,7 +29,7 @@ class CaseFacts:
     """What is kept of a case: its row of the report, the intensities of its foreground, what its voxels hash to."""
 
     row: dict[str, Any]
-    channels: tuple[VolumeStatistics, ...] = ()
+    channels: tuple[VolumeStatistics | None, ...] = ()  # None: no foreground
     digest: str = ""
 
 
@@ -62,19 +63,22 @@ def _facts(image: TensorDicom3D, mask: TensorMask3D | None, ignore_index: int | 
     inside = None
     if mask is not None:
         labels = mask.as_subclass(Tensor).numpy()
+        _check_labels(labels, ignore_index)
         classes = _classes(labels, ignore_index)
         found |= {"foreground": sum(voxels for voxels, _ in classes.values()), "classes": classes}
         if found["foreground"]:
-            inside = labels != 0
+            inside = labels > 0
             if ignore_index is not None:
                 inside &= labels != ignore_index
-    statistics = []
+    statistics: list[VolumeStatistics | None] = []
     for number, (values, finite) in enumerate(zip(channels, known, strict=True)):
         intensities, of_foreground = _intensities(values, finite, inside)
         suffix = f"_{number}" if number else ""
         found |= {f"{name}{suffix}": value for name, value in intensities.items()}
-        if of_foreground.size:
-            statistics.append(VolumeStatistics(moments_of(of_foreground), 1.0, 0, *bins_of(of_foreground)))
+        some = of_foreground.size > 0
+        statistics.append(
+            VolumeStatistics(moments_of(of_foreground), 1.0, 0, *bins_of(of_foreground)) if some else None
+        )
     found |= dict(zip((f"box_{name}" for name in SIZES), _box(channels, known), strict=True))
     digest = hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=16)
     digest.update(str(voxels.shape).encode())
@@ -93,10 +97,9 @@ def _place(image: TensorDicom3D) -> dict[str, Any]:
 
 
 def _box(channels: np.ndarray, known: np.ndarray) -> tuple[int, ...]:
-    """Sides (x, y, z) of the smallest box that holds all voxels of the first channel above its smallest value."""
-    values = np.where(known[0], channels[0], np.inf)
-    lowest = values.min()
-    inside = known[0] & (values > lowest)
+    """Sides (x, y, z) of the smallest box that holds all voxels of any channel above its smallest value."""
+    lowest = np.where(known, channels, np.inf).min((1, 2, 3), keepdims=True)
+    inside = (known & (channels > lowest)).any(0)
     sides = []
     for axis in (2, 1, 0):
         where = np.flatnonzero(inside.any(tuple(other for other in range(3) if other != axis)))
@@ -104,10 +107,20 @@ def _box(channels: np.ndarray, known: np.ndarray) -> tuple[int, ...]:
     return tuple(sides)
 
 
+def _check_labels(labels: np.ndarray, ignore_index: int | None) -> None:
+    """Raise a ``ValueError`` for numbers that are no classes, which a network has from 0 on."""
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label <= _MOST_LABEL and label != ignore_index:
+            raise ValueError(
+                f"the mask holds the label {label}, but labels are numbers of classes, from 0 to {_MOST_LABEL}: "
+                "renumber them (faimed3d.masks.reduce_classes), or leave these voxels out by ignore_index"
+            )
+
+
 def _classes(labels: np.ndarray, ignore_index: int | None) -> dict[int, tuple[int, int]]:
     """Voxels and connected components (by faces) of each label but 0 and the one that is left out."""
-    negative = labels.min() < 0
-    kept = np.where(labels < 0, 0, labels) if negative else labels
+    unlike = ignore_index is not None and not 0 <= ignore_index <= _MOST_LABEL
+    kept = np.where(labels == ignore_index, 0, labels) if unlike else labels
     found = {}
     for number, box in enumerate(ndimage.find_objects(kept.astype(np.int32, copy=False)), 1):
         if box is not None and number != ignore_index:

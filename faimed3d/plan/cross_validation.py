@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from faimed3d.inference import Ensemble, predict_volume
 from faimed3d.plan.fold_files import FoldFiles, as_json
 from faimed3d.plan.folds import Folds, make_folds
 from faimed3d.plan.function_code import function_code
+from faimed3d.plan.plan import check_minutes
 from faimed3d.training import Checkpoint, StoredNetwork
 
 _CHECKPOINT = "training-"
@@ -141,7 +143,8 @@ def cross_validate(
 
     Raises:
         RuntimeError: a fold could not be trained or scored; the message names it. Those before it are kept.
-        ValueError: there is no such fold.
+        ValueError: there is no such fold, or ``minutes`` is no time.
+        TypeError: ``folds`` is no list, ``seed`` no whole number.
         StaleCache: a source of the cache has changed.
 
     >>> import tempfile, torch
@@ -166,16 +169,26 @@ def cross_validate(
     """
     if "data" in kwargs or "names" in kwargs:
         raise TypeError("cross_validate scores the cases of its folds, under their own names: leave data and names out")
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
+    if minutes is not None:
+        check_minutes(minutes)
+    if folds is not None and (isinstance(folds, str) or not isinstance(folds, Iterable)):
+        raise TypeError(f"folds must be a list of names of folds, such as [0, 2], got {folds!r}")
     cache.check()
     division = make_folds(cache.table, **plan.folds)
-    names = list(division.names) if folds is None else [division.name(fold) for fold in folds]
+    names = list(division.names) if folds is None else list(dict.fromkeys(division.name(fold) for fold in folds))
     if not names:
         raise ValueError(f"folds is empty: name some of {', '.join(map(str, division.names))}, or leave it out")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    asked = {"plan": _values(plan), "fit": None if fit is None else digest(function_code(fit)), "minutes": minutes}
+    asked = {
+        "plan": _values(plan),
+        "fit": None if fit is None else digest(function_code(fit)),
+        "minutes": None if minutes is None else float(minutes),
+    }
     work = _Work(
-        _budgeted(plan, minutes, folder, asked), cache, folder, division, {**asked, "seed": seed}, fit, progress
+        _budgeted(plan, minutes, folder, asked), cache, folder, division, {**asked, "seed": int(seed)}, fit, progress
     )
     bar = progress_bar(names) if progress and len(names) > 1 else names
     tables = []

@@ -41,7 +41,7 @@ class FoldFiles:
     def folder(self) -> Path:
         """That of this fold."""
         plain = re.fullmatch(r"[\w+-][\w.+-]*", str(self.name)) is not None
-        return self.parent / f"fold_{self.name if plain else self.number}"
+        return self.parent / f"fold_{self.name if plain else f'#{self.number}'}"  # a sign that no plain name has
 
     @property
     def network(self) -> Path:

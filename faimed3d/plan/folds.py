@@ -79,7 +79,7 @@ def make_folds(
     n: int | None = None,
     group_col: str | int | None = None,
     fold_col: str | int | None = None,
-    classes: str | Sequence[Any] | None = None,
+    classes: str | int | Sequence[Any] | None = None,
     seed: int = 0,
 ) -> Folds:
     """Divide the cases of a table into folds, all scans of a patient into one.
@@ -94,8 +94,8 @@ def make_folds(
         group_col: column that says whose scan it is. Default: one that is named like a patient's (``patient``,
             ``subject``, ...); without one each case stands for itself.
         fold_col: column that says which fold each case is in; nothing is drawn then. Default: ``fold``, if it is there.
-        classes: of each case, to be spread evenly: a column of classes, or for each case one class or a set of those in
-            its mask.
+        classes: of each case, to be spread evenly: a column of classes, by its name or number, or for each case one
+            class or a set of those in its mask.
         seed: number that fixes the draw.
 
     Raises:
@@ -117,7 +117,8 @@ def make_folds(
     numbers, names = pd.factorize(groups, sort=True)
     if len(names) < n:
         of = "cases" if group is None else f"patients (column {group!r})"
-        raise ValueError(f"{n} folds need {n} {of} at least, and there are {len(names)}: ask for fewer")
+        advice = "ask for fewer" if len(names) > 1 else "one cannot be divided; all cases are trained on by fold=None"
+        raise ValueError(f"{n} folds need {n} {of} at least, and there are {len(names)}: {advice}")
     members = _members(df, classes)
     count = np.bincount(numbers, minlength=len(names))
     shown = np.zeros((len(names), members.shape[1]))
@@ -156,7 +157,7 @@ def _members(df: pd.DataFrame, classes: Any) -> np.ndarray:
     """(cases, classes): 1 where a case shows a class."""
     if classes is None:
         return np.zeros((len(df), 0))
-    entries = list(column_of(df, classes) if isinstance(classes, str) else classes)
+    entries = list(column_of(df, classes) if isinstance(classes, str | int) else classes)
     if len(entries) != len(df):
         raise ValueError(f"there are {len(df)} cases and {len(entries)} entries of classes: each case needs one")
     sets = [set(one) if isinstance(one, Iterable) and not isinstance(one, str) else {one} for one in entries]
@@ -176,9 +177,9 @@ def _given(df: pd.DataFrame, column: str | int, n: int | None, group_col: str | 
             f"{int(stated.isna().to_numpy().argmax())}: fill it, or leave these rows out of the table"
         )
     cells = stated.tolist()
-    if all(isinstance(cell, float) and cell.is_integer() for cell in cells):  # of a csv that had gaps
-        cells = [int(cell) for cell in cells]
-    if not all(isinstance(cell, Integral) for cell in cells):
+    # of a csv that had gaps
+    cells = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in cells]
+    if not all(isinstance(cell, Integral) and not isinstance(cell, bool) for cell in cells):
         cells = [str(cell) for cell in cells]
     names = sorted(set(cells))
     if len(names) < 2:

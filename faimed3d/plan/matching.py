@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from faimed3d.cache import Cache
 from faimed3d.cache.descriptions import describe
 from faimed3d.cache.keys import describe_transforms, deterministic
 from faimed3d.training.network_input import step_text
@@ -21,14 +22,17 @@ def refuse_other_steps(plan: Plan, cache: Any) -> None:
 
     Raises:
         ValueError: they were; the message says which steps differ.
+        TypeError: something else than a cache.
     """
+    if not isinstance(cache, Cache):
+        raise TypeError(f"cache must be what preprocess(df, folder, plan) returns, got {type(cache).__name__}")
     reading = cache.reading
     seg = plan.task == "segmentation"
     pairs: dict[str, tuple[Any, Any]] = {"masks": (reading.masks, seg)}
     if seg == reading.masks:
         pairs |= {
             "fn_col": (_columns(cache.fn_col), _columns(plan.fn_col)),
-            "label_col": (cache.label_col, plan.label_col),
+            "label_col": (_columns(cache.label_col), _columns(plan.label_col)),
             "channels": (cache[0].shape[0], plan.channels),
             "orientation": (reading.orientation, plan.orientation),
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any  # of values as JSON holds them
 
+import numpy as np
 from fastai.learner import Learner
 from torch import nn
 
@@ -19,11 +20,14 @@ from faimed3d._keywords import refuse_unknown, strict_keywords
 from faimed3d.data.label_regions import label_parts
 from faimed3d.plan import building, rules
 from faimed3d.plan.checking import fault_of
+from faimed3d.plan.memory import predicted_memory
 from faimed3d.plan.methods_text import methods_text
 from faimed3d.plan.timing import seconds_per_step as measured
 from faimed3d.training import VolumeLearner
 
 _VERSION = 1
+_MARKER = "faimed3d_plan"  # the entry of the version
+_PARTS = ("plan", "reasons", "proposed")
 _BY_HAND = "set by hand"
 
 
@@ -169,7 +173,7 @@ class Plan:
             path: file to write as well, whole or not at all.
         """
         values = {name: getattr(self, name) for name in NAMES}
-        content = {"faimed3d_plan": _VERSION, "plan": values, "reasons": dict(self.reasons), "proposed": values}
+        content = {_MARKER: _VERSION, "plan": values, "reasons": dict(self.reasons), "proposed": values}
         text = _text(content)
         if path is not None:
             with unfinished_folder(path) as folder:
@@ -188,14 +192,20 @@ class Plan:
         Raises:
             ValueError: it is no plan, or an entry is missing, unknown or contradicts another.
         """
-        named = isinstance(source, Path) or not str(source).lstrip().startswith("{")
-        text = Path(source).read_text(encoding="utf-8") if named else str(source)
-        where = f"{source}: " if named else ""
+        text, where = _text_of(source)
         try:
-            content = json.loads(text)
-            values, reasons, proposed = content["plan"], content["reasons"], content.get("proposed", {})
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{where}is no plan as Plan.to_json writes it: {error!r}") from error
+            content = json.loads(text, object_pairs_hook=_each_once)
+        except ValueError as error:
+            raise ValueError(f"{where}is no plan as Plan.to_json writes it: {error}") from error
+        if not isinstance(content, dict) or not all(isinstance(content.get(name, {}), dict) for name in _PARTS):
+            raise ValueError(f"{where}is no plan as Plan.to_json writes it: {', '.join(_PARTS)} must be JSON objects")
+        if strange := [name for name in content if name not in (_MARKER, *_PARTS)]:
+            raise ValueError(f"{where}is no plan as Plan.to_json writes it: it has the entry {strange[0]!r}")
+        if absent := [name for name in (_MARKER, "plan", "reasons") if name not in content]:
+            raise ValueError(f"{where}is no plan as Plan.to_json writes it: it has no entry {absent[0]!r}")
+        if content[_MARKER] != _VERSION:
+            raise ValueError(f"{where}is a plan of version {content[_MARKER]!r}, where {_VERSION} can be read")
+        values, reasons, proposed = content["plan"], content["reasons"], content.get("proposed", {})
         if missing := [name for name in NAMES if name not in values]:
             raise ValueError(f"{where}the plan has no entry {', '.join(missing)}")
         if unknown := [name for name in values if name not in NAMES]:
@@ -203,7 +213,10 @@ class Plan:
         for name in NAMES:
             if name in proposed and values[name] != proposed[name]:
                 reasons[name] = f"{_BY_HAND}; proposed was {json.dumps(proposed[name])}: {reasons.get(name, '')}"
-        return cls(**values, reasons=reasons)
+        try:
+            return cls(**values, reasons=reasons)
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from None
 
     @property
     def y_block(self) -> Any:
@@ -274,8 +287,9 @@ class Plan:
         Raises:
             ValueError: not even one epoch ends in this time.
         """
-        if not is_number(minutes) or minutes <= 0:
-            raise ValueError(f"minutes must be a number above 0, got {minutes!r}")
+        check_minutes(minutes)
+        if seconds_per_step is not None and not (is_number(seconds_per_step) and seconds_per_step > 0):
+            raise ValueError(f"seconds_per_step must be a number above 0, got {seconds_per_step!r}")
         plan = self
         while True:
             seconds = measured(plan) if seconds_per_step is None else seconds_per_step
@@ -295,6 +309,8 @@ class Plan:
                 f"one epoch of {steps} steps of {seconds:.3g} s does not end in {minutes:g} minutes: allow at least "
                 f"{steps * seconds / 60 / rules.TRAINING_SHARE:.3g}, or a smaller patch or items_per_epoch"
             )
+        if plan is not self:
+            plan = plan.replace(memory=predicted_memory(plan), reasons={"memory": "predicted by training_memory"})
         why = f"{steps} steps of {seconds:.3g} s each: ends within {minutes:g} minutes, {rules.TRAINING_SHARE:.0%} of "
         why += f"which train; {most} at most"
         return plan.replace(epochs=epochs, reasons={"epochs": why})
@@ -304,8 +320,16 @@ NAMES = tuple(one.name for one in fields(Plan) if one.name != "reasons")
 """The fields of a plan, its reasons left out."""
 
 
+def check_minutes(minutes: Any) -> None:
+    """Raise a ``ValueError`` where a budget is no time."""
+    if not is_number(minutes) or minutes <= 0:
+        raise ValueError(f"minutes must be a number above 0, got {minutes!r}")
+
+
 def _frozen(value: Any, name: str = "") -> Any:
-    """Lists as tuples, in mappings as they are: those hold plain JSON. Regions are pairs, as their order counts."""
+    """Lists and arrays as tuples, in mappings as they are: those hold plain JSON. Regions are pairs, in their order."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if name == "regions" and value is not None:
         try:
             return tuple(label_parts(value).items())
@@ -314,6 +338,27 @@ def _frozen(value: Any, name: str = "") -> Any:
     if isinstance(value, Mapping):
         return json.loads(json.dumps(dict(value)))
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _text_of(source: str | Path) -> tuple[str, str]:
+    """The text of a plan, and its file for messages, '' where there is none."""
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"a plan is read from the text or the file of Plan.to_json, got {type(source).__name__}")
+    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
+        return source.lstrip("\ufeff"), ""
+    try:
+        return Path(source).read_text(encoding="utf-8-sig"), f"{source}: "  # editors may begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source}: is no plan as Plan.to_json writes it: no text in UTF-8, {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of which no entry stands there twice, as one that was edited may."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the entry {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return content
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -13,14 +13,16 @@ import torch
 from faimed3d._arguments import memory_bytes
 from faimed3d._keywords import keywords_of, strict_keywords
 from faimed3d.data.label_regions import Parts, label_parts
-from faimed3d.data.splitting import patient_column
-from faimed3d.plan import building, rules
+from faimed3d.plan import rules
 from faimed3d.plan.case_facts import AXES, SIZES
-from faimed3d.plan.folds import FOLDS
+from faimed3d.plan.checking import ENCODER
+from faimed3d.plan.folds import FOLDS, make_folds
 from faimed3d.plan.memory import predicted_memory, step_memory
-from faimed3d.plan.plan import Plan
+from faimed3d.plan.plan import Plan, check_minutes
 from faimed3d.plan.report import CaseReport, describe_cases
+from faimed3d.plan.request import Patients, kind_of, refuse_other_report, warn_of_absent
 from faimed3d.plan.rules import NNUNET, REGIONS, Choice
+from faimed3d.plan.timing import require
 from faimed3d.plan.topology import Topology, topology_of
 from faimed3d.training.precision import fast_dtype
 
@@ -39,7 +41,7 @@ def propose(
     minutes: float | None = None,
     modality: str | None = None,
     device: str | torch.device | None = None,
-    group_col: str | None = None,
+    group_col: str | int | None = None,
     regions: Parts | None = None,
     report: CaseReport | None = None,
     **kwargs: Any,
@@ -55,7 +57,7 @@ def propose(
             ends in time (:meth:`Plan.for_budget`). Default: no limit.
         modality: ``'CT'``, ``'MR'``, ... Default: what DICOM headers or the values say.
         device: what will train, ``'cpu'`` or ``'cuda'``. Default: a GPU where there is one.
-        group_col: column of the patient. Default: one named like it.
+        group_col: column of the patient, by its name or number. Default: one named like it.
         regions: name -> label or labels: train on regions that may overlap, such as ``{"whole": (1, 2, 3), "core": (1,
             3)}``, from the outermost to the innermost; ``{}``: on labels, each voxel of one class. Default: what
             ``df.attrs`` says (``msd_table``), else labels.
@@ -63,8 +65,9 @@ def propose(
         **kwargs: of :func:`describe_cases`, such as ``fn_col``, ``label_col``, ``codes``, ``n_jobs``.
 
     Raises:
-        ValueError: no case can be read, the arguments do not fit the table, or no mask holds a voxel of a region.
-        TypeError: arguments of reading beside a ``report``.
+        ValueError: no case can be read, the arguments do not fit the table, a case has no patient or fold, all masks
+            are empty, or none holds a voxel of a region. What the table alone tells is said before anything is read.
+        TypeError: arguments of reading beside a ``report``, or another table in its place.
 
     >>> import numpy as np
     >>> cases = pd.DataFrame({"image": [np.random.default_rng(0).normal(size=(8, 9, 10))] * 5, "label": [*"abaab"]})
@@ -75,14 +78,25 @@ def propose(
     limit = int(memory_bytes(memory))
     if limit < _LEAST_MEMORY:
         raise ValueError(f"memory={memory!r}: no training step fits into {limit} bytes; for GB write memory='12GB'")
+    kind = kind_of(device)
+    if minutes is not None:
+        check_minutes(minutes)
+        require(kind)
+    if modality is not None and not isinstance(modality, str):
+        raise TypeError(f"modality must be text such as 'CT' or 'MR', got {modality!r}")
+    if regions:
+        label_parts(regions)
+    patients = Patients(df, group_col)
     if report is None:
         report = describe_cases(df, **kwargs)
     elif kwargs:
         raise TypeError(
             f"report says how the cases were read, so {', '.join(kwargs)} cannot be asked for: leave it out"
         )
-    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type
-    plan = _Proposal(df, report, limit, kind, modality, group_col, regions).plan()
+    else:
+        refuse_other_report(report, df)
+    warn_of_absent(report)
+    plan = _Proposal(df, report, limit, kind, modality, patients, regions).plan()
     return plan if minutes is None else plan.for_budget(minutes)
 
 
@@ -96,12 +110,13 @@ class _Proposal:
         limit: int,
         device: str,
         modality: str | None,
-        group_col: Any,
+        patients: Patients,
         regions: Parts | None,
     ) -> None:
         self.df, self.report, self.limit, self.device, self.asked = df, report, limit, device, modality
-        self.group_col, self.asked_regions = group_col, regions
-        self.done = pd.DataFrame(report[report["error"] == ""])
+        self.patients, self.asked_regions = patients, regions
+        self.read = (report["error"] == "").to_numpy()
+        self.done = pd.DataFrame(report[self.read])
         self.task: str = report.attrs["task"]
         self.training = rules.training_of(self.task, device)
         self.scale = _SCALE  # from what is estimated to what a step needs
@@ -173,6 +188,17 @@ class _Proposal:
                 f"all cases are of one class, {', '.join(map(str, names))}: there is nothing to tell apart"
             )
         self.set("regions", self._regions())
+        labels = [int(name.removeprefix("voxels_")) for name in self.done if name.startswith("voxels_")]
+        if seg and max(labels, default=0) >= len(names):
+            raise ValueError(
+                f"masks hold the label {max(labels)}, but codes names {len(names)} labels, from 0 on: name all of "
+                "them, or renumber the masks"
+            )
+        if seg and not self._floats("foreground").any():
+            raise ValueError(
+                f"all {len(self.done)} masks are empty, without a voxel of a label above 0: there is nothing to "
+                f"learn. Is {read['label_col']!r} the column of the masks?"
+            )
         self.set(
             "ignore_index",
             read["ignore_index"],
@@ -209,7 +235,9 @@ class _Proposal:
     def _values(self) -> None:
         done = self.done
         stated = list(done["modality"].fillna("")) if "modality" in done else []
-        low, high = done["minimum"].dropna(), done["maximum"].dropna()
+        low, high = (self._of_channels(name) for name in ("minimum", "maximum"))
+        if not np.isfinite(low).any(0).all():
+            raise ValueError("no image holds a finite voxel in each channel: there is nothing to learn from")
         kind = self.set("modality", rules.modality(self.asked, stated, low, high))
         voxels = np.prod([self._floats(name) for name in SIZES], axis=0)
         box = np.prod([self._floats(f"box_{name}") for name in SIZES], axis=0)
@@ -218,21 +246,19 @@ class _Proposal:
             crop = self.set("crop", False, "where in an image something is may tell its class")
         else:
             crop = self.set("crop", rules.crops(kind, share))
-        two = bool(done["two_values"].fillna(False).astype(bool).all()) if "two_values" in done else False
+        two = bool((self._of_channels("two_values") == 1).all())
         scheme = self.set("normalization", rules.normalization(kind, crop, two))
         pooled = self.report.attrs["intensities"]
         none = "each volume has its own"
         if scheme == "ct":
-            self.set("clip", [(one["low"], one["high"]) for one in pooled], f"percentiles 0.5 and 99.5 ({NNUNET})")
-            self.set("mean", [one["mean"] for one in pooled], "of the foreground of all cases")
+            self.set("clip", [_cut(one) for one in pooled], f"percentiles 0.5 and 99.5 ({NNUNET})")
+            self.set(
+                "mean", [one["mean"] if one["voxels"] else 0.0 for one in pooled], "of the foreground of all cases"
+            )
             self.set("std", [_spread(one["std"]) for one in pooled], "of the foreground of all cases")
-            if any(one["high"] <= one["low"] for one in pooled):  # nothing to cut to
-                self.values["clip"] = [(one["low"] - 1, one["high"] + 1) for one in pooled]
         elif scheme == "set":
             means, stds = [], []
-            for number in range(self.values["channels"]):
-                suffix = f"_{number}" if number else ""
-                mean, std = self._floats(f"whole_mean{suffix}"), self._floats(f"whole_std{suffix}")
+            for mean, std in zip(self._of_channels("whole_mean").T, self._of_channels("whole_std").T, strict=True):
                 means.append(float(mean.mean()))
                 stds.append(_spread(np.sqrt((std**2 + (mean - mean.mean()) ** 2).mean())))
             self.set("mean", means, "of all voxels of the set, each case alike")
@@ -348,7 +374,7 @@ class _Proposal:
             topology = Topology(strides[1:], topology.kernels[1:])
             halved += f", first by the first convolution, as most of the time goes to the finest level ({rules.RESNET})"
         counts = f"one at the finest level ({rules.RESENC}), else as many as in the ResNet-18 of {rules.MEDMNIST}"
-        self._levels(topology, building.ENCODER, rules.RESNET_BLOCKS, counts)
+        self._levels(topology, ENCODER, rules.RESNET_BLOCKS, counts)
         self.set("strides", strides, halved)
         self.set("up_convs", 0, "there is no way up")
         self.set("deep_supervision", False, "of segmentation")
@@ -379,7 +405,7 @@ class _Proposal:
         oriented = "orientation" in self.done and bool(self.done["stated"].astype(bool).any())
         how = (tuple(values["patch"]), names, values["orientation"], self.task, training.gentle, shapes, oriented)
         self.set("augmentation", rules.augmentation(*how, regions=values["regions"] or ()))
-        items = max(1, round(values["cases"] * (1 - self._folds())))
+        items = self._folds()
         least = training.least_steps * values["batch_size"]
         least = max(least, values["batch_size"])
         self.set(
@@ -388,33 +414,46 @@ class _Proposal:
             f"{max(1, training.least_steps)} batches" if least > items else "cases of training",
         )
         on = f"on {'a CPU' if self.device == 'cpu' else 'a GPU'} ({training.source})"
-        for name in ("epochs", "lr", "optimizer", "weight_decay", "schedule"):
+        for name in ("lr", "optimizer", "weight_decay"):
             self.set(name, getattr(training, name), on)
-        self.set("precision", self._precision(), f"what is fast {on.partition(' (')[0]}")
+        place = on.partition(" (")[0]
+        self.set("epochs", training.epochs, f"{place} ({rules.OURS})")
+        one_cycle = training.schedule == "one_cycle"
+        self.set("schedule", training.schedule, f"{place} ({rules.ONE_CYCLE})" if one_cycle else on)
+        self.set("precision", self._precision(), f"what is fast {place}")
         seg = self.task == "segmentation"
         source = NNUNET if values["regions"] is None else REGIONS
         self.set("loss", "dice_ce" if seg else "cross_entropy", source if seg else "of classes")
         self.set("device", self.device, "as asked, or what is there")
 
-    def _folds(self) -> float:
-        """Decide the folds; the share of the cases in the smallest."""
-        group = self.group_col if self.group_col is not None else patient_column(self.df)
-        if "fold" in self.df.columns:
-            folds = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold", "classes": None}
-            self.set("folds", folds, "the column fold says them")
-            return min(0.5, float(self.df["fold"].value_counts(normalize=True).min()))
-        count = min(FOLDS, self.df[group].nunique() if group is not None else len(self.df))
-        classes = self.values["label_col"] if self.task == "classification" else None
-        folds = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None, "classes": classes}
-        whose = "by patient" if group is not None else "each case as a patient of its own"
-        whose += ", classes spread evenly" if classes is not None else ""
-        self.set("folds", folds, f"{folds['n']}, {whose} ({NNUNET})")
-        return 1 / max(2, count)
+    def _folds(self) -> int:
+        """Decide the folds; how many cases the largest side of training has."""
+        group, folds = self.patients.column, self.patients.folds
+        if folds is not None:
+            how: dict[str, Any] = {"n": None, "seed": 0, "group_col": group, "fold_col": "fold", "classes": None}
+            self.set("folds", how, "the column fold says them")
+            read = self.read
+        else:
+            count = min(FOLDS, self.patients.of_cases[self.read].nunique())
+            classes = self.values["label_col"] if self.task == "classification" else None
+            how = {"n": max(2, count), "seed": 0, "group_col": group, "fold_col": None, "classes": classes}
+            whose = "by patient" if group is not None else "each case as a patient of its own"
+            whose += ", classes spread evenly" if classes is not None else ""
+            self.set("folds", how, f"{how['n']}, {whose} ({NNUNET})")
+            if count < 2:  # no folds; all are trained on
+                return len(self.done)
+            folds, read = make_folds(self.df[self.read], **how), np.ones(len(self.done), bool)
+        return max(1, *(int(read[folds.split(name)[0]].sum()) for name in folds.names))
 
     def _floats(self, name: str) -> np.ndarray:
         return (
             self.done[name].to_numpy(float, na_value=np.nan) if name in self.done else np.full(len(self.done), np.nan)
         )
+
+    def _of_channels(self, name: str) -> np.ndarray:
+        """(cases, channels): a number of each channel."""
+        columns = (f"{name}_{number}" if number else name for number in range(self.values["channels"]))
+        return np.stack([self._floats(column) for column in columns], 1)
 
 
 def _blocks(levels: int, counts: Sequence[int]) -> Sequence[int]:
@@ -422,5 +461,11 @@ def _blocks(levels: int, counts: Sequence[int]) -> Sequence[int]:
 
 
 def _spread(std: float) -> float:
-    """What to divide by: a standard deviation, or 1 where all values are alike."""
+    """What to divide by: a standard deviation, or 1 where all values are alike, or there are none."""
     return float(std) if std > 1e-6 else 1.0
+
+
+def _cut(of_foreground: dict[str, float]) -> tuple[float, float]:
+    """What values are cut to: the percentiles, with room about them where all values are alike, or there are none."""
+    low, high = (of_foreground[name] if of_foreground["voxels"] else 0.0 for name in ("low", "high"))
+    return (low, high) if low < high else (low - 1, high + 1)

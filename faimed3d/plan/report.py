@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from faimed3d._keywords import strict_keywords
 from faimed3d.data.block_transforms import MatchMask
 from faimed3d.data.blocks import MaskReader, VolumeReader
-from faimed3d.data.columns import column_of, columns_by_name
+from faimed3d.data.columns import check_cells, column_of, columns_by_name
 from faimed3d.data.loaders import Columns, volumes_in
 from faimed3d.data.running_statistics import Pool, percentile_of
 from faimed3d.inference.case_names import case_names
@@ -181,7 +182,8 @@ class Cases:
         if self.task == "classification":
             if isinstance(self.label_col, list):
                 raise ValueError(f"label_col must be one column of classes, got {self.label_col}")
-            if fraction := next((x for x in targets if isinstance(x, float) and not x.is_integer()), None):
+            check_cells(df, self.label_col)
+            if fraction := next((x for x in targets if isinstance(x, Real) and not float(x).is_integer()), None):
                 raise ValueError(
                     f"column {self.label_col!r} holds numbers such as {fraction:g}: plans are for masks and for "
                     "classes. For numbers use ImageDataLoaders3D with y_block=RegressionBlock()"
@@ -253,10 +255,14 @@ def _pool(pools: list[Pool], facts: CaseFacts) -> None:
     for number, channel in enumerate(facts.channels):
         if number == len(pools):
             pools.append(Pool())
-        pools[number].add(channel)
+        if channel is not None:
+            pools[number].add(channel)
 
 
 def _intensities(pool: Pool) -> dict[str, float]:
+    """Of the foreground of all cases; NaN where it has no voxel, as of a channel that is one value throughout."""
+    if not pool.volumes:
+        return {**dict.fromkeys(("mean", "std", "low", "high"), np.nan), "voxels": 0}
     low, high = (percentile_of(*pool.histogram(), q) for q in PERCENTILES)
     return {"mean": pool.raw.mean, "std": pool.raw.std, "low": low, "high": high, "voxels": pool.raw.count}
 
@@ -285,6 +291,12 @@ def _table(rows: Sequence[dict[str, Any]], cases: Cases) -> pd.DataFrame:
 def _numbered(table: pd.DataFrame, cases: Cases) -> list[Any]:
     """Names of the labels that nobody has named; the classes as they are, text or numbers."""
     if cases.classes is not None:
-        return sorted(cases.classes.unique().tolist(), key=lambda name: (isinstance(name, str), name))
+        names = sorted(cases.classes.unique().tolist(), key=lambda name: (isinstance(name, str), name))
+        if twice := [name for name in names if isinstance(name, str) and name in map(str, names[: names.index(name)])]:
+            raise ValueError(
+                f"column {cases.label_col!r} holds {twice[0]} as a number and as text, which would be two classes: "
+                "give all cells one type, such as by df[column].astype(str)"
+            )
+        return names
     labels = [int(name.removeprefix("voxels_")) for name in table if name.startswith("voxels_")]
     return ["background", *(str(label) for label in range(1, max(labels, default=1) + 1))]

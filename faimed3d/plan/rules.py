@@ -26,6 +26,8 @@ RESNET = "ResNet, He et al. 2016, doi:10.1109/CVPR.2016.90"
 ONE_CYCLE = "Smith and Topin 2018, arXiv:1708.07120"
 SOURCES = (NNUNET, REGIONS, RESENC, MEDMNIST, RESNET, ONE_CYCLE, OURS)
 
+Numbers = Sequence[float] | np.ndarray
+
 ANISOTROPIC = 3  # a coarse axis has more than this times the spacing of the others
 LEAST_BOX = 0.75  # of the volume: below it the rest is background that nothing is learned from
 LEAST_BATCH = 2
@@ -152,23 +154,26 @@ def target_spacing(spacings: np.ndarray, sizes: np.ndarray) -> Choice:
     return Choice(tuple(float(mm) for mm in target), f"{reason} ({NNUNET})")
 
 
-def is_hounsfield(minima: Sequence[float], maxima: Sequence[float]) -> bool:
+def is_hounsfield(minima: Numbers, maxima: Numbers) -> bool:
     """Whether values look like Hounsfield units: the smallest ones are those of air or of padding around it.
+
+    Args:
+        minima, maxima: of each case, or of each case and channel; then each channel must look so.
 
     >>> is_hounsfield([-1024, -1000], [1500, 3071]), is_hounsfield([0, 0], [255, 900])
     (True, False)
     """
-    low, high = float(np.median(minima)), float(np.median(maxima))
-    return HU_AIR[0] <= low <= HU_AIR[1] and high > 0
+    low, high = np.nanmedian(minima, axis=0), np.nanmedian(maxima, axis=0)
+    return bool(((low >= HU_AIR[0]) & (low <= HU_AIR[1]) & (high > 0)).all())
 
 
-def modality(asked: str | None, stated: Sequence[str], minima: Sequence[float], maxima: Sequence[float]) -> Choice:
+def modality(asked: str | None, stated: Sequence[str], minima: Numbers, maxima: Numbers) -> Choice:
     """'CT', 'MR', 'PT', ..., or None where nothing says what it is.
 
     Args:
         asked: by the user.
         stated: (0008,0060) Modality of each case, '' where there is none.
-        minima, maxima: of each case.
+        minima, maxima: of each case, or of each case and channel.
     """
     if asked is not None:
         return Choice(asked.upper(), "as asked")
@@ -178,7 +183,7 @@ def modality(asked: str | None, stated: Sequence[str], minima: Sequence[float], 
     if len(named) > 1:
         return Choice(None, f"the DICOM headers name several: {', '.join(sorted(named))}")
     if is_hounsfield(minima, maxima):
-        low = float(np.median(minima))
+        low = float(np.nanmedian(minima))
         return Choice("CT", f"the smallest values, {low:g} in the median, are those of air in Hounsfield units")
     return Choice(None, "no header names it, and the values are not those of Hounsfield units")
 

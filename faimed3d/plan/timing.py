@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 _MOST = 20.0  # seconds after which no further step is timed
 
 
+def require(device: str) -> None:
+    """Raise where steps cannot be timed, as there is no such device here.
+
+    Args:
+        device: of a plan.
+
+    Raises:
+        ValueError: there is none.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, hasattr(torch, device) and getattr(torch, device).is_available()):
+        raise ValueError(
+            f"training steps are timed on the device of the plan, {device!r}, which is not here: plan there, plan for "
+            "device='cpu', or plan without minutes and give plan.for_budget(minutes, seconds_per_step=...)"
+        )
+
+
 def seconds_per_step(plan: Plan, steps: int = 3) -> float:
     """Seconds of a training step of a plan on its device: forward, loss, backward, optimizer; the median of a few.
 
@@ -23,6 +40,7 @@ def seconds_per_step(plan: Plan, steps: int = 3) -> float:
         plan: any.
         steps: how many are timed, after one that is not.
     """
+    require(plan.device)
     device = torch.device(plan.device)
     network = building.network(plan).to(device).train()
     images = torch.randn(plan.batch_size, plan.channels, *plan.patch, device=device)
