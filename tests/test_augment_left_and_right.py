@@ -2,11 +2,13 @@
 
 import itertools
 
+import pandas as pd
 import pytest
 import torch
 
 from faimed3d.augment import CropForeground3D, RandomDihedral3D, RandomFlip3D, RandomSpatial3D
 from faimed3d.basics import Geometry, TensorDicom3D, TensorMask3D
+from faimed3d.plan import describe_cases
 
 ORIENTATIONS = [
     "".join(letters) for order in itertools.permutations(["LR", "PA", "SI"]) for letters in itertools.product(*order)
@@ -109,3 +111,18 @@ class TestCropForeground:
             CropForeground3D(1, labels=True)
         with pytest.raises(ValueError, match="threshold must be a number or None"):
             CropForeground3D("air")
+
+
+def test_each_channel_is_cropped_by_its_own_smallest_value():
+    image = TensorDicom3D(torch.zeros(3, 2, 3, 6))
+    image[0, :, :, 2] = 1
+    image[1] -= 5
+    image[1, 1, :, 3] = 2
+    image[2] = 7
+    cropped = CropForeground3D()(image)
+    assert cropped.shape == (3, 2, 3, 2)
+    assert cropped.unique().tolist() == [-5, 0, 1, 2, 7]
+    report = describe_cases(pd.DataFrame({"image": [image] * 2, "label": ["a", "b"]}), progress=False)
+    assert report[["box_width", "box_height", "box_depth"]].iloc[0].tolist() == [2, 3, 2]
+    with pytest.raises(ValueError, match="no voxel above the smallest value, so nothing would be left"):
+        CropForeground3D()(image[2:])

@@ -299,7 +299,7 @@ class TestParts:
         assert cached(study, folder).missing == []
         assert written(folder) == before
 
-    @pytest.mark.parametrize("part", [(3, 3), (-1, 2), (1,), 2, (0.0, 2)])
+    @pytest.mark.parametrize("part", [(3, 3), (-1, 2), (1,), 2, (0.0, 2), (True, 2)])
     def test_wrong_ones(self, study, folder, part):
         with pytest.raises(ValueError, match=r"part must be \(k, n\), the k-th of n parts with k from 0 to n - 1"):
             cached(study, folder, part=part)
@@ -316,3 +316,34 @@ class TestUnused:
         assert differences(study, cache) == []
         with pytest.raises(CacheError, match="3 of 3 cases are not there"):
             other.check()
+
+
+def test_files_that_were_exchanged_are_refused_and_made_anew(tmp_path):
+    images = [np.full((2, 3, 4), k) for k in range(3)]
+    df = pd.DataFrame({"image": images, "mask": [np.ones((2, 3, 4), np.uint8)] * 3})
+    how = {"n_jobs": 1, "progress": False}
+    cache = preprocess(df, tmp_path, part=(np.int64(0), 1), **how)
+    one, two = cache.file(0), cache.file(1)
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    with pytest.raises(CacheError, match=r"holds the case of another key, .*: were files of the cache renamed"):
+        cache[0]
+    again = preprocess(df, tmp_path, **how)
+    assert [case.lowest for case in again] == [(0.0,), (1.0,), (2.0,)]
+    with pytest.raises(TypeError, match="'slice' object cannot be interpreted as an integer"):
+        cache[:2]
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        ({"bricks": 0}, ValueError, "the side of bricks is a whole number of at least 1, or None, got 0"),
+        ({"bricks": 2.5}, ValueError, "the side of bricks is a whole number of at least 1, or None, got 2.5"),
+        ({"plan": "plan.json"}, TypeError, r"plan must be of propose, or of Plan\.from_json\(path\), got str"),
+    ],
+)
+def test_arguments_are_judged_before_anything_is_read(tmp_path, how, error, words):
+    with pytest.raises(error, match=words):
+        preprocess(pd.DataFrame({"image": ["none.nii"], "mask": ["none.nii"]}), tmp_path / "cache", **how)
+    assert not (tmp_path / "cache").exists()

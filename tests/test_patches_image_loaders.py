@@ -83,7 +83,9 @@ class TestLoaders:
     @pytest.mark.parametrize(
         ("bs", "valid", "words"),
         [
-            (6, [5, 2], "training has 5 cases, fewer than one batch of bs=6"),
+            (6, [5, 2], "training has 5 cases, fewer than one batch of bs=6: choose a smaller bs"),
+            (2, range(CASES - 1), "training has 1 case, fewer than one batch of bs=2: networks with batch normaliz"),
+            (0, [1], "bs must be a whole number of cases, 1 or more, got 0"),
             (1, range(CASES), "all 7 cases are in validation"),
             (1, [7], "from 0 to 6; got"),
         ],

@@ -255,6 +255,10 @@ class TestRefused:
         ("how", "text"),
         [
             ({"foreground": 1.5}, "foreground must be a share from 0 to 1, got 1.5"),
+            ({"foreground": "a third"}, "foreground must be a share from 0 to 1, got 'a third'"),
+            ({"bs": 0}, "at least one batch of bs=0, .* whole numbers from 1 on"),
+            ({"bs": 1.5}, "at least one batch of bs=1.5, .* whole numbers from 1 on"),
+            ({"length": 2.5}, "length=2.5 patches .* whole numbers from 1 on"),
             ({"valid": [5]}, r"rows of the cache, each once, from 0 to 4; got \[5\]"),
             ({"valid": [1, 1]}, r"each once, from 0 to 4; got \[1, 1\]"),
             ({"valid": range(5)}, "all 5 cases are in validation"),
@@ -266,6 +270,11 @@ class TestRefused:
     def test_arguments(self, cache, how, text):
         with pytest.raises(ValueError, match=text):
             loaders(cache, **how)
+
+    @pytest.mark.parametrize("valid", [3, None, "1", [True, False]])
+    def test_what_names_no_rows(self, cache, valid):
+        with pytest.raises(TypeError, match="valid must be numbers of rows of the cache, got"):
+            loaders(cache, valid=valid)
 
     def test_a_keyword_that_nobody_takes(self, cache):
         with pytest.raises(TypeError, match="did you mean 'foreground'"):

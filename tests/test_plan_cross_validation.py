@@ -317,10 +317,32 @@ class TestFailures:
             cross_validate(Plan(), cache, tmp_path, fold=0)
         with pytest.raises(TypeError, match="under their own names: leave data and names out"):
             cross_validate(Plan(), cache, tmp_path, names=["a"])
+        for how, error, words in (
+            ({"folds": 3}, TypeError, r"folds must be a list of names of folds, such as \[0, 2\], got 3"),
+            ({"folds": "ab"}, TypeError, "folds must be a list of names of folds"),
+            ({"seed": 0.5}, TypeError, "seed must be a whole number, got 0.5"),
+            ({"minutes": -1}, ValueError, "minutes must be a number above 0, got -1"),
+        ):
+            with pytest.raises(error, match=words):
+                cross_validate(Plan(), cache, tmp_path, **how)
+        assert not list(tmp_path.iterdir())
 
 
 def test_names_of_folds_that_are_no_names_of_files(cache, tmp_path):
     sited = replace(cache, table=cache.table.assign(fold=["a/b", "..", "c"] * 2))
     cv = cross_validate(Plan(folds={}), sited, tmp_path, fit=lambda learn: None, progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold_0", "fold_1", "fold_c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold_#0", "fold_#1", "fold_c"]
     assert list(dict.fromkeys(cv.table["fold"])) == ["..", "a/b", "c"]
+
+
+def test_a_fold_does_not_take_the_folder_of_another(cache, tmp_path):
+    named = replace(
+        cache, table=cache.table.assign(fold=["1", "a b"] * 3)
+    )  # the second one, whose name is none of files
+    numbers = np.int64(3), [0, 1, 0]
+    cv = cross_validate(
+        Plan(folds={}), named, tmp_path, fit=lambda learn: None, seed=numbers[0], folds=numbers[1], progress=False
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold_#1", "fold_1"]
+    assert repr(cv).startswith("CrossValidation(2 folds, 6 cases")
+    assert cv.table["case"].nunique() == COUNT

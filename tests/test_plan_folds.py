@@ -118,3 +118,11 @@ class TestRefusals:
             make_folds(table(range(3), fold=0))
         with pytest.raises(ValueError, match="there are 3 cases and 1 entries of classes"):
             make_folds(table(range(3)), 2, classes=[{1}])
+
+
+def test_columns_of_true_and_of_mixed_numbers_name_folds():
+    folds = make_folds(pd.DataFrame({"fold": [True, False, True]}))
+    assert (folds.names, folds.split("True")[1], folds.split(0)[1]) == (("False", "True"), [0, 2], [1])
+    assert make_folds(pd.DataFrame({"fold": pd.Series([1, 2.0, 2], dtype=object)})).numbers == (0, 1, 1)
+    with pytest.raises(ValueError, match="2 folds need 2 cases at least, and there are 1: one cannot be divided"):
+        make_folds(pd.DataFrame({"a": [1]}), 2)

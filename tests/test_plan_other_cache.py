@@ -1,10 +1,12 @@
 """A plan takes no cache whose cases were made by other steps than its own."""
 
+import pandas as pd
 import pytest
 from test_plan_building import small, table_of
 
 from faimed3d.cache import preprocess
 from faimed3d.plan import propose
+from faimed3d.plan.matching import refuse_other_steps
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,9 @@ def test_what_the_cache_does_not_know_may_change(made):
     plan, cache = made
     for change in ({"patch": (4, 8, 8)}, {"batch_size": 1}, {"lr": 0.5}, {"oversampling": 0.5}):
         plan.replace(**change).dataloaders(cache, 0, num_workers=0, device="cpu")
+
+
+@pytest.mark.parametrize("cache", ["cache/", None, pd.DataFrame()])
+def test_what_is_no_cache_is_refused(cache):
+    with pytest.raises(TypeError, match=r"cache must be what preprocess\(df, folder, plan\) returns, got"):
+        refuse_other_steps(None, cache)

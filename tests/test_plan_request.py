@@ -112,7 +112,7 @@ class TestLabels:
     def test_empty_masks_teach_nothing(self):
         df = table()
         df["mask"] = [torch.zeros(4, 6, 8).byte()] * 4
-        with pytest.raises(ValueError, match="all 4 masks are empty, .* Is 'mask' the column of the masks"):
+        with pytest.raises(ValueError, match=r"all 4 masks are empty, .* Is 'mask' the column of the masks"):
             plan_of(df)
 
     def test_labels_that_no_mask_shows_are_told(self):
