@@ -336,13 +336,9 @@ def test_names_of_folds_that_are_no_names_of_files(cache, tmp_path):
 
 
 def test_a_fold_does_not_take_the_folder_of_another(cache, tmp_path):
-    named = replace(
-        cache, table=cache.table.assign(fold=["1", "a b"] * 3)
-    )  # the second one, whose name is none of files
-    numbers = np.int64(3), [0, 1, 0]
-    cv = cross_validate(
-        Plan(folds={}), named, tmp_path, fit=lambda learn: None, seed=numbers[0], folds=numbers[1], progress=False
-    )
+    table = cache.table.assign(fold=["1", "a b"] * 3)  # the second fold, number 1, whose name is none of a file
+    how = {"fit": lambda learn: None, "seed": np.int64(3), "folds": [0, 1, 0], "progress": False}
+    cv = cross_validate(Plan(folds={}), replace(cache, table=table), tmp_path, **how)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fold_#1", "fold_1"]
     assert repr(cv).startswith("CrossValidation(2 folds, 6 cases")
     assert cv.table["case"].nunique() == COUNT
