@@ -1,5 +1,7 @@
 """DICOM images and masks that name different frames of reference are told apart, on one grid or not."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,15 @@ import torch
 from dicom_segmentations import labels, segmentation
 from dicom_series import stored_values, write, write_series
 from fastai.learner import Learner
+from hypothesis import given
+from hypothesis import strategies as st
 from structure_sets import on_plane, rectangle, structure_set
 from torch import nn
 
 from faimed3d import errors
 from faimed3d.data import ImageDataLoaders3D, MatchMask, SegmentationDataLoaders3D
 from faimed3d.data.blocks import VolumeReader, read_labels
+from faimed3d.dicom.header.frames import other_frame
 from faimed3d.evaluation import evaluate
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.training import volume_learner
@@ -70,6 +75,19 @@ class TestChannels:
         learn = volume_learner(dls, nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2)))
         assert learn.trained_on.each_volume
         assert learn.trained_on.modalities == ("MR",)
+
+
+@given(st.lists(st.sampled_from(["", "1.2", "1.3", "1.4"]), max_size=5))
+def test_the_first_of_another_frame_is_named(frames):
+    names = [f"image {number}" for number in range(len(frames))]
+    with mock.patch("faimed3d.dicom.header.frames.frame_of", side_effect=lambda file: file):
+        text = other_frame(frames, names)
+    known = [(frame, name) for frame, name in zip(frames, names, strict=True) if frame]
+    others = [name for frame, name in known if frame != known[0][0]]
+    if not others:
+        assert text is None
+    else:
+        assert text.startswith(f"{others[0]!r} lies in another frame of reference than {known[0][1]!r}")
 
 
 def seg(folder, frame, mask=None):

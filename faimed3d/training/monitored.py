@@ -43,8 +43,9 @@ def keep_weights_if_none_were_saved(cbs: Iterable[Callback]) -> None:
         cbs: of a Learner, before their own ``after_fit``.
     """
     for callback in cbs:
-        loads = isinstance(callback, SaveModelCallback) and callback.run
-        if loads and not (callback.every_epoch or callback.at_end) and np.isinf(callback.best):
+        if not isinstance(callback, SaveModelCallback) or not callback.run or callback.every_epoch or callback.at_end:
+            continue
+        if callback.best is None or np.isinf(callback.best):
             callback.run = False  # fastai makes it True again when the fit has ended
             warnings.warn(
                 f"{type(callback).__name__}: {callback.monitor} had no value in any epoch, so no weights were saved; "
