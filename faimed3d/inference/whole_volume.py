@@ -99,7 +99,8 @@ def predict_volume(
             foreground with that of their mean, 0 where all agree, NaN without ``tta``.
 
     Returns:
-        ``TensorMask3D`` (D, H, W) of uint8 with the geometry of the source, of regions (R, D, H, W); with
+        ``TensorMask3D`` (D, H, W) of uint8 with the geometry and the header of the source, so that it is a mask of that
+        scan wherever one is asked for (``mask.save(file, like=mask)``); of regions (R, D, H, W). With
         ``probabilities`` this and a ``TensorDicom3D`` (C, D, H, W), with ``disagreement`` a number after these.
 
     Raises:
