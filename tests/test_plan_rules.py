@@ -175,3 +175,13 @@ def test_a_budget_gives_as_many_epochs_as_fit():
 def test_the_usual_orientation_is_the_most_frequent(codes):
     found = rules.usual_orientation(codes).value
     assert codes.count(found) == max(map(codes.count, codes))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_only_what_a_paper_says_is_cited(task):
+    report = report_of([[8, 8, 8]] * 5, None, task=task)
+    sources = propose(table_of(report), report=report, device="cuda", memory="8GB").reasons
+    assert sources["epochs"] == f"on a GPU ({rules.OURS})"
+    assert (
+        (rules.NNUNET in sources["weight_decay"]) == (rules.NNUNET in sources["optimizer"]) == (task == "segmentation")
+    )

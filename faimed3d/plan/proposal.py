@@ -414,10 +414,12 @@ class _Proposal:
             f"{max(1, training.least_steps)} batches" if least > items else "cases of training",
         )
         on = f"on {'a CPU' if self.device == 'cpu' else 'a GPU'} ({training.source})"
-        for name in ("lr", "optimizer", "weight_decay"):
-            self.set(name, getattr(training, name), on)
         place = on.partition(" (")[0]
-        self.set("epochs", training.epochs, f"{place} ({rules.OURS})")
+        ours = f"{place} ({rules.OURS})"
+        self.set("lr", training.lr, on)
+        for name in ("optimizer", "weight_decay"):
+            self.set(name, getattr(training, name), on if training.optimizer == "sgd" else ours)
+        self.set("epochs", training.epochs, ours)
         one_cycle = training.schedule == "one_cycle"
         self.set("schedule", training.schedule, f"{place} ({rules.ONE_CYCLE})" if one_cycle else on)
         self.set("precision", self._precision(), f"what is fast {place}")

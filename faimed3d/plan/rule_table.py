@@ -136,17 +136,17 @@ RULES = (
     Rule(
         "lr",
         "SGD 0.01, AdamW 0.002; for classes on a GPU 0.001",
-        NNUNET,
+        f"{NNUNET}; {MEDMNIST}; this library",
     ),
     Rule(
         "weight_decay",
         "SGD 3e-5, AdamW 0.01 (decoupled)",
-        NNUNET,
+        f"{NNUNET}; this library",
     ),
     Rule(
         "optimizer",
         "on a GPU SGD with Nesterov momentum 0.99, on a CPU and for classes AdamW",
-        NNUNET,
+        f"{NNUNET}; this library",
     ),
     Rule(
         "schedule",
