@@ -135,6 +135,9 @@ class TestTransforms:
         with pytest.raises(ValueError, match="arch must be 'UNet3D encoder' or a network of faimed3d"):
             plan.replace(arch="resnet99").network()
         assert (plan.widths, plan.blocks, plan.batch_size) == ((16, 32, 64), (1, 2, 2), 2)
+        assert plan.oversampling == 1
+        assert "Items are drawn with each class as often as any other" in " ".join(str(plan).split())
+        assert "drawn with" not in str(plan.replace(oversampling=0))
         sizes = [tuple(one[2:]) for one in model_sizes(plan.network()[0], plan.patch)]
         assert sizes == [(14, 14, 14), (7, 7, 7), (4, 4, 4)]  # the first convolution halves it
         large = plan_of(report_of([[256, 256, 128]] * 5, [[1, 1, 2]] * 5, task="classification"))

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from fastai.data.block import DataBlock, TransformBlock
-from fastai.torch_core import default_device
+from fastai.data.core import Datasets
+from fastai.torch_core import TensorCategory, default_device
 from fastcore.basics import instantiate
 from fastcore.foundation import L
 from fasttransform import Transform
@@ -22,6 +23,7 @@ from faimed3d.data.known_classes import refuse_unknown_classes
 from faimed3d.data.loaders import Transforms, merged
 from faimed3d.data.splitting import GivenSplits
 from faimed3d.data.volume_dl import VolumeDL
+from faimed3d.patches.balanced_order import BalancedOrder
 from faimed3d.patches.cached_loaders import CachedLoaders3D, cases_of_sides, scans_loader, steps_done
 from faimed3d.volume import TensorDicom3D
 
@@ -55,6 +57,7 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
         bs: int = 4,
         valid: Sequence[int] = (),
         *,
+        oversampling: float = 0.0,
         batch_tfms: Transforms = None,
         num_workers: int = 0,
         path: str | Path = ".",
@@ -66,6 +69,10 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
             cache: of ``preprocess`` with a ``y_block``; its ``item_tfms`` have brought all cases to one size.
             bs: cases in a batch.
             valid: numbers of the rows of ``cache.table`` that are validated on; all others are trained on.
+            oversampling: share of the cases of an epoch that are drawn with each class as often as any other, 0 to 1;
+                the others are drawn as often as they are. With 1 an epoch has as many cases of a rare class as of a
+                frequent one, and a network learns to rank cases; the probabilities that it gives are then those of
+                classes that are equally likely.
             batch_tfms: transforms of batches.
             num_workers: processes that read cases. 0, the default, reads them here: from the map of its file a case
                 comes in a millisecond.
@@ -73,7 +80,8 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
             device: where batches go. Default: the GPU where there is one.
 
         Raises:
-            ValueError: the cache is one of masks, training has fewer cases than a batch, or there is no such row.
+            ValueError: the cache is one of masks, training has fewer cases than a batch, there is no such row, or
+                ``oversampling`` is no share or that of targets that are no classes.
         """
         if cache.reading.masks:
             raise ValueError(
@@ -95,12 +103,13 @@ class CachedImageDataLoaders3D(CachedLoaders3D):
             get_x=_row, get_y=cache.get_y, splitter=GivenSplits(splits),
         )  # fmt: skip
         items = block.datasets(cache.table.assign(**{_ROW: range(len(cache))}))
+        order = {} if not oversampling else {"shuffle_fn": _order_of(items.subset(0), oversampling)}
         common = {
             "bs": bs, "num_workers": num_workers, "device": device, "before_batch": check_sizes,
             "after_item": merged(block.default_item_tfms, [DoneBefore(*steps_done(cache, cases))]),
             "after_batch": merged(block.default_batch_tfms, transforms),
         }  # fmt: skip
-        train = VolumeDL(items.subset(0), shuffle=True, drop_last=True, **common)
+        train = VolumeDL(items.subset(0), shuffle=True, drop_last=True, **order, **common)
         train._one_pass()
         scans = scans_loader(cache, splits, transforms, device, bs)
         scans._n_inp, scans._types = train._n_inp, train._types  # so that it need not read a scan to know
@@ -133,6 +142,14 @@ class WholeCase(Transform):
             row: number of it.
         """
         return self.cases[row].whole()[0]
+
+
+def _order_of(items: Datasets, share: float) -> BalancedOrder:
+    """The order in which cases of training are drawn, some with each class as often as any other."""
+    targets = list(items.tls[1])
+    if not all(isinstance(target, TensorCategory) for target in targets):
+        raise ValueError("oversampling is of cases of one class each (CategoryBlock): leave it out")
+    return BalancedOrder([int(target) for target in targets], share)
 
 
 def _row(cells: Any) -> int:

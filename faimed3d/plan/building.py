@@ -160,7 +160,7 @@ def dataloaders(plan: Plan, cache: Any, fold: int | str | None, **kwargs: Any) -
             "batch_tfms": batch_tfms(plan),
         }
         return PatchDataLoaders3D.from_cache(cache, plan.patch, valid=valid, **{**given, **kwargs})
-    how = {"bs": plan.batch_size, "batch_tfms": batch_tfms(plan), **kwargs}
+    how = {"bs": plan.batch_size, "oversampling": plan.oversampling, "batch_tfms": batch_tfms(plan), **kwargs}
     return CachedImageDataLoaders3D.from_cache(cache, valid=valid, **how)
 
 

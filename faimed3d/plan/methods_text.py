@@ -94,6 +94,15 @@ def _loss(plan: Plan) -> str:
     return f"The loss is {what}" + ("" if plan.regions is None else " of each region")
 
 
+def _oversampling(plan: Plan) -> str | None:
+    if plan.task == "segmentation":
+        return f"{plan.oversampling:.0%} of the patches lie around the foreground"
+    if not plan.oversampling:
+        return None
+    drawn = "Items are" if plan.oversampling == 1 else f"{plan.oversampling:.0%} of the items are"
+    return f"{drawn} drawn with each class as often as any other"
+
+
 def _masks(plan: Plan) -> str | None:
     if not plan.resample_masks:
         return None
@@ -134,7 +143,7 @@ SECTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Any], str | None]]]] =
         (("schedule",), lambda p: f"The rate {'decays as a polynomial' if p.schedule == 'poly' else 'runs one cycle'}"),
         (("batch_size", "memory"), lambda plan: f"A batch has {plan.batch_size} items, and a step needs about "
             f"{plan.memory / 1e9:.2g} GB"),
-        (("oversampling",), _of_voxels(lambda p: f"{p.oversampling:.0%} of the patches lie around the foreground")),
+        (("oversampling",), _oversampling),
         (("items_per_epoch", "epochs"), lambda p: f"{p.epochs} epochs of {p.items_per_epoch} items are trained"),
         (("precision", "device"), lambda plan: f"The network computes in {plan.precision} on {plan.device}"),
         (("augmentation",), lambda plan: f"Augmentation: {_augmented(plan)}"),

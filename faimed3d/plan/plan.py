@@ -68,7 +68,8 @@ class Plan:
         deep_supervision: as of ``UNet3D``.
         batch_size: patches.
         memory: bytes that a training step is predicted to need.
-        oversampling: share of the patches around a voxel of the foreground.
+        oversampling: share of the patches around a voxel of the foreground; of classification, share of the items that
+            are drawn with each class as often as any other.
         augmentation: plain arguments, see :attr:`batch_tfms`.
         items_per_epoch, epochs: patches of an epoch, and how many of these.
         lr, optimizer, weight_decay, schedule: ``'adamw'`` or ``'sgd'``; ``'one_cycle'`` or ``'poly'``.

@@ -378,7 +378,8 @@ class _Proposal:
         self.set("strides", strides, halved)
         self.set("up_convs", 0, "there is no way up")
         self.set("deep_supervision", False, "of segmentation")
-        self.set("oversampling", 0.0, "of segmentation")
+        often = f"a rare class is learnt as well as a frequent one ({rules.OURS})"
+        self.set("oversampling", rules.CLASS_OVERSAMPLING, often)
         batch = max(rules.LEAST_BATCH, min(self.training.batch, len(self.done) // 2))
         wide, blocks = self.values["widths"], self.values["blocks"]
 

@@ -111,8 +111,9 @@ RULES = (
     ),
     Rule(
         "oversampling",
-        "a third of the patches lie around a voxel of the foreground, of regions around one of their labels",
-        NNUNET,
+        "a third of the patches lie around a voxel of the foreground, of regions around one of their labels; to be "
+        "classified, each class is drawn as often as any other",
+        f"{NNUNET}; of classes this library",
     ),
     Rule(
         "augmentation",

@@ -33,6 +33,7 @@ LEAST_BOX = 0.75  # of the volume: below it the rest is background that nothing 
 LEAST_BATCH = 2
 LARGEST_SHARE = 0.05  # of the voxels of the data set in one batch
 OVERSAMPLING = 1 / 3
+CLASS_OVERSAMPLING = 1.0  # of cases with classes: all are drawn with each class as often as any other
 HU_AIR = (-3100.0, -900.0)  # what the smallest value of a CT lies between: air is -1000, padding -1024 to -3024
 DEEP = 3  # levels from which on deep supervision has something to supervise
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)
