@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faimed3d.errors import DamagedFile
+from faimed3d.spatial import compiled
 
 _WHOLE = (np.uint8, np.int16, np.uint16)
 _LARGEST_TABLE = 1 << 16
@@ -52,9 +53,28 @@ class Decoding:
                 stored = np.ascontiguousarray(stored)
             return stored.astype(np.float32, order="C")
         if self.kind == "table":
-            assert self.table is not None
-            return _look_up(self.table, stored)
+            return self._looked_up(stored)
         return (stored.astype(np.uint32, order="C") << np.uint32(16)).view(np.float32)
+
+    def _looked_up(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        assert self.table is not None
+        if compiled.suits():
+            values, highest = compiled.look_up(self._whole_table(stored.dtype), stored)
+        else:
+            highest = stored.max(initial=0)
+            values = self._of_tensor(torch.from_numpy(np.array(stored).clip(max=len(self.table) - 1))).numpy()
+        if highest >= len(self.table):
+            raise DamagedFile(f"the number {highest} is stored, of a table of {len(self.table)} values: it is damaged")
+        return values
+
+    def _whole_table(self, dtype: np.dtype[Any]) -> NDArray[np.float32]:
+        """The table with a value for every number of a type, so that none reaches beyond it."""
+        kept = vars(self).get("_whole")
+        if kept is None:
+            assert self.table is not None
+            kept = vars(self)["_whole"] = np.zeros(np.iinfo(dtype).max + 1, np.float32)
+            kept[: len(self.table)] = self.table
+        return kept
 
     def _of_tensor(self, stored: Tensor) -> Tensor:
         if self.kind == "number":
@@ -130,20 +150,6 @@ def encode_image(image: Tensor) -> Encoded:
 def restore(values: NDArray[np.float32], dtype: str) -> Tensor:
     """The image of decoded values: a tensor of the type that it had when it was encoded."""
     return torch.from_numpy(values).to(getattr(torch, dtype))
-
-
-def _look_up(table, numbers):
-    """Values of a table by their numbers; in blocks, for the indices that numpy needs take eight bytes each."""
-    numbers = np.ascontiguousarray(numbers)
-    if numbers.max(initial=0) >= len(table):
-        raise DamagedFile(f"the number {numbers.max()} is stored, of a table of {len(table)} values: it is damaged")
-    values = np.empty(numbers.shape, np.float32)
-    indices = np.empty(min(numbers.size, _BLOCK), np.intp)
-    for block, out in zip(_blocks(numbers), _blocks(values), strict=True):
-        part = indices[: len(block)]
-        part[:] = block
-        table.take(part, out=out, mode="clip")  # without the check that was made above
-    return values
 
 
 def _as_array(image):

@@ -251,6 +251,20 @@ def sample(volumes: Tensor, points: Tensor, nearest: bool, fill: Tensor | str) -
     return result
 
 
+def look_up(table: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, int]:
+    """The values of a table by their numbers, and the highest of these.
+
+    Args:
+        table: a value for each number that there can be.
+        numbers: of a type without a sign, of any shape.
+    """
+    kernels = _kernels()
+    assert kernels is not None
+    near = np.ascontiguousarray(numbers)  # a box of a file comes faster into the processor's cache by copying
+    values = np.empty(numbers.shape, table.dtype)
+    return values, int(kernels.look_up(table, near.reshape(-1), values.reshape(-1)))
+
+
 def _taken(nearest: bool, *tensors: Tensor) -> list[Tensor]:
     """What a loop works on: to take the nearest voxels, whole numbers of the same size, which are not reckoned with."""
     return [t.detach().view(_BITS[t.element_size()]) if nearest else t.detach() for t in tensors]

@@ -399,5 +399,16 @@ def _blend(old, near, step_d, step_h, step_w, share_d, share_h, share_w):
 
 
 @_compiled
+def look_up(table, numbers, values):
+    """Write the values of a table by their numbers, and return the highest of these."""
+    highest = numbers.dtype.type(0)
+    for k in range(len(numbers)):
+        if numbers[k] > highest:
+            highest = numbers[k]
+        values[k] = table[numbers[k]]
+    return highest
+
+
+@_compiled
 def _lerp(lower, upper, share):
     return lower + (upper - lower) * share
