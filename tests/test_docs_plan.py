@@ -38,11 +38,12 @@ def test_the_numbers_of_the_rules_are_those_of_the_constants():
         ),
         "blocks": ", ".join(map(str, rules.RESNET_BLOCKS[:3])),
         "batch_size": "of classes {}, on a CPU {}".format(*(one.batch for one in of_classes)),
-        "epochs": "of classes {} and {}".format(*(one.epochs for one in of_classes)),
+        "epochs": f"of classes {of_classes[0].epochs};",
         "lr": f"for classes on a GPU {of_classes[0].lr:g}",
     }.items():
         assert words in said[field], field
     assert of_classes[1].lr == cpu.lr
+    assert of_classes[1].epochs == of_classes[0].epochs
     assert cpu.batch == 2
     assert "on a CPU 2" in said["batch_size"]
     assert f"above {_FAR}" in PAGE

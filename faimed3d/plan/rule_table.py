@@ -131,7 +131,7 @@ RULES = (
     ),
     Rule(
         "epochs",
-        "on a GPU 250, on a CPU 100, of classes 100 and 40; with `minutes` as many as end in time",
+        "on a GPU 250, on a CPU 100, of classes 100; with `minutes` as many as end in time",
         "this library",
     ),
     Rule(

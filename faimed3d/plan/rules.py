@@ -74,7 +74,7 @@ SEGMENTATION = {
 }  # fmt: skip
 CLASSIFICATION = {
     "cpu": Training(
-        width=16, most_width=256, batch=16, epochs=40, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
+        width=16, most_width=256, batch=16, epochs=100, least_steps=0, lr=2e-3, optimizer="adamw", weight_decay=1e-2,
         schedule="one_cycle", precision=None, blocks=True, source=OURS, strided=True,
     ),
     "cuda": Training(
