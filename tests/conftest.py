@@ -2,9 +2,12 @@
 
 # ruff: noqa: E402 - the number of threads must be set before torch is imported
 
+import gc
 import logging
 import os
 from pathlib import Path
+
+gc.disable()  # millions of objects come while tests are collected, and all of them stay
 
 # Parallel workers share the cores: threads of torch that wait for each other in several processes slow all of them
 # down several times. The kernels of notebooks and other child processes inherit the number.
@@ -29,6 +32,13 @@ settings.register_profile("faimed3d", derandomize=True, deadline=None, print_blo
 settings.load_profile("faimed3d")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
+    """Collect garbage from now on, but look at nothing that was there before: a tenth of the time of short tests."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -19,7 +19,8 @@ def image(value=np.nan, dtype=torch.float32):
 
 
 @pytest.mark.parametrize(("value", "workers"), [(np.nan, 0), (np.inf, 0), (-np.inf, 0), (np.nan, 1)])
-def test_loaders_refuse_them_naming_file_and_remedy(tmp_path, value, workers):
+def test_loaders_refuse_them_naming_file_and_remedy(tmp_path, value, workers, monkeypatch):
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)  # for a worker that has failed
     for k in range(3):
         (image(value) if k == 1 else image(0)).save(tmp_path / f"i{k}.nii.gz")
     files = [tmp_path / f"i{k}.nii.gz" for k in range(3)]

@@ -99,9 +99,7 @@ def check(folder, stored, *how):
         assert isinstance(result, ReadError) == bool(row["problems"])
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_right_or_refused_by_name(tmp_path, case):
     check(tmp_path / "series", *case)

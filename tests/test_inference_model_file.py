@@ -114,8 +114,8 @@ class TestPredictsAsTheLearner:
         assert len(load_model(file).members) == 2
 
     def test_of_patches_of_a_cache(self, table, tmp_path):
-        cache = preprocess(table, tmp_path / "cache", [Resample3D((1, 1, 1.5))], fn_col="image", label_col="mask",
-                           codes=NAMES, n_jobs=1, progress=False)  # fmt: skip
+        cache = preprocess(table, tmp_path / "cache", item_tfms=Resample3D((1, 1, 1.5)), fn_col="image",
+                           label_col="mask", codes=NAMES, n_jobs=1, progress=False)  # fmt: skip
         flip = RandomFlip3D(axis=-1, swap_labels={1: 2})
         dls = PatchDataLoaders3D.from_cache(cache, (4, 6, 5), valid=[2], batch_tfms=[flip], num_workers=0, device="cpu")
         learn = unet_learner_3d(dls, UNet3D, widths=(4, 6))

@@ -128,7 +128,9 @@ def preprocess(
     TensorDicom3D 1x2x3x4 torch.float32, spacing 1x1x1 mm (x, y, z), assumed
     """
     if plan is not None and not hasattr(plan, "item_tfms"):
-        raise TypeError(f"plan must be of propose, or of Plan.from_json(path), got {type(plan).__name__}")
+        raise TypeError(
+            f"plan must be of propose, or of Plan.from_json(path), got {type(plan).__name__}; transforms are item_tfms="
+        )
     fn_col = _given(fn_col, plan, "fn_col", "image")
     label_col = _given(label_col, plan, "label_col", "mask" if "mask" in getattr(df, "columns", ()) else "label")
     y_block = _given(y_block, plan, "y_block", None)
