@@ -84,6 +84,15 @@ def raises(x: TensorDicom3D | TensorMask3D):
     raise KeyError("nothing")
 
 
+class Remembers(ItemTransform):
+    """It keeps on itself what it needs of an item, as random transforms and crops do."""
+
+    def encodes(self, item):
+        self.least = item[0].min()
+        time.sleep(0.02)  # another thread goes on
+        return [item[0] - self.least, *item[1:]]
+
+
 class TwoImages(ItemTransform):
     """It makes an image of the mask."""
 

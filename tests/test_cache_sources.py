@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cache_study import STEPS, cached, differences, make_study, scan, written
+from cache_study import STEPS, Remembers, cached, differences, make_study, scan, written
 from fastai.data.block import CategoryBlock
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
@@ -110,9 +110,10 @@ def test_rows_of_an_inventory_and_images_of_another_library(folder, tmp_path):
     assert [keys[0] == key for key in keys] == [True, True, False]
 
 
-def test_threads(study, folder):
+@pytest.mark.parametrize("steps", [STEPS, (Remembers(),)])
+def test_threads_share_no_transform(study, folder, steps):
     with parallel_config(backend="threading"):
-        assert differences(study, cached(study, folder, n_jobs=2)) == []
+        assert differences(study, cached(study, folder, steps, n_jobs=2), steps) == []
 
 
 def test_what_a_killed_process_left_goes_after_a_week(study, folder):

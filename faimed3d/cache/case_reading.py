@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -114,7 +115,8 @@ class CaseReading:
         sources = (image, mask)[: len(blocks)]
         item = tuple(Pipeline(block.type_tfms)(source) for block, source in zip(blocks, sources, strict=True))
         stored = _orientation(item[0])
-        steps = merged([instantiate(step) for block in blocks for step in L(block.item_tfms)], list(self.item_tfms))
+        own = [copy.copy(step) for step in self.item_tfms]  # they keep on themselves what they need of an item
+        steps = merged([instantiate(step) for block in blocks for step in L(block.item_tfms)], own)
         for step in steps:
             if isinstance(step, CheckLabels) and step.reader.c is None:
                 step.reader.c = _ANY_LABEL  # labels below 0 are refused all the same
