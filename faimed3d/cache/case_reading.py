@@ -22,6 +22,7 @@ from faimed3d.data.blocks import ImageBlock3D, MaskBlock3D
 from faimed3d.data.kept_labels import check_labels_are_kept
 from faimed3d.data.loaders import merged, read_with
 from faimed3d.io.casting import cast
+from faimed3d.masks.labels import label_range
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 _ANY_LABEL = 2**31  # more classes than a mask can hold
@@ -147,7 +148,7 @@ def _narrow(mask: TensorMask3D) -> TensorMask3D:
     """The mask in the smaller of uint8 and int32 that holds its labels."""
     plain = mask.as_subclass(Tensor)
     plain = plain.round() if plain.is_floating_point() else plain
-    low, high = (int(plain.amin()), int(plain.amax())) if plain.numel() else (0, 0)
+    low, high = label_range(plain) if plain.numel() else (0, 0)
     return mask.with_voxels(cast(plain, torch.uint8 if low >= 0 and high <= 255 else torch.int32, "the mask"))
 
 

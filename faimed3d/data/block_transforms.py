@@ -19,7 +19,7 @@ from faimed3d.data.matching import difference, match_storage, resampled_onto
 from faimed3d.io.casting import cast
 from faimed3d.io.source_header import source_name
 from faimed3d.masks import is_mask
-from faimed3d.masks.labels import LABEL_TOLERANCE, common_type
+from faimed3d.masks.labels import LABEL_TOLERANCE, common_type, label_range
 from faimed3d.spatial.label_shares import check_mode
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
@@ -185,10 +185,10 @@ class CheckLabels(StrictKeywords, Transform):
         if count is None or not x.numel() or self.reader.on_trial:
             return x
         known = x.as_subclass(Tensor)
-        lowest, highest = _range(known)
+        lowest, highest = label_range(known)
         if ignored is not None and (highest >= count or lowest < 0):
             known = torch.where(known == ignored, 0, known)
-            lowest, highest = _range(known)
+            lowest, highest = label_range(known)
         if lowest < 0:
             raise ValueError(
                 f"{source_name(x)}: holds the label {lowest}; labels begin at 0, the background. If it means 'not "
@@ -214,12 +214,6 @@ class CheckLabels(StrictKeywords, Transform):
         if self.reader.names is not None:
             x.codes = self.reader.names
         return x
-
-
-def _range(labels: Tensor) -> tuple[int, int]:
-    """The lowest and the highest label, in one pass, which takes a tenth of two over a part of a volume of bytes."""
-    lowest, highest = labels.aminmax()
-    return int(lowest), int(highest)
 
 
 def check_whole(x: TensorMask3D) -> None:

@@ -47,7 +47,7 @@ from faimed3d.io.casting import cast, warn_of_rounding
 from faimed3d.io.source_header import source_name
 from faimed3d.losses import CrossEntropyLoss3D
 from faimed3d.masks.codes import NamedLabels, names_of_labels
-from faimed3d.masks.labels import label_counts, named_labels
+from faimed3d.masks.labels import label_counts, label_range, named_labels
 from faimed3d.volume import TensorDicom3D, TensorMask3D
 
 
@@ -352,7 +352,7 @@ def read_labels(
     plain = mask.as_subclass(Tensor)
     if plain.dtype in (torch.uint16, torch.uint32, torch.uint64):
         plain = plain.to(torch.int64)  # torch cannot compare these
-    low, high = (int(limit) for limit in plain.aminmax())
+    low, high = label_range(plain)
     smallest = low
     if low < 0 and ignore_index is not None:
         known = plain[plain != ignore_index]

@@ -45,7 +45,10 @@ def _kernels() -> ModuleType | None:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether the compiled loops may do the work: on numbers that lie on a CPU as they are, without derivatives."""
+    """Whether the compiled loops may do the work: on numbers that lie on a CPU as they are, without derivatives.
+
+    Of no tensors: whether there are any loops.
+    """
     return all(map(_is_plain, tensors)) and _kernels() is not None
 
 

@@ -22,6 +22,8 @@ def frame_of(file: str) -> str:
 def other_frame(files: Sequence[str], names: Sequence[str]) -> str | None:
     """What to say of images that are to lie on one another and name several frames of reference; None for nothing.
 
+    It ends in a colon: whoever says it adds the argument, or the option, that lets them pass.
+
     Args:
         files: one of each image; those that say no frame are passed over.
         names: of the images, for the message.
